@@ -1,0 +1,9 @@
+//! The engine of pinfire: a plan and ready request bytes in, one record per request out.
+//!
+//! The modules stand in the order of the data flow.
+
+pub mod clock;
+pub mod random;
+// plan, text, dataset, proto, core, net, sys come here
+pub mod health;
+pub mod record;
