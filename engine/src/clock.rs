@@ -160,6 +160,16 @@ impl WallAnchor {
     }
 }
 
+/// The wall clock now, in Unix nanoseconds: only to compare with stamps that the kernel took of it.
+pub fn unix_now() -> u64 {
+    nanos(clock_gettime(ClockId::Realtime))
+}
+
+/// CPU time used by the calling thread.
+pub fn thread_cpu_time() -> Span {
+    Span(nanos(clock_gettime(ClockId::ThreadCPUTime)))
+}
+
 fn nanos(time: Timespec) -> u64 {
     time.tv_sec as u64 * NANOS_PER_SECOND + time.tv_nsec as u64
 }

@@ -1,9 +1,20 @@
 //! The engine of pinfire: a plan and ready request bytes in, one record per request out.
 //!
-//! The modules stand in the order of the data flow.
+//! The modules stand in the order of the data flow; `docs/ARCHITECTURE.md` shows the picture.
 
 pub mod clock;
+pub mod limits;
 pub mod random;
-// plan, text, dataset, proto, core, net, sys come here
+
+pub mod plan;
+pub mod schedule;
+
+mod core;
+mod net;
+pub mod proto;
+pub mod request;
+mod sys;
+
 pub mod health;
 pub mod record;
+pub mod run;

@@ -1,0 +1,69 @@
+//! One connection's slot: the socket, the response being read, the request it carries.
+
+use std::rc::Rc;
+
+use crate::{clock::Stamp, net::Pollable, proto::Exchange, request::Request};
+
+/// What a connection is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum State {
+    /// A connect is pending; it has a request already.
+    Connecting,
+    /// It carries a request.
+    Busy,
+    /// It waits for one.
+    Idle,
+    /// Hung up (or an empty slot); its task is about to let go of the socket.
+    #[default]
+    Closed,
+}
+
+/// One slot. Buffers stay when the slot changes hands.
+pub(super) struct Connection {
+    pub(super) state: State,
+    pub(super) socket: Option<Rc<Pollable>>,
+    pub(super) exchange: Exchange,
+    pub(super) request: Option<Request>,
+    /// Head of the request being sent.
+    pub(super) head: Vec<u8>,
+    /// Responses completed on this connection.
+    pub(super) served: u32,
+    pub(super) idle_since: Stamp,
+    /// Which visit to the pool this is; an older entry of the pool does not count.
+    pub(super) visit: u64,
+    pub(super) local_port: u16,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self {
+            state: State::Closed,
+            socket: None,
+            exchange: Exchange::default(),
+            request: None,
+            head: Vec::new(),
+            served: 0,
+            idle_since: Stamp::from_nanos(1),
+            visit: 0,
+            local_port: 0,
+        }
+    }
+}
+
+impl Connection {
+    /// A new connection moves in; its connect is pending.
+    pub(super) fn open(&mut self, socket: Rc<Pollable>, request: Request) {
+        self.state = State::Connecting;
+        self.socket = Some(socket);
+        self.exchange.reset();
+        self.request = Some(request);
+        self.served = 0;
+        self.local_port = 0;
+    }
+
+    /// It has been hung up; the task still holds the socket.
+    pub(super) fn closed(&mut self) {
+        self.state = State::Closed;
+        self.socket = None;
+    }
+}

@@ -1,0 +1,201 @@
+//! A core's thread: pinned to its CPU, one runtime for the life of the process.
+//!
+//! With `net`, the only module that names the runtime.
+
+use std::{
+    cell::RefCell, future::Future, future::poll_fn, io, os::fd::OwnedFd, rc::Rc, sync::Arc,
+    task::Poll,
+};
+
+use crossbeam_channel::{Receiver, Sender};
+use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder, utils::detect_uring};
+
+use super::{
+    Core, Shared,
+    wake::{Bounce, Spinner, end_turns, keep_time},
+};
+use crate::{
+    net::{Bell, Timer},
+    plan::{Driver, DriverChoice, EngineSetup, PhasePlan},
+    record::Record,
+    run::{CoreReport, EngineError, Progress},
+    sys,
+};
+
+/// What the control side asks of a core.
+pub(crate) enum Command {
+    /// Begin a phase.
+    Begin(Arc<PhasePlan>),
+    /// End it early.
+    Stop,
+    /// Close everything; the thread ends.
+    Leave,
+}
+
+/// What a core's thread was granted.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    /// The CPU it runs on, if pinning worked.
+    pub cpu: Option<usize>,
+    /// The kernel interface in use.
+    pub driver: Driver,
+    /// SCHED_FIFO was asked for and refused: the system's reason.
+    pub realtime_refused: Option<String>,
+}
+
+/// Everything a core's thread takes with it.
+pub(crate) struct Luggage {
+    pub(crate) number: usize,
+    pub(crate) setup: EngineSetup,
+    pub(crate) bell: OwnedFd,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) records: Sender<Record>,
+    pub(crate) reports: Sender<CoreReport>,
+    pub(crate) progress: Arc<[Progress]>,
+}
+
+/// The body of a core's thread. Answers once through `ready`, then serves until it is told to
+/// leave.
+pub(crate) fn live(luggage: Luggage, ready: &Sender<Result<Granted, EngineError>>) {
+    let cpu = luggage.setup.cpus[luggage.number];
+    let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
+    let realtime_refused = luggage
+        .setup
+        .realtime
+        .then(sys::become_realtime)
+        .and_then(Result::err)
+        .map(|error| error.to_string());
+    let granted = |driver| Granted {
+        cpu: pinned.then_some(cpu),
+        driver,
+        realtime_refused,
+    };
+    let wants_uring = match luggage.setup.driver {
+        DriverChoice::Uring => true,
+        DriverChoice::Epoll => false,
+        DriverChoice::Auto => detect_uring(),
+    };
+    if wants_uring {
+        match uring_runtime() {
+            Ok(mut runtime) => {
+                let _ = ready.send(Ok(granted(Driver::Uring)));
+                runtime.block_on(serve(luggage, Driver::Uring));
+                return;
+            }
+            Err(cause) if luggage.setup.driver == DriverChoice::Uring => {
+                let _ = ready.send(Err(EngineError::NoUring { cause }));
+                return;
+            }
+            Err(_) => {}
+        }
+    }
+    match RuntimeBuilder::<LegacyDriver>::new().build() {
+        Ok(mut runtime) => {
+            let _ = ready.send(Ok(granted(Driver::Epoll)));
+            runtime.block_on(serve(luggage, Driver::Epoll));
+        }
+        Err(cause) => {
+            let _ = ready.send(Err(EngineError::NoEpoll { cause }));
+        }
+    }
+}
+
+/// Puts a task on the runtime of this thread.
+pub(super) fn spawn(task: impl Future<Output = ()> + 'static) {
+    // Dropping the handle detaches the task.
+    drop(monoio::spawn(task));
+}
+
+/// A ring with the flags of a single thread; without them where the kernel is older.
+fn uring_runtime() -> io::Result<monoio::Runtime<IoUringDriver>> {
+    const ENTRIES: u32 = 4_096;
+    if !detect_uring() {
+        return Err(io::Error::other(
+            "io_uring is not available here (old kernel, or forbidden by a container)",
+        ));
+    }
+    let mut flags = io_uring::IoUring::builder();
+    flags.setup_single_issuer().setup_coop_taskrun();
+    RuntimeBuilder::<IoUringDriver>::new()
+        .with_entries(ENTRIES)
+        .uring_builder(flags)
+        .build()
+        .or_else(|_| {
+            RuntimeBuilder::<IoUringDriver>::new()
+                .with_entries(ENTRIES)
+                .build()
+        })
+}
+
+/// The main future: sets the core's tasks going and waits until it may leave.
+async fn serve(luggage: Luggage, driver: Driver) {
+    // These three can only fail for want of descriptors at the very start, or of memory for the
+    // ring; there is no phase yet that could report it, so the closed channels will.
+    let (Ok(timer), Ok(bell)) = (Timer::new(), Bell::new(luggage.bell)) else {
+        return;
+    };
+    let spinner = match driver {
+        Driver::Uring => Bell::always().map(Spinner::Ring),
+        Driver::Epoll => {
+            let bounce = Rc::new(Bounce::default());
+            spawn(Rc::clone(&bounce).catch());
+            Ok(Spinner::Bounce(bounce))
+        }
+    };
+    let Ok(spinner) = spinner else { return };
+    let timer = Rc::new(timer);
+    let core = Core::new(
+        luggage.number,
+        luggage.setup.cpus.len(),
+        luggage.setup.precision,
+        Rc::clone(&timer),
+        luggage.records,
+        luggage.reports,
+        luggage.progress,
+    );
+    core.borrow_mut().tending = 3;
+    spawn(counted(
+        keep_time(Rc::clone(&core), timer, spinner),
+        Rc::clone(&core),
+    ));
+    spawn(counted(end_turns(Rc::clone(&core)), Rc::clone(&core)));
+    spawn(counted(
+        obey(Rc::clone(&core), bell, luggage.commands),
+        Rc::clone(&core),
+    ));
+    poll_fn(|context| {
+        let mut core: std::cell::RefMut<'_, Core> = RefCell::borrow_mut(&core);
+        if core.leaving && core.tending == 0 {
+            return Poll::Ready(());
+        }
+        core.left = Some(context.waker().clone());
+        Poll::Pending
+    })
+    .await;
+}
+
+async fn counted(task: impl Future<Output = ()>, core: Shared) {
+    task.await;
+    core.borrow_mut().released(None);
+}
+
+/// The task that takes commands.
+async fn obey(core: Shared, bell: Bell, commands: Receiver<Command>) {
+    loop {
+        bell.rung().await;
+        while let Ok(command) = commands.try_recv() {
+            let mut core = core.borrow_mut();
+            match command {
+                Command::Begin(plan) => {
+                    core.begin(plan);
+                    core.wake_timer();
+                }
+                Command::Stop => core.stop(),
+                Command::Leave => {
+                    core.leave();
+                    return;
+                }
+            }
+        }
+    }
+}

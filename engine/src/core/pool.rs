@@ -1,0 +1,58 @@
+//! Idle connections of one core, the longest idle first.
+
+use std::collections::VecDeque;
+
+use super::connection::{Connection, State};
+
+/// A queue of slots. A connection that closes while idle leaves its entry behind; the visit number
+/// tells such an entry from a live one.
+#[derive(Default)]
+pub(super) struct IdlePool {
+    queue: VecDeque<(usize, u64)>,
+    visits: u64,
+}
+
+impl IdlePool {
+    /// Puts an idle connection at the end.
+    #[inline]
+    pub(super) fn put(&mut self, slot: usize, connection: &mut Connection) {
+        self.visits += 1;
+        connection.visit = self.visits;
+        self.queue.push_back((slot, self.visits));
+    }
+
+    /// Takes the connection that has been idle longest.
+    #[inline]
+    pub(super) fn take(&mut self, connections: &[Connection]) -> Option<usize> {
+        loop {
+            let (slot, visit) = self.queue.pop_front()?;
+            let connection = &connections[slot];
+            if connection.state == State::Idle && connection.visit == visit {
+                return Some(slot);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn longest_idle_first_and_no_ghosts() {
+        let mut connections: Vec<_> = (0..3).map(|_| Connection::default()).collect();
+        let mut pool = IdlePool::default();
+        for slot in [2, 0, 1] {
+            connections[slot].state = State::Idle;
+            pool.put(slot, &mut connections[slot]);
+        }
+        connections[2].state = State::Closed;
+        assert_eq!(pool.take(&connections), Some(0));
+        connections[0].state = State::Busy;
+        // Slot 1 closes, changes hands and is idle again: only the newer entry counts.
+        pool.put(1, &mut connections[1]);
+        assert_eq!(pool.take(&connections), Some(1));
+        connections[1].state = State::Busy;
+        assert_eq!(pool.take(&connections), None);
+    }
+}

@@ -1,0 +1,222 @@
+//! Sockets as the core needs them: readiness from the runtime, bytes by direct calls.
+//!
+//! With the core's `place`, the only module that names the runtime.
+
+use std::{
+    io::{self, IoSlice},
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+};
+
+use monoio::net::UnixStream;
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown},
+    time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    },
+};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+
+use crate::{
+    clock::{NANOS_PER_SECOND, Stamp},
+    sys,
+};
+
+/// A descriptor whose readiness the runtime watches. Made on the thread of its runtime.
+pub struct Pollable(UnixStream);
+
+impl Pollable {
+    /// Takes a non-blocking descriptor of any pollable kind; the runtime only polls it.
+    fn new(descriptor: OwnedFd) -> io::Result<Self> {
+        UnixStream::from_std(descriptor.into()).map(Self)
+    }
+
+    /// Waits until a `recv` would not block. Nothing is in flight, so dropping it loses nothing.
+    #[inline]
+    pub async fn readable(&self) -> io::Result<()> {
+        self.0.readable(false).await
+    }
+
+    /// Waits until a `send` would not block, or a pending connect has ended.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.0.writable(false).await
+    }
+
+    /// One `recv` that does not wait.
+    #[inline]
+    pub fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        let (received, _) = rustix::net::recv(sys::borrow(&self.0), into, RecvFlags::DONTWAIT)?;
+        Ok(received)
+    }
+
+    /// One `recv` with the kernel's receive stamp in Unix nanoseconds.
+    pub fn receive_stamped(&self, into: &mut [u8]) -> io::Result<(usize, Option<u64>)> {
+        sys::receive_stamped(sys::borrow(&self.0), into)
+    }
+
+    /// Whether an idle connection is still good: open, and with nothing to read.
+    pub fn is_quiet(&self) -> bool {
+        let peek = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        let result = rustix::net::recv(sys::borrow(&self.0), &mut [0_u8; 1], peek);
+        matches!(result, Err(error) if error == rustix::io::Errno::AGAIN)
+    }
+
+    /// One `send` of two parts in a row that does not wait and raises no signal.
+    #[inline]
+    pub fn send(&self, head: &[u8], body: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = if head.is_empty() {
+            rustix::net::send(sys::borrow(&self.0), body, flags)
+        } else {
+            let parts = [IoSlice::new(head), IoSlice::new(body)];
+            let mut nothing = SendAncillaryBuffer::default();
+            rustix::net::sendmsg(sys::borrow(&self.0), &parts, &mut nothing, flags)
+        };
+        Ok(sent?)
+    }
+
+    /// Hangs up in both directions. The FIN goes out within the call if everything sent has left;
+    /// otherwise it follows the last byte, and nothing that was sent is lost.
+    pub fn hang_up(&self) {
+        // An error means that the connection is down already.
+        let _ = rustix::net::shutdown(sys::borrow(&self.0), Shutdown::Both);
+    }
+
+    /// The outcome of a connect that had been pending.
+    pub fn connect_result(&self) -> Result<(), i32> {
+        match rustix::net::sockopt::socket_error(sys::borrow(&self.0)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) | Err(error) => Err(error.raw_os_error()),
+        }
+    }
+
+    /// The local port, 0 if there is none.
+    pub fn local_port(&self) -> u16 {
+        socket2::SockRef::from(&sys::borrow(&self.0))
+            .local_addr()
+            .ok()
+            .and_then(|address| address.as_socket())
+            .map_or(0, |address| address.port())
+    }
+}
+
+/// Begins to connect without waiting.
+///
+/// # Errors
+/// The system's error number: no descriptors, no ports, refused at once.
+pub fn connect(to: SocketAddr, stamps: bool) -> Result<Rc<Pollable>, i32> {
+    let errno = |error: io::Error| error.raw_os_error().unwrap_or(0);
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(to), kind, Some(Protocol::TCP)).map_err(errno)?;
+    socket.set_tcp_nodelay(true).map_err(errno)?;
+    // A dead peer is noticed after 60 + 30 s even when nothing is sent; failing to ask is harmless.
+    let keepalive = TcpKeepalive::new()
+        .with_time(std::time::Duration::from_secs(60))
+        .with_interval(std::time::Duration::from_secs(30))
+        .with_retries(1);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    if stamps {
+        // Not every kernel has them; the report then says that there were none.
+        let _ = sys::want_receive_stamps(&socket);
+    }
+    match socket.connect(&to.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => return Err(errno(error)),
+    }
+    Pollable::new(socket.into()).map(Rc::new).map_err(errno)
+}
+
+/// One timer of a core: a timerfd that fires at an absolute instant.
+pub struct Timer(Pollable);
+
+impl Timer {
+    /// A timer that is not armed.
+    ///
+    /// # Errors
+    /// No descriptors left.
+    pub fn new() -> io::Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        Pollable::new(timerfd_create(TimerfdClockId::Monotonic, flags)?).map(Self)
+    }
+
+    /// Arms it for an instant, a past one too. About 0.3 µs.
+    pub fn arm(&self, at: Stamp) {
+        let at = Timespec {
+            tv_sec: (at.nanos() / NANOS_PER_SECOND) as _,
+            tv_nsec: (at.nanos() % NANOS_PER_SECOND) as _,
+        };
+        let once = Itimerspec {
+            it_interval: Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+            it_value: at,
+        };
+        // The descriptor is a timerfd and the time is normal: nothing is left to fail.
+        let _ = timerfd_settime(sys::borrow(&self.0.0), TimerfdTimerFlags::ABSTIME, &once);
+    }
+
+    /// Waits until it has fired, and takes the expiry away.
+    pub async fn fired(&self) {
+        let _ = self.0.readable().await;
+        let _ = rustix::io::read(sys::borrow(&self.0.0), &mut [0_u8; 8]);
+    }
+}
+
+/// A bell that another thread rings (an eventfd).
+pub struct Bell(Pollable);
+
+/// The other thread's end of a [`Bell`].
+#[derive(Debug)]
+pub struct Ringer(OwnedFd);
+
+/// A bell's descriptor, made before the core's thread has a runtime; the other end rings it.
+///
+/// # Errors
+/// No descriptors left.
+pub fn bell() -> io::Result<(OwnedFd, Ringer)> {
+    let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+    let ringer = Ringer(bell.try_clone()?);
+    Ok((bell, ringer))
+}
+
+impl Ringer {
+    /// Wakes the other side.
+    pub fn ring(&self) {
+        // Fails only when rung 2^64 times without being heard.
+        let _ = rustix::io::write(self.0.as_fd(), &1_u64.to_ne_bytes());
+    }
+}
+
+impl Bell {
+    /// Puts the bell under the runtime's watch.
+    ///
+    /// # Errors
+    /// The runtime refuses the descriptor.
+    pub fn new(descriptor: OwnedFd) -> io::Result<Self> {
+        Pollable::new(descriptor).map(Self)
+    }
+
+    /// A bell that always rings: awaiting it is one turn of the loop.
+    ///
+    /// # Errors
+    /// No descriptors left.
+    pub fn always() -> io::Result<Self> {
+        Self::new(eventfd(1, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?)
+    }
+
+    /// Waits until it rings, and silences it.
+    pub async fn rung(&self) {
+        self.ringing().await;
+        let _ = rustix::io::read(sys::borrow(&self.0.0), &mut [0_u8; 8]);
+    }
+
+    /// Waits until it rings, and lets it ring.
+    pub async fn ringing(&self) {
+        let _ = self.0.readable().await;
+    }
+}

@@ -1,0 +1,438 @@
+//! What an event means, as far as a core must know: content, reasoning, nothing, or something that
+//! the analysis side shall read. No JSON tree is built.
+//!
+//! Events of one stream differ in one string only, so the scanner remembers the bytes around the
+//! string of the last event it walked through ([`DeltaScanner`]). An event with the same bytes
+//! around another plain string has the same structure, and two comparisons replace the walk.
+
+use std::ops::Range;
+
+use crate::record::MarkKind;
+
+/// Classifies the `data` of one response's events.
+#[derive(Debug, Default)]
+pub(super) struct DeltaScanner {
+    before: Vec<u8>,
+    after: Vec<u8>,
+    kind: Option<MarkKind>,
+}
+
+impl DeltaScanner {
+    /// Forgets the last response.
+    pub(super) fn reset(&mut self) {
+        self.kind = None;
+    }
+
+    /// The kind of an event and the part of `data` to keep.
+    #[inline]
+    pub(super) fn classify<'a>(&mut self, data: &'a [u8]) -> (MarkKind, &'a [u8]) {
+        if let Some(kind) = self.kind
+            && let Some(rest) = data.strip_prefix(self.before.as_slice())
+            && let Some(string) = rest.strip_suffix(self.after.as_slice())
+            && !string.is_empty()
+            && string.iter().all(|&b| b >= b' ' && b != b'"' && b != b'\\')
+        {
+            return (kind, string);
+        }
+        self.walk(data)
+    }
+
+    fn walk<'a>(&mut self, data: &'a [u8]) -> (MarkKind, &'a [u8]) {
+        if data.is_empty() {
+            return (MarkKind::Empty, b"");
+        }
+        if data == b"[DONE]" {
+            return (MarkKind::Done, b"");
+        }
+        match Walk::new(data).event() {
+            Some(Found::Nothing) => (MarkKind::Empty, b""),
+            Some(Found::Text(kind, range)) => {
+                self.before.clear();
+                self.before.extend_from_slice(&data[..range.start]);
+                self.after.clear();
+                self.after.extend_from_slice(&data[range.end..]);
+                self.kind = Some(kind);
+                (kind, &data[range])
+            }
+            None => (MarkKind::Data, data),
+        }
+    }
+}
+
+/// What a usual event holds.
+enum Found {
+    Nothing,
+    Text(MarkKind, Range<usize>),
+}
+
+/// A strict walk through one JSON document. `None` anywhere means: not the usual shape (or not
+/// JSON), somebody else shall read it.
+struct Walk<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// Nesting beyond this is not a usual event.
+const DEPTH: usize = 32;
+
+impl<'a> Walk<'a> {
+    const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// The whole document: a chat chunk or a completions chunk whose only news is one string.
+    fn event(mut self) -> Option<Found> {
+        let (mut chat, mut choice) = (None, Choice::default());
+        self.object(|walk, key| {
+            match key {
+                b"object" => {
+                    let range = walk.string()?;
+                    chat = Some(match &walk.bytes[range] {
+                        b"chat.completion.chunk" => true,
+                        b"text_completion" => false,
+                        _ => return None,
+                    });
+                    Some(())
+                }
+                b"choices" => walk.choices(&mut choice),
+                // A value here is news: usage, an error, statistics of speculative decoding.
+                b"usage" | b"error" | b"metrics" => walk.null(),
+                _ => walk.value(0),
+            }
+        })?;
+        self.blank();
+        if self.at != self.bytes.len() {
+            return None;
+        }
+        let (content, reasoning) = if chat? {
+            (choice.content, choice.reasoning)
+        } else {
+            (choice.text, None)
+        };
+        match (
+            content.filter(|r| !r.is_empty()),
+            reasoning.filter(|r| !r.is_empty()),
+        ) {
+            (None, None) => Some(Found::Nothing),
+            (Some(range), None) => Some(Found::Text(MarkKind::Content, range)),
+            (None, Some(range)) => Some(Found::Text(MarkKind::Reasoning, range)),
+            (Some(_), Some(_)) => None,
+        }
+    }
+
+    fn choices(&mut self, choice: &mut Choice) -> Option<()> {
+        if choice.seen {
+            return None;
+        }
+        choice.seen = true;
+        let mut first = true;
+        self.array(|walk| {
+            if std::mem::take(&mut first) {
+                walk.choice(choice)
+            } else {
+                walk.value(0)
+            }
+        })
+    }
+
+    fn choice(&mut self, choice: &mut Choice) -> Option<()> {
+        self.object(|walk, key| match key {
+            b"delta" => walk.delta(choice),
+            b"text" => walk.text(&mut choice.text),
+            b"message" => None,
+            _ => walk.value(0),
+        })
+    }
+
+    fn delta(&mut self, choice: &mut Choice) -> Option<()> {
+        if self.peek()? == b'n' {
+            return self.null();
+        }
+        self.object(|walk, key| match key {
+            b"content" => walk.text(&mut choice.content),
+            b"reasoning_content" | b"reasoning" => {
+                let mut range = None;
+                walk.text(&mut range)?;
+                // An empty one falls through to the other; two with text are not usual.
+                if range.as_ref().is_some_and(|r| !r.is_empty()) {
+                    if choice.reasoning.is_some() {
+                        return None;
+                    }
+                    choice.reasoning = range;
+                }
+                Some(())
+            }
+            b"tool_calls" => walk.null_or_empty_array(),
+            _ => walk.value(0),
+        })
+    }
+
+    /// A string or null; the same key twice is not usual.
+    fn text(&mut self, into: &mut Option<Range<usize>>) -> Option<()> {
+        if into.is_some() {
+            return None;
+        }
+        if self.peek()? == b'n' {
+            return self.null();
+        }
+        *into = Some(self.string()?);
+        Some(())
+    }
+
+    fn null_or_empty_array(&mut self) -> Option<()> {
+        if self.peek()? == b'n' {
+            return self.null();
+        }
+        self.array(|_| None)
+    }
+
+    fn null(&mut self) -> Option<()> {
+        self.blank();
+        self.literal(b"null")
+    }
+
+    fn object(&mut self, mut each: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
+        self.expect(b'{')?;
+        if self.peek()? == b'}' {
+            self.at += 1;
+            return Some(());
+        }
+        loop {
+            let key = self.string()?;
+            let key = &self.bytes[key];
+            self.expect(b':')?;
+            each(self, key)?;
+            if !self.more(b'}')? {
+                return Some(());
+            }
+        }
+    }
+
+    fn array(&mut self, mut each: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.expect(b'[')?;
+        if self.peek()? == b']' {
+            self.at += 1;
+            return Some(());
+        }
+        loop {
+            each(self)?;
+            if !self.more(b']')? {
+                return Some(());
+            }
+        }
+    }
+
+    /// After an element: true at a comma, false at the closing byte.
+    fn more(&mut self, close: u8) -> Option<bool> {
+        let byte = self.peek()?;
+        self.at += 1;
+        match byte {
+            b',' => Some(true),
+            _ if byte == close => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Any value, skipped.
+    fn value(&mut self, depth: usize) -> Option<()> {
+        if depth > DEPTH {
+            return None;
+        }
+        match self.peek()? {
+            b'"' => self.string().map(|_| ()),
+            b'{' => self.object(|walk, _| walk.value(depth + 1)),
+            b'[' => self.array(|walk| walk.value(depth + 1)),
+            b't' => self.literal(b"true"),
+            b'f' => self.literal(b"false"),
+            b'n' => self.literal(b"null"),
+            _ => self.number(),
+        }
+    }
+
+    fn literal(&mut self, word: &[u8]) -> Option<()> {
+        self.bytes[self.at..]
+            .starts_with(word)
+            .then(|| self.at += word.len())
+    }
+
+    /// Digits with the characters that numbers may have. A malformed number passes; that an event
+    /// with one is taken for well-formed does no harm.
+    fn number(&mut self) -> Option<()> {
+        let digits = self.bytes[self.at..]
+            .iter()
+            .take_while(|b| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
+            .count();
+        self.at += digits;
+        (digits > 0).then_some(())
+    }
+
+    /// A string; gives the range of its inside, escapes untouched but checked to be escapes.
+    fn string(&mut self) -> Option<Range<usize>> {
+        self.expect(b'"')?;
+        let start = self.at;
+        loop {
+            let byte = *self.bytes.get(self.at)?;
+            match byte {
+                b'"' => {
+                    self.at += 1;
+                    return Some(start..self.at - 1);
+                }
+                b'\\' => {
+                    let escape = *self.bytes.get(self.at + 1)?;
+                    self.at += match escape {
+                        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => 2,
+                        b'u' if self
+                            .bytes
+                            .get(self.at + 2..self.at + 6)?
+                            .iter()
+                            .all(u8::is_ascii_hexdigit) =>
+                        {
+                            6
+                        }
+                        _ => return None,
+                    };
+                }
+                0..=0x1F => return None,
+                _ => self.at += 1,
+            }
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        self.blank();
+        self.bytes.get(self.at).copied()
+    }
+
+    fn blank(&mut self) {
+        while matches!(self.bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+}
+
+/// The strings of choice 0.
+#[derive(Default)]
+struct Choice {
+    seen: bool,
+    content: Option<Range<usize>>,
+    reasoning: Option<Range<usize>>,
+    text: Option<Range<usize>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(data: &str, expected: (MarkKind, &str)) {
+        let mut scanner = DeltaScanner::default();
+        for _ in 0..2 {
+            let (kind, bytes) = scanner.classify(data.as_bytes());
+            assert_eq!(
+                (kind, std::str::from_utf8(bytes).unwrap()),
+                expected,
+                "{data}"
+            );
+        }
+    }
+
+    fn chunk(delta: &str) -> String {
+        format!(
+            r#"{{"id":"a","object":"chat.completion.chunk","created":1,"model":"m","choices":[{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":null}}]}}"#
+        )
+    }
+
+    #[test]
+    fn usual_chat_deltas() {
+        use MarkKind::{Content, Empty, Reasoning};
+        check(&chunk(r#"{"content":" two"}"#), (Content, " two"));
+        check(
+            &chunk(r#"{"role":"assistant","content":"Hi"}"#),
+            (Content, "Hi"),
+        );
+        check(
+            &chunk(r#"{"content":"a\"b\\\u00e9\n"}"#),
+            (Content, r#"a\"b\\\u00e9\n"#),
+        );
+        check(&chunk(r#"{"role":"assistant"}"#), (Empty, ""));
+        check(&chunk(r#"{"role":"assistant","content":""}"#), (Empty, ""));
+        check(&chunk(r#"{"content":null}"#), (Empty, ""));
+        check(&chunk("{}"), (Empty, ""));
+        check(&chunk("null"), (Empty, ""));
+        check(&chunk(r#"{"reasoning_content":"hm"}"#), (Reasoning, "hm"));
+        check(
+            &chunk(r#"{"reasoning_content":"","reasoning":"hm"}"#),
+            (Reasoning, "hm"),
+        );
+        check(
+            &chunk(r#"{"reasoning_content":null,"content":"x"}"#),
+            (Content, "x"),
+        );
+        check(&chunk(r#"{"content":"x","tool_calls":[]}"#), (Content, "x"));
+        check(&chunk(r#"{"content":"x","refusal":null}"#), (Content, "x"));
+    }
+
+    #[test]
+    fn usual_completions() {
+        let text =
+            r#"{"object":"text_completion","choices":[{"text":" x","index":0}],"usage":null}"#;
+        check(text, (MarkKind::Content, " x"));
+        let second = r#"{"object":"text_completion","choices":[{"text":""},{"text":"no"}]}"#;
+        check(second, (MarkKind::Empty, ""));
+    }
+
+    #[test]
+    fn unusual_events_are_kept() {
+        for data in [
+            chunk(r#"{"tool_calls":[{"index":0}]}"#),
+            chunk(r#"{"content":"a","reasoning_content":"b"}"#),
+            chunk(r#"{"content":"a","content":"b"}"#),
+            chunk(r#"{"content":5}"#),
+            chunk(r#"{"content":"\x"}"#),
+            chunk(r#"{"content":"a"}"#).replace("chat.completion.chunk", "other"),
+            chunk(r#"{"content":"a"}"#).replace(r#""object":"chat.completion.chunk","#, ""),
+            r#"{"object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":1}}"#.into(),
+            r#"{"error":{"message":"no"}}"#.into(),
+            r#"{"object":"chat.completion.chunk","choices":["#.into(),
+            chunk("{}") + "x",
+            "{bad json}".into(),
+            "plain".into(),
+            "[".repeat(1_000),
+        ] {
+            check(&data, (MarkKind::Data, &data));
+        }
+        check("[DONE]", (MarkKind::Done, ""));
+        check("", (MarkKind::Empty, ""));
+    }
+
+    #[test]
+    fn the_remembered_shape_is_not_fooled() {
+        let mut scanner = DeltaScanner::default();
+        let first = chunk(r#"{"content":"one"}"#);
+        assert_eq!(scanner.classify(first.as_bytes()).0, MarkKind::Content);
+        // Same bytes around, but the string ends early and something else follows.
+        let sly = chunk(r#"{"content":"a","tool_calls":[{"x":"b"}],"y":"c"}"#);
+        assert_eq!(
+            scanner.classify(sly.as_bytes()),
+            (MarkKind::Data, sly.as_bytes())
+        );
+        let empty = chunk(r#"{"content":""}"#);
+        assert_eq!(
+            scanner.classify(empty.as_bytes()),
+            (MarkKind::Empty, &b""[..])
+        );
+        let escaped = chunk(r#"{"content":"a\nb"}"#);
+        assert_eq!(
+            scanner.classify(escaped.as_bytes()),
+            (MarkKind::Content, &b"a\\nb"[..])
+        );
+        scanner.reset();
+        assert_eq!(
+            scanner.classify(first.as_bytes()),
+            (MarkKind::Content, &b"one"[..])
+        );
+    }
+}

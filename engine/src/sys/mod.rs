@@ -1,0 +1,153 @@
+//! The system calls that no safe library offers. Every `unsafe` of the workspace is in this folder.
+//!
+//! What rustix and socket2 offer safely is called where it is needed, not here.
+
+#![expect(unsafe_code, reason = "the one place of the workspace that holds it")]
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+};
+
+/// Borrows the descriptor of something that owns one but does not implement `AsFd`.
+pub fn borrow<T: AsRawFd>(owner: &T) -> BorrowedFd<'_> {
+    // SAFETY: `owner` keeps its descriptor open, and the result cannot outlive the borrow of it.
+    // Every caller passes an owner (a monoio stream), never a bare number.
+    unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) }
+}
+
+/// Asks the kernel to stamp what this socket receives (software stamps, CLOCK_REALTIME).
+///
+/// # Errors
+/// The kernel does not know the option: run without stamps.
+pub fn want_receive_stamps(socket: impl AsFd) -> io::Result<()> {
+    let flags: libc::c_uint = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
+    // SAFETY: the pointer and length describe `flags`, which lives across the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPING,
+            (&raw const flags).cast(),
+            size_of_val(&flags) as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Room for one control message with three timestamps, aligned as the kernel wants it.
+#[repr(C, align(8))]
+struct Control([u8; 128]);
+
+/// Like `recv` without waiting, and gives the kernel's stamp of the newest byte in Unix
+/// nanoseconds if it has one.
+///
+/// # Errors
+/// As `recvmsg`: would block, reset, and so on.
+pub fn receive_stamped(socket: impl AsFd, into: &mut [u8]) -> io::Result<(usize, Option<u64>)> {
+    let mut control = Control([0; 128]);
+    let mut part = libc::iovec {
+        iov_base: into.as_mut_ptr().cast(),
+        iov_len: into.len(),
+    };
+    // SAFETY: all-zero is a valid msghdr (null pointers, zero lengths).
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<Control>() as _;
+    // SAFETY: the message points to `part`, `into` and `control`, which live across the call and
+    // are writable for the lengths given.
+    let received = unsafe {
+        libc::recvmsg(
+            socket.as_fd().as_raw_fd(),
+            &raw mut message,
+            libc::MSG_DONTWAIT,
+        )
+    };
+    if received < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut stamp = None;
+    // SAFETY: the kernel has filled `message`; CMSG_FIRSTHDR and CMSG_NXTHDR walk its control
+    // buffer and give null at its end. SCM_TIMESTAMPING carries three timespecs, read unaligned.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(&raw const message);
+        while !header.is_null() {
+            if (*header).cmsg_level == libc::SOL_SOCKET
+                && (*header).cmsg_type == libc::SCM_TIMESTAMPING
+            {
+                let software = libc::CMSG_DATA(header)
+                    .cast::<libc::timespec>()
+                    .read_unaligned();
+                if software.tv_sec > 0 {
+                    stamp = Some(software.tv_sec as u64 * 1_000_000_000 + software.tv_nsec as u64);
+                }
+            }
+            header = libc::CMSG_NXTHDR(&raw const message, header);
+        }
+    }
+    Ok((received as usize, stamp))
+}
+
+/// Puts the calling thread under SCHED_FIFO with a middling priority.
+///
+/// # Errors
+/// Not permitted (needs CAP_SYS_NICE or an rtprio limit).
+pub fn become_realtime() -> io::Result<()> {
+    let parameter = libc::sched_param { sched_priority: 50 };
+    // SAFETY: the pointer describes a live sched_param; 0 means the calling thread.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameter) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::Write,
+        net::{TcpListener, TcpStream},
+    };
+
+    fn receive(client: &TcpStream, buffer: &mut [u8]) -> (usize, Option<u64>) {
+        loop {
+            match receive_stamped(client, buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result.unwrap(),
+            }
+        }
+    }
+
+    #[test]
+    fn received_bytes_carry_a_kernel_stamp() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        want_receive_stamps(&client).unwrap();
+        let mut buffer = [0; 16];
+        let empty = receive_stamped(&client, &mut buffer).unwrap_err();
+        assert_eq!(empty.kind(), io::ErrorKind::WouldBlock);
+        // The kernel begins to stamp a moment after the first socket has asked for it.
+        let stamp = (0..1_000).find_map(|_| {
+            server.write_all(b"hello").unwrap();
+            let (received, stamp) = receive(&client, &mut buffer);
+            assert_eq!(&buffer[..received], b"hello");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            stamp
+        });
+        assert!(
+            stamp.is_some_and(|nanos| nanos > 1_700_000_000_000_000_000),
+            "{stamp:?}"
+        );
+        drop(server);
+        assert_eq!(receive(&client, &mut buffer).0, 0);
+    }
+}
