@@ -1,1 +1,7 @@
-//! Tools.
+//! Tools around pinfire: the scripted server as a library, for `--url mock:`, tests and benches.
+//!
+//! The binaries are `pinfire-mock`, that server as a process, and `pinfire-floor`, the least work
+//! with which a client can carry the same load.
+
+pub mod cpu;
+pub mod mock;

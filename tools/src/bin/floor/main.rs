@@ -1,0 +1,2 @@
+//! pinfire-floor: the least a client can do.
+fn main() {}

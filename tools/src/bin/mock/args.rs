@@ -1,0 +1,268 @@
+//! Flags of pinfire-mock, and the script they describe.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use pinfire_engine::clock::Span;
+use pinfire_tools::mock::{FaultRule, Framing, HeadTime, LineEnd, Precision, RoleTime, Script};
+
+/// A scripted OpenAI-style inference server that writes every token at an exact instant and logs
+/// what it saw.
+///
+/// Endpoints: POST /v1/chat/completions, POST /v1/completions, GET /v1/models, /metrics (under
+/// vLLM's names) and /health. One thread, one processor. Runs until SIGINT or SIGTERM.
+#[derive(Parser, Debug)]
+#[command(name = "pinfire-mock", version)]
+pub struct Args {
+    /// Where to listen; port 0 takes a free one, which is printed.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8000")]
+    pub listen: SocketAddr,
+    /// Run the server's thread on this processor only.
+    #[arg(long, value_name = "N")]
+    pub cpu: Option<usize>,
+    /// Log every request to this file, one line of JSON each, with the server's own times.
+    #[arg(long, value_name = "FILE")]
+    pub truth: Option<PathBuf>,
+    /// How due times are met: `sleep` is 20-90 µs late and costs next to nothing, `lead` wakes
+    /// 100 µs early and polls, `spin` never sleeps.
+    #[arg(long, value_enum, default_value = "lead", help_heading = "Timing")]
+    pub precision: PrecisionArg,
+    /// From the whole request to its first token.
+    #[arg(long, value_name = "MS", default_value = "20", value_parser = millis, help_heading = "Timing")]
+    pub ttft: Span,
+    /// From one token to the next. Token i is due at ttft + i*itl after the request, however late
+    /// the tokens before it were.
+    #[arg(long, value_name = "MS", default_value = "5", value_parser = millis, help_heading = "Timing")]
+    pub itl: Span,
+    /// Move every due time by up to this fraction of its gap, either way.
+    #[arg(
+        long,
+        value_name = "FRACTION",
+        default_value = "0",
+        help_heading = "Timing"
+    )]
+    pub jitter: f64,
+    /// Seed of the jitter and of faults given as a share; the same requests meet the same fate.
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Timing")]
+    pub seed: u64,
+    /// Same as --ttft 0 --itl 0: the whole answer in one write, as fast as this server can be.
+    #[arg(long, help_heading = "Timing")]
+    pub instant: bool,
+    /// From the whole request to a non-streaming answer [default: the time a stream would take].
+    #[arg(long, value_name = "MS", value_parser = millis, help_heading = "Timing")]
+    pub latency: Option<Span>,
+    /// Output tokens of an answer; a request that asks for fewer gets fewer.
+    #[arg(long, value_name = "N", default_value = "64", help_heading = "Answer")]
+    pub tokens: u32,
+    /// Answer with --tokens tokens whatever max_completion_tokens or max_tokens says.
+    #[arg(long, help_heading = "Answer")]
+    pub ignore_max: bool,
+    /// The model's name in answers.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "mock",
+        help_heading = "Answer"
+    )]
+    pub model: String,
+    /// Tokens in one content event.
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Stream")]
+    pub tokens_per_event: u32,
+    /// Content events in one write, due when the first of them is.
+    #[arg(long, value_name = "K", default_value = "1", help_heading = "Stream")]
+    pub events_per_write: u32,
+    /// Cut every write of events into this many pieces.
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Stream")]
+    pub pieces: u32,
+    /// From one piece to the next.
+    #[arg(long, value_name = "MS", default_value = "0", value_parser = millis, help_heading = "Stream")]
+    pub piece_gap: Span,
+    /// Line ends of the event stream.
+    #[arg(long, value_enum, default_value = "lf", help_heading = "Stream")]
+    pub line_end: LineEndArg,
+    /// A comment (`: keep-alive`) before every n-th content event; 0 for none.
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Stream")]
+    pub comment_every: u32,
+    /// Framing of the stream: a chunk per event, a chunk per write, or none (until close).
+    #[arg(
+        long,
+        value_enum,
+        default_value = "chunk-per-event",
+        help_heading = "Stream"
+    )]
+    pub framing: FramingArg,
+    /// When the response head leaves.
+    #[arg(long, value_enum, default_value = "at-once", help_heading = "Stream")]
+    pub head: HeadArg,
+    /// When the event that only carries the role leaves (chat).
+    #[arg(
+        long,
+        value_enum,
+        default_value = "with-first",
+        help_heading = "Stream"
+    )]
+    pub role: RoleArg,
+    /// Something that goes wrong, and for which requests; may be given several times, the first
+    /// that applies counts. WHEN is 1/N (every N-th request) or a share such as 0.05. KIND is a
+    /// status (400-599), reset-head, reset-after:K, cut-after:K (an orderly close in mid-body),
+    /// stall-head, stall-after:K, garbage, bad-json:K (in event K), error-data:K, error-event:K,
+    /// empty (200, no body) or no-tokens, with K counting content events.
+    #[arg(long, value_name = "KIND@WHEN", help_heading = "Faults")]
+    pub fault: Vec<FaultRule>,
+    /// Close a connection that has been idle this long after an answer, unannounced.
+    #[arg(long, value_name = "MS", value_parser = millis, help_heading = "Faults")]
+    pub idle_close: Option<Span>,
+    /// Close a connection after this many answers, unannounced.
+    #[arg(long, value_name = "N", help_heading = "Faults")]
+    pub requests_per_connection: Option<u32>,
+    /// Leave new connections in the backlog this long before accepting them.
+    #[arg(long, value_name = "MS", default_value = "0", value_parser = millis, help_heading = "Faults")]
+    pub accept_delay: Span,
+    /// Serve this many requests at a time; the others wait in order of arrival
+    /// [default: no limit].
+    #[arg(long, value_name = "N", help_heading = "Capacity")]
+    pub slots: Option<u32>,
+    /// Tokens that the pretended cache holds, for vllm:kv_cache_usage_perc.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "1000000",
+        help_heading = "Capacity"
+    )]
+    pub cache_tokens: u64,
+}
+
+impl Args {
+    /// The script that the flags describe.
+    pub fn script(&self) -> Script {
+        let gap = |span| if self.instant { Span::ZERO } else { span };
+        Script {
+            ttft: gap(self.ttft),
+            itl: gap(self.itl),
+            tokens: self.tokens,
+            ignore_max: self.ignore_max,
+            jitter: self.jitter,
+            seed: self.seed,
+            tokens_per_event: self.tokens_per_event,
+            events_per_write: self.events_per_write,
+            pieces: self.pieces,
+            piece_gap: self.piece_gap,
+            line_end: match self.line_end {
+                LineEndArg::Lf => LineEnd::Lf,
+                LineEndArg::Crlf => LineEnd::CrLf,
+                LineEndArg::Cr => LineEnd::Cr,
+            },
+            comment_every: self.comment_every,
+            framing: match self.framing {
+                FramingArg::ChunkPerEvent => Framing::ChunkPerEvent,
+                FramingArg::ChunkPerWrite => Framing::ChunkPerWrite,
+                FramingArg::UntilClose => Framing::UntilClose,
+            },
+            head: match self.head {
+                HeadArg::AtOnce => HeadTime::AtOnce,
+                HeadArg::WithFirst => HeadTime::WithFirst,
+            },
+            role: match self.role {
+                RoleArg::WithFirst => RoleTime::WithFirst,
+                RoleArg::WithHead => RoleTime::WithHead,
+                RoleArg::Never => RoleTime::Never,
+            },
+            latency: self.latency,
+            faults: self.fault.clone(),
+            idle_close: self.idle_close,
+            requests_per_connection: self.requests_per_connection,
+            accept_delay: self.accept_delay,
+            slots: self.slots,
+            cache_tokens: self.cache_tokens,
+            precision: match self.precision {
+                PrecisionArg::Sleep => Precision::Sleep,
+                PrecisionArg::Lead => Precision::Lead,
+                PrecisionArg::Spin => Precision::Spin,
+            },
+            model: self.model.clone(),
+        }
+    }
+}
+
+/// Reads milliseconds with fractions.
+fn millis(text: &str) -> Result<Span, String> {
+    match text.parse::<f64>() {
+        Ok(millis) if (0.0..=1e9).contains(&millis) => Ok(Span::from_secs_f64(millis / 1e3)),
+        _ => Err("expected milliseconds, such as 20 or 0.5".into()),
+    }
+}
+
+/// `--precision`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PrecisionArg {
+    /// 20-90 µs late
+    Sleep,
+    /// wake 100 µs early, then poll
+    Lead,
+    /// never sleep
+    Spin,
+}
+
+/// `--line-end`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LineEndArg {
+    /// \n
+    Lf,
+    /// \r\n
+    Crlf,
+    /// \r
+    Cr,
+}
+
+/// `--framing`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum FramingArg {
+    /// chunked, one chunk per event
+    ChunkPerEvent,
+    /// chunked, one chunk per write
+    ChunkPerWrite,
+    /// not chunked, ended by the connection's end
+    UntilClose,
+}
+
+/// `--head`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum HeadArg {
+    /// as soon as the request is taken on
+    AtOnce,
+    /// in one write with the first event
+    WithFirst,
+}
+
+/// `--role`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RoleArg {
+    /// in one write with the first content event
+    WithFirst,
+    /// in one write with the head
+    WithHead,
+    /// not at all
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn flags_hold_together_and_have_help() {
+        let command = Args::command();
+        command.clone().debug_assert();
+        for arg in command.get_arguments() {
+            assert!(arg.get_help().is_some(), "{}", arg.get_id());
+        }
+    }
+
+    #[test]
+    fn defaults_are_the_default_script() {
+        let script = Args::parse_from(["pinfire-mock"]).script();
+        assert_eq!(format!("{script:?}"), format!("{:?}", Script::default()));
+    }
+}

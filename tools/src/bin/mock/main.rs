@@ -1,0 +1,46 @@
+//! pinfire-mock: the scripted server as a process.
+
+mod args;
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use pinfire_tools::mock::Server;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use args::Args;
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pinfire-mock: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    // Before the port is open: a signal must never meet the default action once clients may come.
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let server = Server::bind(args.script(), args.listen, args.truth.clone())?;
+    let handle = server.spawn(args.cpu)?;
+    let mut out = std::io::stdout();
+    // A reader that has gone is no reason not to serve.
+    let _ = writeln!(out, "listening on http://{}", handle.local_addr());
+    let _ = out.flush();
+    signals.forever().next();
+    let summary = handle.stop();
+    let _ = writeln!(
+        out,
+        "served {} requests ({} failed by script), {} aborted by clients, {} connections",
+        summary.served, summary.failed, summary.aborted, summary.connections
+    );
+    match summary.truth_error {
+        Some(error) => Err(format!("the truth log is incomplete: {error}").into()),
+        None => Ok(()),
+    }
+}

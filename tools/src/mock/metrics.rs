@@ -1,0 +1,119 @@
+//! Counters of a server and their Prometheus text, under the names that vLLM uses.
+
+use std::fmt::Write;
+
+/// The handlers that requests are counted under, in the order of [`Metrics::count`].
+pub(super) const HANDLERS: [&str; 6] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/models",
+    "/metrics",
+    "/health",
+    "none",
+];
+
+/// Methods that are told apart.
+const METHODS: [&str; 3] = ["GET", "POST", "OTHER"];
+
+/// Why a request that had been taken on ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finish {
+    /// The script's own length was reached.
+    Stop,
+    /// The request's limit was reached.
+    Length,
+    /// The client went away.
+    Abort,
+    /// A fault of the script.
+    Error,
+}
+
+impl Finish {
+    const ALL: [Self; 4] = [Self::Stop, Self::Length, Self::Abort, Self::Error];
+
+    /// vLLM's name of it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Abort => "abort",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// All counters.
+#[derive(Default)]
+pub(super) struct Metrics {
+    pub(super) running: u64,
+    pub(super) waiting: u64,
+    pub(super) connections: u64,
+    pub(super) accepted: u64,
+    pub(super) prompt_tokens: u64,
+    pub(super) generation_tokens: u64,
+    /// Prompt and generated tokens of the requests that are running.
+    pub(super) held_tokens: u64,
+    finished: [u64; 4],
+    answered: [[[u64; 6]; 3]; 6],
+}
+
+impl Metrics {
+    pub(super) fn finish(&mut self, finish: Finish) {
+        self.finished[finish as usize] += 1;
+    }
+
+    pub(super) fn finished(&self, finish: Finish) -> u64 {
+        self.finished[finish as usize]
+    }
+
+    /// Counts an answer: index into [`HANDLERS`], method (0 GET, 1 POST, 2 other), status.
+    #[inline]
+    pub(super) fn count(&mut self, handler: usize, method: usize, status: u16) {
+        self.answered[handler][method][usize::from(status / 100).min(5)] += 1;
+    }
+
+    /// Writes the Prometheus text.
+    pub(super) fn write(&self, model: &str, cache_tokens: u64, out: &mut String) {
+        let cache = (self.held_tokens as f64 / cache_tokens.max(1) as f64).min(1.0);
+        let labels = format!("engine=\"0\",model_name=\"{model}\"");
+        let mut one = |kind: &str, name: &str, value: f64| {
+            let _ = writeln!(out, "# TYPE {name} {kind}\n{name}{{{labels}}} {value:?}");
+        };
+        one("gauge", "vllm:num_requests_running", self.running as f64);
+        one("gauge", "vllm:num_requests_waiting", self.waiting as f64);
+        one("gauge", "vllm:kv_cache_usage_perc", cache);
+        let prompt = self.prompt_tokens as f64;
+        one("counter", "vllm:prompt_tokens_total", prompt);
+        let generated = self.generation_tokens as f64;
+        one("counter", "vllm:generation_tokens_total", generated);
+        out.push_str("# TYPE vllm:request_success_total counter\n");
+        for finish in Finish::ALL {
+            let (name, count) = (finish.name(), self.finished(finish));
+            let _ = writeln!(
+                out,
+                "vllm:request_success_total{{{labels},finished_reason=\"{name}\"}} {count}.0"
+            );
+        }
+        let _ = writeln!(
+            out,
+            "# TYPE mock_open_connections gauge\nmock_open_connections {}.0",
+            self.connections
+        );
+        self.write_answered(out);
+    }
+
+    fn write_answered(&self, out: &mut String) {
+        out.push_str("# TYPE http_requests_total counter\n");
+        for (methods, handler) in self.answered.iter().zip(HANDLERS) {
+            for (classes, method) in methods.iter().zip(METHODS) {
+                for (class, count) in classes.iter().enumerate().filter(|(_, n)| **n > 0) {
+                    let _ = writeln!(
+                        out,
+                        "http_requests_total{{handler=\"{handler}\",method=\"{method}\",\
+                         status=\"{class}xx\"}} {count}.0"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! A scripted OpenAI-style server: one thread, one epoll loop, answers at exact instants.
+//!
+//! A [`Script`] says what the server does, [`Server::bind`] opens the port, [`Server::spawn`] runs
+//! it on a thread of its own, [`Handle::stop`] ends it and gives a [`Summary`]. Nothing is global:
+//! a process may run as many as it likes, each on port 0.
+//!
+//! It is not an HTTP server for other uses: request bodies need a content-length, a client that
+//! closes its sending half counts as gone, and bodies are searched for a few keys, not parsed.
+
+mod answer;
+mod conn;
+mod deadline;
+mod fault;
+mod metrics;
+mod notice;
+mod pieces;
+mod plain;
+mod request;
+mod script;
+mod server;
+mod stream;
+mod truth;
+
+pub use fault::{Fault, FaultError, FaultRule, When};
+pub use script::{Framing, HeadTime, LineEnd, Precision, RoleTime, Script, ScriptError};
+pub use server::{Handle, MockError, Server, Stopper, Summary};

@@ -1,0 +1,220 @@
+//! What a scripted server does, as plain data.
+
+use pinfire_engine::clock::Span;
+use thiserror::Error;
+
+use super::fault::FaultRule;
+
+/// The behaviour of one server. `Default` streams 64 events 5 ms apart after 20 ms.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// From the instant at which a request is whole (or got its slot) to its first content event.
+    pub ttft: Span,
+    /// From one token to the next. Zero together with a zero `ttft` is instant mode: the whole
+    /// answer leaves in one write.
+    pub itl: Span,
+    /// Output tokens of an answer, unless the request asks for fewer.
+    pub tokens: u32,
+    /// Answer with `tokens` whatever limit the request carries.
+    pub ignore_max: bool,
+    /// Every due time is moved by up to this fraction of its gap, either way: 0 to 1. The shift of
+    /// token `i` of request `n` is a pure function of `seed`, `n` and `i`.
+    pub jitter: f64,
+    /// Seed of the jitter and of faults given as a share.
+    pub seed: u64,
+    /// Tokens in one content event. The event is due when its first token is.
+    pub tokens_per_event: u32,
+    /// Content events in one write. The write is due when its first event is.
+    pub events_per_write: u32,
+    /// Pieces into which every write of events is cut.
+    pub pieces: u32,
+    /// From one piece to the next.
+    pub piece_gap: Span,
+    /// Line ends inside the event stream.
+    pub line_end: LineEnd,
+    /// A comment (`: keep-alive`) before every n-th content event; 0 for none.
+    pub comment_every: u32,
+    /// How the event stream is framed.
+    pub framing: Framing,
+    /// When the response head leaves.
+    pub head: HeadTime,
+    /// When the event that only names the role leaves (chat only).
+    pub role: RoleTime,
+    /// From the whole request to a non-streaming answer; `None` means the time a stream would take
+    /// to its last token.
+    pub latency: Option<Span>,
+    /// What goes wrong, first match wins.
+    pub faults: Vec<FaultRule>,
+    /// Close a connection that has been idle this long after an answer, unannounced.
+    pub idle_close: Option<Span>,
+    /// Close a connection after this many answers, unannounced.
+    pub requests_per_connection: Option<u32>,
+    /// Leave new connections in the backlog this long.
+    pub accept_delay: Span,
+    /// Requests served at a time; the others wait in order of arrival.
+    pub slots: Option<u32>,
+    /// Tokens that the pretended cache holds: what `vllm:kv_cache_usage_perc` is a share of.
+    pub cache_tokens: u64,
+    /// How exactly due times are met.
+    pub precision: Precision,
+    /// The model's name in answers.
+    pub model: String,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            ttft: Span::from_millis(20),
+            itl: Span::from_millis(5),
+            tokens: 64,
+            ignore_max: false,
+            jitter: 0.0,
+            seed: 0,
+            tokens_per_event: 1,
+            events_per_write: 1,
+            pieces: 1,
+            piece_gap: Span::ZERO,
+            line_end: LineEnd::Lf,
+            comment_every: 0,
+            framing: Framing::ChunkPerEvent,
+            head: HeadTime::AtOnce,
+            role: RoleTime::WithFirst,
+            latency: None,
+            faults: Vec::new(),
+            idle_close: None,
+            requests_per_connection: None,
+            accept_delay: Span::ZERO,
+            slots: None,
+            cache_tokens: 1_000_000,
+            precision: Precision::Lead,
+            model: String::from("mock"),
+        }
+    }
+}
+
+impl Script {
+    /// A script whose answers leave at once and whole: the fastest this server can be.
+    pub fn instant(tokens: u32) -> Self {
+        Self {
+            ttft: Span::ZERO,
+            itl: Span::ZERO,
+            tokens,
+            ..Self::default()
+        }
+    }
+
+    /// Whether answers leave in one write as soon as the request is whole.
+    pub(super) fn is_instant(&self) -> bool {
+        self.ttft == Span::ZERO && self.itl == Span::ZERO && self.pieces == 1
+    }
+
+    /// From the whole request to a non-streaming answer of `tokens`.
+    pub(super) fn latency_of(&self, tokens: u32) -> Span {
+        self.latency.unwrap_or_else(|| {
+            let gaps = u64::from(tokens.saturating_sub(1));
+            Span::from_nanos(self.ttft.nanos() + gaps * self.itl.nanos())
+        })
+    }
+
+    /// Refuses what cannot be served.
+    pub(super) fn check(&self) -> Result<(), ScriptError> {
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return Err(ScriptError::Jitter(self.jitter));
+        }
+        let counts = [
+            ("tokens per event", self.tokens_per_event),
+            ("events per write", self.events_per_write),
+            ("pieces", self.pieces),
+            ("slots", self.slots.unwrap_or(1)),
+            (
+                "requests per connection",
+                self.requests_per_connection.unwrap_or(1),
+            ),
+        ];
+        match counts.into_iter().find(|(_, count)| *count == 0) {
+            Some((what, _)) => Err(ScriptError::Zero(what)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a script cannot be served.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum ScriptError {
+    /// The jitter is a fraction.
+    #[error("jitter must be between 0 and 1, not {0}")]
+    Jitter(f64),
+    /// A count that must be at least 1.
+    #[error("{0} must be at least 1")]
+    Zero(&'static str),
+}
+
+/// Line ends of the event stream. All three are valid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineEnd {
+    /// `\n`, what every server known to us sends.
+    #[default]
+    Lf,
+    /// `\r\n`
+    CrLf,
+    /// `\r`
+    Cr,
+}
+
+impl LineEnd {
+    /// The bytes of one line end.
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Lf => "\n",
+            Self::CrLf => "\r\n",
+            Self::Cr => "\r",
+        }
+    }
+}
+
+/// Framing of the event stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// Chunked, one chunk per event, as uvicorn does.
+    #[default]
+    ChunkPerEvent,
+    /// Chunked, one chunk per write, however many events it has.
+    ChunkPerWrite,
+    /// No framing: the body ends where the connection does.
+    UntilClose,
+}
+
+/// When a streaming answer's head leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeadTime {
+    /// As soon as the request has its slot, as vLLM does.
+    #[default]
+    AtOnce,
+    /// In one write with the first event.
+    WithFirst,
+}
+
+/// When the event that carries only the role leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RoleTime {
+    /// In one write with the first content event, as vLLM does.
+    #[default]
+    WithFirst,
+    /// In one write with the head: a client that takes it for the first token reports too short a
+    /// time to first token.
+    WithHead,
+    /// Never.
+    Never,
+}
+
+/// How exactly due times are met, and at what cost in processor time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Sleep until the deadline: 20–90 µs late, next to no processor time.
+    Sleep,
+    /// Wake 100 µs early and poll: below a few µs late while the processor is ours.
+    #[default]
+    Lead,
+    /// Never sleep: a processor at 100 %.
+    Spin,
+}
