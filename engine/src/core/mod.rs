@@ -149,7 +149,7 @@ impl Core {
             cpu_before: thread_cpu_time(),
             plan,
         });
-        self.start_due();
+        self.start_some();
     }
 
     /// Ends the phase early: what is in flight is dropped and counted.
@@ -178,7 +178,15 @@ impl Core {
     }
 
     /// Starts requests while a slot is free and the schedule has more, a bounded number in a row.
+    #[inline]
     fn start_due(&mut self) {
+        self.more_due = false;
+        if self.phase.as_ref().is_some_and(|phase| !phase.free.is_empty()) {
+            self.start_some();
+        }
+    }
+
+    fn start_some(&mut self) {
         for _ in 0..STARTS_PER_TURN {
             let Some(phase) = &mut self.phase else { return };
             if phase.closed {
