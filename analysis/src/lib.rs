@@ -12,6 +12,11 @@ pub mod report;
 pub mod stats;
 pub mod tokens;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use collect::{Collector, Progress};
 pub use export::{ExportError, FileNames};
 pub use facts::{EntryFacts, RunEnd, RunFacts};

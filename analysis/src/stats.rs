@@ -240,7 +240,9 @@ mod tests {
             10.3, 11.5, 13.0, 17.5, 25.0, 32.5, 37.0, 38.5, 39.7, // p1 to p99
         ];
         let mut fractions = Sample::default();
-        [40.0, 10.0, 30.0, 20.0].map(|v| fractions.push_float(v));
+        [40.0, 10.0, 30.0, 20.0]
+            .iter()
+            .for_each(|&v| fractions.push_float(v));
         for figures in [whole(&[40, 10, 30, 20]), fractions.figures().unwrap()] {
             close(figures.avg, 25.0);
             close(figures.std, 11.18034);

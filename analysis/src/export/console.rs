@@ -170,11 +170,12 @@ impl Report {
                 "{} asked, too few requests to tell",
                 plural(asked.into(), "stream")
             ),
-            (None, None) => "no concurrency asked".to_owned(),
+            (None, None) => "no concurrency was asked for".to_owned(),
         };
         let mut text = format!(
-            "Client health: timer lateness {}\n               receive delay {}; send lateness {}\n               \
-             turn {}; {held}\n",
+            "Client health: timer lateness {}\n\
+             \x20              receive delay  {}\n\
+             \x20              send lateness  {}; turn {}; {held}\n",
             spread(&core.timer_lateness),
             spread(&core.receive_delay),
             spread(&core.send_lateness),

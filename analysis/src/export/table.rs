@@ -158,7 +158,7 @@ mod tests {
             "the quick brown fox jumps over the lazy dog".into(),
         ]);
         let expected = "\
-            \u{20}           Errors            \n\
+            \u{20}           Errors             \n\
             ┏━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━┓\n\
             ┃ Code ┃ Message              ┃\n\
             ┡━━━━━━╇━━━━━━━━━━━━━━━━━━━━━━┩\n\

@@ -210,7 +210,7 @@ pub static METRICS: &[Metric] = &[
         "Requests that were answered.").marks(LB_NJ),
     metric("error_request_count", "Error Request Count", REQUESTS, Of::Sum(|_| Some(1)), FILES,
         "Requests that failed; planned cancellations are not among them.").over(Over::Errors).marks(NJ),
-    metric("cancelled_request_count", "Cancelled Requests (by plan)", REQUESTS,
+    metric("cancelled_request_count", "Cancelled Request Count", REQUESTS,
         Of::Derived(|run| Some(run.cancelled as f64)), main(1090),
         "Requests hung up on by plan before their answer was complete.").needs(CANCELS).marks(NJ),
     metric("context_overflow_count", "Context Overflow Count", REQUESTS, Of::Sum(context_overflow), FILES,
