@@ -1,1 +1,24 @@
-//! Records in, report out.
+//! Records in, report out: no sockets, no clock, no runtime.
+//!
+//! The modules stand in the order of the data flow: what is known before the run, what one
+//! response says, what is measured, how it is summed up, and where it is written.
+
+pub mod collect;
+pub mod export;
+pub mod facts;
+pub mod metric;
+pub mod reading;
+pub mod report;
+pub mod stats;
+pub mod tokens;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use collect::{Collector, Progress};
+pub use export::{ExportError, FileNames};
+pub use facts::{EntryFacts, RunEnd, RunFacts};
+pub use report::Report;
+pub use tokens::TokenCounter;

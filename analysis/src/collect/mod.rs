@@ -1,0 +1,215 @@
+//! Takes records while the run goes on: writes each one's line at once and keeps only its numbers.
+//!
+//! Lines are in order of arrival here, which is order of completion but for the records of
+//! different cores within one hand-over. Nothing is computed over the run before it has ended.
+
+mod errors;
+mod tally;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pinfire_engine::record::{Phase, Record};
+
+pub use errors::{ErrorGroup, ErrorGroups};
+pub use tally::{CancelTally, RowValue, STAGES, Tally};
+
+use crate::export::ExportError;
+use crate::export::records::{self, LineFacts};
+use crate::facts::{EntryFacts, RunEnd, RunFacts};
+use crate::metric::{Class, Flags, METRICS, Request};
+use crate::reading::{Reading, Rules, Target};
+use crate::report::Report;
+use crate::tokens::{TokenCounter, TokenCounts};
+
+/// How many requests of the measured phase ended how, so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// Answered.
+    pub valid: u64,
+    /// Failed.
+    pub errors: u64,
+    /// Hung up on by plan.
+    pub cancelled: u64,
+    /// Cut off by the end of the run.
+    pub dropped: u64,
+}
+
+/// Takes records and ends as a [`Report`].
+pub struct Collector {
+    facts: RunFacts,
+    entries: Arc<[EntryFacts]>,
+    counter: Option<Arc<dyn TokenCounter>>,
+    lines: Option<Lines>,
+    rules: Rules,
+    /// Rows of the table that exist in this run.
+    rows: Vec<usize>,
+    warmup: Tally,
+    profiling: Tally,
+}
+
+/// The open JSONL file and the line being made.
+struct Lines {
+    file: BufWriter<File>,
+    path: PathBuf,
+    line: Vec<u8>,
+}
+
+impl Collector {
+    /// Ready for the first record. `counter` is absent with server-side counts; `jsonl` is the path
+    /// of the per-request file, absent at export level `summary`. An existing file is replaced.
+    ///
+    /// # Errors
+    /// If the per-request file cannot be created.
+    pub fn new(
+        facts: RunFacts,
+        entries: Arc<[EntryFacts]>,
+        counter: Option<Arc<dyn TokenCounter>>,
+        jsonl: Option<PathBuf>,
+    ) -> Result<Self, ExportError> {
+        let lines = jsonl.map(Lines::create).transpose()?;
+        let conditions = conditions(&facts, counter.is_some());
+        let rows: Vec<usize> = (0..METRICS.len())
+            .filter(|&row| {
+                METRICS
+                    .get(row)
+                    .is_some_and(|metric| conditions.has(metric.needs))
+            })
+            .collect();
+        let rules = Rules {
+            endpoint: facts.endpoint,
+            target: Target::of_urls(&facts.urls),
+        };
+        Ok(Self {
+            warmup: Tally::new(&rows),
+            profiling: Tally::new(&rows),
+            facts,
+            entries,
+            counter,
+            lines,
+            rules,
+            rows,
+        })
+    }
+
+    /// Takes one record: writes its line and keeps its numbers.
+    ///
+    /// # Errors
+    /// If the per-request file cannot be written; the numbers are kept all the same.
+    pub fn add(&mut self, record: &Record) -> Result<(), ExportError> {
+        static UNKNOWN: EntryFacts = EntryFacts {
+            session_id: String::new(),
+            isl: None,
+            requested_osl: None,
+        };
+        let reading = Reading::of(record, &self.rules);
+        let entry = self.entries.get(record.entry as usize).unwrap_or(&UNKNOWN);
+        let request = Request {
+            record,
+            reading: &reading,
+            tokens: self.count(entry, &reading),
+            entry,
+            thresholds: &self.facts.thresholds,
+            per_chunk_usage: self.facts.per_chunk_usage,
+            anchor: self.facts.anchor,
+        };
+        let tally = match record.phase {
+            Phase::Warmup => &mut self.warmup,
+            Phase::Profiling => &mut self.profiling,
+        };
+        tally.add(&self.rows, &request);
+        match &mut self.lines {
+            Some(lines) if Class::from(&reading.verdict) != Class::Dropped => {
+                let facts = LineFacts {
+                    has_warmup: self.facts.warmup.is_some(),
+                };
+                records::write_line(&mut lines.line, &request, &tally.row_values, &facts);
+                lines.write()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Hands what was written so far to the system. To be called about once a second.
+    ///
+    /// # Errors
+    /// If the per-request file cannot be written.
+    pub fn flush(&mut self) -> Result<(), ExportError> {
+        self.lines.as_mut().map_or(Ok(()), Lines::flush)
+    }
+
+    /// Where the measured phase stands.
+    pub fn progress(&self) -> Progress {
+        self.profiling.progress()
+    }
+
+    /// The run has ended: computes everything.
+    ///
+    /// # Errors
+    /// If the last lines of the per-request file cannot be written.
+    pub fn finish(mut self, end: RunEnd) -> Result<Report, ExportError> {
+        self.flush()?;
+        let jsonl = self.lines.map(|lines| lines.path);
+        Ok(Report::new(
+            self.facts,
+            end,
+            &self.rows,
+            self.profiling,
+            self.warmup,
+            jsonl,
+        ))
+    }
+
+    /// Counts tokens where anything is done with them: of answers, and of what a cancelled request
+    /// had received.
+    fn count(&self, entry: &EntryFacts, reading: &Reading) -> TokenCounts {
+        match (Class::from(&reading.verdict), &self.counter) {
+            (Class::Error | Class::Dropped, _) => TokenCounts::default(),
+            (_, Some(counter)) => TokenCounts::of_text(counter.as_ref(), entry.isl, reading),
+            (_, None) => TokenCounts::of_usage(reading),
+        }
+    }
+}
+
+impl Lines {
+    fn create(path: PathBuf) -> Result<Self, ExportError> {
+        let file = File::create(&path).map_err(|e| ExportError::new("create", &path, e))?;
+        Ok(Self {
+            file: BufWriter::with_capacity(1 << 18, file),
+            path,
+            line: Vec::with_capacity(1 << 12),
+        })
+    }
+
+    fn write(&mut self) -> Result<(), ExportError> {
+        let written = self.file.write_all(&self.line);
+        self.line.clear();
+        written.map_err(|e| failed(&self.path, e))
+    }
+
+    fn flush(&mut self) -> Result<(), ExportError> {
+        self.file.flush().map_err(|e| failed(&self.path, e))
+    }
+}
+
+fn failed(path: &Path, error: std::io::Error) -> ExportError {
+    ExportError::new("write", path, error)
+}
+
+/// The conditions of the table that hold in a run.
+fn conditions(facts: &RunFacts, client_counts: bool) -> Flags {
+    // Both endpoint kinds there are produce and count tokens.
+    let mut conditions = Flags::OUTPUT_TOKENS | Flags::INPUT_TOKENS;
+    if facts.streaming {
+        conditions |= Flags::STREAMING;
+    }
+    if client_counts {
+        conditions |= Flags::CLIENT_COUNTS;
+    }
+    if facts.cancellation.is_some() {
+        conditions |= Flags::CANCELLATION;
+    }
+    conditions
+}

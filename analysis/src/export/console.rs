@@ -1,0 +1,285 @@
+//! The tables of a run, as printed and as kept in the console file.
+
+use pinfire_engine::health::Durations;
+
+use super::plural;
+use super::table::{Align, Table, style, wrap};
+use crate::metric::{Group, Place};
+use crate::report::{Block, Report};
+
+/// Product text in titles.
+const PRODUCT: &str = "pinfire";
+/// Display names longer than this have their unit on a line of its own.
+const NAME_MAX: usize = 30;
+/// A server may answer an error with a whole page.
+const MESSAGE_MAX: usize = 1_000;
+
+const SECTION: &str = "\n\n";
+
+impl Report {
+    /// All tables and notes, without the footer.
+    pub fn console(&self, width: usize, colour: bool) -> String {
+        let mut text = String::new();
+        if let Some(reason) = &self.end.interrupted {
+            let warning = format!("The run is incomplete: {reason}");
+            text += &format!("{SECTION}{}\n", style(&warning, "33", colour));
+        }
+        if !self.errors.is_empty() {
+            text += SECTION;
+            text += &self.error_table().render(width, colour);
+        }
+        let tables = self.metric_tables(width, colour);
+        if !tables.is_empty() {
+            text += SECTION;
+            text += &tables;
+        }
+        if let Some(table) = self.cancellation_table() {
+            text += SECTION;
+            text += &table.render(width, colour);
+        }
+        text += SECTION;
+        text += &self.health_lines(width, colour);
+        for difference in &self.accounting.differences {
+            let line = format!("Requests are not all accounted for: {difference}");
+            text += &(style(&line, "31", colour) + "\n");
+        }
+        text
+    }
+
+    /// The table of HTTP timings (`--show-trace-timing`).
+    pub fn trace_table(&self, width: usize, colour: bool) -> String {
+        let mut rows: Vec<(u16, &Block)> = self
+            .blocks
+            .iter()
+            .filter_map(|block| match block.metric.place {
+                Place::Trace(order) => Some((order, block)),
+                _ => None,
+            })
+            .collect();
+        rows.sort_by_key(|(order, _)| *order);
+        let mut table = metric_table(format!("{PRODUCT} | HTTP Trace Timing"));
+        rows.iter().for_each(|(_, block)| table.row(cells(block)));
+        table.render(width, colour)
+    }
+
+    fn error_table(&self) -> Table {
+        let head = [
+            ("Code", Align::Right),
+            ("Type", Align::Right),
+            ("Message", Align::Left),
+            ("Count", Align::Right),
+        ];
+        let mut table = Table::new(format!("{PRODUCT} | Error Summary"), &head, 2);
+        for group in &self.errors {
+            let problem = &group.problem;
+            let code = problem
+                .code
+                .map_or_else(|| "N/A".to_owned(), |c| c.to_string());
+            table.row(vec![
+                code,
+                problem.kind.clone(),
+                shortened(&problem.message),
+                thousands(&group.count.to_string()),
+            ]);
+        }
+        table
+    }
+
+    fn metric_tables(&self, width: usize, colour: bool) -> String {
+        let title = self.facts.endpoint.table_title();
+        let mut text = String::new();
+        for group in Group::ALL {
+            let mut rows: Vec<(u16, &Block)> = self
+                .blocks
+                .iter()
+                .filter_map(|block| match block.metric.place {
+                    Place::Table(g, order) if g == group => {
+                        Some((order.unwrap_or(u16::MAX), block))
+                    }
+                    _ => None,
+                })
+                .collect();
+            if rows.is_empty() {
+                continue;
+            }
+            // Stable: rows without a place stay in order of computation.
+            rows.sort_by_key(|(order, _)| *order);
+            let mut table = metric_table(format!("{PRODUCT} | {title}{}", group.suffix()));
+            rows.iter().for_each(|(_, block)| table.row(cells(block)));
+            text += &table.render(width, colour);
+        }
+        text
+    }
+
+    /// What was asked of planned cancellation and what came of it.
+    fn cancellation_table(&self) -> Option<Table> {
+        let cancelled = self.cancellation.as_ref()?;
+        let head = [("Planned", Align::Right), ("Value", Align::Right)];
+        let mut table = Table::new(format!("{PRODUCT} | Cancellation"), &head, 0);
+        let mut row = |name: String, value: String| table.row(vec![name, value]);
+        let number = |value: Option<f64>| number(value);
+        row(
+            "Rate asked (%)".into(),
+            number(Some(cancelled.asked.rate_pct)),
+        );
+        row("Rate reached (%)".into(), number(cancelled.reached_pct));
+        let count = |count: u64| thousands(&count.to_string());
+        row("Cancelled (requests)".into(), count(cancelled.cancelled));
+        row(
+            "Finished before the deadline".into(),
+            count(cancelled.finished_first),
+        );
+        if cancelled.failed_first > 0 {
+            row(
+                "Failed before the deadline".into(),
+                count(cancelled.failed_first),
+            );
+        }
+        let asked_ms = cancelled.asked.delay.as_millis_f64();
+        row("Delay asked (ms)".into(), number(Some(asked_ms)));
+        if let (Some(achieved), Some(error)) = (&cancelled.achieved_ms, &cancelled.error_us) {
+            for q in [50, 99] {
+                row(
+                    format!("Delay achieved p{q} (ms)"),
+                    number(achieved.percentile(q)),
+                );
+            }
+            for q in [50, 99] {
+                row(
+                    format!("Delay error p{q} (us)"),
+                    number(error.percentile(q)),
+                );
+            }
+            row("Delay error max (us)".into(), number(error.max));
+        }
+        for (stage, reached) in cancelled.stages.iter().filter(|(_, n)| *n > 0) {
+            row(format!("Cancelled while {}", stage.name()), count(*reached));
+        }
+        Some(table)
+    }
+
+    /// Three lines on the client itself, and a fourth when it was the bottleneck.
+    fn health_lines(&self, width: usize, colour: bool) -> String {
+        let core = &self.health.merged;
+        let held = match (&self.health.held, self.facts.profiling.concurrency) {
+            (Some(held), _) => format!(
+                "{:.1} of {} streams held, at most {:.0}",
+                held.avg, held.asked, held.max
+            ),
+            (None, Some(asked)) => format!(
+                "{} asked, too few requests to tell",
+                plural(asked.into(), "stream")
+            ),
+            (None, None) => "no concurrency was asked for".to_owned(),
+        };
+        let mut text = format!(
+            "Client health: timer lateness {}\n\
+             \x20              receive delay  {}\n\
+             \x20              send lateness  {}; turn {}; {held}\n",
+            spread(&core.timer_lateness),
+            spread(&core.receive_delay),
+            spread(&core.send_lateness),
+            spread(&core.turn),
+        );
+        if self.health.is_bottleneck() {
+            let verdict = format!(
+                "The client was the bottleneck, so these figures are not the server's alone: {}.",
+                self.health.reasons.join("; ")
+            );
+            for line in wrap(&verdict, width) {
+                text += &(style(&line, "33", colour) + "\n");
+            }
+        }
+        text
+    }
+}
+
+fn metric_table(title: String) -> Table {
+    let names = ["Metric", "avg", "min", "max", "p99", "p90", "p50", "std"];
+    Table::new(title, &names.map(|name| (name, Align::Right)), 0)
+}
+
+fn cells(block: &Block) -> Vec<String> {
+    let (metric, figures) = (block.metric, &block.figures);
+    let separator = match metric.name.chars().count() {
+        length if length > NAME_MAX => '\n',
+        _ => ' ',
+    };
+    let label = format!("{}{separator}({})", metric.name, metric.shown.name());
+    let percentile = |q| number(figures.percentile(q));
+    vec![
+        label,
+        number(figures.avg),
+        number(figures.min),
+        number(figures.max),
+        percentile(99),
+        percentile(90),
+        percentile(50),
+        number(figures.std),
+    ]
+}
+
+/// Two decimals with thousands separators; `N/A` where there is no value.
+fn number(value: Option<f64>) -> String {
+    value
+        .filter(|v| v.is_finite())
+        .map_or_else(|| "N/A".to_owned(), |v| thousands(&format!("{v:.2}")))
+}
+
+/// Commas between groups of three digits before the point.
+fn thousands(number: &str) -> String {
+    let whole = number.find('.').unwrap_or(number.len());
+    let mut text = String::with_capacity(number.len() + 4);
+    for (at, c) in number.chars().enumerate() {
+        let after_digit = text.ends_with(|c: char| c.is_ascii_digit());
+        if at < whole && after_digit && (whole - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(c);
+    }
+    text
+}
+
+/// A message without control characters and of bearable length.
+fn shortened(message: &str) -> String {
+    let clean = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
+    let mut text: String = message.chars().take(MESSAGE_MAX).map(clean).collect();
+    if text.len() < message.len() && message.chars().nth(MESSAGE_MAX).is_some() {
+        text.push('…');
+    }
+    text
+}
+
+fn spread(durations: &Durations) -> String {
+    if durations.count() == 0 {
+        return "not measured".to_owned();
+    }
+    let ms = |q| durations.percentile(q).as_millis_f64();
+    format!("p50 {:.3} ms, p99 {:.3} ms", ms(50.0), ms(99.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_separated_before_the_point_only() {
+        for (value, text) in [
+            (0.0, "0.00"),
+            (999.999, "1,000.00"),
+            (1052.66, "1,052.66"),
+            (1234567.1234, "1,234,567.12"),
+            (-1234.5, "-1,234.50"),
+            (-123.5, "-123.50"),
+        ] {
+            assert_eq!(number(Some(value)), text);
+        }
+        assert_eq!(number(None), "N/A");
+    }
+
+    #[test]
+    fn messages_cannot_break_the_frame() {
+        assert_eq!(shortened("a\tb\nc\u{1b}[0m"), "a b\nc [0m");
+        assert!(shortened(&"x".repeat(2_000)).ends_with("x…"));
+    }
+}

@@ -1,0 +1,58 @@
+//! The lines after the tables on stdout: command, duration, success rate, files.
+
+use super::{Written, plural};
+use crate::report::Report;
+
+impl Report {
+    /// The footer, one line each; `written` names the summary files if they were written.
+    pub fn footer(&self, written: Option<&Written>) -> String {
+        let facts = &self.facts;
+        let mut lines = vec![format!("CLI Command: {}", facts.cli_command)];
+        if let Some(seconds) = self.value("benchmark_duration") {
+            let early = self
+                .end
+                .interrupted
+                .as_ref()
+                .map_or("", |_| " (cancelled early)");
+            lines.push(format!("Benchmark Duration: {seconds:.2} sec{early}"));
+        }
+        lines.push(format!("Success Rate: {}", self.success_rate()));
+        if let Some(files) = written {
+            lines.push(format!("CSV Export: {}", files.csv.display()));
+            lines.push(format!("JSON Export: {}", files.json.display()));
+        }
+        let others = [("Raw Records", &self.jsonl), ("Log File", &facts.log_file)];
+        for (name, path) in others {
+            if let Some(path) = path {
+                lines.push(format!("{name}: {}", path.display()));
+            }
+        }
+        lines.join("\n") + "\n"
+    }
+
+    /// Planned cancellations are no failures, so they are not in the rate (D12).
+    fn success_rate(&self) -> String {
+        let counts = self.counts;
+        let ended = counts.valid + counts.errors;
+        if ended + counts.cancelled == 0 {
+            return "N/A (no request ended)".to_owned();
+        }
+        let rate = match ended {
+            0 => 100.0,
+            _ => 100.0 * counts.valid as f64 / ended as f64,
+        };
+        let overflows = self.value("context_overflow_count");
+        let errors = if counts.errors > 0 && overflows == Some(counts.errors as f64) {
+            format!(
+                "{} exceeded the context window",
+                plural(counts.errors, "request")
+            )
+        } else {
+            plural(counts.errors, "error").to_string()
+        };
+        match counts.cancelled {
+            0 => format!("{rate:.0}% ({errors})"),
+            n => format!("{rate:.0}% ({errors}, {n} cancelled by plan)"),
+        }
+    }
+}

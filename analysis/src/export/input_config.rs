@@ -1,0 +1,95 @@
+//! `input_config` of the JSON summary: what was asked, in AIPerf's layout, defaults left out.
+
+use serde_json::{Map, Value, json};
+
+use crate::facts::{LengthFacts, PhaseFacts, RunFacts};
+
+/// The object.
+pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
+    let mut config = Map::new();
+    let models: Vec<Value> = facts
+        .models
+        .iter()
+        .map(|name| json!({"name": name}))
+        .collect();
+    config.insert("models".into(), json!({"items": models}));
+    let endpoint = json!({
+        "urls": facts.urls,
+        "type": facts.endpoint.name(),
+        "streaming": facts.streaming,
+    });
+    config.insert("endpoint".into(), endpoint);
+    config.insert("datasets".into(), Value::Array(vec![dataset(facts)]));
+    let warmup = facts
+        .warmup
+        .iter()
+        .map(|asked| phase(asked, "warmup", facts));
+    let phases = warmup.chain([phase(&facts.profiling, "profiling", facts)]);
+    config.insert("phases".into(), phases.collect());
+    let dir = facts.artifact_dir.to_string_lossy();
+    config.insert("artifacts".into(), json!({"dir": dir}));
+    if let Some(name) = &facts.tokenizer {
+        config.insert("tokenizer".into(), json!({"name": name}));
+    }
+    config.insert("gpu_telemetry".into(), json!({"enabled": false}));
+    config.insert("server_metrics".into(), json!({"enabled": false}));
+    config
+}
+
+fn dataset(facts: &RunFacts) -> Value {
+    let asked = &facts.dataset;
+    let mut map = Map::new();
+    map.insert("name".into(), "main".into());
+    map.insert("type".into(), asked.kind.as_str().into());
+    if let Some(file) = &asked.file {
+        map.insert("path".into(), file.to_string_lossy().into());
+    }
+    map.insert("entries".into(), asked.entries.into());
+    if let Some(seed) = facts.random_seed {
+        map.insert("random_seed".into(), seed.into());
+    }
+    let lengths = [("isl", asked.isl), ("osl", asked.osl)];
+    let prompts: Map<String, Value> = lengths
+        .into_iter()
+        .filter_map(|(key, asked)| Some((key.to_owned(), length(asked?))))
+        .collect();
+    if !prompts.is_empty() {
+        map.insert("prompts".into(), prompts.into());
+    }
+    map.into()
+}
+
+fn length(asked: LengthFacts) -> Value {
+    if asked.stddev == 0.0 {
+        json!({"mean": asked.mean})
+    } else {
+        json!({"mean": asked.mean, "stddev": asked.stddev})
+    }
+}
+
+fn phase(asked: &PhaseFacts, kind: &str, facts: &RunFacts) -> Value {
+    let mut map = Map::new();
+    map.insert("name".into(), kind.into());
+    map.insert("kind".into(), kind.into());
+    map.insert("type".into(), asked.kind.as_str().into());
+    if kind == "warmup" {
+        map.insert("exclude_from_results".into(), true.into());
+    }
+    let numbers: [(&str, Option<Value>); 4] = [
+        ("requests", asked.requests.map(Value::from)),
+        ("duration", asked.duration_s.map(Value::from)),
+        ("concurrency", asked.concurrency.map(Value::from)),
+        ("rate", asked.rate.map(Value::from)),
+    ];
+    for (key, value) in numbers {
+        if let Some(value) = value {
+            map.insert(key.into(), value);
+        }
+    }
+    if let Some(cancel) = facts.cancellation.filter(|_| kind == "profiling") {
+        let delay_s = cancel.delay.as_secs_f64();
+        let planned = json!({"rate": cancel.rate_pct, "delay": delay_s});
+        map.insert("cancellation".into(), planned);
+    }
+    map.into()
+}

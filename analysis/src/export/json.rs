@@ -1,0 +1,285 @@
+//! `profile_export_aiperf.json`: a fixed head, a fixed list of metrics, the run, all other metrics.
+//!
+//! Blocks of our own (`cancellation`, `client_health`, `request_accounting`) come last, so that no
+//! key of AIPerf moves.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use pinfire_engine::clock::Stamp;
+use pinfire_engine::health::{CoreHealth, Durations};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::input_config;
+use crate::report::health::distributions;
+use crate::report::{Block, Cancellation, Report};
+use crate::stats::{Figures, PERCENTILES};
+
+/// The metrics before the run's data, in this order.
+const HEAD: [&str; 25] = [
+    "request_throughput",
+    "request_latency",
+    "request_count",
+    "time_to_first_token",
+    "time_to_second_token",
+    "inter_token_latency",
+    "output_token_throughput",
+    "output_token_throughput_per_user",
+    "output_sequence_length",
+    "input_sequence_length",
+    "goodput",
+    "good_request_count",
+    "output_token_count",
+    "reasoning_token_count",
+    "min_request_timestamp",
+    "max_response_timestamp",
+    "inter_chunk_latency",
+    "total_output_tokens",
+    "total_reasoning_tokens",
+    "benchmark_duration",
+    "total_isl",
+    "total_osl",
+    "error_request_count",
+    "error_isl",
+    "total_error_isl",
+];
+
+/// The file's bytes: two spaces of indent, no newline at the end.
+pub(super) fn of(report: &Report) -> Vec<u8> {
+    // Into memory, with text keys only: nothing to fail.
+    serde_json::to_vec_pretty(&document(report)).unwrap_or_default()
+}
+
+fn document(report: &Report) -> Map<String, Value> {
+    let facts = &report.facts;
+    let mut document = Map::new();
+    let mut put = |key: &str, value: Value| {
+        if !value.is_null() {
+            document.insert(key.to_owned(), value);
+        }
+    };
+    put("schema_version", "1.4".into());
+    put("aiperf_version", facts.version.as_str().into());
+    put("tool_version", format!("pinfire {}", facts.version).into());
+    put("benchmark_id", facts.benchmark_id.as_str().into());
+    for tag in HEAD {
+        let found = report.blocks.iter().find(|block| block.metric.tag == tag);
+        put(tag, found.map_or(Value::Null, block));
+    }
+    put("input_config", Value::Object(input_config::of(facts)));
+    put("run_info", run_info(report));
+    put("was_cancelled", report.end.interrupted.is_some().into());
+    put("is_complete", report.end.interrupted.is_none().into());
+    put("incomplete_reason", report.end.interrupted.clone().into());
+    put("error_summary", error_summary(report));
+    if let Some(window) = report.end.profiling {
+        put("start_time", local_time(report, Some(window.start)));
+        put("end_time", local_time(report, window.end));
+    }
+    if !report.warmup.is_empty() {
+        let blocks = report
+            .warmup
+            .iter()
+            .map(|b| (b.metric.tag.to_owned(), block(b)));
+        put("warmup_metrics", Value::Object(blocks.collect()));
+    }
+    for other in report
+        .blocks
+        .iter()
+        .filter(|b| !HEAD.contains(&b.metric.tag))
+    {
+        put(other.metric.tag, block(other));
+    }
+    if let Some(cancelled) = &report.cancellation {
+        put("cancellation", cancellation(cancelled));
+    }
+    put("client_health", client_health(report));
+    put("request_accounting", accounting(report));
+    document
+}
+
+fn block(block: &Block) -> Value {
+    Value::Object(figures(block.metric.shown.name(), &block.figures))
+}
+
+/// A metric block: figures that do not exist are left out.
+fn figures(unit: &str, figures: &Figures) -> Map<String, Value> {
+    let mut map = Map::new();
+    map.insert("unit".into(), unit.into());
+    let mut put = |key: String, value: Option<f64>| {
+        if let Some(value) = value.filter(|v| v.is_finite()) {
+            map.insert(key, value.into());
+        }
+    };
+    put("avg".into(), figures.avg);
+    for (q, value) in PERCENTILES.into_iter().zip(figures.percentiles) {
+        put(format!("p{q}"), value);
+    }
+    put("min".into(), figures.min);
+    put("max".into(), figures.max);
+    put("std".into(), figures.std);
+    if let Some(count) = figures.count {
+        map.insert("count".into(), count.into());
+    }
+    if let Some(sum) = figures.sum {
+        map.insert("sum".into(), sum.into());
+    }
+    map
+}
+
+fn run_info(report: &Report) -> Value {
+    let facts = &report.facts;
+    let mut info = Map::new();
+    info.insert("benchmark_id".into(), facts.benchmark_id.as_str().into());
+    if let Some(seed) = facts.random_seed {
+        info.insert("random_seed".into(), seed.into());
+    }
+    info.insert("trial".into(), 0.into());
+    info.insert("cli_command".into(), facts.cli_command.as_str().into());
+    Value::Object(info)
+}
+
+#[derive(Serialize)]
+struct SummaryRow<'a> {
+    error_details: &'a crate::reading::Problem,
+    count: u64,
+}
+
+fn error_summary(report: &Report) -> Value {
+    let rows: Vec<SummaryRow> = report
+        .errors
+        .iter()
+        .map(|group| SummaryRow {
+            error_details: &group.problem,
+            count: group.count,
+        })
+        .collect();
+    serde_json::to_value(rows).unwrap_or_else(|_| json!([]))
+}
+
+/// Local time to the microsecond, without a zone, as AIPerf writes it.
+fn local_time(report: &Report, at: Option<Stamp>) -> Value {
+    let nanos = at.map(|at| i128::from(report.facts.anchor.unix_nanos(at)));
+    let time = nanos.and_then(|nanos| Timestamp::from_nanosecond(nanos).ok());
+    let text = time.map(|time| {
+        let local = time.to_zoned(TimeZone::system());
+        local.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string()
+    });
+    text.into()
+}
+
+fn cancellation(cancelled: &Cancellation) -> Value {
+    let mut map = Map::new();
+    map.insert("rate_asked".into(), cancelled.asked.rate_pct.into());
+    if let Some(reached) = cancelled.reached_pct {
+        map.insert("rate_reached".into(), reached.into());
+    }
+    map.insert("chosen".into(), cancelled.chosen.into());
+    map.insert("cancelled".into(), cancelled.cancelled.into());
+    map.insert("finished_first".into(), cancelled.finished_first.into());
+    map.insert("failed_first".into(), cancelled.failed_first.into());
+    let delay_ms = cancelled.asked.delay.as_millis_f64();
+    map.insert("delay_asked_ms".into(), delay_ms.into());
+    if let Some(achieved) = &cancelled.achieved_ms {
+        map.insert("achieved_delay".into(), figures("ms", achieved).into());
+    }
+    if let Some(error) = &cancelled.error_us {
+        map.insert("delay_error".into(), figures("us", error).into());
+    }
+    let stages = cancelled.stages.iter();
+    let stages = stages.map(|(stage, count)| (stage.name().to_owned(), (*count).into()));
+    map.insert("phases".into(), Value::Object(stages.collect()));
+    map.into()
+}
+
+fn client_health(report: &Report) -> Value {
+    let health = &report.health;
+    let mut map = lateness(&health.merged);
+    let mut concurrency = Map::new();
+    if let Some(asked) = report.facts.profiling.concurrency {
+        concurrency.insert("asked".into(), asked.into());
+    }
+    if let Some(held) = &health.held {
+        concurrency.insert("held_avg".into(), held.avg.into());
+        concurrency.insert("held_max".into(), held.max.into());
+        concurrency.insert("window_sec".into(), held.window_s.into());
+    }
+    map.insert("concurrency".into(), concurrency.into());
+    map.insert(
+        "client_was_bottleneck".into(),
+        health.is_bottleneck().into(),
+    );
+    map.insert("reasons".into(), health.reasons.clone().into());
+    if !report.facts.driver.is_empty() {
+        map.insert("driver".into(), report.facts.driver.as_str().into());
+    }
+    let cores: Vec<Value> = report.end.cores.iter().map(core).collect();
+    map.insert("cores".into(), cores.into());
+    map.into()
+}
+
+fn core(core: &CoreHealth) -> Value {
+    let mut map = Map::new();
+    if let Some(cpu) = core.cpu {
+        map.insert("cpu".into(), cpu.into());
+    }
+    map.extend(lateness(core));
+    let numbers = [
+        ("cpu_time_sec", core.cpu_time.as_secs_f64()),
+        ("wall_time_sec", core.wall_time.as_secs_f64()),
+    ];
+    map.extend(numbers.map(|(key, value)| (key.to_owned(), value.into())));
+    let counts = [
+        ("receives", core.receives),
+        ("events", core.events),
+        ("connects", core.connects),
+        ("stale_closed", core.stale_closed),
+    ];
+    map.extend(counts.map(|(key, value)| (key.to_owned(), value.into())));
+    map.into()
+}
+
+fn lateness(core: &CoreHealth) -> Map<String, Value> {
+    distributions(core)
+        .map(|(name, durations)| (name.to_owned(), microseconds(durations)))
+        .into_iter()
+        .collect()
+}
+
+fn microseconds(durations: &Durations) -> Value {
+    let us = |q: f64| durations.percentile(q).nanos() as f64 / 1e3;
+    if durations.count() == 0 {
+        return json!({"unit": "us", "count": 0});
+    }
+    json!({
+        "unit": "us",
+        "count": durations.count(),
+        "p50": us(50.0),
+        "p90": us(90.0),
+        "p99": us(99.0),
+        "max": durations.max().nanos() as f64 / 1e3,
+    })
+}
+
+fn accounting(report: &Report) -> Value {
+    let counts = &report.accounting;
+    let mut map = Map::new();
+    let numbers = [
+        ("due", counts.due),
+        ("sent", counts.sent),
+        ("completed", counts.valid + counts.errors),
+        ("valid", counts.valid),
+        ("errors", counts.errors),
+        ("cancelled_by_plan", counts.cancelled_by_plan),
+        ("dropped_at_end", counts.dropped_at_end),
+    ];
+    map.extend(numbers.map(|(key, value)| (key.to_owned(), value.into())));
+    if let Some(seconds) = counts.phase_duration_s {
+        map.insert("phase_duration_sec".into(), seconds.into());
+    }
+    map.insert("agrees".into(), counts.agrees().into());
+    if !counts.agrees() {
+        map.insert("differences".into(), counts.differences.clone().into());
+    }
+    map.into()
+}

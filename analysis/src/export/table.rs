@@ -1,0 +1,177 @@
+//! Boxed tables with a heavy head and a light body, laid out as AIPerf's console shows them.
+//!
+//! Width is counted in characters; one column may give way and wrap, all others stay whole.
+
+/// How a column's cells are set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Align {
+    Left,
+    Right,
+}
+
+/// A table being put together.
+pub(super) struct Table {
+    title: String,
+    head: Vec<(String, Align)>,
+    rows: Vec<Vec<String>>,
+    /// The column that wraps where the table is too wide.
+    flexible: usize,
+}
+
+/// A flexible column is never made narrower than this; the table is then wider than asked.
+const FLEXIBLE_MIN: usize = 20;
+
+impl Table {
+    pub(super) fn new(title: String, head: &[(&str, Align)], flexible: usize) -> Self {
+        Self {
+            title,
+            head: head
+                .iter()
+                .map(|(name, align)| ((*name).to_owned(), *align))
+                .collect(),
+            rows: Vec::new(),
+            flexible,
+        }
+    }
+
+    /// Adds a row; line breaks in a cell make it taller.
+    pub(super) fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// The lines of the table, at most `width` wide if the flexible column allows it.
+    pub(super) fn render(&self, width: usize, colour: bool) -> String {
+        let widths = self.widths(width);
+        let line = |ends: [&str; 3], bar: &str| {
+            let bars: Vec<String> = widths.iter().map(|w| bar.repeat(w + 2)).collect();
+            format!("{}{}{}\n", ends[0], bars.join(ends[1]), ends[2])
+        };
+        let total = widths.iter().sum::<usize>() + 3 * widths.len() + 1;
+        let mut text = style(&centred(&self.title, total), "1", colour) + "\n";
+        text += &line(["┏", "┳", "┓"], "━");
+        let head: Vec<String> = self.head.iter().map(|(name, _)| name.clone()).collect();
+        text += &self.cells(&head, &widths, "┃");
+        text += &line(["┡", "╇", "┩"], "━");
+        for row in &self.rows {
+            text += &self.cells(row, &widths, "│");
+        }
+        text + &line(["└", "┴", "┘"], "─")
+    }
+
+    fn widths(&self, width: usize) -> Vec<usize> {
+        let mut widths: Vec<usize> = self.head.iter().map(|(name, _)| count(name)).collect();
+        for row in &self.rows {
+            for (widest, cell) in widths.iter_mut().zip(row) {
+                let lines = cell.lines().map(count).max().unwrap_or(0);
+                *widest = (*widest).max(lines);
+            }
+        }
+        let total = widths.iter().sum::<usize>() + 3 * widths.len() + 1;
+        if let Some(flexible) = widths.get_mut(self.flexible) {
+            let least = FLEXIBLE_MIN.min(*flexible);
+            *flexible = flexible
+                .saturating_sub(total.saturating_sub(width))
+                .max(least);
+        }
+        widths
+    }
+
+    /// One row of cells, as many lines as its tallest cell needs.
+    fn cells(&self, cells: &[String], widths: &[usize], bar: &str) -> String {
+        let wrapped: Vec<Vec<String>> = cells
+            .iter()
+            .zip(widths)
+            .map(|(cell, &width)| wrap(cell, width))
+            .collect();
+        let height = wrapped.iter().map(Vec::len).max().unwrap_or(0);
+        let mut text = String::new();
+        for at in 0..height {
+            text += bar;
+            for ((lines, &width), (_, align)) in wrapped.iter().zip(widths).zip(&self.head) {
+                let cell = lines.get(at).map_or("", String::as_str);
+                text += &match align {
+                    Align::Left => format!(" {cell:<width$} {bar}"),
+                    Align::Right => format!(" {cell:>width$} {bar}"),
+                };
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// `text` in an ANSI style, or as it is.
+pub(super) fn style(text: &str, code: &str, colour: bool) -> String {
+    if colour {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Breaks at spaces, and inside words that are longer than a line.
+pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for paragraph in text.lines() {
+        let mut line = String::new();
+        for word in paragraph.split(' ') {
+            let taken = count(&line) + usize::from(!line.is_empty());
+            if !line.is_empty() && taken + count(word) > width {
+                lines.push(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+            while count(&line) > width && width > 0 {
+                let rest = line.chars().skip(width).collect();
+                let full = line.chars().take(width).collect();
+                lines.push(full);
+                line = rest;
+            }
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+fn centred(text: &str, width: usize) -> String {
+    let left = width.saturating_sub(count(text)) / 2;
+    let right = width.saturating_sub(count(text) + left);
+    format!("{}{text}{}", " ".repeat(left), " ".repeat(right))
+}
+
+fn count(text: &str) -> usize {
+    text.chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_too_wide_wraps_its_flexible_column_only() {
+        let head = [("Code", Align::Right), ("Message", Align::Left)];
+        let mut table = Table::new("Errors".into(), &head, 1);
+        table.row(vec![
+            "503".into(),
+            "the quick brown fox jumps over the lazy dog".into(),
+        ]);
+        let expected = "\
+            \u{20}           Errors             \n\
+            ┏━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━┓\n\
+            ┃ Code ┃ Message              ┃\n\
+            ┡━━━━━━╇━━━━━━━━━━━━━━━━━━━━━━┩\n\
+            │  503 │ the quick brown fox  │\n\
+            │      │ jumps over the lazy  │\n\
+            │      │ dog                  │\n\
+            └──────┴──────────────────────┘\n";
+        assert_eq!(table.render(31, false), expected);
+        assert_eq!(table.render(5, false), expected);
+    }
+
+    #[test]
+    fn long_words_are_broken_and_line_breaks_kept() {
+        assert_eq!(wrap("abcdefgh ij\nk", 3), ["abc", "def", "gh", "ij", "k"]);
+    }
+}

@@ -1,0 +1,227 @@
+//! What is known about a run besides its records: what was asked, and how it ended.
+//!
+//! Plain values, filled by the command line. Nothing here is computed from records.
+
+use std::path::PathBuf;
+
+use pinfire_engine::clock::{Span, Stamp, WallAnchor};
+use pinfire_engine::health::{CoreHealth, Counts};
+
+use crate::export::FileNames;
+
+/// The kind of endpoint: what its answers look like and what can be counted in them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Endpoint {
+    /// `/v1/chat/completions`.
+    #[default]
+    Chat,
+    /// `/v1/completions`.
+    Completions,
+}
+
+impl Endpoint {
+    /// The name of `--endpoint-type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Completions => "completions",
+        }
+    }
+
+    /// The title of its metric tables.
+    pub const fn table_title(self) -> &'static str {
+        match self {
+            Self::Chat | Self::Completions => "LLM Metrics",
+        }
+    }
+}
+
+/// The duration behind run-level rates (D1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RateWindow {
+    /// First start to last content of the valid requests: can be recomputed from the file.
+    #[default]
+    Benchmark,
+    /// The phase's own window, as AIPerf 0.13 does; falls back to `Benchmark` when unknown.
+    Phase,
+}
+
+/// A wanted length: mean and spread, in tokens.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct LengthFacts {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation; 0 is not written out.
+    pub stddev: f64,
+}
+
+/// Where the prompts came from.
+#[derive(Clone, Debug, Default)]
+pub struct DatasetFacts {
+    /// `synthetic`, `file`, …
+    pub kind: String,
+    /// Number of entries.
+    pub entries: u64,
+    /// Asked input length.
+    pub isl: Option<LengthFacts>,
+    /// Asked output length.
+    pub osl: Option<LengthFacts>,
+    /// The input file.
+    pub file: Option<PathBuf>,
+}
+
+/// What was asked of one phase.
+#[derive(Clone, Debug, Default)]
+pub struct PhaseFacts {
+    /// `concurrency`, `poisson`, `constant`, …
+    pub kind: String,
+    /// Number of requests, if that ends the phase.
+    pub requests: Option<u64>,
+    /// Length of the phase in seconds, if that ends it.
+    pub duration_s: Option<f64>,
+    /// Streams to hold open; for a rate, the limit.
+    pub concurrency: Option<u32>,
+    /// Requests per second.
+    pub rate: Option<f64>,
+}
+
+/// Planned cancellation as asked.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct CancellationFacts {
+    /// Share of the requests to hang up on, in percent.
+    pub rate_pct: f64,
+    /// Delay after the last byte of the request was taken.
+    pub delay: Span,
+}
+
+/// Limits behind the discrepancy and mismatch counters; environment variables change them.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Thresholds {
+    /// Server and client counts may differ by so many percent.
+    pub usage_diff_pct: f64,
+    /// Output may miss the asked length by so many percent …
+    pub osl_mismatch_pct: f64,
+    /// … but never by more than so many tokens.
+    pub osl_mismatch_tokens: f64,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            usage_diff_pct: 10.0,
+            osl_mismatch_pct: 5.0,
+            osl_mismatch_tokens: 50.0,
+        }
+    }
+}
+
+/// Everything the exports need to know about a run before its first record.
+#[derive(Clone, Debug)]
+pub struct RunFacts {
+    /// 12 hex digits.
+    pub benchmark_id: String,
+    /// Version of the tool.
+    pub version: String,
+    /// Model names as sent.
+    pub models: Vec<String>,
+    /// Server addresses as given.
+    pub urls: Vec<String>,
+    /// Kind of endpoint.
+    pub endpoint: Endpoint,
+    /// `--streaming`.
+    pub streaming: bool,
+    /// `--per-chunk-usage`: the first chunk's token count is taken out of the ITL divisor.
+    pub per_chunk_usage: bool,
+    /// Where the prompts came from.
+    pub dataset: DatasetFacts,
+    /// The warmup phase, if there is one.
+    pub warmup: Option<PhaseFacts>,
+    /// The measured phase.
+    pub profiling: PhaseFacts,
+    /// Planned cancellation, if there is one.
+    pub cancellation: Option<CancellationFacts>,
+    /// The seed in use, drawn or given.
+    pub random_seed: Option<u64>,
+    /// The command line, values quoted and credentials redacted.
+    pub cli_command: String,
+    /// Where the files go.
+    pub artifact_dir: PathBuf,
+    /// Names of the files.
+    pub files: FileNames,
+    /// Name of the tokenizer; absent with server counts.
+    pub tokenizer: Option<String>,
+    /// What the cores run on: `io_uring` or `epoll`.
+    pub driver: String,
+    /// Maps stamps to wall time.
+    pub anchor: WallAnchor,
+    /// The duration behind rates.
+    pub rate_window: RateWindow,
+    /// Limits of the counters.
+    pub thresholds: Thresholds,
+    /// The log, if one is written; named in the footer.
+    pub log_file: Option<PathBuf>,
+}
+
+impl RunFacts {
+    /// Facts of a chat run with everything optional left out.
+    pub fn new(benchmark_id: &str, version: &str, anchor: WallAnchor) -> Self {
+        Self {
+            benchmark_id: benchmark_id.to_owned(),
+            version: version.to_owned(),
+            models: Vec::new(),
+            urls: Vec::new(),
+            endpoint: Endpoint::Chat,
+            streaming: true,
+            per_chunk_usage: false,
+            dataset: DatasetFacts::default(),
+            warmup: None,
+            profiling: PhaseFacts::default(),
+            cancellation: None,
+            random_seed: None,
+            cli_command: String::new(),
+            artifact_dir: PathBuf::new(),
+            files: FileNames::default(),
+            tokenizer: None,
+            driver: String::new(),
+            anchor,
+            rate_window: RateWindow::default(),
+            thresholds: Thresholds::default(),
+            log_file: None,
+        }
+    }
+}
+
+/// What the analysis needs to know of a dataset entry, by the record's entry index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntryFacts {
+    /// Key into `inputs.json`.
+    pub session_id: String,
+    /// Tokens of the body as sent; absent with server counts.
+    pub isl: Option<u32>,
+    /// Output limit sent with it.
+    pub requested_osl: Option<u32>,
+}
+
+/// The window of a phase.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PhaseWindow {
+    /// Start of the phase.
+    pub start: Stamp,
+    /// Its last request returned; absent after an interruption.
+    pub end: Option<Stamp>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default)]
+pub struct RunEnd {
+    /// Window of the warmup, if there was one.
+    pub warmup: Option<PhaseWindow>,
+    /// Window of the measured phase.
+    pub profiling: Option<PhaseWindow>,
+    /// The cores' own counts of the measured phase, added up.
+    pub counts: Counts,
+    /// One account per core, of the measured phase.
+    pub cores: Vec<CoreHealth>,
+    /// Why the run ended before its time, if it did.
+    pub interrupted: Option<String>,
+}

@@ -1,0 +1,289 @@
+//! The error of a request as the exports name it: code, type, message and cause.
+//!
+//! Reports group errors by (code, type, message), so a message is the same for every request with
+//! the same problem. What differs between requests (offsets, byte counts, error numbers) goes into
+//! the cause.
+
+use std::io;
+
+use pinfire_engine::record::{Cancel, Failure, Stage};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::event::Reported;
+
+/// What went wrong with a request, in the exports' terms.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize)]
+pub struct Problem {
+    /// HTTP status or the like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<i64>,
+    /// Name of the kind; those of AIPerf where it has one.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What happened, equal for equal problems.
+    pub message: String,
+    /// What differs from request to request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+}
+
+/// The server of a run as messages name it: `host:port`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Target(String);
+
+impl Target {
+    /// From the server addresses of a run. A record does not say which of several it went to.
+    pub fn of_urls(urls: &[String]) -> Self {
+        let hosts: Vec<&str> = urls.iter().map(|url| host_and_port(url)).collect();
+        Self(hosts.join(" or "))
+    }
+}
+
+fn host_and_port(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    // Credentials in an address are not to be shown.
+    authority.rsplit('@').next().unwrap_or(authority)
+}
+
+/// Too many open files of the process and of the system, no local port left (Linux).
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+const EADDRNOTAVAIL: i32 = 99;
+
+const SSE_ERROR: &str = "SSEResponseError";
+const NO_RESULT: &str = "InvalidInferenceResultError";
+
+impl Problem {
+    fn new(code: Option<i64>, kind: &str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            kind: kind.to_owned(),
+            message: message.into(),
+            cause: None,
+        }
+    }
+
+    fn because(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// An error status with the text of its body.
+    pub(super) fn of_status(status: u16, body: &str) -> Self {
+        let reason = reason_phrase(status);
+        let message = if body.is_empty() { reason } else { body };
+        Self::new(Some(status.into()), reason, message)
+    }
+
+    /// An error object in an event (D10).
+    pub(super) fn in_stream(reported: Reported) -> Self {
+        Self::new(
+            Some(reported.code.unwrap_or(502)),
+            SSE_ERROR,
+            reported.message,
+        )
+    }
+
+    /// An error object in place of a whole answer.
+    pub(super) fn in_body(reported: Reported) -> Self {
+        Self::new(reported.code, NO_RESULT, reported.message)
+    }
+
+    pub(super) fn no_content() -> Self {
+        Self::new(
+            None,
+            NO_RESULT,
+            "The response has no content: only metadata, empty data or end markers came",
+        )
+    }
+
+    pub(super) fn bad_times() -> Self {
+        Self::new(None, NO_RESULT, "The response ended before it began")
+    }
+
+    /// A planned cancellation, as its JSONL line shows it.
+    pub(super) fn cancelled(cancel: Option<Cancel>) -> Self {
+        let delay = cancel.map_or(0.0, |c| c.delay.as_secs_f64());
+        Self::new(
+            Some(499),
+            "RequestCancellationError",
+            format!("Request cancelled {delay:.3}s after being sent"),
+        )
+    }
+
+    /// What the connection did.
+    pub(super) fn of_failure(failure: &Failure, target: &Target) -> Self {
+        match failure {
+            Failure::Connect { errno } => connect(*errno, target),
+            Failure::Send { errno } => Self::new(
+                None,
+                "ClientOSError",
+                format!("Writing the request failed: {}", os_text(*errno)),
+            )
+            .because(os_cause(*errno)),
+            Failure::Stale => Self::new(
+                None,
+                "ServerDisconnectedError",
+                "Server disconnected: the reused connection was already closed",
+            ),
+            Failure::NoResponse => Self::new(
+                None,
+                "ServerDisconnectedError",
+                "Server disconnected without a response",
+            ),
+            Failure::Reset { errno } => Self::new(
+                None,
+                "ClientOSError",
+                format!("{} before the response head was whole", os_text(*errno)),
+            )
+            .because(os_cause(*errno)),
+            Failure::TruncatedHead => Self::new(
+                None,
+                "ServerDisconnectedError",
+                "Server disconnected in the middle of the response head",
+            ),
+            Failure::TruncatedBody { body_bytes, errno } => {
+                let (how, cause) = match errno {
+                    0 => ("Server disconnected".to_owned(), String::new()),
+                    _ => (os_text(*errno), format!("; {}", os_cause(*errno))),
+                };
+                let message = format!("Response payload is not completed: {how}");
+                Self::new(None, "ClientPayloadError", message)
+                    .because(format!("{body_bytes} body bytes had arrived{cause}"))
+            }
+            Failure::Framing { offset, cause } => Self::new(None, "ClientResponseError", *cause)
+                .because(format!("at byte {offset} of the response")),
+            Failure::Timeout {
+                stage: Stage::Sending,
+            } => Self::new(
+                Some(0),
+                "RequestSendTimeout",
+                "The request could not be written in time",
+            ),
+            Failure::Timeout { stage } => Self::new(
+                None,
+                "TimeoutError",
+                format!(
+                    "The time limit of the request passed while {}",
+                    stage.name()
+                ),
+            ),
+            other => Self::new(None, "ClientError", format!("{other:?}")),
+        }
+    }
+
+    /// Whether the server says that the prompt is too long for the model.
+    pub fn is_context_overflow(&self) -> bool {
+        const SIGNS: [&str; 4] = [
+            "context length",
+            "maximum context",
+            "context_length_exceeded",
+            "prompt is too long",
+        ];
+        let message = self.message.to_lowercase();
+        SIGNS.iter().any(|sign| message.contains(sign))
+    }
+}
+
+fn connect(errno: i32, target: &Target) -> Problem {
+    let plain = match errno {
+        EADDRNOTAVAIL => {
+            "no local port is left; add server addresses or widen net.ipv4.ip_local_port_range"
+                .to_owned()
+        }
+        EMFILE => "no file descriptor is left in this process; raise `ulimit -n`".to_owned(),
+        ENFILE => "no file descriptor is left on this machine; raise fs.file-max".to_owned(),
+        _ => os_text(errno),
+    };
+    let message = format!("Cannot connect to host {}: {plain}", target.0);
+    Problem::new(None, "ClientConnectorError", message).because(os_cause(errno))
+}
+
+/// The system's words for an error number: `Connection refused`.
+fn os_text(errno: i32) -> String {
+    let text = os_cause(errno);
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+fn os_cause(errno: i32) -> String {
+    io::Error::from_raw_os_error(errno).to_string()
+}
+
+/// The error of an event named `error`: the text of a comment, else of its data, else the lines.
+/// An event that consists of its name alone says nothing.
+pub(super) fn of_event(lines: &[u8]) -> Option<Problem> {
+    let text = String::from_utf8_lossy(lines);
+    let fields: Vec<(&str, &str)> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| line.split_once(':').unwrap_or((line, "")))
+        .map(|(name, value)| (name.trim(), value.trim()))
+        .collect();
+    if fields.len() < 2 {
+        return None;
+    }
+    let comment = fields
+        .iter()
+        .find(|(name, value)| name.is_empty() && !value.is_empty())
+        .map(|(_, value)| (*value).to_owned());
+    let message = comment
+        .or_else(|| data_message(&fields))
+        .unwrap_or_else(|| format!("The server sent an error event: {}", text.trim()));
+    Some(Problem::new(Some(502), SSE_ERROR, message))
+}
+
+fn data_message(fields: &[(&str, &str)]) -> Option<String> {
+    let data: Vec<&str> = fields
+        .iter()
+        .filter(|(name, _)| *name == "data")
+        .map(|(_, value)| *value)
+        .collect();
+    let document: Value = serde_json::from_str(&data.join("\n")).ok()?;
+    let nested = super::event::reported(&document).map(|r| r.message);
+    nested.or_else(|| Some(document.get("message")?.as_str()?.to_owned()))
+}
+
+/// The standard phrase of a status: the engine keeps the number only.
+fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Long",
+        415 => "Unsupported Media Type",
+        422 => "Unprocessable Entity",
+        424 => "Failed Dependency",
+        425 => "Too Early",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        499 => "Client Closed Request",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        507 => "Insufficient Storage",
+        _ => "HTTP Error",
+    }
+}

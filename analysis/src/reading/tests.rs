@@ -1,0 +1,348 @@
+//! The specification's test table of streams (4.7), at the level of transcripts.
+
+use pinfire_engine::clock::Span;
+use pinfire_engine::record::{Cancel, Disconnect, Failure, MarkKind, Outcome, Record, Stage};
+
+use super::*;
+use crate::testing::{RecordParts, ms};
+
+const ROLE: &str = r#"{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#;
+const USAGE: &str = r#"{"object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":11,"completion_tokens":3,"total_tokens":14}}"#;
+
+fn chunk(delta: &str) -> String {
+    format!(r#"{{"object":"chat.completion.chunk","choices":[{{"index":0,"delta":{delta}}}]}}"#)
+}
+
+/// A complete streamed answer with one event every 10 ms.
+fn stream(events: &[(MarkKind, &str)]) -> Record {
+    let mut parts = RecordParts::streamed(0);
+    for (n, (kind, bytes)) in events.iter().enumerate() {
+        parts = parts.mark(10.0 * (n + 1) as f64, *kind, bytes);
+    }
+    parts.end(500.0)
+}
+
+fn read(record: &Record) -> Reading {
+    let rules = Rules {
+        endpoint: Endpoint::Chat,
+        target: Target::of_urls(&["http://user:key@localhost:8121/v1".to_owned()]),
+    };
+    Reading::of(record, &rules)
+}
+
+fn problem(record: &Record) -> Problem {
+    match read(record).verdict {
+        Verdict::Error(problem) | Verdict::Cancelled(problem) => problem,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn triple(record: &Record) -> (Option<i64>, String, String) {
+    let problem = problem(record);
+    (problem.code, problem.kind, problem.message)
+}
+
+use MarkKind::{Body, Content as Text, Data, Done, Empty, ErrorEvent, Reasoning};
+
+#[test]
+fn three_content_events_usage_done() {
+    let reading = read(&stream(&[
+        (Empty, ""),
+        (Text, "Hel"),
+        (Text, r"lo\n"),
+        (Text, "you"),
+        (Data, USAGE),
+        (Done, ""),
+    ]));
+    assert_eq!(reading.verdict, Verdict::Valid);
+    assert_eq!(reading.content.len(), 3);
+    assert_eq!(reading.first(), Some(ms(20.0)));
+    assert_eq!(reading.last(), Some(ms(40.0)));
+    assert_eq!(reading.output.as_deref(), Some("Hello\nyou"));
+    assert_eq!(reading.usage.unwrap().completion, Some(3));
+    assert_eq!(reading.events, 6);
+}
+
+#[test]
+fn no_content_is_an_error_whatever_else_came() {
+    for events in [
+        &[(Done, "")][..],
+        &[(Data, ROLE), (Data, USAGE), (Done, "")],
+        &[],
+    ] {
+        let (code, kind, message) = triple(&stream(events));
+        assert_eq!((code, kind.as_str()), (None, "InvalidInferenceResultError"));
+        assert!(message.contains("no content"));
+    }
+}
+
+#[test]
+fn prose_then_tool_call_then_both() {
+    let call = r#"{"tool_calls":[{"index":0,"function":{"name":"look","arguments":"{}"}}]}"#;
+    let both = r#"{"content":"mixed","tool_calls":[{"function":{"arguments":"x"}}]}"#;
+    let empty = r#"{"tool_calls":[{"function":{"name":"","arguments":""}}]}"#;
+    let reading = read(&stream(&[
+        (Text, "prose "),
+        (Data, &chunk(call)),
+        (Data, &chunk(both)),
+        (Data, &chunk(empty)),
+        (Empty, ""),
+    ]));
+    assert_eq!(reading.content.len(), 3);
+    assert_eq!(reading.output.as_deref(), Some("prose look{}mixedx"));
+}
+
+#[test]
+fn an_error_event_gives_the_comment_else_the_data() {
+    let cases = [
+        (
+            "event: error\n: out of memory\ndata: {\"error\":{\"message\":\"no\"}}",
+            "out of memory",
+        ),
+        ("event: error\ndata: {\"error\":{\"message\":\"no\"}}", "no"),
+        ("event: error\ndata: {\"message\":\"flat\"}", "flat"),
+    ];
+    for (lines, message) in cases {
+        let record = stream(&[(Text, "a"), (ErrorEvent, lines)]);
+        let expected = (Some(502), "SSEResponseError".into(), message.into());
+        assert_eq!(triple(&record), expected);
+    }
+    let generic = stream(&[(Text, "a"), (ErrorEvent, "event: error\ndata: boom")]);
+    assert!(problem(&generic).message.ends_with("data: boom"));
+    let alone = stream(&[(Text, "a"), (ErrorEvent, "event: error")]);
+    assert_eq!(read(&alone).verdict, Verdict::Valid);
+}
+
+#[test]
+fn an_error_object_in_data_is_an_error() {
+    let plain = r#"{"error":{"message":"engine died","type":"x"}}"#;
+    let coded = r#"{"error":{"message":"too long","code":400}}"#;
+    for (data, code, message) in [(plain, 502, "engine died"), (coded, 400, "too long")] {
+        let record = stream(&[(Text, "a"), (Data, data), (Done, "")]);
+        let expected = (Some(code), "SSEResponseError".into(), message.into());
+        assert_eq!(triple(&record), expected);
+    }
+    let null = chunk(r#"{"content":"a"}"#).replacen('{', r#"{"error":null,"#, 1);
+    assert_eq!(read(&stream(&[(Data, &null)])).verdict, Verdict::Valid);
+}
+
+#[test]
+fn what_is_not_json_is_nothing() {
+    let reading = read(&stream(&[(Data, "{bad json}"), (Text, "a"), (Done, "")]));
+    assert_eq!(reading.verdict, Verdict::Valid);
+    assert_eq!(reading.first(), Some(ms(20.0)));
+}
+
+#[test]
+fn content_after_done_counts() {
+    let reading = read(&stream(&[(Text, "a"), (Done, ""), (Text, "b")]));
+    assert_eq!(reading.last(), Some(ms(30.0)));
+    assert_eq!(reading.output.as_deref(), Some("ab"));
+}
+
+#[test]
+fn other_choices_and_other_objects_are_ignored() {
+    let second =
+        r#"{"object":"chat.completion.chunk","choices":[{"index":1,"delta":{"content":"b"}}]}"#;
+    let other = r#"{"object":"chat.ping","choices":[{"index":0,"delta":{"content":"b"}}]}"#;
+    let reading = read(&stream(&[(Data, second), (Data, other), (Text, "a")]));
+    assert_eq!(reading.content.len(), 1);
+    assert_eq!(reading.output.as_deref(), Some("a"));
+}
+
+#[test]
+fn reasoning_is_a_first_token_but_no_output() {
+    let hidden = r#"{"reasoning_content":"","reasoning":"hm"}"#;
+    let mixed = r#"{"reasoning_content":"so","content":"yes"}"#;
+    let reading = read(&stream(&[
+        (Reasoning, "let me"),
+        (Data, &chunk(hidden)),
+        (Data, &chunk(mixed)),
+    ]));
+    assert_eq!(reading.first(), Some(ms(10.0)));
+    let first_output = reading.content.iter().find(|c| c.output).unwrap();
+    assert_eq!(first_output.at, ms(30.0));
+    assert_eq!(reading.reasoning.as_deref(), Some("let mehmso"));
+    assert_eq!(reading.output.as_deref(), Some("yes"));
+}
+
+#[test]
+fn the_last_usage_wins_whole_and_the_first_chunk_keeps_its_count() {
+    let with = |n: u32| {
+        let data = chunk(r#"{"content":"x"}"#);
+        data.replacen(
+            '{',
+            &format!(r#"{{"usage":{{"completion_tokens":{n}}},"#),
+            1,
+        )
+    };
+    let reading = read(&stream(&[
+        (Data, &with(2)),
+        (Data, &with(5)),
+        (Data, r#"{"usage":{}}"#),
+    ]));
+    assert_eq!(reading.first_chunk_tokens, Some(2));
+    assert_eq!(reading.usage.unwrap().completion, Some(5));
+    assert_eq!(reading.usage.unwrap().prompt, None);
+}
+
+#[test]
+fn a_whole_body_is_one_response() {
+    let body = r#"{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":4}}"#;
+    let reading = read(&stream(&[(Body, body)]));
+    assert_eq!(reading.verdict, Verdict::Valid);
+    assert_eq!(reading.content.len(), 1);
+    assert_eq!(reading.finish.as_deref(), Some("stop"));
+    assert_eq!(reading.usage.unwrap().prompt, Some(4));
+
+    let text = r#"{"object":"text_completion","choices":[{"index":0,"text":"Hi"}]}"#;
+    let rules = Rules {
+        endpoint: Endpoint::Completions,
+        ..Rules::default()
+    };
+    let reading = Reading::of(&stream(&[(Body, text)]), &rules);
+    assert_eq!(reading.output.as_deref(), Some("Hi"));
+}
+
+#[test]
+fn an_error_status_is_its_body() {
+    let mut record = stream(&[(Body, r#"{"error":{"message":"slow down"}}"#)]);
+    record.wire.status = 429;
+    let expected = (
+        Some(429),
+        "Too Many Requests".into(),
+        r#"{"error":{"message":"slow down"}}"#.into(),
+    );
+    assert_eq!(triple(&record), expected);
+    assert!(read(&record).content.is_empty());
+}
+
+#[test]
+fn failures_have_the_names_that_users_know() {
+    let failed = |failure: Failure| {
+        let mut record = stream(&[(Text, "a"), (Text, "b")]);
+        record.outcome = Outcome::Failed(failure);
+        problem(&record)
+    };
+    let cases = [
+        (
+            Failure::Connect { errno: 111 },
+            "ClientConnectorError",
+            "localhost:8121: Connection refused",
+        ),
+        (
+            Failure::Connect { errno: 99 },
+            "ClientConnectorError",
+            "no local port is left",
+        ),
+        (
+            Failure::Connect { errno: 24 },
+            "ClientConnectorError",
+            "no file descriptor is left",
+        ),
+        (
+            Failure::Stale,
+            "ServerDisconnectedError",
+            "reused connection",
+        ),
+        (
+            Failure::NoResponse,
+            "ServerDisconnectedError",
+            "without a response",
+        ),
+        (
+            Failure::TruncatedHead,
+            "ServerDisconnectedError",
+            "response head",
+        ),
+        (
+            Failure::Reset { errno: 104 },
+            "ClientOSError",
+            "Connection reset by peer",
+        ),
+        (Failure::Send { errno: 32 }, "ClientOSError", "Broken pipe"),
+        (
+            Failure::TruncatedBody {
+                body_bytes: 77,
+                errno: 104,
+            },
+            "ClientPayloadError",
+            "Connection reset by peer",
+        ),
+        (
+            Failure::Framing {
+                offset: 7,
+                cause: "chunk size",
+            },
+            "ClientResponseError",
+            "chunk size",
+        ),
+        (
+            Failure::Timeout {
+                stage: Stage::Waiting,
+            },
+            "TimeoutError",
+            "waiting",
+        ),
+    ];
+    for (failure, kind, message) in cases {
+        let problem = failed(failure);
+        assert_eq!((problem.code, problem.kind.as_str()), (None, kind));
+        assert!(problem.message.contains(message), "{}", problem.message);
+        assert!(!problem.message.contains("key"), "{}", problem.message);
+    }
+    let send = failed(Failure::Timeout {
+        stage: Stage::Sending,
+    });
+    assert_eq!(
+        (send.code, send.kind.as_str()),
+        (Some(0), "RequestSendTimeout")
+    );
+}
+
+#[test]
+fn what_differs_between_requests_is_in_the_cause() {
+    let framing = |offset| {
+        let mut record = stream(&[]);
+        record.outcome = Outcome::Failed(Failure::Framing {
+            offset,
+            cause: "bad chunk",
+        });
+        problem(&record)
+    };
+    let (one, other) = (framing(7), framing(8));
+    assert_eq!(one.message, other.message);
+    assert_eq!(one.cause.as_deref(), Some("at byte 7 of the response"));
+    assert_ne!(one.cause, other.cause);
+}
+
+#[test]
+fn a_cancelled_request_keeps_what_it_showed() {
+    let mut record = stream(&[(Text, "a"), (Text, "b")]);
+    record.outcome = Outcome::Cancelled;
+    record.cancel = Some(Cancel {
+        delay: Span::from_millis(90),
+        done: Some(Disconnect {
+            due: ms(91.0),
+            asked: ms(91.0),
+            closed: ms(91.01),
+            stage: Stage::Streaming,
+        }),
+    });
+    let reading = read(&record);
+    assert_eq!(reading.content.len(), 2);
+    let expected = (
+        Some(499),
+        "RequestCancellationError".into(),
+        "Request cancelled 0.090s after being sent".into(),
+    );
+    assert_eq!(triple(&record), expected);
+    assert!(matches!(reading.verdict, Verdict::Cancelled(_)));
+}
+
+#[test]
+fn an_answer_that_ends_before_it_begins_is_none() {
+    let mut record = stream(&[(Text, "a")]);
+    record.times.end = record.times.start;
+    assert_eq!(problem(&record).kind, "InvalidInferenceResultError");
+}

@@ -1,0 +1,158 @@
+//! The usage object under all the names that servers give its fields.
+
+use serde_json::Value;
+
+/// Token counts that a server reported; an absent field was not reported, 0 was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Prompt tokens, cached ones included.
+    pub prompt: Option<u64>,
+    /// Completion tokens, reasoning included.
+    pub completion: Option<u64>,
+    /// Total as reported, never computed.
+    pub total: Option<u64>,
+    /// Prompt tokens read from a cache.
+    pub cache_read: Option<u64>,
+    /// Prompt tokens written to a cache.
+    pub cache_write: Option<u64>,
+    /// Reasoning tokens.
+    pub reasoning: Option<u64>,
+}
+
+const PROMPT: &[&str] = &[
+    "prompt_tokens",
+    "input_tokens",
+    "promptTokenCount",
+    "inputTokens",
+    "input_token_count",
+];
+const COMPLETION: &[&str] = &[
+    "completion_tokens",
+    "output_tokens",
+    "candidatesTokenCount",
+    "outputTokens",
+    "generated_token_count",
+];
+const TOTAL: &[&str] = &["total_tokens", "totalTokenCount", "totalTokens"];
+const CACHE_READ: &[&str] = &[
+    "cache_read_input_tokens",
+    "prompt_cache_hit_tokens",
+    "cachedContentTokenCount",
+    "cacheReadInputTokens",
+    "cached_tokens",
+];
+const CACHE_WRITE: &[&str] = &["cache_creation_input_tokens", "cacheWriteInputTokens"];
+const PROMPT_DETAILS: &[&str] = &["prompt_tokens_details", "input_tokens_details"];
+const COMPLETION_DETAILS: &[&str] = &["completion_tokens_details", "output_tokens_details"];
+/// Providers with these names count cached tokens apart from the input.
+const EXCLUSIVE: &[(&str, &str, &str)] = &[
+    (
+        "input_tokens",
+        "cache_read_input_tokens",
+        "cache_creation_input_tokens",
+    ),
+    (
+        "inputTokens",
+        "cacheReadInputTokens",
+        "cacheWriteInputTokens",
+    ),
+];
+
+impl Usage {
+    /// The usage in a response, if there is one with at least one field.
+    pub fn in_response(response: &Value) -> Option<Self> {
+        [
+            response.get("usage"),
+            response.get("usageMetadata"),
+            response.pointer("/meta/tokens"),
+            response.get("tokens"),
+        ]
+        .into_iter()
+        .flatten()
+        .find(|object| object.as_object().is_some_and(|o| !o.is_empty()))
+        .map(Self::of)
+    }
+
+    fn of(object: &Value) -> Self {
+        let cache_read =
+            detail(object, PROMPT_DETAILS, "cached_tokens").or_else(|| first(object, CACHE_READ));
+        Self {
+            prompt: exclusive_prompt(object).or_else(|| first(object, PROMPT)),
+            completion: first(object, COMPLETION),
+            total: first(object, TOTAL),
+            cache_read,
+            cache_write: first(object, CACHE_WRITE),
+            reasoning: detail(object, COMPLETION_DETAILS, "reasoning_tokens")
+                .or_else(|| first(object, &["thoughtsTokenCount"])),
+        }
+    }
+}
+
+/// Prompt tokens of a provider that leaves cached tokens out of its input count.
+fn exclusive_prompt(object: &Value) -> Option<u64> {
+    EXCLUSIVE.iter().find_map(|&(input, read, write)| {
+        let (read, write) = (first(object, &[read]), first(object, &[write]));
+        if read.is_none() && write.is_none() {
+            return None;
+        }
+        Some(first(object, &[input])? + read.unwrap_or(0) + write.unwrap_or(0))
+    })
+}
+
+fn first(object: &Value, names: &[&str]) -> Option<u64> {
+    names.iter().find_map(|name| number(object.get(name)?))
+}
+
+fn detail(object: &Value, parents: &[&str], name: &str) -> Option<u64> {
+    parents
+        .iter()
+        .find_map(|parent| number(object.get(parent)?.get(name)?))
+}
+
+/// A count, also when a server writes it as `12.0`.
+fn number(value: &Value) -> Option<u64> {
+    value
+        .as_u64()
+        .or_else(|| value.as_f64().filter(|f| *f >= 0.0).map(|f| f as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_and_details_are_found() {
+        let usage = Usage::in_response(&json!({"usage": {
+            "prompt_tokens": 11, "completion_tokens": 8, "total_tokens": 19,
+            "prompt_tokens_details": {"cached_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": 3}}}))
+        .unwrap();
+        assert_eq!(
+            usage,
+            Usage {
+                prompt: Some(11),
+                completion: Some(8),
+                total: Some(19),
+                cache_read: Some(0),
+                cache_write: None,
+                reasoning: Some(3),
+            }
+        );
+    }
+
+    #[test]
+    fn empty_and_null_objects_are_no_usage() {
+        assert_eq!(Usage::in_response(&json!({"usage": null})), None);
+        assert_eq!(Usage::in_response(&json!({"usage": {}})), None);
+    }
+
+    #[test]
+    fn cached_tokens_are_added_where_the_provider_leaves_them_out() {
+        let anthropic = json!({"usage": {"input_tokens": 5, "cache_read_input_tokens": 90,
+            "cache_creation_input_tokens": 7, "output_tokens": 2}});
+        let usage = Usage::in_response(&anthropic).unwrap();
+        assert_eq!((usage.prompt, usage.cache_read), (Some(102), Some(90)));
+        assert_eq!(usage.total, None);
+    }
+}

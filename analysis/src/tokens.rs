@@ -1,0 +1,59 @@
+//! Counting tokens: the one thing this crate asks of its caller.
+//!
+//! A count belongs to a whole text. Counting the pieces of a stream and adding them up gives another
+//! number, because merges cross their borders.
+
+use crate::reading::Reading;
+
+/// Counts the tokens of a text, without special tokens.
+pub trait TokenCounter: Send + Sync {
+    /// Number of tokens of `text`.
+    fn count(&self, text: &str) -> usize;
+}
+
+/// Token counts of one request; what is not known is absent, never zero.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TokenCounts {
+    /// Input sequence length.
+    pub input: Option<u64>,
+    /// Output tokens without reasoning.
+    pub output: Option<u64>,
+    /// Reasoning tokens.
+    pub reasoning: Option<u64>,
+}
+
+impl TokenCounts {
+    /// Client counts: the entry's own length and the received text, each side encoded once.
+    pub fn of_text(counter: &dyn TokenCounter, input: Option<u32>, reading: &Reading) -> Self {
+        let side = |text: &Option<String>| text.as_ref().map(|t| counter.count(t) as u64);
+        Self {
+            input: input.map(u64::from),
+            output: side(&reading.output),
+            reasoning: side(&reading.reasoning),
+        }
+    }
+
+    /// Server counts (`--use-server-token-count`): the usage object and nothing else.
+    pub fn of_usage(reading: &Reading) -> Self {
+        let Some(usage) = &reading.usage else {
+            return Self::default();
+        };
+        Self {
+            input: usage.prompt,
+            // A server that reports more reasoning than completion contradicts itself; 0 is the
+            // closest value that is a count.
+            output: usage
+                .completion
+                .map(|all| all.saturating_sub(usage.reasoning.unwrap_or(0))),
+            reasoning: usage.reasoning,
+        }
+    }
+
+    /// Output sequence length: output and reasoning; absent only if both are.
+    pub fn osl(&self) -> Option<u64> {
+        match (self.output, self.reasoning) {
+            (None, None) => None,
+            (output, reasoning) => Some(output.unwrap_or(0) + reasoning.unwrap_or(0)),
+        }
+    }
+}
