@@ -4,6 +4,8 @@
 
 pub mod clock;
 pub mod random;
-// plan, text, dataset, proto, core, net, sys come here
+// plan comes here
+pub mod text;
+// proto, core, net, sys come here
 pub mod health;
 pub mod record;
