@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod random;
 // plan comes here
+pub mod dataset;
 pub mod text;
 // proto, core, net, sys come here
 pub mod health;
