@@ -5,9 +5,12 @@
 
 mod body;
 mod count;
+pub mod extra;
+pub mod inputs_json;
 mod parallel;
 mod prompt;
 pub mod synthetic;
+pub mod url;
 
 use std::path::PathBuf;
 
