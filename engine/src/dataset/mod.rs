@@ -7,6 +7,7 @@ mod body;
 mod count;
 pub mod extra;
 pub mod inputs_json;
+pub mod mooncake;
 mod parallel;
 mod prompt;
 pub mod synthetic;
