@@ -14,6 +14,7 @@ pub mod synthetic;
 pub mod url;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -106,7 +107,7 @@ pub struct Build<'a> {
     /// Counts and makes prompts; without it ISL is absent and prompts cannot be made.
     pub tokenizer: Option<&'a Tokenizer>,
     /// The corpus if it was inflated beforehand, beside the loading of the tokenizer.
-    pub corpus: Option<&'a CorpusText>,
+    pub corpus: Option<Arc<CorpusText>>,
     /// The shape of the bodies.
     pub bodies: &'a BodyOptions,
     /// The run's seed.
@@ -118,13 +119,14 @@ pub struct Build<'a> {
 }
 
 impl Build<'_> {
-    /// The tokenizer and the encoded corpus, for a source that must make a prompt.
+    /// The tokenizer and the corpus, for a source that must make a prompt.
     fn prompt_material(&self) -> Result<(&Tokenizer, Corpus), DatasetError> {
         let tokenizer = self.tokenizer.ok_or(DatasetError::NeedsTokenizer)?;
-        let corpus = match self.corpus {
-            Some(text) => Corpus::encode(text, tokenizer, self.threads)?,
-            None => Corpus::load(tokenizer, self.threads)?,
+        let text = match &self.corpus {
+            Some(text) => Arc::clone(text),
+            None => Arc::new(CorpusText::inflate()?),
         };
+        let corpus = Corpus::new(text, tokenizer)?;
         Ok((tokenizer, corpus))
     }
 

@@ -62,22 +62,24 @@ pub(super) fn exact_prompt(
     Prompt { text, tokens }
 }
 
-/// Appends `count` contiguous corpus tokens from a uniform position.
-pub(super) fn sample_tokens(corpus: &Corpus, draws: &mut Draws, count: usize, into: &mut Vec<u32>) {
-    let start = draws.below(corpus.size() as u64) as usize;
-    corpus.extend(into, start, count);
+/// Appends `count` contiguous corpus tokens from a random place.
+fn sample_tokens(corpus: &Corpus, draws: &mut Draws, count: usize, into: &mut Vec<u32>) {
+    let place = corpus.place(draws);
+    corpus.extend(into, place, count);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::random::Purpose;
+    use crate::text::corpus::CorpusText;
     use proptest::prelude::*;
-    use std::sync::LazyLock;
+    use std::sync::{Arc, LazyLock};
 
     static BUILTIN: LazyLock<(Tokenizer, Corpus)> = LazyLock::new(|| {
         let tokenizer = Tokenizer::builtin().unwrap();
-        let corpus = Corpus::load(&tokenizer, 2).unwrap();
+        let text = Arc::new(CorpusText::inflate().unwrap());
+        let corpus = Corpus::new(text, &tokenizer).unwrap();
         (tokenizer, corpus)
     });
 
@@ -100,9 +102,10 @@ mod tests {
     #[test]
     fn a_prompt_longer_than_the_corpus_wraps() {
         let (tokenizer, corpus) = &*BUILTIN;
-        let wanted = corpus.size() + 1_000;
+        let wanted = 1_200_000;
         let prompt = exact_prompt(tokenizer, corpus, &mut Purpose::new(1, "p").at(0), wanted);
         assert_eq!(prompt.tokens, wanted);
+        assert!(corpus.whole_size().unwrap() < wanted);
     }
 
     #[test]

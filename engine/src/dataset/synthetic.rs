@@ -90,11 +90,14 @@ pub fn build(
         .max()
         .unwrap_or(0);
     let mut warnings = Vec::new();
-    if longest as usize > corpus.size() {
+    // A prompt longer than the corpus has used all of it.
+    if let Some(size) = corpus
+        .whole_size()
+        .filter(|&size| (longest as usize) > size)
+    {
         warnings.push(Warning(format!(
-            "the longest prompt has {longest} tokens, more than the {} of the embedded text: \
-             it repeats itself",
-            corpus.size()
+            "the longest prompt has {longest} tokens, more than the {size} of the embedded text: \
+             it repeats itself"
         )));
     }
     Ok(Dataset {

@@ -7,16 +7,14 @@ use std::collections::HashMap;
 
 use super::super::DatasetError;
 use super::super::parallel::map_indexed;
-use crate::random::{Purpose, child_seed};
-use crate::text::corpus::Corpus;
+use crate::random::{Draws, Purpose, child_seed};
+use crate::text::corpus::{Corpus, Place};
 use crate::text::tokenizer::Tokenizer;
 
 /// Places tried for a slice that encodes to its own length again; most fit at once.
 const ATTEMPTS: usize = 32;
 
-/// The sizes of the last blocks by the layout rules, or why the numbers do not fit.
-///
-/// Returns the size of each block but the last, the size of the last, and the tokens after it.
+/// The size of the last block and the tokens that follow it, or why the numbers do not fit.
 pub(super) fn layout(tokens: usize, ids: usize, block: usize) -> Result<(usize, usize), String> {
     let full = ids * block;
     if full <= tokens {
@@ -36,7 +34,7 @@ pub(super) struct Blocks<'a> {
     tokenizer: &'a Tokenizer,
     corpus: &'a Corpus,
     trace_seed: TraceSeed,
-    starts: HashMap<i128, usize>,
+    starts: HashMap<i128, Place>,
 }
 
 /// What the blocks of a trace draw from.
@@ -83,7 +81,7 @@ impl<'a> Blocks<'a> {
         Ok(blocks)
     }
 
-    fn find(&self, id: i128, size: usize) -> usize {
+    fn find(&self, id: i128, size: usize) -> Place {
         let mut draws = Purpose::keyed(self.trace_seed.of_block(id)).at(0);
         let separated = usize::from(self.tokenizer.separator().is_some());
         let mut ids = Vec::with_capacity(size);
@@ -93,17 +91,12 @@ impl<'a> Blocks<'a> {
     /// The first drawn start at which `into`, lengthened by `count` tokens, encodes to its own
     /// length again. Without it one block in some hundred would be a token off, since its ends cut
     /// what the tokenizer takes as one piece.
-    fn fitting(
-        &self,
-        draws: &mut crate::random::Draws,
-        count: usize,
-        into: &mut Vec<u32>,
-    ) -> usize {
+    fn fitting(&self, draws: &mut Draws, count: usize, into: &mut Vec<u32>) -> Place {
         let before = into.len();
-        let mut start = 0;
+        let mut start = Place::default();
         for _ in 0..ATTEMPTS {
             into.truncate(before);
-            start = draws.below(self.corpus.size() as u64) as usize;
+            start = self.corpus.place(draws);
             self.corpus.extend(into, start, count);
             // Without separator no seam is safe, so that there is nothing to gain by trying.
             if self.tokenizer.separator().is_none()
@@ -123,7 +116,7 @@ impl<'a> Blocks<'a> {
         block: usize,
         last: usize,
         tail: usize,
-        draws: &mut crate::random::Draws,
+        draws: &mut Draws,
     ) -> String {
         let mut tokens = Vec::with_capacity(ids.len() * block + tail);
         let mut last_segment = 0;
