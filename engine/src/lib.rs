@@ -6,8 +6,10 @@ pub mod clock;
 pub mod limits;
 pub mod random;
 
+pub mod dataset;
 pub mod plan;
 pub mod schedule;
+pub mod text;
 
 mod core;
 mod net;

@@ -1,0 +1,131 @@
+//! `inputs.json`: the bodies of a run as AIPerf writes them, for reading and for replay.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::ser::{Error as _, SerializeStruct};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use super::{Dataset, Entry, Source};
+
+/// The file's name in the artifact folder.
+pub const FILE_NAME: &str = "inputs.json";
+
+/// Why the file was not written; the run can go on without it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {}: {source}", path.display())]
+pub struct InputsError {
+    /// The file.
+    pub path: PathBuf,
+    /// The reason.
+    pub source: std::io::Error,
+}
+
+/// Writes `inputs.json` into `folder` and returns its path, or `None` for a trace, which has none
+/// because it would be huge.
+///
+/// Indented by two blanks, entry by entry, into a temporary file that is then renamed: a reader
+/// sees the whole file or none.
+///
+/// # Errors
+/// When the folder cannot be written to.
+pub fn write(folder: &Path, dataset: &Dataset) -> Result<Option<PathBuf>, InputsError> {
+    if dataset.source == Source::MooncakeTrace {
+        return Ok(None);
+    }
+    let path = folder.join(FILE_NAME);
+    let temporary = folder.join(format!("{FILE_NAME}.tmp"));
+    let written = write_to(&temporary, dataset).and_then(|()| std::fs::rename(&temporary, &path));
+    match written {
+        Ok(()) => Ok(Some(path)),
+        Err(source) => {
+            // What is left of it would only confuse; failing to remove it changes nothing.
+            let _ = std::fs::remove_file(&temporary);
+            Err(InputsError { path, source })
+        }
+    }
+}
+
+fn write_to(path: &Path, dataset: &Dataset) -> std::io::Result<()> {
+    let mut file = BufWriter::with_capacity(1 << 18, std::fs::File::create(path)?);
+    serde_json::to_writer_pretty(&mut file, &Document(&dataset.entries))?;
+    file.flush()
+}
+
+struct Document<'a>(&'a [Entry]);
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut document = serializer.serialize_struct("inputs", 1)?;
+        document.serialize_field("data", &Sessions(self.0))?;
+        document.end()
+    }
+}
+
+struct Sessions<'a>(&'a [Entry]);
+
+impl Serialize for Sessions<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Session))
+    }
+}
+
+struct Session<'a>(&'a Entry);
+
+impl Serialize for Session<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // One body is parsed at a time, so that a large set costs no memory.
+        let body: Value = serde_json::from_slice(&self.0.body).map_err(S::Error::custom)?;
+        let mut session = serializer.serialize_struct("session", 2)?;
+        session.serialize_field("session_id", &self.0.session_id)?;
+        session.serialize_field("payloads", &[body])?;
+        session.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dataset(source: Source) -> Dataset {
+        let entry = |id: &str| Entry {
+            session_id: id.into(),
+            body: br#"{"prompt":"a","model":"m","stream":true}"#.to_vec(),
+            isl: Some(1),
+            osl: None,
+            timestamp_ms: None,
+        };
+        Dataset {
+            entries: vec![entry("session_000000"), entry("session_000001")],
+            source,
+            warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn pretty_in_order_and_no_temporary_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path(), &dataset(Source::Synthetic))
+            .unwrap()
+            .unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        let start = "{\n  \"data\": [\n    {\n      \"session_id\": \"session_000000\",\n      \
+                     \"payloads\": [\n        {\n          \"prompt\": \"a\",\n          \"model\"";
+        assert!(text.starts_with(start), "{text}");
+        assert!(text.ends_with("    }\n  ]\n}"), "{text}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn not_for_a_trace_and_errors_name_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(
+            write(folder.path(), &dataset(Source::MooncakeTrace)).unwrap(),
+            None
+        );
+        let missing = folder.path().join("missing");
+        let error = write(&missing, &dataset(Source::Synthetic)).unwrap_err();
+        assert!(error.to_string().contains("inputs.json"), "{error}");
+    }
+}
