@@ -1,0 +1,275 @@
+//! The flags as typed, grouped, each with help. What they mean together is `settings`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::values::{self, Cores};
+
+/// A load engine for LLM inference servers: sends OpenAI-style requests, streams the answers, hangs
+/// up on a chosen share of them at an exact instant, and says what the server did.
+#[derive(Parser, Debug)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run a benchmark.
+    ///
+    /// First run, with nothing installed, against the embedded server:
+    ///   pinfire profile --url mock: --model mock --streaming --concurrency 100 --request-count 2000
+    Profile(Box<Profile>),
+}
+
+#[derive(Args, Debug)]
+#[command(arg_required_else_help = true)]
+pub struct Profile {
+    #[command(flatten, next_help_heading = "Endpoint")]
+    pub endpoint: Endpoint,
+    #[command(flatten, next_help_heading = "Load")]
+    pub load: Load,
+    #[command(flatten, next_help_heading = "Cancellation")]
+    pub cancellation: Cancellation,
+    #[command(flatten, next_help_heading = "Input")]
+    pub input: Input,
+    #[command(flatten, next_help_heading = "Tokenizer")]
+    pub tokenizer: TokenizerFlags,
+    #[command(flatten, next_help_heading = "Output")]
+    pub output: Output,
+    #[command(flatten, next_help_heading = "Engine")]
+    pub engine: EngineFlags,
+}
+
+#[derive(Args, Debug)]
+pub struct Endpoint {
+    /// Model name put in the request bodies; also the tokenizer's name unless --tokenizer says
+    /// otherwise. Several (comma list or repeated) are taken in turn.
+    #[arg(long, short, visible_alias = "model-names", value_name = "NAME", value_delimiter = ',', required = true)]
+    pub model: Vec<String>,
+    /// Base URL of the server. `mock:` is a scripted server inside this process.
+    #[arg(long, short, value_name = "URL", default_value = "http://localhost:8000")]
+    pub url: String,
+    /// Kind of endpoint: chat or completions.
+    #[arg(long, value_name = "TYPE", default_value = "chat")]
+    pub endpoint_type: String,
+    /// Path that replaces the default one of the endpoint's kind; begins with `/`.
+    #[arg(long, visible_alias = "custom-endpoint", value_name = "PATH")]
+    pub endpoint: Option<String>,
+    /// Ask for a stream of server-sent events. Without it there are no times of single tokens.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub streaming: bool,
+    /// Limit of one whole request, connecting included.
+    #[arg(long, value_name = "SECONDS", default_value = "21600", value_parser = values::positive)]
+    pub request_timeout_seconds: f64,
+    /// Sent as `Authorization: Bearer KEY`; shown nowhere.
+    #[arg(long, value_name = "KEY")]
+    pub api_key: Option<String>,
+    /// Header added to every request, `Name:value`; repeatable. Items are cut at commas; the form
+    /// '{"Name": "a, b"}' keeps them.
+    #[arg(long, short = 'H', value_name = "NAME:VALUE", num_args = 1..)]
+    pub header: Vec<String>,
+    /// Name of the header that carries the session's id, instead of X-Correlation-ID.
+    #[arg(long, value_name = "NAME")]
+    pub session_header: Option<String>,
+    /// What happens to a connection after a response: pooled (kept for the next request) or never
+    /// (closed).
+    #[arg(long, value_name = "STRATEGY", default_value = "pooled")]
+    pub connection_reuse_strategy: String,
+    /// Send the output limit as `max_tokens` instead of `max_completion_tokens`.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub use_legacy_max_tokens: bool,
+    /// Take token counts from the server's usage fields instead of tokenizing its text.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub use_server_token_count: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Load {
+    /// Requests in flight at once, over all cores. A finished one is replaced at once.
+    #[arg(long, value_name = "STREAMS", default_value = "1", value_parser = values::count)]
+    pub concurrency: u64,
+    /// Requests to send; errors and cancelled ones count. [default: 10]
+    #[arg(long, visible_alias = "num-requests", value_name = "REQUESTS", value_parser = values::count)]
+    pub request_count: Option<u64>,
+    /// Requests sent before the measurement; never cancelled, in no figure. [default: no warmup]
+    #[arg(long, visible_alias = "num-warmup-requests", value_name = "REQUESTS", value_parser = values::count)]
+    pub warmup_request_count: Option<u64>,
+    /// Requests in flight during warmup. [default: --concurrency]
+    #[arg(long, value_name = "STREAMS", value_parser = values::count)]
+    pub warmup_concurrency: Option<u64>,
+    /// Fixes every random decision (prompts, lengths, which requests are cancelled), on any number
+    /// of cores. [default: drawn anew for each run and printed, so that no run meets a warm cache]
+    #[arg(long, value_name = "SEED")]
+    pub random_seed: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub struct Cancellation {
+    /// Share of the requests to hang up on, in percent. Each request is drawn on its own.
+    /// [default: none]
+    #[arg(long, value_name = "PERCENT", value_parser = values::percentage)]
+    pub request_cancellation_rate: Option<f64>,
+    /// From the instant the last byte of the request was taken by the socket to the disconnect.
+    /// 0 still sends the whole request. A response that is complete by then is not cancelled.
+    /// [default: 0]
+    #[arg(long, value_name = "SECONDS", value_parser = values::not_negative)]
+    pub request_cancellation_delay: Option<f64>,
+}
+
+#[derive(Args, Debug)]
+pub struct Input {
+    /// Mean input length of synthetic prompts; the prompts have exactly the length that is drawn.
+    /// [default: 550]
+    #[arg(long, visible_aliases = ["synthetic-input-tokens-mean", "prompt-input-tokens-mean"], value_name = "TOKENS", value_parser = values::length)]
+    pub isl: Option<u32>,
+    /// Standard deviation of the input length. [default: 0]
+    #[arg(long, visible_aliases = ["synthetic-input-tokens-stddev", "prompt-input-tokens-stddev"], value_name = "TOKENS", value_parser = values::not_negative)]
+    pub isl_stddev: Option<f64>,
+    /// Mean output limit sent with a request. For exact lengths add --extra-inputs ignore_eos:true.
+    /// [default: no limit is sent]
+    #[arg(long, visible_aliases = ["output-tokens-mean", "prompt-output-tokens-mean"], value_name = "TOKENS", value_parser = values::length)]
+    pub osl: Option<u32>,
+    /// Standard deviation of the output limit; needs --osl. [default: 0]
+    #[arg(long, visible_aliases = ["output-tokens-stddev", "prompt-output-tokens-stddev"], value_name = "TOKENS", value_parser = values::not_negative)]
+    pub osl_stddev: Option<f64>,
+    /// Prompts to make; requests take them in turn. [default: --request-count, else 100]
+    #[arg(long, visible_alias = "num-prompts", value_name = "PROMPTS", value_parser = values::count)]
+    pub num_dataset_entries: Option<u64>,
+    /// Dataset to send instead of synthetic prompts; needs --custom-dataset-type.
+    #[arg(long, value_name = "FILE")]
+    pub input_file: Option<PathBuf>,
+    /// Format of --input-file: mooncake_trace.
+    #[arg(long, value_name = "TYPE")]
+    pub custom_dataset_type: Option<String>,
+    /// Ignore the trace's timestamps: send as fast as --concurrency allows.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub no_fixed_schedule: bool,
+    /// Tokens per hash id of a trace. [default: 512]
+    #[arg(long, visible_aliases = ["synthetic-input-tokens-block-size", "prompt-input-tokens-block-size"], value_name = "TOKENS", value_parser = values::count)]
+    pub isl_block_size: Option<u64>,
+    /// Fields merged into every request body, `key:value`; repeatable. Items are cut at commas; the
+    /// form '{"key": value}' keeps them. Example: ignore_eos:true,temperature:0
+    #[arg(long, value_name = "KEY:VALUE", num_args = 1..)]
+    pub extra_inputs: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct TokenizerFlags {
+    /// Tokenizer for prompts and counts: `builtin` (o200k_base, embedded), a folder with a
+    /// tokenizer.json, or a model in the local Hugging Face cache. [default: the model's name]
+    #[arg(long, value_name = "NAME|PATH")]
+    pub tokenizer: Option<String>,
+    /// Branch, tag or commit of a cached model.
+    #[arg(long, value_name = "REVISION", default_value = "main")]
+    pub tokenizer_revision: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Output {
+    /// Folder of all files of the run. [default: artifacts/<model>-openai-<type>-concurrency<N>]
+    #[arg(long, visible_alias = "output-artifact-dir", value_name = "FOLDER")]
+    pub artifact_dir: Option<PathBuf>,
+    /// Renames the exports: NAME.json, NAME.csv, NAME.jsonl, NAME_console.txt.
+    #[arg(long, visible_alias = "profile-export-file", value_name = "NAME")]
+    pub profile_export_prefix: Option<String>,
+    /// summary (JSON, CSV, console) or records (a JSON line per request as well).
+    #[arg(long, visible_alias = "profile-export-level", value_name = "LEVEL", default_value = "records")]
+    pub export_level: String,
+    /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13).
+    #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
+    pub rate_window: String,
+    /// Print the table of HTTP times as well.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub show_trace_timing: bool,
+    /// Progress while it runs: simple (a bar) or none. [default: simple on a terminal, else none]
+    #[arg(long, visible_alias = "ui-type", value_name = "UI")]
+    pub ui: Option<String>,
+    /// Collect no metrics from the server. Nothing is collected yet, so this is always so.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub no_server_metrics: bool,
+    /// Collect no GPU telemetry. Nothing is collected yet, so this is always so.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub no_gpu_telemetry: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct EngineFlags {
+    /// CPUs that send and receive: a number, or a list such as 2,4-7 (one CPU: 3,). Each gets one
+    /// pinned thread. [default: all but one, at least one]
+    #[arg(long, value_name = "COUNT|LIST", value_parser = values::cores)]
+    pub cores: Option<Cores>,
+    /// Kernel interface: uring, epoll, or auto (uring where it works).
+    #[arg(long, value_name = "DRIVER", default_value = "auto")]
+    pub io_driver: String,
+    /// How deadlines are met: sleep (20-90 µs late, next to no CPU), lead (wakes early and polls,
+    /// about 1 µs late) or spin (never sleeps).
+    #[arg(long, value_name = "MODE", default_value = "lead")]
+    pub timer_precision: String,
+    /// Ask for real-time priority (SCHED_FIFO) on the engine's CPUs; says so if it is refused.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub realtime: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn profile() -> clap::Command {
+        let mut root = Cli::command();
+        root.build();
+        root.find_subcommand("profile").unwrap().clone()
+    }
+
+    #[test]
+    fn every_flag_has_help_and_a_value_name() {
+        for flag in profile().get_arguments().filter(|flag| flag.get_id() != "help") {
+            assert!(flag.get_help().is_some(), "{} has no help", flag.get_id());
+            if flag.get_action().takes_values() {
+                let name = &flag.get_value_names().unwrap()[0];
+                assert!(name.chars().any(char::is_uppercase), "{}: {name}", flag.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_flag_is_both_supported_and_refused() {
+        for flag in profile().get_arguments() {
+            for name in flag.get_long_and_visible_aliases().unwrap_or_default() {
+                let typed = vec!["pinfire".to_owned(), "profile".to_owned(), format!("--{name}")];
+                assert_eq!(crate::unsupported::first_of(&typed), None, "--{name}");
+            }
+        }
+    }
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_rules_of_parsing() {
+        assert!(parse("pinfire profile --model m --streaming").is_ok());
+        assert!(parse("pinfire profile --model=m --streaming=false").is_ok());
+        for wrong in [
+            "pinfire profile --streaming",
+            "pinfire profile --model m --streaming true",
+            "pinfire profile --model m --isl 5 --synthetic-input-tokens-mean 5",
+            "pinfire profile --model m --concurrency 1 --concurrency 2",
+            "pinfire profile --model m --concurrency 0",
+            "pinfire profile --model m --isl 5.5",
+            "pinfire profile --model m --request-cancellation-rate 0",
+            "pinfire profile --model m --request-cancellation-rate 101",
+            "pinfire profile --model m --concurency 5",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The analysis thread: takes records off the cores' channel, at low priority, off their CPUs.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow};
+use crossbeam_channel::Receiver;
+use pinfire_analysis::{
+    collect::Collector,
+    export::ExportError,
+    facts::{EntryFacts, RunEnd, RunFacts},
+    report::Report,
+    tokens::TokenCounter,
+};
+use pinfire_engine::{
+    clock::{Span, Stamp},
+    record::Record,
+    text::tokenizer::Tokenizer,
+};
+
+use crate::{place, progress::Ui, settings::Settings};
+
+/// How long the thread rests when nothing has come. It polls, because a waiting receiver would cost
+/// the cores a wake-up per record.
+const REST: Duration = Duration::from_millis(2);
+
+/// Lines reach the system at least this often, so that a killed run loses no more.
+const FLUSH: Span = Span::from_millis(500);
+
+struct Counter(Tokenizer);
+
+impl TokenCounter for Counter {
+    fn count(&self, text: &str) -> usize {
+        self.0.count(text)
+    }
+}
+
+/// The running analysis thread.
+pub struct Collecting {
+    thread: JoinHandle<Result<Collector, ExportError>>,
+    all_sent: Arc<AtomicBool>,
+    records: Receiver<Record>,
+}
+
+impl Collecting {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The per-request file or the thread cannot be made.
+    pub fn start(
+        facts: RunFacts,
+        entries: Arc<[EntryFacts]>,
+        tokenizer: Option<Tokenizer>,
+        records: Receiver<Record>,
+        settings: &Settings,
+    ) -> Result<Self> {
+        let counter = tokenizer.map(|tokenizer| Arc::new(Counter(tokenizer)) as Arc<dyn TokenCounter>);
+        let lines = settings.lines.then(|| settings.artifact_dir.join(&settings.files.jsonl));
+        let collector = Collector::new(facts, entries, counter, lines)?;
+        let all_sent = Arc::new(AtomicBool::new(false));
+        let (sent, incoming) = (Arc::clone(&all_sent), records.clone());
+        let cpus = settings.places.rest.clone();
+        let thread = std::thread::Builder::new()
+            .name("pinfire-analysis".to_owned())
+            .spawn(move || {
+                place::stay_on(&cpus);
+                place::yield_to_others();
+                collect(collector, &incoming, &sent)
+            })
+            .context("the analysis thread cannot be started")?;
+        Ok(Self { thread, all_sent, records })
+    }
+
+    /// Waits for the last record and sums up.
+    ///
+    /// # Errors
+    /// The per-request file could not be written.
+    pub fn finish(self, end: RunEnd, ui: Ui) -> Result<Report> {
+        self.all_sent.store(true, Ordering::Release);
+        let left = self.records.len() as u64;
+        let bar = ui.bar("Processing Records", left);
+        while !self.thread.is_finished() {
+            bar.set_position(left.saturating_sub(self.records.len() as u64));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bar.finish_and_clear();
+        let collector = self
+            .thread
+            .join()
+            .map_err(|_| anyhow!("the analysis thread has ended by a defect of pinfire"))??;
+        Ok(collector.finish(end)?)
+    }
+}
+
+fn collect(
+    mut collector: Collector,
+    records: &Receiver<Record>,
+    all_sent: &AtomicBool,
+) -> Result<Collector, ExportError> {
+    let mut flushed = Stamp::now();
+    loop {
+        // Read before the channel is drained: what was sent before it is then seen.
+        let last = all_sent.load(Ordering::Acquire);
+        while let Ok(record) = records.try_recv() {
+            collector.add(&record)?;
+        }
+        if last {
+            return Ok(collector);
+        }
+        let now = Stamp::now();
+        if now.since(flushed) >= FLUSH {
+            collector.flush()?;
+            flushed = now;
+        }
+        std::thread::sleep(REST);
+    }
+}

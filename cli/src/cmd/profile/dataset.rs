@@ -1,0 +1,72 @@
+//! Tokenizer and dataset of a run, loaded side by side, with a bar when it takes long.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use pinfire_engine::{
+    dataset::{Build, Dataset, mooncake, synthetic},
+    text::{corpus::CorpusText, resolve::resolve, tokenizer::Tokenizer},
+};
+
+use crate::settings::{Input, Settings};
+
+/// What a run sends and counts with.
+pub struct Prepared {
+    pub dataset: Dataset,
+    /// Counts the answers' tokens; absent with server counts.
+    pub tokenizer: Option<Tokenizer>,
+    pub tokenizer_name: Option<String>,
+    pub warnings: Vec<String>,
+}
+
+/// Loads the tokenizer and builds the dataset.
+///
+/// # Errors
+/// Neither can be had; the text names the cause and the way out.
+pub fn prepare(settings: &Settings) -> Result<Prepared> {
+    let model = settings.bodies.models.first().map_or("", String::as_str);
+    let synthetic = matches!(settings.input, Input::Synthetic(_));
+    let mut warnings = Vec::new();
+    // A trace may need prompts too; whether it does is only known once it is read.
+    let may_do_without = settings.server_counts && !synthetic;
+    let (tokenizer, corpus) = std::thread::scope(|scope| {
+        let corpus = scope.spawn(|| CorpusText::inflate().map(Arc::new));
+        let tokenizer =
+            resolve(settings.tokenizer.as_deref(), model, Some(&settings.tokenizer_revision));
+        (tokenizer, corpus.join())
+    });
+    let tokenizer = match tokenizer {
+        Ok((tokenizer, warning)) => {
+            warnings.extend(warning.map(|warning| warning.0));
+            Some(tokenizer)
+        }
+        Err(_) if may_do_without => None,
+        Err(error) => return Err(error.into()),
+    };
+    let corpus = corpus.ok().context("the thread that reads the embedded corpus has ended")??;
+    let build = Build {
+        tokenizer: tokenizer.as_ref(),
+        corpus: Some(corpus),
+        bodies: &settings.bodies,
+        seed: settings.seed.value,
+        fixed_seed: settings.seed.fixed,
+        threads: settings.places.engine.len() + settings.places.rest.len(),
+    };
+    let bar = settings.ui.bar("Prompts", 0);
+    let progress = |done: usize, total: usize| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    };
+    let dataset = match &settings.input {
+        Input::Synthetic(spec) => synthetic::build(spec, &build, &progress)?,
+        Input::Mooncake(spec) => mooncake::build(spec, &build, &progress)?,
+    };
+    bar.finish_and_clear();
+    warnings.extend(dataset.warnings.iter().map(|warning| warning.0.clone()));
+    Ok(Prepared {
+        dataset,
+        tokenizer_name: tokenizer.as_ref().map(|tokenizer| tokenizer.name().to_owned()),
+        tokenizer: tokenizer.filter(|_| !settings.server_counts),
+        warnings,
+    })
+}

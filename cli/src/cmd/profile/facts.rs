@@ -1,0 +1,74 @@
+//! What the exports say about a run before its first record.
+
+use anyhow::Result;
+use pinfire_analysis::facts::{
+    CancellationFacts, DatasetFacts, LengthFacts, PhaseFacts, RunFacts,
+};
+use pinfire_engine::run::Engine;
+
+use super::{command_line, dataset::Prepared};
+use crate::settings::{self, Input, Settings};
+
+/// Gathers the facts.
+///
+/// # Errors
+/// The system gives no random bytes for the benchmark's id.
+pub fn of(
+    settings: &Settings,
+    prepared: &Prepared,
+    engine: &Engine,
+    arguments: &[String],
+) -> Result<RunFacts> {
+    let id = format!("{:012x}", settings::random_bits()? >> 16);
+    let mut facts = RunFacts::new(&id, env!("CARGO_PKG_VERSION"), engine.anchor());
+    facts.models = settings.bodies.models.clone();
+    facts.urls = vec![settings.url_as_given.clone()];
+    facts.endpoint = settings.endpoint();
+    facts.streaming = settings.bodies.streaming;
+    facts.dataset = dataset(settings, prepared);
+    facts.warmup = settings.warmup.map(|warmup| phase(warmup.requests, warmup.concurrency));
+    facts.profiling = phase(settings.requests, settings.concurrency);
+    facts.cancellation =
+        settings.cancellation.map(|(rate_pct, delay)| CancellationFacts { rate_pct, delay });
+    facts.random_seed = Some(settings.seed.value);
+    facts.cli_command = command_line::shown(arguments);
+    facts.artifact_dir = settings.artifact_dir.clone();
+    facts.files = settings.files.clone();
+    facts.tokenizer.clone_from(&prepared.tokenizer_name);
+    facts.driver = engine.granted().first().map_or("", |core| core.driver.name()).to_owned();
+    facts.rate_window = settings.rate_window;
+    facts.thresholds = settings.thresholds;
+    Ok(facts)
+}
+
+fn phase(requests: u64, concurrency: u64) -> PhaseFacts {
+    PhaseFacts {
+        kind: "concurrency".to_owned(),
+        requests: Some(requests),
+        concurrency: Some(u32::try_from(concurrency).unwrap_or(u32::MAX)),
+        ..PhaseFacts::default()
+    }
+}
+
+fn dataset(settings: &Settings, prepared: &Prepared) -> DatasetFacts {
+    let lengths = |mean: u32, stddev: f64| LengthFacts { mean: f64::from(mean), stddev };
+    let (kind, isl, osl_mean, osl_stddev, file) = match &settings.input {
+        Input::Synthetic(spec) => (
+            "synthetic",
+            Some(lengths(spec.isl_mean, spec.isl_stddev)),
+            spec.osl_mean,
+            spec.osl_stddev,
+            None,
+        ),
+        Input::Mooncake(spec) => {
+            ("file", None, spec.osl_mean, spec.osl_stddev, Some(spec.path.clone()))
+        }
+    };
+    DatasetFacts {
+        kind: kind.to_owned(),
+        entries: prepared.dataset.entries.len() as u64,
+        isl,
+        osl: osl_mean.map(|mean| lengths(mean, osl_stddev)),
+        file,
+    }
+}

@@ -1,0 +1,118 @@
+//! Parsers of flag values, with errors that say what would be right.
+
+/// An integer of at least 1. A comma list would be a sweep.
+pub fn count(text: &str) -> Result<u64, String> {
+    no_list(text)?;
+    match text.parse::<u64>() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(value) => Ok(value),
+        Err(_) => Err("it must be a whole number of at least 1".to_owned()),
+    }
+}
+
+/// An integer of at least 0.
+pub fn length(text: &str) -> Result<u32, String> {
+    no_list(text)?;
+    text.parse().map_err(|_| "it must be a whole number of tokens, at least 0".to_owned())
+}
+
+/// A number of at least 0.
+pub fn not_negative(text: &str) -> Result<f64, String> {
+    no_list(text)?;
+    number(text).filter(|value| *value >= 0.0).ok_or("it must be a number of at least 0".to_owned())
+}
+
+/// A number of seconds above 0.
+pub fn positive(text: &str) -> Result<f64, String> {
+    number(text).filter(|value| *value > 0.0).ok_or("it must be a number above 0".to_owned())
+}
+
+/// The share of cancelled requests.
+pub fn percentage(text: &str) -> Result<f64, String> {
+    no_list(text)?;
+    number(text)
+        .filter(|value| *value > 0.0 && *value <= 100.0)
+        .ok_or("it must be above 0 and at most 100 (leave the flag out to cancel nothing)".to_owned())
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|value: &f64| value.is_finite())
+}
+
+fn no_list(text: &str) -> Result<(), String> {
+    if text.contains(',') {
+        return Err("a list of values is a sweep, which is not built yet; run the values one by one"
+            .to_owned());
+    }
+    Ok(())
+}
+
+/// A word of a fixed set, in any letter case, `-` and `_` alike.
+pub fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let wanted = text.to_lowercase().replace('_', "-");
+    words
+        .iter()
+        .find(|(word, _)| *word == wanted)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            format!("it must be one of: {}", known.join(", "))
+        })
+}
+
+/// CPUs: a count (`4`), or a list with ranges (`2,4-7`; one CPU: `3,`).
+pub fn cores(text: &str) -> Result<Cores, String> {
+    let wrong = || "it must be a number of cores, or a list of CPUs such as 2,4-7 (one CPU: 3,)";
+    if let Ok(count) = text.parse::<usize>() {
+        return if count == 0 { Err(wrong().to_owned()) } else { Ok(Cores::Count(count)) };
+    }
+    let mut cpus = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let (from, to) = (from.parse().ok(), to.parse().ok());
+        let (Some(from), Some(to)) = (from, to) else { return Err(wrong().to_owned()) };
+        let range: std::ops::RangeInclusive<usize> = from..=to;
+        if range.is_empty() || to > 8_191 {
+            return Err(wrong().to_owned());
+        }
+        cpus.extend(range);
+    }
+    cpus.sort_unstable();
+    cpus.dedup();
+    if cpus.is_empty() { Err(wrong().to_owned()) } else { Ok(Cores::List(cpus)) }
+}
+
+/// What `--cores` asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cores {
+    /// So many.
+    Count(usize),
+    /// These CPUs.
+    List(Vec<usize>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_counts_or_lists() {
+        assert_eq!(cores("4"), Ok(Cores::Count(4)));
+        assert_eq!(cores("3,"), Ok(Cores::List(vec![3])));
+        assert_eq!(cores("2,4-6,4"), Ok(Cores::List(vec![2, 4, 5, 6])));
+        for wrong in ["0", "", ",", "a", "4-2", "1-99999999999", "-1"] {
+            assert!(cores(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn percentages_and_words() {
+        assert_eq!(percentage("100"), Ok(100.0));
+        for wrong in ["0", "-1", "100.1", "nan", "inf", "x", "10,20"] {
+            assert!(percentage(wrong).is_err(), "{wrong}");
+        }
+        let words = [("one-two", 1)];
+        assert_eq!(word("One_Two", &words), Ok(1));
+        assert!(word("two", &words).is_err());
+    }
+}
