@@ -10,7 +10,7 @@ use super::pieces::{Api, Mark};
 use super::plain::put_error;
 use super::request::{self, HEAD_MAX, Head, Route};
 use super::script::Framing;
-use super::server::Core;
+use super::turn::Core;
 
 /// Whether a connection lives on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
