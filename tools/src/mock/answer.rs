@@ -10,7 +10,7 @@ use super::pieces::{Api, Mark};
 use super::plain::put_error;
 use super::request::{self, HEAD_MAX, Head, Route};
 use super::script::Framing;
-use super::server::Core;
+use super::turn::Core;
 
 /// Whether a connection lives on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Core {
         let head = match conn.head {
             Some(head) => head,
             None => {
-                let Some(end) = request::head_end(bytes, conn.looked) else {
+                let Some(end) = self.keys.head_end(bytes, conn.looked) else {
                     conn.looked = bytes.len();
                     if bytes.len() > HEAD_MAX {
                         return self.refuse(conn, 431, now).kept(bytes.len());

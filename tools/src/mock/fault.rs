@@ -140,7 +140,7 @@ impl Faults {
     #[inline]
     pub(super) fn of(&self, number: u64) -> Option<Fault> {
         let met = |rule: &FaultRule, purpose: &Purpose| match rule.when {
-            When::Every(n) => (number + 1) % n == 0,
+            When::Every(n) => (number + 1).is_multiple_of(n),
             When::Share(share) => purpose.uniform(number) < share,
         };
         let rule = self.rules.iter().find(|(rule, purpose)| met(rule, purpose));

@@ -7,6 +7,7 @@
 //! It is not an HTTP server for other uses: request bodies need a content-length, a client that
 //! closes its sending half counts as gone, and bodies are searched for a few keys, not parsed.
 
+mod accept;
 mod answer;
 mod conn;
 mod deadline;
@@ -20,6 +21,7 @@ mod script;
 mod server;
 mod stream;
 mod truth;
+mod turn;
 
 pub use fault::{Fault, FaultError, FaultRule, When};
 pub use script::{Framing, HeadTime, LineEnd, Precision, RoleTime, Script, ScriptError};

@@ -6,7 +6,7 @@ use super::answer::Flow;
 use super::conn::{Conn, Frame, Phase};
 use super::metrics::HANDLERS;
 use super::request::{Head, Route};
-use super::server::Core;
+use super::turn::Core;
 
 /// A client that does not close after its last answer is closed after this long.
 const LEAVE_MS: u64 = 1_000;

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use memchr::memmem::{self, Finder};
+use memchr::memmem::Finder;
 
 use super::pieces::Api;
 
@@ -137,6 +137,7 @@ pub(super) struct Ask {
 
 /// Finds the keys in bodies. A key inside a prompt is escaped (`\"stream\"`) and does not match.
 pub(super) struct Keys {
+    head_end: Finder<'static>,
     stream: Finder<'static>,
     usage: Finder<'static>,
     limit: Finder<'static>,
@@ -146,11 +147,19 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) fn new() -> Self {
         Self {
+            head_end: Finder::new("\r\n\r\n"),
             stream: Finder::new("\"stream\""),
             usage: Finder::new("\"include_usage\""),
             limit: Finder::new("\"max_completion_tokens\""),
             old_limit: Finder::new("\"max_tokens\""),
         }
+    }
+
+    /// Where the head ends in `bytes`, of which the first `from` have been searched before.
+    #[inline]
+    pub(super) fn head_end(&self, bytes: &[u8], from: usize) -> Option<usize> {
+        let from = from.saturating_sub(3);
+        self.head_end.find(&bytes[from..]).map(|at| from + at + 4)
     }
 
     pub(super) fn read(&self, body: &[u8]) -> Ask {
@@ -184,13 +193,6 @@ fn leading_number(text: &[u8]) -> Option<u32> {
     std::str::from_utf8(&text[..digits]).ok()?.parse().ok()
 }
 
-/// Where the head ends in `bytes`, looking no earlier than `from`.
-#[inline]
-pub(super) fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let from = from.saturating_sub(3);
-    memmem::find(&bytes[from..], b"\r\n\r\n").map(|at| from + at + 4)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,7 +206,7 @@ mod tests {
         );
         assert!(full.stream && full.usage);
         assert_eq!(full.limit, Some(12));
-        assert_eq!(ask(r#"{"role":"stream","stream":false}"#).stream, false);
+        assert!(!ask(r#"{"role":"stream","stream":false}"#).stream);
         assert_eq!(ask(r#"{"max_tokens":null}"#).limit, None);
         assert_eq!(ask("").words, 1);
     }
@@ -214,7 +216,7 @@ mod tests {
         let text = b"POST /v1/chat/completions?x=1 HTTP/1.1\r\nHost: a\r\nx-request-ID: r7\r\n\
             Content-Length: 12\r\nExpect: 100-continue\r\nConnection: Keep-Alive, Close\r\n\r\n";
         let mut id = Vec::new();
-        let head = head(text, head_end(text, 0).unwrap(), &mut id).unwrap();
+        let head = head(text, Keys::new().head_end(text, 0).unwrap(), &mut id).unwrap();
         assert_eq!(head.route, Route::Generate(Api::Chat));
         assert_eq!((head.size, head.length), (text.len(), 12));
         assert!(head.expect && head.close && !head.old);
@@ -242,9 +244,10 @@ mod tests {
     #[test]
     fn the_end_of_a_head_is_found_across_reads() {
         let text = b"GET / HTTP/1.1\r\n\r\nrest";
+        let keys = Keys::new();
         for seen in 0..18 {
-            assert_eq!(head_end(text, seen), Some(18), "{seen}");
+            assert_eq!(keys.head_end(text, seen), Some(18), "{seen}");
         }
-        assert_eq!(head_end(&text[..17], 0), None);
+        assert_eq!(keys.head_end(&text[..17], 0), None);
     }
 }

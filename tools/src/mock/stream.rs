@@ -10,7 +10,7 @@ use super::metrics::Finish;
 use super::pieces::{STREAM_ERROR, put_chunk};
 use super::plain::{put_head, put_stream_head};
 use super::script::{HeadTime, RoleTime, Script};
-use super::server::Core;
+use super::turn::Core;
 
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
@@ -191,7 +191,7 @@ impl Core {
         while active.sent < last {
             let index = active.sent;
             let every = self.script.comment_every;
-            if every > 0 && index % every == 0 {
+            if every > 0 && index.is_multiple_of(every) {
                 self.pieces.comment(framed, &mut out);
             }
             let count = self

@@ -1,2 +1,87 @@
-//! pinfire-floor: the least a client can do.
-fn main() {}
+//! pinfire-floor: what a load costs at least, as one line of JSON.
+
+mod args;
+mod client;
+mod response;
+
+use std::error::Error;
+use std::net::TcpStream;
+use std::process::ExitCode;
+
+use clap::Parser;
+use pinfire_engine::clock::{Span, Stamp};
+use pinfire_engine::health::Durations;
+use pinfire_tools::cpu;
+use serde_json::json;
+
+use args::Args;
+use client::Plan;
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pinfire-floor: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let plan = Plan {
+        server: args.server,
+        request: args.request()?,
+        requests: args.requests,
+        concurrency: args.concurrency,
+        cancel: args.cancel,
+        cancel_after: Span::from_secs_f64(args.cancel_after / 1e3),
+        seed: args.seed,
+    };
+    if let Some(cpu) = args.cpu {
+        cpu::pin(cpu).map_err(|error| format!("cannot run on cpu {cpu}: {error}"))?;
+    }
+    // A server that is not there is one clear line, not so many errors.
+    TcpStream::connect(args.server)
+        .map_err(|error| format!("cannot reach {}: {error}", args.server))?;
+    let (wall, used) = (Stamp::now(), cpu::thread_time());
+    let counts = client::run(plan).map_err(|error| format!("the run broke off: {error}"))?;
+    let wall = Stamp::now().since(wall).as_secs_f64();
+    let used = cpu::thread_time().as_secs_f64() - used.as_secs_f64();
+    let ended = counts.completed + counts.cancelled + counts.errors;
+    let per = |count: u64| {
+        if count == 0 {
+            0.0
+        } else {
+            used * 1e6 / count as f64
+        }
+    };
+    let line = json!({
+        "requests": ended,
+        "completed": counts.completed,
+        "not_ok": counts.not_ok,
+        "errors": counts.errors,
+        "events": counts.events,
+        "reads": counts.reads,
+        "wall_s": round(wall),
+        "cpu_s": round(used),
+        "requests_per_s": round(ended as f64 / wall),
+        "events_per_s": round(counts.events as f64 / wall),
+        "cpu_us_per_event": round(per(counts.events)),
+        "cpu_us_per_request": round(per(ended)),
+        "ttft_ms_p50": millis(&counts.ttft, 50.0),
+        "ttft_ms_p99": millis(&counts.ttft, 99.0),
+        "cancelled": counts.cancelled,
+        "cancel_late_us_p50": round(millis(&counts.lateness, 50.0) * 1e3),
+        "cancel_late_us_p99": round(millis(&counts.lateness, 99.0) * 1e3),
+    });
+    println!("{line}");
+    Ok(())
+}
+
+fn millis(durations: &Durations, percentile: f64) -> f64 {
+    (durations.percentile(percentile).as_millis_f64() * 1e4).round() / 1e4
+}
+
+fn round(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
+}
