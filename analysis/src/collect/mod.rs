@@ -17,7 +17,7 @@ pub use errors::{ErrorGroup, ErrorGroups};
 pub use tally::{CancelTally, RowValue, STAGES, Tally};
 
 use crate::export::ExportError;
-use crate::export::records::{self, LineFacts};
+use crate::export::records::LineWriter;
 use crate::facts::{EntryFacts, RunEnd, RunFacts};
 use crate::metric::{Class, Flags, METRICS, Request};
 use crate::reading::{Reading, Rules, Target};
@@ -53,6 +53,7 @@ pub struct Collector {
 /// The open JSONL file and the line being made.
 struct Lines {
     file: BufWriter<File>,
+    writer: LineWriter,
     path: PathBuf,
     line: Vec<u8>,
 }
@@ -69,7 +70,9 @@ impl Collector {
         counter: Option<Arc<dyn TokenCounter>>,
         jsonl: Option<PathBuf>,
     ) -> Result<Self, ExportError> {
-        let lines = jsonl.map(Lines::create).transpose()?;
+        let lines = jsonl
+            .map(|path| Lines::create(path, facts.warmup.is_some()))
+            .transpose()?;
         let conditions = conditions(&facts, counter.is_some());
         let rows: Vec<usize> = (0..METRICS.len())
             .filter(|&row| {
@@ -122,10 +125,9 @@ impl Collector {
         tally.add(&self.rows, &request);
         match &mut self.lines {
             Some(lines) if Class::from(&reading.verdict) != Class::Dropped => {
-                let facts = LineFacts {
-                    has_warmup: self.facts.warmup.is_some(),
-                };
-                records::write_line(&mut lines.line, &request, &tally.row_values, &facts);
+                lines
+                    .writer
+                    .write(&mut lines.line, &request, &tally.row_values);
                 lines.write()
             }
             _ => Ok(()),
@@ -174,10 +176,11 @@ impl Collector {
 }
 
 impl Lines {
-    fn create(path: PathBuf) -> Result<Self, ExportError> {
+    fn create(path: PathBuf, has_warmup: bool) -> Result<Self, ExportError> {
         let file = File::create(&path).map_err(|e| ExportError::new("create", &path, e))?;
         Ok(Self {
             file: BufWriter::with_capacity(1 << 18, file),
+            writer: LineWriter::new(has_warmup),
             path,
             line: Vec::with_capacity(1 << 12),
         })

@@ -5,25 +5,27 @@
 
 use pinfire_engine::clock::WallAnchor;
 use pinfire_engine::record::{Outcome, Phase, Stage};
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::collect::RowValue;
-use crate::metric::{METRICS, Metric, Request};
-use crate::reading::{Problem, Verdict};
+use crate::metric::{METRICS, Request};
+use crate::reading::Verdict;
 
-/// What a line needs to know of the run.
-pub struct LineFacts {
+/// Writes lines; holds what is the same in all of them.
+pub struct LineWriter {
     /// A warmup phase comes first.
-    pub has_warmup: bool,
+    has_warmup: bool,
+    /// By row of the table: the bytes around a value. Forty strings to a line would otherwise be
+    /// most of the work of a short answer.
+    around: Vec<Option<Around>>,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    metadata: Metadata<'a>,
-    metrics: Metrics<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a Problem>,
+/// `"tag":{"value":` and `,"unit":"ms"}` of a metric that is shown per request.
+struct Around {
+    before: Vec<u8>,
+    after: Vec<u8>,
+    /// The unit is changed on the way out, so whole numbers become fractions.
+    divisor: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -84,33 +86,60 @@ enum Cancellation {
     },
 }
 
-/// Appends the line of a request to `line`, newline included.
-pub fn write_line(
-    line: &mut Vec<u8>,
-    request: &Request,
-    values: &[(usize, RowValue)],
-    facts: &LineFacts,
-) {
-    let record = request.record;
-    let (mut id, mut correlation, mut worker) = (String::new(), String::new(), String::new());
-    push_uuid(&mut id, record.request_id);
-    push_uuid(&mut correlation, record.correlation_id);
-    push_hex(
-        &mut worker,
-        "worker_",
-        &u32::from(record.core).to_be_bytes(),
-    );
-    let is_profiling = record.phase == Phase::Profiling;
-    let phase = if is_profiling { "profiling" } else { "warmup" };
-    let (error, was_cancelled) = match &request.reading.verdict {
-        Verdict::Error(problem) => (Some(problem), false),
-        Verdict::Cancelled(problem) => (Some(problem), true),
-        Verdict::Valid | Verdict::Dropped => (None, false),
-    };
-    let wall = |stamp| request.anchor.unix_nanos(stamp);
-    let end = wall(record.times.end);
-    let whole = Line {
-        metadata: Metadata {
+impl LineWriter {
+    /// For a run with or without a warmup phase.
+    pub fn new(has_warmup: bool) -> Self {
+        let around = METRICS.iter().map(|metric| {
+            metric.is_per_record().then(|| Around {
+                before: format!("\"{}\":{{\"value\":", metric.tag).into_bytes(),
+                after: format!(",\"unit\":\"{}\"}}", metric.shown.name()).into_bytes(),
+                divisor: (metric.unit != metric.shown).then(|| metric.divisor()),
+            })
+        });
+        Self {
+            has_warmup,
+            around: around.collect(),
+        }
+    }
+
+    /// Appends the line of a request to `line`, newline included.
+    pub fn write(&self, line: &mut Vec<u8>, request: &Request, values: &[(usize, RowValue)]) {
+        line.extend_from_slice(b"{\"metadata\":");
+        self.metadata(line, request);
+        line.extend_from_slice(b",\"metrics\":{");
+        let mut first = true;
+        for (row, value) in values {
+            if let Some(Some(around)) = self.around.get(*row) {
+                if !std::mem::take(&mut first) {
+                    line.push(b',');
+                }
+                around.write(line, value);
+            }
+        }
+        line.push(b'}');
+        if let Verdict::Error(problem) | Verdict::Cancelled(problem) = &request.reading.verdict {
+            line.extend_from_slice(b",\"error\":");
+            append(line, problem);
+        }
+        line.extend_from_slice(b"}\n");
+    }
+
+    fn metadata(&self, line: &mut Vec<u8>, request: &Request) {
+        let record = request.record;
+        let (mut id, mut correlation, mut worker) = (String::new(), String::new(), String::new());
+        push_uuid(&mut id, record.request_id);
+        push_uuid(&mut correlation, record.correlation_id);
+        push_hex(
+            &mut worker,
+            "worker_",
+            &u32::from(record.core).to_be_bytes(),
+        );
+        let is_profiling = record.phase == Phase::Profiling;
+        let phase = if is_profiling { "profiling" } else { "warmup" };
+        let was_cancelled = matches!(request.reading.verdict, Verdict::Cancelled(_));
+        let wall = |stamp| request.anchor.unix_nanos(stamp);
+        let end = wall(record.times.end);
+        let metadata = Metadata {
             session_num: record.index,
             x_request_id: &id,
             x_correlation_id: &correlation,
@@ -123,7 +152,7 @@ pub fn write_line(
             worker_id: &worker,
             record_processor_id: "record_processor_00000000",
             benchmark_phase: phase,
-            phase_index: u32::from(is_profiling && facts.has_warmup),
+            phase_index: u32::from(is_profiling && self.has_warmup),
             profiling_index: is_profiling.then_some(0),
             phase_name: phase,
             phase_kind: phase,
@@ -133,13 +162,37 @@ pub fn write_line(
             agent_depth: 0,
             root_correlation_id: &correlation,
             cancellation: cancellation(request, request.anchor),
-        },
-        metrics: Metrics(values),
-        error,
-    };
-    // Writing into memory fails only for maps with keys that are no strings; there are none.
-    if serde_json::to_writer(&mut *line, &whole).is_ok() {
-        line.push(b'\n');
+        };
+        append(line, &metadata);
+    }
+}
+
+/// Into memory, with text keys only: nothing to fail.
+fn append(line: &mut Vec<u8>, value: &impl Serialize) {
+    let _ = serde_json::to_writer(line, value);
+}
+
+impl Around {
+    fn write(&self, line: &mut Vec<u8>, value: &RowValue) {
+        line.extend_from_slice(&self.before);
+        match (value, self.divisor) {
+            (RowValue::Whole(whole), None) => append(line, whole),
+            (RowValue::Whole(whole), Some(divisor)) => append(line, &(*whole as f64 / divisor)),
+            (RowValue::Fraction(fraction), None) => append(line, fraction),
+            (RowValue::Fraction(fraction), Some(divisor)) => append(line, &(fraction / divisor)),
+            (RowValue::List(list), None) => append(line, list),
+            (RowValue::List(list), Some(divisor)) => {
+                line.push(b'[');
+                for (at, whole) in list.iter().enumerate() {
+                    if at > 0 {
+                        line.push(b',');
+                    }
+                    append(line, &(*whole as f64 / divisor));
+                }
+                line.push(b']');
+            }
+        }
+        line.extend_from_slice(&self.after);
     }
 }
 
@@ -175,47 +228,6 @@ fn cancellation(request: &Request, anchor: WallAnchor) -> Option<Cancellation> {
         tokens_received: request.osl(),
         time_to_first_token_ms: request.ttft().map(|ttft| ttft as f64 / 1e6),
     })
-}
-
-/// The metrics of a line: `{tag: {value, unit}}`.
-struct Metrics<'a>(&'a [(usize, RowValue)]);
-
-#[derive(Serialize)]
-struct Entry<V> {
-    value: V,
-    unit: &'static str,
-}
-
-impl Serialize for Metrics<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (row, value) in self.0 {
-            let Some(metric) = METRICS.get(*row).filter(|m| Metric::is_per_record(m)) else {
-                continue;
-            };
-            let (unit, divisor) = (metric.shown.name(), metric.divisor());
-            let shown = |v: u64| v as f64 / divisor;
-            match value {
-                // Whole numbers stay whole unless a unit was changed.
-                RowValue::Whole(value) if metric.unit == metric.shown => {
-                    map.serialize_entry(metric.tag, &Entry { value, unit })?;
-                }
-                RowValue::Whole(whole) => {
-                    let value = shown(*whole);
-                    map.serialize_entry(metric.tag, &Entry { value, unit })?;
-                }
-                RowValue::Fraction(fraction) => {
-                    let value = fraction / divisor;
-                    map.serialize_entry(metric.tag, &Entry { value, unit })?;
-                }
-                RowValue::List(list) => {
-                    let value: Vec<f64> = list.iter().map(|&v| shown(v)).collect();
-                    map.serialize_entry(metric.tag, &Entry { value, unit })?;
-                }
-            }
-        }
-        map.end()
-    }
 }
 
 fn push_uuid(text: &mut String, bytes: [u8; 16]) {

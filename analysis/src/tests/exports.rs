@@ -46,6 +46,10 @@ fn the_csv_is_sorted_by_tag_with_crlf_and_two_decimals() {
     let place = |name: &str| rows.iter().position(|row| row.starts_with(name)).unwrap();
     assert!(place("E2E") < place("Effective Concurrency"));
     assert!(place("Effective Latency") < place("Error Input"));
+    assert!(
+        place("HTTP Data Sent") < place("HTTP DNS Lookup"),
+        "sorted by name"
+    );
     let concurrency = rows[place("Effective Concurrency,")];
     assert_eq!(concurrency.matches(',').count(), 14);
     assert!(rows.last().unwrap().is_empty() && !rows[rows.len() - 2].is_empty());

@@ -213,7 +213,15 @@ fn sums_that_disagree_are_named_and_fail_the_run() {
     let mut swapped = end(&records);
     swapped.counts.cancelled -= 1;
     swapped.counts.finished += 1;
-    assert!(!run(facts(dir.path()), &records, swapped).is_success());
+    let report = run(facts(dir.path()), &records, swapped);
+    assert!(!report.is_success());
+    assert_eq!(
+        report.accounting.differences,
+        [
+            "answered or failed: 3 by the cores' count, 2 by the records",
+            "cancelled by plan: 0 by the cores' count, 1 by the records",
+        ]
+    );
 }
 
 #[test]
