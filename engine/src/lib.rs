@@ -5,8 +5,9 @@
 pub mod clock;
 pub mod random;
 // plan comes here
-pub mod dataset;
 pub mod text;
+
+pub mod dataset;
 // proto, core, net, sys come here
 pub mod health;
 pub mod record;
