@@ -44,9 +44,9 @@ pub(super) fn exact_prompt(
     let mut ids = Vec::with_capacity(wanted);
     sample_tokens(corpus, draws, wanted, &mut ids);
     let mut text = tokenizer.decode(&ids);
+    let mut tokens = tokenizer.count(&text);
     for _ in 0..REPAIR_ROUNDS {
-        let count = tokenizer.count(&text);
-        if count == wanted {
+        if tokens == wanted {
             break;
         }
         ids = tokenizer.encode(&text);
@@ -57,8 +57,8 @@ pub(super) fn exact_prompt(
             sample_tokens(corpus, draws, missing, &mut ids);
         }
         text = tokenizer.decode(&ids);
+        tokens = tokenizer.count(&text);
     }
-    let tokens = tokenizer.count(&text);
     Prompt { text, tokens }
 }
 

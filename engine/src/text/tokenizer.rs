@@ -149,6 +149,13 @@ impl Tokenizer {
         self.separator
     }
 
+    /// Whether text after a special token encodes as it would alone, so that counts of the pieces
+    /// between special tokens may be added up. Certain for the embedded encodings; a local one may
+    /// normalise or prefix its text.
+    pub fn adds_up_at_specials(&self) -> bool {
+        matches!(self.model, Model::Embedded(_))
+    }
+
     /// How many tokens a server adds to a single sequence, 1 for models with a BOS.
     pub fn special_per_sequence(&self) -> usize {
         self.special_per_sequence

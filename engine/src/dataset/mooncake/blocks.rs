@@ -29,12 +29,19 @@ pub(super) fn layout(tokens: usize, ids: usize, block: usize) -> Result<(usize, 
     }
 }
 
+/// Where a piece of text starts, and whether it encodes to the tokens it was cut from.
+#[derive(Clone, Copy, Default)]
+struct Fit {
+    place: Place,
+    exact: bool,
+}
+
 /// The blocks of one trace.
 pub(super) struct Blocks<'a> {
     tokenizer: &'a Tokenizer,
     corpus: &'a Corpus,
     trace_seed: TraceSeed,
-    starts: HashMap<i128, Place>,
+    places: HashMap<i128, Fit>,
 }
 
 /// What the blocks of a trace draw from.
@@ -70,71 +77,77 @@ impl<'a> Blocks<'a> {
             tokenizer,
             corpus,
             trace_seed,
-            starts: HashMap::new(),
+            places: HashMap::new(),
         };
         let find = |index: usize| {
             let (id, size) = wanted[index];
             Ok::<_, DatasetError>((id, blocks.find(id, size)))
         };
-        let starts = map_indexed(wanted.len(), threads, find, &|_, _| {})?;
-        blocks.starts.extend(starts);
+        let places = map_indexed(wanted.len(), threads, find, &|_, _| {})?;
+        blocks.places.extend(places);
         Ok(blocks)
     }
 
-    fn find(&self, id: i128, size: usize) -> Place {
+    fn find(&self, id: i128, size: usize) -> Fit {
         let mut draws = Purpose::keyed(self.trace_seed.of_block(id)).at(0);
         let separated = usize::from(self.tokenizer.separator().is_some());
         let mut ids = Vec::with_capacity(size);
         self.fitting(&mut draws, size - separated.min(size), &mut ids)
     }
 
-    /// The first drawn start at which `into`, lengthened by `count` tokens, encodes to its own
-    /// length again. Without it one block in some hundred would be a token off, since its ends cut
-    /// what the tokenizer takes as one piece.
-    fn fitting(&self, draws: &mut Draws, count: usize, into: &mut Vec<u32>) -> Place {
+    /// The first drawn place from which `into`, lengthened by `count` tokens, encodes to its own
+    /// length again. Without this some blocks would be a token off, since their ends
+    /// cut what the tokenizer takes as one piece.
+    fn fitting(&self, draws: &mut Draws, count: usize, into: &mut Vec<u32>) -> Fit {
         let before = into.len();
-        let mut start = Place::default();
+        let mut fit = Fit::default();
         for _ in 0..ATTEMPTS {
             into.truncate(before);
-            start = self.corpus.place(draws);
-            self.corpus.extend(into, start, count);
+            fit.place = self.corpus.place(draws);
+            self.corpus.extend(into, fit.place, count);
+            fit.exact = self.tokenizer.count(&self.tokenizer.decode(into)) == into.len();
             // Without separator no seam is safe, so that there is nothing to gain by trying.
-            if self.tokenizer.separator().is_none()
-                || self.tokenizer.count(&self.tokenizer.decode(into)) == into.len()
-            {
+            if fit.exact || self.tokenizer.separator().is_none() {
                 break;
             }
         }
-        start
+        fit
     }
 
     /// The text of a line: its blocks, the last one `last` tokens long, and `tail` fresh tokens
-    /// drawn from `draws`. Decoded once, since texts joined later would encode otherwise.
+    /// drawn from `draws`; with its number of tokens where that is certain without counting.
+    ///
+    /// Decoded once, since texts joined later would encode otherwise.
     pub(super) fn text(
         &self,
         ids: &[i128],
         block: usize,
-        last: usize,
-        tail: usize,
+        (last, tail): (usize, usize),
         draws: &mut Draws,
-    ) -> String {
+    ) -> (String, Option<usize>) {
+        let separator = self.tokenizer.separator();
         let mut tokens = Vec::with_capacity(ids.len() * block + tail);
         let mut last_segment = 0;
-        for (place, id) in ids.iter().enumerate() {
-            let size = if place + 1 == ids.len() { last } else { block };
+        let mut certain = separator.is_some() && self.tokenizer.adds_up_at_specials();
+        for (index, id) in ids.iter().enumerate() {
+            let size = if index + 1 == ids.len() { last } else { block };
             let end = tokens.len() + size;
-            tokens.extend(self.tokenizer.separator());
+            tokens.extend(separator);
             last_segment = tokens.len();
-            let start = self.starts.get(id).copied().unwrap_or_default();
+            let fit = self.places.get(id).copied().unwrap_or_default();
+            certain &= fit.exact;
             self.corpus
-                .extend(&mut tokens, start, end.saturating_sub(last_segment));
+                .extend(&mut tokens, fit.place, end.saturating_sub(last_segment));
         }
         if tail > 0 {
             let mut segment = tokens.split_off(last_segment);
-            self.fitting(draws, tail, &mut segment);
+            certain &= self.fitting(draws, tail, &mut segment).exact;
             tokens.append(&mut segment);
         }
-        self.tokenizer.decode(&tokens)
+        (
+            self.tokenizer.decode(&tokens),
+            certain.then_some(tokens.len()),
+        )
     }
 }
 

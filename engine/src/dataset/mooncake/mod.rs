@@ -294,10 +294,7 @@ impl Maker<'_> {
     ) -> (String, Option<usize>) {
         let mut draws = self.texts.at(index as u64);
         match layout(tokens, ids.len(), self.block) {
-            Ok((last, tail)) if !ids.is_empty() => {
-                let text = prompts.blocks.text(ids, self.block, last, tail, &mut draws);
-                (text, None)
-            }
+            Ok(rest) if !ids.is_empty() => prompts.blocks.text(ids, self.block, rest, &mut draws),
             _ => {
                 let made = exact_prompt(prompts.tokenizer, prompts.corpus, &mut draws, tokens);
                 (made.text, Some(made.tokens))

@@ -71,6 +71,11 @@ fn every_kind_of_line() {
     let entries = &dataset.entries;
     let isl: Vec<Option<u32>> = entries.iter().map(|entry| entry.isl).collect();
     assert_eq!(isl, [20, 20, 24, 29, 33, 2, 2, 3].map(Some));
+    let tokenizer = Tokenizer::builtin().unwrap();
+    for entry in entries {
+        let counted = crate::dataset::input_length(body(entry).as_object().unwrap(), &tokenizer);
+        assert_eq!(counted, entry.isl, "what is said is what is sent");
+    }
     let osl: Vec<Option<u32>> = entries.iter().map(|entry| entry.osl).collect();
     assert_eq!(
         osl,
@@ -164,6 +169,11 @@ fn a_long_line_of_blocks_counts_exactly() {
     };
     let dataset = built(&spec, 2, EndpointKind::Completions).unwrap();
     assert_eq!(dataset.entries[0].isl, Some(249 * 512 + 17));
+    let prompt = body(&dataset.entries[0])["prompt"].clone();
+    let counted = Tokenizer::builtin()
+        .unwrap()
+        .count(prompt.as_str().unwrap());
+    assert_eq!(counted, 249 * 512 + 17);
 }
 
 #[test]
