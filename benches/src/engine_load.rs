@@ -65,11 +65,14 @@ fn main() -> anyhow::Result<()> {
         "max_completion_tokens": args.tokens,
     })
     .to_string();
-    let head = RequestHead::post("/v1/chat/completions", [
-        ("Host", HeaderValue::Fixed("mock")),
-        ("X-Request-ID", HeaderValue::RequestId),
-        ("Content-Type", HeaderValue::Fixed("application/json")),
-    ]);
+    let head = RequestHead::post(
+        "/v1/chat/completions",
+        [
+            ("Host", HeaderValue::Fixed("mock")),
+            ("X-Request-ID", HeaderValue::RequestId),
+            ("Content-Type", HeaderValue::Fixed("application/json")),
+        ],
+    );
     let plan = Arc::new(PhasePlan {
         phase: Phase::Profiling,
         address: args.connect,
@@ -87,7 +90,11 @@ fn main() -> anyhow::Result<()> {
     });
     let mut engine = Engine::start(&EngineSetup {
         cpus: vec![args.cpu],
-        driver: if args.epoll { DriverChoice::Epoll } else { DriverChoice::Uring },
+        driver: if args.epoll {
+            DriverChoice::Epoll
+        } else {
+            DriverChoice::Uring
+        },
         precision: match args.precision.as_str() {
             "sleep" => Precision::Sleep,
             "spin" => Precision::Spin,
@@ -108,7 +115,9 @@ fn main() -> anyhow::Result<()> {
     let health = &report.cores[0].health;
     let ended = kept.iter().map(|r| r.times.end).max();
     let started = kept.iter().map(|r| r.times.start).min();
-    let wall = ended.zip(started).map_or(Span::ZERO, |(end, start)| end.since(start));
+    let wall = ended
+        .zip(started)
+        .map_or(Span::ZERO, |(end, start)| end.since(start));
     let mut ttft: Vec<u64> = kept
         .iter()
         .filter_map(|r| Some(r.times.body_first?.since(r.times.start).nanos() / 1_000))
@@ -143,7 +152,11 @@ fn main() -> anyhow::Result<()> {
 
 fn health_line(health: &CoreHealth) -> serde_json::Value {
     let line = |d: &pinfire_engine::health::Durations| {
-        [d.percentile(50.0).nanos() / 1_000, d.percentile(99.0).nanos() / 1_000, d.count()]
+        [
+            d.percentile(50.0).nanos() / 1_000,
+            d.percentile(99.0).nanos() / 1_000,
+            d.count(),
+        ]
     };
     json!({
         "timer_us": line(&health.timer_lateness),

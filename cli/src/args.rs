@@ -47,10 +47,22 @@ pub struct Profile {
 pub struct Endpoint {
     /// Model name put in the request bodies; also the tokenizer's name unless --tokenizer says
     /// otherwise. Several (comma list or repeated) are taken in turn.
-    #[arg(long, short, visible_alias = "model-names", value_name = "NAME", value_delimiter = ',', required = true)]
+    #[arg(
+        long,
+        short,
+        visible_alias = "model-names",
+        value_name = "NAME",
+        value_delimiter = ',',
+        required = true
+    )]
     pub model: Vec<String>,
     /// Base URL of the server. `mock:` is a scripted server inside this process.
-    #[arg(long, short, value_name = "URL", default_value = "http://localhost:8000")]
+    #[arg(
+        long,
+        short,
+        value_name = "URL",
+        default_value = "http://localhost:8000"
+    )]
     pub url: String,
     /// Kind of endpoint: chat or completions.
     #[arg(long, value_name = "TYPE", default_value = "chat")]
@@ -176,7 +188,12 @@ pub struct Output {
     #[arg(long, visible_alias = "profile-export-file", value_name = "NAME")]
     pub profile_export_prefix: Option<String>,
     /// summary (JSON, CSV, console) or records (a JSON line per request as well).
-    #[arg(long, visible_alias = "profile-export-level", value_name = "LEVEL", default_value = "records")]
+    #[arg(
+        long,
+        visible_alias = "profile-export-level",
+        value_name = "LEVEL",
+        default_value = "records"
+    )]
     pub export_level: String,
     /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13).
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
@@ -226,11 +243,18 @@ mod tests {
 
     #[test]
     fn every_flag_has_help_and_a_value_name() {
-        for flag in profile().get_arguments().filter(|flag| flag.get_id() != "help") {
+        for flag in profile()
+            .get_arguments()
+            .filter(|flag| flag.get_id() != "help")
+        {
             assert!(flag.get_help().is_some(), "{} has no help", flag.get_id());
             if flag.get_action().takes_values() {
                 let name = &flag.get_value_names().unwrap()[0];
-                assert!(name.chars().any(char::is_uppercase), "{}: {name}", flag.get_id());
+                assert!(
+                    name.chars().any(char::is_uppercase),
+                    "{}: {name}",
+                    flag.get_id()
+                );
             }
         }
     }
@@ -244,7 +268,11 @@ mod tests {
     fn no_flag_is_both_supported_and_refused() {
         for flag in profile().get_arguments() {
             for name in flag.get_long_and_visible_aliases().unwrap_or_default() {
-                let typed = vec!["pinfire".to_owned(), "profile".to_owned(), format!("--{name}")];
+                let typed = vec![
+                    "pinfire".to_owned(),
+                    "profile".to_owned(),
+                    format!("--{name}"),
+                ];
                 assert_eq!(crate::unsupported::first_of(&typed), None, "--{name}");
             }
         }

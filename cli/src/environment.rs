@@ -25,7 +25,9 @@ pub fn read<T: std::str::FromStr>(name: &str) -> Result<Option<T>> {
 /// # Errors
 /// If it is set to anything else.
 pub fn switch(name: &str, default: bool) -> Result<bool> {
-    let Some(value) = read::<String>(name)? else { return Ok(default) };
+    let Some(value) = read::<String>(name)? else {
+        return Ok(default);
+    };
     match value.to_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),

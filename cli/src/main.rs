@@ -39,7 +39,11 @@ fn main() -> ExitCode {
             );
             // A closed stdout is no reason to fail.
             let _ = error.print();
-            return if help { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            return if help {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            };
         }
     };
     let result = match cli.command {

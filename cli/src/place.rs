@@ -35,7 +35,10 @@ pub fn divide(wanted: Option<&Cores>, slots: u64) -> Result<Places> {
             list.clone()
         }
         Some(Cores::Count(count)) if *count > available.len() => {
-            bail!("--cores {count}: only {} CPUs are available here", available.len())
+            bail!(
+                "--cores {count}: only {} CPUs are available here",
+                available.len()
+            )
         }
         Some(Cores::Count(count)) => available[available.len() - count..].to_vec(),
         // The first CPU tends to serve interrupts and everything else: it is the one left out.
@@ -43,8 +46,11 @@ pub fn divide(wanted: Option<&Cores>, slots: u64) -> Result<Places> {
         None => available.clone(),
     };
     engine.truncate(usize::try_from(slots).unwrap_or(usize::MAX));
-    let rest: Vec<usize> =
-        available.iter().copied().filter(|cpu| !engine.contains(cpu)).collect();
+    let rest: Vec<usize> = available
+        .iter()
+        .copied()
+        .filter(|cpu| !engine.contains(cpu))
+        .collect();
     let rest = if rest.is_empty() { available } else { rest };
     Ok(Places { engine, rest })
 }
@@ -76,7 +82,13 @@ pub fn grant_descriptors(connections: u64) -> Result<()> {
     let hard = limit.maximum.unwrap_or(u64::MAX);
     if limit.current.is_some_and(|soft| soft < hard) {
         // The check below is against what is really there.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                maximum: limit.maximum,
+            },
+        );
     }
     let granted = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let needed = connections.saturating_add(OTHERS);

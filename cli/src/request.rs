@@ -38,7 +38,11 @@ impl HeaderPlan<'_> {
         put(&mut headers, "Host", HeaderValue::Fixed(&authority));
         put(&mut headers, "User-Agent", HeaderValue::Fixed(agent));
         put(&mut headers, "X-Request-ID", HeaderValue::RequestId);
-        put(&mut headers, self.session_header, HeaderValue::CorrelationId);
+        put(
+            &mut headers,
+            self.session_header,
+            HeaderValue::CorrelationId,
+        );
         for (name, value) in self.custom {
             if name.eq_ignore_ascii_case("content-length")
                 || name.eq_ignore_ascii_case("transfer-encoding")
@@ -54,11 +58,23 @@ impl HeaderPlan<'_> {
         if let Some(bearer) = &bearer {
             put(&mut headers, "Authorization", HeaderValue::Fixed(bearer));
         }
-        let accept = if self.streaming { "text/event-stream" } else { "application/json" };
+        let accept = if self.streaming {
+            "text/event-stream"
+        } else {
+            "application/json"
+        };
         put(&mut headers, "Accept", HeaderValue::Fixed(accept));
-        put(&mut headers, "Content-Type", HeaderValue::Fixed("application/json"));
+        put(
+            &mut headers,
+            "Content-Type",
+            HeaderValue::Fixed("application/json"),
+        );
         if self.affinity {
-            put(&mut headers, "X-Session-Affinity", HeaderValue::CorrelationId);
+            put(
+                &mut headers,
+                "X-Session-Affinity",
+                HeaderValue::CorrelationId,
+            );
         }
         if self.close {
             put(&mut headers, "Connection", HeaderValue::Fixed("close"));
@@ -70,12 +86,11 @@ impl HeaderPlan<'_> {
     }
 }
 
-fn put<'a>(
-    headers: &mut Vec<(&'a str, HeaderValue<'a>)>,
-    name: &'a str,
-    value: HeaderValue<'a>,
-) {
-    match headers.iter_mut().find(|(old, _)| old.eq_ignore_ascii_case(name)) {
+fn put<'a>(headers: &mut Vec<(&'a str, HeaderValue<'a>)>, name: &'a str, value: HeaderValue<'a>) {
+    match headers
+        .iter_mut()
+        .find(|(old, _)| old.eq_ignore_ascii_case(name))
+    {
         Some(old) => *old = (name, value),
         None => headers.push((name, value)),
     }
@@ -102,7 +117,8 @@ mod tests {
 
     fn head(plan: &HeaderPlan<'_>) -> Result<String> {
         let mut bytes = Vec::new();
-        plan.head()?.write(&mut bytes, &Ids::new(Purpose::new(1, "ids"), 0), 2);
+        plan.head()?
+            .write(&mut bytes, &Ids::new(Purpose::new(1, "ids"), 0), 2);
         Ok(String::from_utf8(bytes)?)
     }
 
@@ -136,18 +152,30 @@ mod tests {
         assert!(lines.contains(&"Authorization: Bearer sk-1"));
         assert!(lines.contains(&"Accept: text/event-stream"));
         assert!(lines.contains(&"X-Own: 1, 2"));
-        let affinity: Vec<_> =
-            lines.iter().filter(|l| l.to_lowercase().starts_with("x-session-affinity")).collect();
-        let correlation = lines.iter().find(|l| l.starts_with("X-Correlation-ID: ")).unwrap();
+        let affinity: Vec<_> = lines
+            .iter()
+            .filter(|l| l.to_lowercase().starts_with("x-session-affinity"))
+            .collect();
+        let correlation = lines
+            .iter()
+            .find(|l| l.starts_with("X-Correlation-ID: "))
+            .unwrap();
         assert_eq!(affinity.len(), 1);
-        assert_eq!(affinity[0].split(": ").nth(1), correlation.split(": ").nth(1));
+        assert_eq!(
+            affinity[0].split(": ").nth(1),
+            correlation.split(": ").nth(1)
+        );
     }
 
     #[test]
     fn broken_headers_are_refused() {
         let target = TargetUrl::join("h:1", "/x").unwrap();
-        for (name, value) in [("A b", "x"), ("", "x"), ("A", "x\r\nB: y"), ("Content-Length", "5")]
-        {
+        for (name, value) in [
+            ("A b", "x"),
+            ("", "x"),
+            ("A", "x\r\nB: y"),
+            ("Content-Length", "5"),
+        ] {
             let custom = [(name.to_owned(), value.to_owned())];
             assert!(head(&plan(&target, &custom)).is_err(), "{name}: {value}");
         }

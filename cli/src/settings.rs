@@ -122,7 +122,11 @@ impl Settings {
             None => kind.default_path().to_owned(),
         };
         ensure!(
-            flags.endpoint.model.iter().all(|model| !model.trim().is_empty()),
+            flags
+                .endpoint
+                .model
+                .iter()
+                .all(|model| !model.trim().is_empty()),
             "--model: a model name is empty"
         );
         let (server, url_as_given) = server(&flags.endpoint.url, &endpoint_path)?;
@@ -141,11 +145,14 @@ impl Settings {
         let slots = concurrency.max(warmup.map_or(0, |warmup| warmup.concurrency));
         let places = divide(flags.engine.cores.as_ref(), slots)?;
         let seed = seed(flags)?;
-        let level = word(&flags.output.export_level, &[
-            ("summary", Level::Summary),
-            ("records", Level::Records),
-            ("raw", Level::Raw),
-        ])
+        let level = word(
+            &flags.output.export_level,
+            &[
+                ("summary", Level::Summary),
+                ("records", Level::Records),
+                ("raw", Level::Raw),
+            ],
+        )
         .map_err(|e| anyhow::anyhow!("--export-level: {e}"))?;
         ensure!(
             level != Level::Raw,
@@ -165,10 +172,11 @@ impl Settings {
                 .unwrap_or_else(|| "X-Correlation-ID".to_owned()),
             affinity: environment::switch("HTTP_X_SESSION_AFFINITY_FROM_CORRELATION_ID", true)?,
             timeout: Span::from_secs_f64(flags.endpoint.request_timeout_seconds),
-            reuse: named("--connection-reuse-strategy", &flags.endpoint.connection_reuse_strategy, &[
-                ("pooled", Reuse::Pooled),
-                ("never", Reuse::Never),
-            ])?,
+            reuse: named(
+                "--connection-reuse-strategy",
+                &flags.endpoint.connection_reuse_strategy,
+                &[("pooled", Reuse::Pooled), ("never", Reuse::Never)],
+            )?,
             concurrency,
             requests,
             warmup,
@@ -185,26 +193,38 @@ impl Settings {
                 .as_deref()
                 .map_or_else(FileNames::default, FileNames::with_prefix),
             lines: level == Level::Records,
-            rate_window: named("--rate-window", &flags.output.rate_window, &[
-                ("benchmark", RateWindow::Benchmark),
-                ("phase", RateWindow::Phase),
-            ])?,
+            rate_window: named(
+                "--rate-window",
+                &flags.output.rate_window,
+                &[
+                    ("benchmark", RateWindow::Benchmark),
+                    ("phase", RateWindow::Phase),
+                ],
+            )?,
             thresholds: thresholds()?,
             trace_table: flags.output.show_trace_timing,
             console_width: environment::read("UI_CONSOLE_EXPORT_WIDTH")?,
             ui: ui(flags.output.ui.as_deref())?,
             engine: EngineSetup {
                 cpus: places.engine.clone(),
-                driver: named("--io-driver", &flags.engine.io_driver, &[
-                    ("auto", DriverChoice::Auto),
-                    ("uring", DriverChoice::Uring),
-                    ("epoll", DriverChoice::Epoll),
-                ])?,
-                precision: named("--timer-precision", &flags.engine.timer_precision, &[
-                    ("sleep", Precision::Sleep),
-                    ("lead", Precision::Lead),
-                    ("spin", Precision::Spin),
-                ])?,
+                driver: named(
+                    "--io-driver",
+                    &flags.engine.io_driver,
+                    &[
+                        ("auto", DriverChoice::Auto),
+                        ("uring", DriverChoice::Uring),
+                        ("epoll", DriverChoice::Epoll),
+                    ],
+                )?,
+                precision: named(
+                    "--timer-precision",
+                    &flags.engine.timer_precision,
+                    &[
+                        ("sleep", Precision::Sleep),
+                        ("lead", Precision::Lead),
+                        ("spin", Precision::Spin),
+                    ],
+                )?,
                 realtime: flags.engine.realtime,
             },
             places,
@@ -221,7 +241,8 @@ impl Settings {
 
     /// Most requests in flight at once over the phases.
     pub fn slots(&self) -> u64 {
-        self.concurrency.max(self.warmup.map_or(0, |warmup| warmup.concurrency))
+        self.concurrency
+            .max(self.warmup.map_or(0, |warmup| warmup.concurrency))
     }
 }
 
@@ -235,7 +256,12 @@ pub fn resolve(target: &TargetUrl) -> Result<SocketAddr> {
         .to_socket_addrs()
         .with_context(|| format!("cannot resolve the host of {target}; is the name right?"))?
         .collect();
-    let first = |v4: bool| addresses.iter().find(|address| address.is_ipv4() == v4).copied();
+    let first = |v4: bool| {
+        addresses
+            .iter()
+            .find(|address| address.is_ipv4() == v4)
+            .copied()
+    };
     let chosen = match wanted.as_str() {
         "6" => first(false),
         "auto" => addresses.first().copied(),
@@ -288,7 +314,10 @@ fn warmup(flags: &Profile) -> Result<Option<Warmup>> {
 
 fn cancellation(flags: &Profile) -> Result<Option<(f64, Span)>> {
     let flags = &flags.cancellation;
-    match (flags.request_cancellation_rate, flags.request_cancellation_delay) {
+    match (
+        flags.request_cancellation_rate,
+        flags.request_cancellation_delay,
+    ) {
         (Some(rate), delay) => Ok(Some((rate, Span::from_secs_f64(delay.unwrap_or(0.0))))),
         (None, Some(_)) => bail!(
             "--request-cancellation-delay needs --request-cancellation-rate: without a rate \
@@ -303,7 +332,10 @@ fn seed(flags: &Profile) -> Result<Seed> {
         return Ok(Seed { value, fixed: true });
     }
     // Below 2^53, so that the seed survives readers that keep numbers as doubles.
-    Ok(Seed { value: random_bits()? >> 11, fixed: false })
+    Ok(Seed {
+        value: random_bits()? >> 11,
+        fixed: false,
+    })
 }
 
 /// Random bits from the system.
@@ -336,8 +368,14 @@ fn input(flags: &Profile, kind: EndpointKind, sent: u64) -> Result<Input> {
             "--isl-block-size is for traces with hash ids; it needs --input-file"
         );
         let isl_mean = input.isl.unwrap_or(DEFAULT_ISL);
-        ensure!(isl_mean > 0, "--isl 0 leaves nothing to send; it must be at least 1");
-        let count = input.num_dataset_entries.or(flags.load.request_count).unwrap_or(DEFAULT_ENTRIES);
+        ensure!(
+            isl_mean > 0,
+            "--isl 0 leaves nothing to send; it must be at least 1"
+        );
+        let count = input
+            .num_dataset_entries
+            .or(flags.load.request_count)
+            .unwrap_or(DEFAULT_ENTRIES);
         return Ok(Input::Synthetic(SyntheticSpec {
             count: usize::try_from(count).unwrap_or(usize::MAX),
             isl_mean,
@@ -346,7 +384,11 @@ fn input(flags: &Profile, kind: EndpointKind, sent: u64) -> Result<Input> {
             osl_stddev,
         }));
     };
-    ensure!(path.exists(), "--input-file {}: there is no such file", path.display());
+    ensure!(
+        path.exists(),
+        "--input-file {}: there is no such file",
+        path.display()
+    );
     ensure!(
         input.isl.is_none() && input.isl_stddev.is_none() && input.num_dataset_entries.is_none(),
         "--isl, --isl-stddev and --num-dataset-entries shape synthetic prompts only; leave them out \
@@ -365,9 +407,9 @@ fn input(flags: &Profile, kind: EndpointKind, sent: u64) -> Result<Input> {
     let _ = kind;
     Ok(Input::Mooncake(MooncakeSpec {
         path: path.clone(),
-        block_size: input
-            .isl_block_size
-            .map_or(DEFAULT_BLOCK_SIZE, |size| u32::try_from(size).unwrap_or(u32::MAX)),
+        block_size: input.isl_block_size.map_or(DEFAULT_BLOCK_SIZE, |size| {
+            u32::try_from(size).unwrap_or(u32::MAX)
+        }),
         limit: Some(usize::try_from(sent).unwrap_or(usize::MAX)),
         osl_mean,
         osl_stddev,
@@ -379,12 +421,16 @@ fn artifact_dir(flags: &Profile, kind: EndpointKind, concurrency: u64) -> Result
         Some(dir) => dir.clone(),
         None => {
             let models = &flags.endpoint.model;
-            let mut model = models.first().map_or(String::new(), |name| name.replace('/', "_"));
+            let mut model = models
+                .first()
+                .map_or(String::new(), |name| name.replace('/', "_"));
             if models.len() > 1 {
                 model.push_str("_multi");
             }
-            PathBuf::from("artifacts")
-                .join(format!("{model}-openai-{}-concurrency{concurrency}", kind.name()))
+            PathBuf::from("artifacts").join(format!(
+                "{model}-openai-{}-concurrency{concurrency}",
+                kind.name()
+            ))
         }
     };
     ensure!(

@@ -25,8 +25,7 @@ impl Interrupt {
     /// The handlers cannot be set.
     pub fn watch() -> Result<Self> {
         let interrupt = Self::default();
-        let mut signals =
-            Signals::new([SIGINT, SIGTERM]).context("cannot watch for Ctrl-C")?;
+        let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot watch for Ctrl-C")?;
         let seen = interrupt.clone();
         std::thread::Builder::new()
             .name("pinfire-signals".to_owned())

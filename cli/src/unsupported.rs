@@ -261,17 +261,24 @@ const NOT_PART: &[&str] = &[
 /// The line that refuses the first such flag among the arguments.
 pub fn first_of(arguments: &[String]) -> Option<String> {
     // What follows `--` alone is no flag.
-    let flags = arguments.iter().skip(1).take_while(|argument| *argument != "--");
-    flags.filter_map(|argument| argument.strip_prefix("--")).find_map(|flag| {
-        let name = flag.split('=').next().unwrap_or(flag);
-        if NOT_BUILT_YET.contains(&name) {
-            Some(format!("--{name} is not built yet; nothing was sent"))
-        } else if NOT_PART.contains(&name) {
-            Some(format!("--{name} belongs to a feature that pinfire does not have; nothing was sent"))
-        } else {
-            None
-        }
-    })
+    let flags = arguments
+        .iter()
+        .skip(1)
+        .take_while(|argument| *argument != "--");
+    flags
+        .filter_map(|argument| argument.strip_prefix("--"))
+        .find_map(|flag| {
+            let name = flag.split('=').next().unwrap_or(flag);
+            if NOT_BUILT_YET.contains(&name) {
+                Some(format!("--{name} is not built yet; nothing was sent"))
+            } else if NOT_PART.contains(&name) {
+                Some(format!(
+                    "--{name} belongs to a feature that pinfire does not have; nothing was sent"
+                ))
+            } else {
+                None
+            }
+        })
 }
 
 #[cfg(test)]
@@ -285,7 +292,10 @@ mod tests {
     #[test]
     fn refused_flags_are_named() {
         let line = typed("pinfire profile --model m --request-rate=5").unwrap();
-        assert!(line.starts_with("--request-rate is not built yet"), "{line}");
+        assert!(
+            line.starts_with("--request-rate is not built yet"),
+            "{line}"
+        );
         let line = typed("pinfire profile --accuracy-benchmark x").unwrap();
         assert!(line.contains("does not have"), "{line}");
         assert_eq!(typed("pinfire profile --model m"), None);

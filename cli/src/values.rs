@@ -13,18 +13,23 @@ pub fn count(text: &str) -> Result<u64, String> {
 /// An integer of at least 0.
 pub fn length(text: &str) -> Result<u32, String> {
     no_list(text)?;
-    text.parse().map_err(|_| "it must be a whole number of tokens, at least 0".to_owned())
+    text.parse()
+        .map_err(|_| "it must be a whole number of tokens, at least 0".to_owned())
 }
 
 /// A number of at least 0.
 pub fn not_negative(text: &str) -> Result<f64, String> {
     no_list(text)?;
-    number(text).filter(|value| *value >= 0.0).ok_or("it must be a number of at least 0".to_owned())
+    number(text)
+        .filter(|value| *value >= 0.0)
+        .ok_or("it must be a number of at least 0".to_owned())
 }
 
 /// A number of seconds above 0.
 pub fn positive(text: &str) -> Result<f64, String> {
-    number(text).filter(|value| *value > 0.0).ok_or("it must be a number above 0".to_owned())
+    number(text)
+        .filter(|value| *value > 0.0)
+        .ok_or("it must be a number above 0".to_owned())
 }
 
 /// The share of cancelled requests.
@@ -32,7 +37,9 @@ pub fn percentage(text: &str) -> Result<f64, String> {
     no_list(text)?;
     number(text)
         .filter(|value| *value > 0.0 && *value <= 100.0)
-        .ok_or("it must be above 0 and at most 100 (leave the flag out to cancel nothing)".to_owned())
+        .ok_or(
+            "it must be above 0 and at most 100 (leave the flag out to cancel nothing)".to_owned(),
+        )
 }
 
 fn number(text: &str) -> Option<f64> {
@@ -41,8 +48,10 @@ fn number(text: &str) -> Option<f64> {
 
 fn no_list(text: &str) -> Result<(), String> {
     if text.contains(',') {
-        return Err("a list of values is a sweep, which is not built yet; run the values one by one"
-            .to_owned());
+        return Err(
+            "a list of values is a sweep, which is not built yet; run the values one by one"
+                .to_owned(),
+        );
     }
     Ok(())
 }
@@ -64,13 +73,23 @@ pub fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
 pub fn cores(text: &str) -> Result<Cores, String> {
     let wrong = || "it must be a number of cores, or a list of CPUs such as 2,4-7 (one CPU: 3,)";
     if let Ok(count) = text.parse::<usize>() {
-        return if count == 0 { Err(wrong().to_owned()) } else { Ok(Cores::Count(count)) };
+        return if count == 0 {
+            Err(wrong().to_owned())
+        } else {
+            Ok(Cores::Count(count))
+        };
     }
     let mut cpus = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+    for part in text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
         let (from, to) = (from.parse().ok(), to.parse().ok());
-        let (Some(from), Some(to)) = (from, to) else { return Err(wrong().to_owned()) };
+        let (Some(from), Some(to)) = (from, to) else {
+            return Err(wrong().to_owned());
+        };
         let range: std::ops::RangeInclusive<usize> = from..=to;
         if range.is_empty() || to > 8_191 {
             return Err(wrong().to_owned());
@@ -79,7 +98,11 @@ pub fn cores(text: &str) -> Result<Cores, String> {
     }
     cpus.sort_unstable();
     cpus.dedup();
-    if cpus.is_empty() { Err(wrong().to_owned()) } else { Ok(Cores::List(cpus)) }
+    if cpus.is_empty() {
+        Err(wrong().to_owned())
+    } else {
+        Ok(Cores::List(cpus))
+    }
 }
 
 /// What `--cores` asks for.

@@ -181,7 +181,11 @@ impl Core {
     #[inline]
     fn start_due(&mut self) {
         self.more_due = false;
-        if self.phase.as_ref().is_some_and(|phase| !phase.free.is_empty()) {
+        if self
+            .phase
+            .as_ref()
+            .is_some_and(|phase| !phase.free.is_empty())
+        {
             self.start_some();
         }
     }

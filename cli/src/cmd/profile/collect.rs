@@ -60,8 +60,11 @@ impl Collecting {
         records: Receiver<Record>,
         settings: &Settings,
     ) -> Result<Self> {
-        let counter = tokenizer.map(|tokenizer| Arc::new(Counter(tokenizer)) as Arc<dyn TokenCounter>);
-        let lines = settings.lines.then(|| settings.artifact_dir.join(&settings.files.jsonl));
+        let counter =
+            tokenizer.map(|tokenizer| Arc::new(Counter(tokenizer)) as Arc<dyn TokenCounter>);
+        let lines = settings
+            .lines
+            .then(|| settings.artifact_dir.join(&settings.files.jsonl));
         let collector = Collector::new(facts, entries, counter, lines)?;
         let all_sent = Arc::new(AtomicBool::new(false));
         let (sent, incoming) = (Arc::clone(&all_sent), records.clone());
@@ -74,7 +77,11 @@ impl Collecting {
                 collect(collector, &incoming, &sent)
             })
             .context("the analysis thread cannot be started")?;
-        Ok(Self { thread, all_sent, records })
+        Ok(Self {
+            thread,
+            all_sent,
+            records,
+        })
     }
 
     /// Waits for the last record and sums up.

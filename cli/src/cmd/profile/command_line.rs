@@ -2,8 +2,21 @@
 
 /// Parts of a header's name that mark its value as a credential.
 const SENSITIVE: &[&str] = &[
-    "auth", "token", "secret", "password", "passwd", "credential", "cookie", "apikey", "api-key",
-    "api_key", "session", "signature", "sas-key", "access-key", "private-key",
+    "auth",
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "credential",
+    "cookie",
+    "apikey",
+    "api-key",
+    "api_key",
+    "session",
+    "signature",
+    "sas-key",
+    "access-key",
+    "private-key",
 ];
 
 const HIDDEN: &str = "<redacted>";
@@ -14,8 +27,9 @@ pub fn shown(arguments: &[String]) -> String {
     let mut after = None;
     for argument in arguments.iter().skip(1) {
         line.push(' ');
-        if let Some((flag, value)) =
-            argument.strip_prefix('-').and_then(|_| argument.split_once('='))
+        if let Some((flag, value)) = argument
+            .strip_prefix('-')
+            .and_then(|_| argument.split_once('='))
         {
             line.push_str(flag);
             line.push('=');
@@ -43,7 +57,11 @@ fn safe(flag: &str, value: &str) -> String {
             let several = value.starts_with('{') || value.contains(',');
             let looked_at = if several { lower } else { name.to_lowercase() };
             if SENSITIVE.iter().any(|word| looked_at.contains(word)) {
-                if several { HIDDEN.to_owned() } else { format!("{name}:{HIDDEN}") }
+                if several {
+                    HIDDEN.to_owned()
+                } else {
+                    format!("{name}:{HIDDEN}")
+                }
             } else {
                 value.to_owned()
             }
@@ -66,25 +84,45 @@ mod tests {
     use super::*;
 
     fn check(typed: &[&str], expected: &str) {
-        let arguments: Vec<String> =
-            ["/x/pinfire"].iter().chain(typed).map(|&a| a.to_owned()).collect();
+        let arguments: Vec<String> = ["/x/pinfire"]
+            .iter()
+            .chain(typed)
+            .map(|&a| a.to_owned())
+            .collect();
         assert_eq!(shown(&arguments), expected);
     }
 
     #[test]
     fn text_is_quoted_and_secrets_are_hidden() {
         check(
-            &["profile", "--model", "m", "--concurrency", "4", "--streaming"],
+            &[
+                "profile",
+                "--model",
+                "m",
+                "--concurrency",
+                "4",
+                "--streaming",
+            ],
             "pinfire profile --model 'm' --concurrency 4 --streaming",
         );
-        check(&["profile", "--api-key", "sk-1"], "pinfire profile --api-key '<redacted>'");
-        check(&["profile", "--api-key=sk-1"], "pinfire profile --api-key='<redacted>'");
+        check(
+            &["profile", "--api-key", "sk-1"],
+            "pinfire profile --api-key '<redacted>'",
+        );
+        check(
+            &["profile", "--api-key=sk-1"],
+            "pinfire profile --api-key='<redacted>'",
+        );
         check(
             &["profile", "-H", "X-Api-Key:abc", "-H", "X-A:1"],
             "pinfire profile -H 'X-Api-Key:<redacted>' -H 'X-A:1'",
         );
         check(
-            &["profile", "--header", "{\"a\":\"b\",\"Authorization\":\"c\"}"],
+            &[
+                "profile",
+                "--header",
+                "{\"a\":\"b\",\"Authorization\":\"c\"}",
+            ],
             "pinfire profile --header '<redacted>'",
         );
     }

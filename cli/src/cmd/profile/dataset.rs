@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use pinfire_engine::{
     dataset::{Build, Dataset, mooncake, synthetic},
-    text::{corpus::CorpusText, resolve::resolve, tokenizer::Tokenizer},
+    text::{corpus::CorpusText, resolve, tokenizer::Tokenizer},
 };
 
 use crate::settings::{Input, Settings};
@@ -31,8 +31,11 @@ pub fn prepare(settings: &Settings) -> Result<Prepared> {
     let may_do_without = settings.server_counts && !synthetic;
     let (tokenizer, corpus) = std::thread::scope(|scope| {
         let corpus = scope.spawn(|| CorpusText::inflate().map(Arc::new));
-        let tokenizer =
-            resolve(settings.tokenizer.as_deref(), model, Some(&settings.tokenizer_revision));
+        let tokenizer = resolve(
+            settings.tokenizer.as_deref(),
+            model,
+            Some(&settings.tokenizer_revision),
+        );
         (tokenizer, corpus.join())
     });
     let tokenizer = match tokenizer {
@@ -43,7 +46,9 @@ pub fn prepare(settings: &Settings) -> Result<Prepared> {
         Err(_) if may_do_without => None,
         Err(error) => return Err(error.into()),
     };
-    let corpus = corpus.ok().context("the thread that reads the embedded corpus has ended")??;
+    let corpus = corpus
+        .ok()
+        .context("the thread that reads the embedded corpus has ended")??;
     let build = Build {
         tokenizer: tokenizer.as_ref(),
         corpus: Some(corpus),
@@ -65,7 +70,9 @@ pub fn prepare(settings: &Settings) -> Result<Prepared> {
     warnings.extend(dataset.warnings.iter().map(|warning| warning.0.clone()));
     Ok(Prepared {
         dataset,
-        tokenizer_name: tokenizer.as_ref().map(|tokenizer| tokenizer.name().to_owned()),
+        tokenizer_name: tokenizer
+            .as_ref()
+            .map(|tokenizer| tokenizer.name().to_owned()),
         tokenizer: tokenizer.filter(|_| !settings.server_counts),
         warnings,
     })

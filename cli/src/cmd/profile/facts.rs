@@ -1,9 +1,7 @@
 //! What the exports say about a run before its first record.
 
 use anyhow::Result;
-use pinfire_analysis::facts::{
-    CancellationFacts, DatasetFacts, LengthFacts, PhaseFacts, RunFacts,
-};
+use pinfire_analysis::facts::{CancellationFacts, DatasetFacts, LengthFacts, PhaseFacts, RunFacts};
 use pinfire_engine::run::Engine;
 
 use super::{command_line, dataset::Prepared};
@@ -26,16 +24,23 @@ pub fn of(
     facts.endpoint = settings.endpoint();
     facts.streaming = settings.bodies.streaming;
     facts.dataset = dataset(settings, prepared);
-    facts.warmup = settings.warmup.map(|warmup| phase(warmup.requests, warmup.concurrency));
+    facts.warmup = settings
+        .warmup
+        .map(|warmup| phase(warmup.requests, warmup.concurrency));
     facts.profiling = phase(settings.requests, settings.concurrency);
-    facts.cancellation =
-        settings.cancellation.map(|(rate_pct, delay)| CancellationFacts { rate_pct, delay });
+    facts.cancellation = settings
+        .cancellation
+        .map(|(rate_pct, delay)| CancellationFacts { rate_pct, delay });
     facts.random_seed = Some(settings.seed.value);
     facts.cli_command = command_line::shown(arguments);
     facts.artifact_dir = settings.artifact_dir.clone();
     facts.files = settings.files.clone();
     facts.tokenizer.clone_from(&prepared.tokenizer_name);
-    facts.driver = engine.granted().first().map_or("", |core| core.driver.name()).to_owned();
+    facts.driver = engine
+        .granted()
+        .first()
+        .map_or("", |core| core.driver.name())
+        .to_owned();
     facts.rate_window = settings.rate_window;
     facts.thresholds = settings.thresholds;
     Ok(facts)
@@ -51,7 +56,10 @@ fn phase(requests: u64, concurrency: u64) -> PhaseFacts {
 }
 
 fn dataset(settings: &Settings, prepared: &Prepared) -> DatasetFacts {
-    let lengths = |mean: u32, stddev: f64| LengthFacts { mean: f64::from(mean), stddev };
+    let lengths = |mean: u32, stddev: f64| LengthFacts {
+        mean: f64::from(mean),
+        stddev,
+    };
     let (kind, isl, osl_mean, osl_stddev, file) = match &settings.input {
         Input::Synthetic(spec) => (
             "synthetic",
@@ -60,9 +68,13 @@ fn dataset(settings: &Settings, prepared: &Prepared) -> DatasetFacts {
             spec.osl_stddev,
             None,
         ),
-        Input::Mooncake(spec) => {
-            ("file", None, spec.osl_mean, spec.osl_stddev, Some(spec.path.clone()))
-        }
+        Input::Mooncake(spec) => (
+            "file",
+            None,
+            spec.osl_mean,
+            spec.osl_stddev,
+            Some(spec.path.clone()),
+        ),
     };
     DatasetFacts {
         kind: kind.to_owned(),

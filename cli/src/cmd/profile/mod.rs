@@ -50,14 +50,18 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     let embedded = matches!(settings.server, Server::Embedded);
     place::grant_descriptors(settings.slots() * if embedded { 2 } else { 1 })?;
     std::fs::create_dir_all(&settings.artifact_dir).with_context(|| {
-        format!("the artifact folder {} cannot be made", settings.artifact_dir.display())
+        format!(
+            "the artifact folder {} cannot be made",
+            settings.artifact_dir.display()
+        )
     })?;
 
     let prepared = dataset::prepare(&settings)?;
     for warning in &prepared.warnings {
         eprintln!("warning: {warning}");
     }
-    let inputs = pinfire_engine::dataset::inputs_json::write(&settings.artifact_dir, &prepared.dataset);
+    let inputs =
+        pinfire_engine::dataset::inputs_json::write(&settings.artifact_dir, &prepared.dataset);
     if let Err(error) = inputs {
         eprintln!("warning: {error}");
     }
@@ -80,9 +84,20 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
 
     let facts = facts::of(&settings, &prepared, &engine, arguments)?;
     let (bodies, entries) = split(prepared.dataset);
-    let collecting =
-        Collecting::start(facts, entries, prepared.tokenizer, engine.records(), &settings)?;
-    let phases = Phases { settings: &settings, address, head, bodies, id_key: settings::random_bits()? };
+    let collecting = Collecting::start(
+        facts,
+        entries,
+        prepared.tokenizer,
+        engine.records(),
+        &settings,
+    )?;
+    let phases = Phases {
+        settings: &settings,
+        address,
+        head,
+        bodies,
+        id_key: settings::random_bits()?,
+    };
     interrupt.sending();
     let end = phases.run(&mut engine, &interrupt);
     drop(engine);
@@ -95,7 +110,11 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     let written = report.write(width);
     let mut stdout = std::io::stdout().lock();
     let terminal = stdout.is_terminal();
-    let shown = if terminal { terminal_width().unwrap_or(width) } else { width };
+    let shown = if terminal {
+        terminal_width().unwrap_or(width)
+    } else {
+        width
+    };
     let colour = terminal && std::env::var_os("NO_COLOR").is_none();
     let mut text = String::new();
     if settings.trace_table {
@@ -104,7 +123,9 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     text.push_str(&report.console(shown, colour));
     text.push_str(&report.footer(written.as_ref().ok()));
     // A reader that has gone away (a closed pipe) is no failure of the run.
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let _ = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
     written?;
     Ok(report.exit_code())
 }
@@ -119,7 +140,9 @@ fn server(settings: &Settings) -> Result<(TargetUrl, SocketAddr, Option<mock::Ha
                 .context("the embedded server cannot start")?;
             let address = server.local_addr();
             let cpu = settings.places.rest.first().copied();
-            let handle = server.spawn(cpu).context("the embedded server cannot start")?;
+            let handle = server
+                .spawn(cpu)
+                .context("the embedded server cannot start")?;
             let target = TargetUrl::join(&format!("http://{address}"), &settings.endpoint_path)?;
             Ok((target, address, Some(handle)))
         }
@@ -130,7 +153,10 @@ fn say_how(settings: &Settings, engine: &Engine) {
     let granted = engine.granted();
     let cpus: Vec<String> = granted
         .iter()
-        .map(|core| core.cpu.map_or_else(|| "unpinned".to_owned(), |cpu| format!("cpu {cpu}")))
+        .map(|core| {
+            core.cpu
+                .map_or_else(|| "unpinned".to_owned(), |cpu| format!("cpu {cpu}"))
+        })
         .collect();
     let driver = granted.first().map_or("?", |core| core.driver.name());
     println!(
@@ -143,7 +169,10 @@ fn say_how(settings: &Settings, engine: &Engine) {
         settings.engine.precision.name(),
         settings.seed.value,
     );
-    if let Some(reason) = granted.iter().find_map(|core| core.realtime_refused.as_ref()) {
+    if let Some(reason) = granted
+        .iter()
+        .find_map(|core| core.realtime_refused.as_ref())
+    {
         eprintln!("warning: --realtime was refused ({reason}); going on at ordinary priority");
     }
     if granted.iter().any(|core| core.cpu.is_none()) {
@@ -191,7 +220,12 @@ impl Phases<'_> {
         }
         if !interrupt.asked() {
             let settings = self.settings;
-            let plan = self.plan(Phase::Profiling, settings.requests, settings.concurrency, sent);
+            let plan = self.plan(
+                Phase::Profiling,
+                settings.requests,
+                settings.concurrency,
+                sent,
+            );
             let report = self.phase(engine, &plan, interrupt)?;
             end.profiling = Some(window(&report, interrupt));
             end.counts = report.counts();
@@ -213,7 +247,13 @@ impl Phases<'_> {
         Ok(end)
     }
 
-    fn plan(&self, phase: Phase, requests: u64, concurrency: u64, first_entry: u64) -> Arc<PhasePlan> {
+    fn plan(
+        &self,
+        phase: Phase,
+        requests: u64,
+        concurrency: u64,
+        first_entry: u64,
+    ) -> Arc<PhasePlan> {
         let settings = self.settings;
         let cancel = settings
             .cancellation
@@ -243,7 +283,10 @@ impl Phases<'_> {
         interrupt: &Interrupt,
     ) -> Result<PhaseReport> {
         let (name, total) = match plan.phase {
-            Phase::Warmup => ("Warmup", self.settings.warmup.map_or(0, |warmup| warmup.requests)),
+            Phase::Warmup => (
+                "Warmup",
+                self.settings.warmup.map_or(0, |warmup| warmup.requests),
+            ),
             Phase::Profiling => ("Profiling", self.settings.requests),
         };
         let bar = self.settings.ui.bar(name, total);
@@ -280,7 +323,10 @@ impl Phases<'_> {
 }
 
 fn window(report: &PhaseReport, interrupt: &Interrupt) -> PhaseWindow {
-    PhaseWindow { start: report.started, end: (!interrupt.asked()).then_some(report.ended) }
+    PhaseWindow {
+        start: report.started,
+        end: (!interrupt.asked()).then_some(report.ended),
+    }
 }
 
 fn terminal_width() -> Option<usize> {
