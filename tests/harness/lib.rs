@@ -11,6 +11,7 @@
     reason = "a harness that cannot do its work fails the test it works for"
 )]
 
+pub mod binary;
 pub mod load;
 pub mod mock;
 pub mod raw;

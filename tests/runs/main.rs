@@ -1,0 +1,37 @@
+//! The binary from its flags to its files and its exit code.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail the test"
+)]
+
+mod ends;
+mod files;
+mod refusals;
+
+use pinfire_tests::binary::Ended;
+use serde_json::Value;
+
+/// Checks that the run's own sums agree, and gives them: sent, completed, errors, cancelled,
+/// dropped.
+#[track_caller]
+fn sums(run: &Ended) -> [u64; 5] {
+    let json = run.json();
+    let accounting = &json["request_accounting"];
+    assert_eq!(accounting["agrees"], Value::Bool(true), "{accounting}");
+    let number = |key: &str| {
+        let value = accounting[key].as_u64();
+        value.unwrap_or_else(|| panic!("{key} in {accounting}"))
+    };
+    let sums = [
+        number("due"),
+        number("completed"),
+        number("errors"),
+        number("cancelled_by_plan"),
+        number("dropped_at_end"),
+    ];
+    assert_eq!(sums[0], sums[1..].iter().sum::<u64>(), "{accounting}");
+    sums
+}
