@@ -42,7 +42,11 @@ fn nobody() -> (Socket, SocketAddr) {
 fn each_connection_answers_once(run: &Run) {
     let [finished, failed, cancelled, dropped] = run.ends();
     assert_eq!((finished + failed, cancelled, dropped), (40, 0, 0));
-    assert!(finished >= failed && finished - failed <= 4, "{:?}", run.ends());
+    assert!(
+        finished >= failed && finished - failed <= 4,
+        "{:?}",
+        run.ends()
+    );
     assert_eq!(run.connects(), finished);
 }
 

@@ -21,7 +21,10 @@ pub fn pinfire() -> &'static Path {
     PATH.get_or_init(|| {
         // target/PROFILE/deps/TEST
         let test = std::env::current_exe().expect("the path of this test");
-        let folder = test.parent().and_then(Path::parent).expect("target/PROFILE");
+        let folder = test
+            .parent()
+            .and_then(Path::parent)
+            .expect("target/PROFILE");
         let target = folder.parent().expect("target");
         let profile = match folder.file_name().and_then(|name| name.to_str()) {
             Some("debug") | None => "dev",
@@ -29,7 +32,15 @@ pub fn pinfire() -> &'static Path {
         };
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)
-            .args(["build", "-q", "-p", "pinfire", "--profile", profile, "--target-dir"])
+            .args([
+                "build",
+                "-q",
+                "-p",
+                "pinfire",
+                "--profile",
+                profile,
+                "--target-dir",
+            ])
             .arg(target)
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .status()
@@ -82,7 +93,14 @@ pub fn call<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Call {
 /// A small streaming run against `url` with its artifacts in `out`; `more` are further flags,
 /// separated by blanks.
 pub fn profile(url: &str, more: &str) -> Call {
-    let mut call = call(["profile", "--model", "mock", "--tokenizer", "builtin", "--streaming"]);
+    let mut call = call([
+        "profile",
+        "--model",
+        "mock",
+        "--tokenizer",
+        "builtin",
+        "--streaming",
+    ]);
     call.command
         .args(["--url", url, "--artifact-dir", "out", "--isl", "20"])
         .args(more.split_whitespace());
@@ -154,7 +172,13 @@ impl Ended {
     /// Fails unless it ended with this code, and shows what it said.
     #[track_caller]
     pub fn code(self, code: i32) -> Self {
-        assert_eq!(self.status.code(), Some(code), "{}\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.status.code(),
+            Some(code),
+            "{}\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 
@@ -180,7 +204,10 @@ impl Ended {
     #[track_caller]
     pub fn lines(&self) -> Vec<Value> {
         let text = self.file("profile_export.jsonl");
-        assert!(text.is_empty() || text.ends_with('\n'), "the last line is whole");
+        assert!(
+            text.is_empty() || text.ends_with('\n'),
+            "the last line is whole"
+        );
         let read = |line| serde_json::from_str(line).expect("a line of JSON");
         text.lines().map(read).collect()
     }

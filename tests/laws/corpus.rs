@@ -42,10 +42,10 @@ pub fn all() -> Vec<Case> {
         "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n";
     let tools = "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":0,\
                  \"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]}}]}\n\n";
-    let reasoning =
-        "data: {\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"hm\"}}]}\n\n";
+    let reasoning = "data: {\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"hm\"}}]}\n\n";
     let role = "data: {\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n";
-    let completions = "data: {\"object\":\"text_completion\",\"choices\":[{\"index\":0,\"text\":\" word\"}]}\n\n";
+    let completions =
+        "data: {\"object\":\"text_completion\",\"choices\":[{\"index\":0,\"text\":\" word\"}]}\n\n";
     let plain = |head: &str, body: &str| format!("{head}\r\n\r\n{body}").into_bytes();
     let json = "{\"choices\":[{\"message\":{\"content\":\"Hi\"}}]}";
     let case = |name, bytes| Case { name, bytes };
