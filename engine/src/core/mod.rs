@@ -30,7 +30,7 @@ use self::{
 use crate::{
     clock::{Span, Stamp, thread_cpu_time, unix_now},
     health::{CoreHealth, Counts},
-    limits::{DRAIN_READS, RECEIVE_BYTES, STAMPED_READ_EVERY, STARTS_PER_TURN},
+    limits::{COPIED_BODY_BYTES, DRAIN_READS, RECEIVE_BYTES, STAMPED_READ_EVERY, STARTS_PER_TURN},
     net::{Pollable, Timer, connect},
     plan::{PhasePlan, Precision, Reuse},
     proto::{Closed, Progress as Reading},
@@ -63,6 +63,8 @@ pub(crate) struct Core {
     /// The instant that the sleeping timer task waits for; `None` while it is awake.
     asleep_until: Option<Stamp>,
     buffer: Box<[u8]>,
+    /// The request being sent: its head, and its body if that is small.
+    outgoing: Vec<u8>,
     reads: u32,
     /// First stamp of the turn that is going on, and the task that ends it.
     turn_start: Option<Stamp>,
@@ -119,6 +121,7 @@ impl Core {
                 timer,
                 asleep_until: None,
                 buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
+                outgoing: Vec::new(),
                 reads: 0,
                 turn_start: None,
                 turn_end: None,
@@ -349,23 +352,28 @@ impl Core {
         self.connections[slot].state != State::Closed
     }
 
+    /// Sends a request from its first byte.
     fn begin_sending(&mut self, slot: usize) {
         let Some(phase) = &self.phase else { return };
-        let connection = &mut self.connections[slot];
-        let Some(request) = &mut connection.request else {
+        let Some(request) = &mut self.connections[slot].request else {
             return;
         };
         let body = &phase.plan.bodies[request.entry() as usize];
         phase
             .plan
             .head
-            .write(&mut connection.head, &request.ids(), body.len());
-        request.sending(Stamp::now(), connection.head.len(), body.len());
-        self.send(slot);
+            .write(&mut self.outgoing, &request.ids(), body.len());
+        let head_bytes = self.outgoing.len();
+        if body.len() <= COPIED_BODY_BYTES {
+            self.outgoing.extend_from_slice(body);
+        }
+        request.sending(Stamp::now(), head_bytes, body.len());
+        self.send(slot, head_bytes);
     }
 
-    /// Sends what is left of a request; what the socket does not take waits for room.
-    fn send(&mut self, slot: usize) {
+    /// Sends what is left of a request whose head (and body, if it is small) lies in `outgoing`.
+    /// What the socket does not take waits for room.
+    fn send(&mut self, slot: usize, head_bytes: usize) {
         let Some(phase) = &mut self.phase else { return };
         let connection = &mut self.connections[slot];
         let (Some(request), Some(socket)) = (&mut connection.request, &connection.socket) else {
@@ -374,11 +382,13 @@ impl Core {
         let body = &phase.plan.bodies[request.entry() as usize];
         let written = loop {
             let sent = request.sent();
-            let head = connection.head.get(sent..).unwrap_or_default();
-            let body = body
-                .get(sent.saturating_sub(connection.head.len())..)
-                .unwrap_or_default();
-            match socket.send(head, body) {
+            let first = self.outgoing.get(sent..).unwrap_or_default();
+            let second = if self.outgoing.len() > head_bytes || body.is_empty() {
+                &[]
+            } else {
+                &body[sent.saturating_sub(head_bytes)..]
+            };
+            match socket.send(first, second) {
                 Ok(bytes) => {
                     let now = Stamp::now();
                     if request.wrote(now, bytes) {
@@ -399,6 +409,10 @@ impl Core {
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                connection.head.clear();
+                connection
+                    .head
+                    .extend_from_slice(&self.outgoing[..head_bytes]);
                 if let Some(me) = self.me.upgrade() {
                     self.tending += 1;
                     place::spawn(tend::send_rest(me, slot, Rc::clone(socket)));
@@ -425,7 +439,11 @@ impl Core {
             .as_ref()
             .is_some_and(|s| Rc::ptr_eq(s, socket));
         if same {
-            self.send(slot);
+            self.outgoing.clear();
+            self.outgoing
+                .extend_from_slice(&self.connections[slot].head);
+            let head_bytes = self.outgoing.len();
+            self.send(slot, head_bytes);
             self.start_due();
         }
     }

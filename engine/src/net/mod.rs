@@ -68,7 +68,9 @@ impl Pollable {
     #[inline]
     pub fn send(&self, head: &[u8], body: &[u8]) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = if head.is_empty() {
+        let sent = if body.is_empty() {
+            rustix::net::send(sys::borrow(&self.0), head, flags)
+        } else if head.is_empty() {
             rustix::net::send(sys::borrow(&self.0), body, flags)
         } else {
             let parts = [IoSlice::new(head), IoSlice::new(body)];
