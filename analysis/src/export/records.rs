@@ -129,14 +129,9 @@ impl LineWriter {
 
     fn metadata(&self, line: &mut Vec<u8>, request: &Request) {
         let record = request.record;
-        let (mut id, mut correlation, mut worker) = (String::new(), String::new(), String::new());
-        push_uuid(&mut id, record.request_id);
-        push_uuid(&mut correlation, record.correlation_id);
-        push_hex(
-            &mut worker,
-            "worker_",
-            &u32::from(record.core).to_be_bytes(),
-        );
+        let id = record.request_id.to_string();
+        let correlation = record.correlation_id.to_string();
+        let worker = format!("worker_{:08x}", record.core);
         let is_profiling = record.phase == Phase::Profiling;
         let phase = if is_profiling { "profiling" } else { "warmup" };
         let was_cancelled = matches!(request.reading.verdict, Verdict::Cancelled(_));
@@ -231,22 +226,4 @@ fn cancellation<'a>(request: &Request<'a>, anchor: WallAnchor) -> Option<Cancell
         tokens_received: request.osl(),
         time_to_first_token_ms: request.ttft().map(|ttft| ttft as f64 / 1e6),
     })
-}
-
-fn push_uuid(text: &mut String, bytes: [u8; 16]) {
-    for (at, byte) in bytes.iter().enumerate() {
-        if [4, 6, 8, 10].contains(&at) {
-            text.push('-');
-        }
-        push_hex(text, "", &[*byte]);
-    }
-}
-
-fn push_hex(text: &mut String, prefix: &str, bytes: &[u8]) {
-    text.push_str(prefix);
-    for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
-        }
-    }
 }
