@@ -14,6 +14,7 @@ pub(crate) mod place;
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     io::ErrorKind,
     rc::{Rc, Weak},
     sync::Arc,
@@ -30,7 +31,10 @@ use self::{
 use crate::{
     clock::{Span, Stamp, thread_cpu_time, unix_now},
     health::{CoreHealth, Counts},
-    limits::{COPIED_BODY_BYTES, DRAIN_READS, RECEIVE_BYTES, STAMPED_READ_EVERY, STARTS_PER_TURN},
+    limits::{
+        COPIED_BODY_BYTES, DEADLINE_NEAR, DRAIN_READS, RECEIVE_BYTES, STAMPED_READ_EVERY,
+        START_PATIENCE, STARTS_PER_TURN,
+    },
     net::{Pollable, Timer, connect},
     plan::{PhasePlan, Precision, Reuse},
     proto::{Closed, Progress as Reading},
@@ -84,8 +88,8 @@ pub(crate) struct Core {
 struct Running {
     plan: Arc<PhasePlan>,
     ids: Purpose,
-    /// Free slots: when each became free.
-    free: Vec<Stamp>,
+    /// Free slots: when each became free, the longest free first.
+    free: VecDeque<Stamp>,
     slots: usize,
     /// Nothing new is started: all taken, or stopped.
     closed: bool,
@@ -143,7 +147,7 @@ impl Core {
         let slots = share(plan.concurrency, self.number, self.cores);
         self.phase = Some(Running {
             ids: Purpose::keyed(plan.id_key ^ plan.phase as u64),
-            free: vec![now; slots],
+            free: std::iter::repeat_n(now, slots).collect(),
             slots,
             closed: slots == 0,
             counts: Counts::default(),
@@ -199,14 +203,21 @@ impl Core {
             if phase.closed {
                 break;
             }
-            let Some(&scheduled) = phase.free.last() else {
-                return;
+            let Some(&scheduled) = phase.free.front() else {
+                break;
             };
+            if self
+                .deadlines
+                .next()
+                .is_some_and(|due| a_deadline_goes_first(due, scheduled))
+            {
+                break;
+            }
             let Some(index) = phase.plan.schedule.take() else {
                 phase.closed = true;
                 break;
             };
-            phase.free.pop();
+            phase.free.pop_front();
             self.start(index, scheduled);
         }
         self.more_due = self
@@ -647,7 +658,7 @@ impl Core {
             Outcome::Dropped => phase.counts.dropped += 1,
         }
         self.progress[self.number].ended(&phase.counts);
-        phase.free.push(at);
+        phase.free.push_back(at);
         // The receiver lives as long as the engine; without it the process is on its way out.
         let _ = self.records.send(record);
     }
@@ -713,4 +724,11 @@ impl Core {
             waker.wake_by_ref();
         }
     }
+}
+
+/// Starting a request (a connect and a send) takes long enough to make a deadline that is near late,
+/// while a start may wait a little: it does, but never longer than [`START_PATIENCE`].
+fn a_deadline_goes_first(due: Stamp, scheduled: Stamp) -> bool {
+    let now = Stamp::now();
+    due <= now + DEADLINE_NEAR && now.since(scheduled) < START_PATIENCE
 }
