@@ -4,6 +4,7 @@ use pinfire_engine::clock::{Span, Stamp, WallAnchor};
 use pinfire_engine::record::{
     Cancel, Disconnect, MarkKind, Outcome, Phase, Record, Stage, Times, Transcript, Wire,
 };
+use pinfire_engine::uuid::Uuid;
 
 use crate::tokens::TokenCounter;
 
@@ -41,8 +42,8 @@ impl RecordParts {
             index,
             entry: index as u32,
             core: 0,
-            request_id: [index as u8; 16],
-            correlation_id: [0xC0 + index as u8; 16],
+            request_id: Uuid([index as u8; 16]),
+            correlation_id: Uuid([0xC0 + index as u8; 16]),
             times: Times {
                 scheduled: ms(0.0),
                 admitted: ms(0.0),

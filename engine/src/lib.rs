@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod limits;
 pub mod random;
+pub mod uuid;
 
 pub mod dataset;
 pub mod plan;

@@ -1,5 +1,7 @@
 //! Every constant limit of the engine, with its reason, in one place.
 
+use crate::clock::Span;
+
 /// Bytes of one response head. Servers and proxies stop at 8–32 KiB; twice that is generous.
 pub const HEAD_BYTES: usize = 64 * 1024;
 
@@ -30,3 +32,14 @@ pub const STAMPED_READ_EVERY: u32 = 16;
 
 /// `recv` calls made at a cancel's deadline before the disconnect goes out regardless.
 pub const DRAIN_READS: usize = 16;
+
+/// Bodies up to this size are copied behind their head and sent as one part: copying costs less than
+/// a system call with two parts.
+pub const COPIED_BODY_BYTES: usize = 8 * 1024;
+
+/// A deadline this near is waited for before another request is started: about what a connect and a
+/// send take on a slow machine.
+pub const DEADLINE_NEAR: Span = Span::from_micros(100);
+
+/// A request that is due waits no longer than this for deadlines that are near.
+pub const START_PATIENCE: Span = Span::from_micros(500);

@@ -17,7 +17,7 @@ use crate::{
     clock::{Stamp, WallAnchor},
     core::place::{Command, Luggage, live},
     health::{CoreHealth, Counts},
-    net::{Ringer, bell},
+    net::{Ringer, bell, make_room_for},
     plan::{EngineSetup, PhasePlan},
     record::Record,
 };
@@ -199,6 +199,7 @@ impl Engine {
 
     /// Begins a phase on every core. One phase at a time: wait for it before the next.
     pub fn begin(&mut self, plan: &Arc<PhasePlan>) {
+        make_room_for(plan.concurrency);
         for progress in &*self.progress {
             progress.due(0);
             progress.ended(&Counts::default());

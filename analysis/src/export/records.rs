@@ -55,13 +55,13 @@ struct Metadata<'a> {
     agent_depth: u32,
     root_correlation_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    cancellation: Option<Cancellation>,
+    cancellation: Option<Cancellation<'a>>,
 }
 
 /// Additive, after all fields of AIPerf.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Cancellation {
+enum Cancellation<'a> {
     Done {
         asked_delay_ms: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,7 +74,10 @@ enum Cancellation {
         how: &'static str,
         phase: &'static str,
         events_received: u32,
-        output_text_chars: usize,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        output_text: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reasoning_text: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         tokens_received: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,14 +129,9 @@ impl LineWriter {
 
     fn metadata(&self, line: &mut Vec<u8>, request: &Request) {
         let record = request.record;
-        let (mut id, mut correlation, mut worker) = (String::new(), String::new(), String::new());
-        push_uuid(&mut id, record.request_id);
-        push_uuid(&mut correlation, record.correlation_id);
-        push_hex(
-            &mut worker,
-            "worker_",
-            &u32::from(record.core).to_be_bytes(),
-        );
+        let id = record.request_id.to_string();
+        let correlation = record.correlation_id.to_string();
+        let worker = format!("worker_{:08x}", record.core);
         let is_profiling = record.phase == Phase::Profiling;
         let phase = if is_profiling { "profiling" } else { "warmup" };
         let was_cancelled = matches!(request.reading.verdict, Verdict::Cancelled(_));
@@ -196,7 +194,7 @@ impl Around {
     }
 }
 
-fn cancellation(request: &Request, anchor: WallAnchor) -> Option<Cancellation> {
+fn cancellation<'a>(request: &Request<'a>, anchor: WallAnchor) -> Option<Cancellation<'a>> {
     let record = request.record;
     let cancel = record.cancel?;
     let asked_delay_ms = cancel.delay.as_millis_f64();
@@ -212,7 +210,6 @@ fn cancellation(request: &Request, anchor: WallAnchor) -> Option<Cancellation> {
     };
     let late = done.closed.since(done.due).nanos();
     let reading = request.reading;
-    let texts = [&reading.output, &reading.reasoning];
     Some(Cancellation::Done {
         asked_delay_ms,
         written_ns: record.times.written.map(|t2| anchor.unix_nanos(t2)),
@@ -224,26 +221,9 @@ fn cancellation(request: &Request, anchor: WallAnchor) -> Option<Cancellation> {
         how: "fin",
         phase: Stage::name(done.stage),
         events_received: reading.events,
-        output_text_chars: texts.into_iter().flatten().map(|t| t.chars().count()).sum(),
+        output_text: reading.output.as_deref(),
+        reasoning_text: reading.reasoning.as_deref(),
         tokens_received: request.osl(),
         time_to_first_token_ms: request.ttft().map(|ttft| ttft as f64 / 1e6),
     })
-}
-
-fn push_uuid(text: &mut String, bytes: [u8; 16]) {
-    for (at, byte) in bytes.iter().enumerate() {
-        if [4, 6, 8, 10].contains(&at) {
-            text.push('-');
-        }
-        push_hex(text, "", &[*byte]);
-    }
-}
-
-fn push_hex(text: &mut String, prefix: &str, bytes: &[u8]) {
-    text.push_str(prefix);
-    for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
-        }
-    }
 }

@@ -173,7 +173,7 @@ fn the_line_of_a_cancelled_request() {
             r#""root_correlation_id":"c2c2c2c2-c2c2-c2c2-c2c2-c2c2c2c2c2c2","#,
             r#""cancellation":{{"asked_delay_ms":50.0,"written_ns":{},"due_ns":{},"asked_ns":{},"closed_ns":{},"#,
             r#""achieved_delay_ms":50.02,"delay_error_us":20.0,"how":"fin","phase":"waiting","#,
-            r#""events_received":0,"output_text_chars":0}}}},"#,
+            r#""events_received":0}}}},"#,
             r#""metrics":{{"error_isl":{{"value":12,"unit":"tokens"}}}},"#,
             r#""error":{{"code":499,"type":"RequestCancellationError","#,
             r#""message":"Request cancelled 0.050s after being sent"}}}}"#,

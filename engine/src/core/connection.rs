@@ -24,7 +24,7 @@ pub(super) struct Connection {
     pub(super) socket: Option<Rc<Pollable>>,
     pub(super) exchange: Exchange,
     pub(super) request: Option<Request>,
-    /// Head of the request being sent.
+    /// Head of a request that a short write has left unfinished.
     pub(super) head: Vec<u8>,
     /// Responses completed on this connection.
     pub(super) served: u32,

@@ -14,6 +14,7 @@ pub(crate) mod place;
 
 use std::{
     cell::RefCell,
+    collections::VecDeque,
     io::ErrorKind,
     rc::{Rc, Weak},
     sync::Arc,
@@ -30,7 +31,10 @@ use self::{
 use crate::{
     clock::{Span, Stamp, thread_cpu_time, unix_now},
     health::{CoreHealth, Counts},
-    limits::{DRAIN_READS, RECEIVE_BYTES, STAMPED_READ_EVERY, STARTS_PER_TURN},
+    limits::{
+        COPIED_BODY_BYTES, DEADLINE_NEAR, DRAIN_READS, RECEIVE_BYTES, STAMPED_READ_EVERY,
+        START_PATIENCE, STARTS_PER_TURN,
+    },
     net::{Pollable, Timer, connect},
     plan::{PhasePlan, Precision, Reuse},
     proto::{Closed, Progress as Reading},
@@ -63,6 +67,8 @@ pub(crate) struct Core {
     /// The instant that the sleeping timer task waits for; `None` while it is awake.
     asleep_until: Option<Stamp>,
     buffer: Box<[u8]>,
+    /// The request being sent: its head, and its body if that is small.
+    outgoing: Vec<u8>,
     reads: u32,
     /// First stamp of the turn that is going on, and the task that ends it.
     turn_start: Option<Stamp>,
@@ -82,8 +88,8 @@ pub(crate) struct Core {
 struct Running {
     plan: Arc<PhasePlan>,
     ids: Purpose,
-    /// Free slots: when each became free.
-    free: Vec<Stamp>,
+    /// Free slots: when each became free, the longest free first.
+    free: VecDeque<Stamp>,
     slots: usize,
     /// Nothing new is started: all taken, or stopped.
     closed: bool,
@@ -119,6 +125,7 @@ impl Core {
                 timer,
                 asleep_until: None,
                 buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
+                outgoing: Vec::new(),
                 reads: 0,
                 turn_start: None,
                 turn_end: None,
@@ -140,7 +147,7 @@ impl Core {
         let slots = share(plan.concurrency, self.number, self.cores);
         self.phase = Some(Running {
             ids: Purpose::keyed(plan.id_key ^ plan.phase as u64),
-            free: vec![now; slots],
+            free: std::iter::repeat_n(now, slots).collect(),
             slots,
             closed: slots == 0,
             counts: Counts::default(),
@@ -196,14 +203,21 @@ impl Core {
             if phase.closed {
                 break;
             }
-            let Some(&scheduled) = phase.free.last() else {
-                return;
+            let Some(&scheduled) = phase.free.front() else {
+                break;
             };
+            if self
+                .deadlines
+                .next()
+                .is_some_and(|due| a_deadline_goes_first(due, scheduled))
+            {
+                break;
+            }
             let Some(index) = phase.plan.schedule.take() else {
                 phase.closed = true;
                 break;
             };
-            phase.free.pop();
+            phase.free.pop_front();
             self.start(index, scheduled);
         }
         self.more_due = self
@@ -346,26 +360,33 @@ impl Core {
             Err(errno) => self.fail(slot, now, Failure::Connect { errno }),
         }
         self.start_due();
+        // Many connects may end in one turn, and each has just sent a request.
+        self.act_on_due(Stamp::now());
         self.connections[slot].state != State::Closed
     }
 
+    /// Sends a request from its first byte.
     fn begin_sending(&mut self, slot: usize) {
         let Some(phase) = &self.phase else { return };
-        let connection = &mut self.connections[slot];
-        let Some(request) = &mut connection.request else {
+        let Some(request) = &mut self.connections[slot].request else {
             return;
         };
         let body = &phase.plan.bodies[request.entry() as usize];
         phase
             .plan
             .head
-            .write(&mut connection.head, &request.ids(), body.len());
-        request.sending(Stamp::now(), connection.head.len(), body.len());
-        self.send(slot);
+            .write(&mut self.outgoing, &request.ids(), body.len());
+        let head_bytes = self.outgoing.len();
+        if body.len() <= COPIED_BODY_BYTES {
+            self.outgoing.extend_from_slice(body);
+        }
+        request.sending(Stamp::now(), head_bytes, body.len());
+        self.send(slot, head_bytes);
     }
 
-    /// Sends what is left of a request; what the socket does not take waits for room.
-    fn send(&mut self, slot: usize) {
+    /// Sends what is left of a request whose head (and body, if it is small) lies in `outgoing`.
+    /// What the socket does not take waits for room.
+    fn send(&mut self, slot: usize, head_bytes: usize) {
         let Some(phase) = &mut self.phase else { return };
         let connection = &mut self.connections[slot];
         let (Some(request), Some(socket)) = (&mut connection.request, &connection.socket) else {
@@ -374,11 +395,13 @@ impl Core {
         let body = &phase.plan.bodies[request.entry() as usize];
         let written = loop {
             let sent = request.sent();
-            let head = connection.head.get(sent..).unwrap_or_default();
-            let body = body
-                .get(sent.saturating_sub(connection.head.len())..)
-                .unwrap_or_default();
-            match socket.send(head, body) {
+            let first = self.outgoing.get(sent..).unwrap_or_default();
+            let second = if self.outgoing.len() > head_bytes || body.is_empty() {
+                &[]
+            } else {
+                &body[sent.saturating_sub(head_bytes)..]
+            };
+            match socket.send(first, second) {
                 Ok(bytes) => {
                     let now = Stamp::now();
                     if request.wrote(now, bytes) {
@@ -399,6 +422,10 @@ impl Core {
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                connection.head.clear();
+                connection
+                    .head
+                    .extend_from_slice(&self.outgoing[..head_bytes]);
                 if let Some(me) = self.me.upgrade() {
                     self.tending += 1;
                     place::spawn(tend::send_rest(me, slot, Rc::clone(socket)));
@@ -425,8 +452,13 @@ impl Core {
             .as_ref()
             .is_some_and(|s| Rc::ptr_eq(s, socket));
         if same {
-            self.send(slot);
+            self.outgoing.clear();
+            self.outgoing
+                .extend_from_slice(&self.connections[slot].head);
+            let head_bytes = self.outgoing.len();
+            self.send(slot, head_bytes);
             self.start_due();
+            self.act_on_due(Stamp::now());
         }
     }
 
@@ -629,7 +661,7 @@ impl Core {
             Outcome::Dropped => phase.counts.dropped += 1,
         }
         self.progress[self.number].ended(&phase.counts);
-        phase.free.push(at);
+        phase.free.push_back(at);
         // The receiver lives as long as the engine; without it the process is on its way out.
         let _ = self.records.send(record);
     }
@@ -695,4 +727,11 @@ impl Core {
             waker.wake_by_ref();
         }
     }
+}
+
+/// Starting a request (a connect and a send) takes long enough to make a deadline that is near late,
+/// while a start may wait a little: it does, but never longer than [`START_PATIENCE`].
+fn a_deadline_goes_first(due: Stamp, scheduled: Stamp) -> bool {
+    let now = Stamp::now();
+    due <= now + DEADLINE_NEAR && now.since(scheduled) < START_PATIENCE
 }

@@ -44,6 +44,7 @@ impl Core {
         if self.leaving {
             return Next::Leave;
         }
+        self.wait_out_the_last_bit();
         self.act_on_due(Stamp::now());
         self.start_due();
         let wake = self.deadlines.next().map(|due| self.wake_for(due));
@@ -56,6 +57,19 @@ impl Core {
             self.timer.arm(wake);
         }
         Next::Sleep
+    }
+
+    /// A turn through the driver takes longer than a clock read, so the last few microseconds
+    /// before a deadline are waited out on the clock alone.
+    fn wait_out_the_last_bit(&self) {
+        let Some(due) = self.deadlines.next() else {
+            return;
+        };
+        if self.precision != Precision::Sleep && due <= Stamp::now() + Precision::LAST_BIT {
+            while Stamp::now() < due {
+                std::hint::spin_loop();
+            }
+        }
     }
 
     /// Makes sure that the timer task is awake when something is due at `due`. While it is awake

@@ -22,6 +22,7 @@ use crate::random::Purpose;
 use crate::text::Warning;
 use crate::text::corpus::{Corpus, CorpusError, CorpusText};
 use crate::text::tokenizer::Tokenizer;
+use crate::uuid::Uuid;
 
 pub use body::{BodyOptions, EndpointKind};
 pub use count::input_length;
@@ -136,7 +137,7 @@ impl Build<'_> {
             return format!("session_{index:06}");
         }
         let mut draws = Purpose::new(self.seed, "dataset.session.id").at(index as u64);
-        uuid_v4(draws.u64(), draws.u64())
+        Uuid::draw(&mut draws).to_string()
     }
 
     /// The finished entry. `known_tokens` is what the prompt's text counts to, which saves
@@ -167,33 +168,5 @@ impl Build<'_> {
                 .any(|key| extra.contains_key(*key))
         };
         !touched(&self.bodies.extra) && !own.is_some_and(touched)
-    }
-}
-
-/// Random bits in the form of a UUID of version 4.
-fn uuid_v4(high: u64, low: u64) -> String {
-    let high = (high & !0xf000) | 0x4000;
-    let low = (low & !(0b11 << 62)) | (0b10 << 62);
-    format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        (high >> 16) & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn uuids_have_version_and_variant() {
-        assert_eq!(uuid_v4(0, 0), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(
-            uuid_v4(u64::MAX, u64::MAX),
-            "ffffffff-ffff-4fff-bfff-ffffffffffff"
-        );
     }
 }

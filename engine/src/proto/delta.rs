@@ -271,8 +271,8 @@ impl<'a> Walk<'a> {
         self.expect(b'"')?;
         let start = self.at;
         loop {
-            let byte = *self.bytes.get(self.at)?;
-            match byte {
+            self.at += plain_length(&self.bytes[self.at..]);
+            match *self.bytes.get(self.at)? {
                 b'"' => {
                     self.at += 1;
                     return Some(start..self.at - 1);
@@ -292,8 +292,7 @@ impl<'a> Walk<'a> {
                         _ => return None,
                     };
                 }
-                0..=0x1F => return None,
-                _ => self.at += 1,
+                _ => return None,
             }
         }
     }
@@ -312,6 +311,33 @@ impl<'a> Walk<'a> {
             self.at += 1;
         }
     }
+}
+
+/// Bytes at the start that mean themselves inside a JSON string: no quote, no backslash, no control
+/// character. Eight at a time: each test sets the top bit of a byte where it holds (the lowest such
+/// bit is exact, which is all that is used).
+#[inline]
+fn plain_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const TOPS: u64 = ONES << 7;
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
+    let mut length = 0;
+    while let Some(chunk) = bytes.get(length..length + 8) {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(chunk);
+        let word = u64::from_le_bytes(eight);
+        let quotes = zeros(word ^ (ONES * u64::from(b'"')));
+        let escapes = zeros(word ^ (ONES * u64::from(b'\\')));
+        let controls = word.wrapping_sub(ONES * 0x20) & !word & TOPS;
+        let special = quotes | escapes | controls;
+        if special != 0 {
+            return length + (special.trailing_zeros() / 8) as usize;
+        }
+        length += 8;
+    }
+    let special = |b: &u8| *b < b' ' || *b == b'"' || *b == b'\\';
+    let rest = &bytes[length..];
+    length + rest.iter().position(special).unwrap_or(rest.len())
 }
 
 /// The strings of choice 0.
@@ -373,6 +399,25 @@ mod tests {
         );
         check(&chunk(r#"{"content":"x","tool_calls":[]}"#), (Content, "x"));
         check(&chunk(r#"{"content":"x","refusal":null}"#), (Content, "x"));
+    }
+
+    #[test]
+    fn plain_bytes_are_counted_right_at_every_place() {
+        for length in 0..20 {
+            for special in [0x00, 0x1F, b'"', b'\\'] {
+                for filler in [b' ', b'!', b'#', b'[', b']', 0x7F, 0x80, 0xA0, 0xFF] {
+                    let mut bytes = vec![filler; length];
+                    assert_eq!(plain_length(&bytes), length);
+                    bytes.push(special);
+                    bytes.extend([b'"'; 9]);
+                    assert_eq!(
+                        plain_length(&bytes),
+                        length,
+                        "{filler:#x} then {special:#x}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,10 @@ mod transcript;
 
 pub use transcript::{Body, Mark, MarkKind, Transcript};
 
-use crate::clock::{Span, Stamp};
+use crate::{
+    clock::{Span, Stamp},
+    uuid::Uuid,
+};
 
 /// The part of a run that a request belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -31,9 +34,9 @@ pub struct Record {
     /// The core that sent it, as an index into the run's cores.
     pub core: u16,
     /// `X-Request-ID`, a version 4 UUID.
-    pub request_id: [u8; 16],
+    pub request_id: Uuid,
     /// `X-Correlation-ID`, a version 4 UUID.
-    pub correlation_id: [u8; 16],
+    pub correlation_id: Uuid,
     /// Its instants.
     pub times: Times,
     /// How it ended.

@@ -1,6 +1,9 @@
 //! Request heads: built once as a whole, patched per request in three places.
 
-use crate::random::{Draws, Purpose};
+use crate::{
+    random::Purpose,
+    uuid::{TEXT_BYTES, Uuid},
+};
 
 /// A head without its ids and its length.
 #[derive(Clone, Debug)]
@@ -20,9 +23,6 @@ pub enum HeaderValue<'a> {
     /// The session's id.
     CorrelationId,
 }
-
-/// Length of a UUID in its usual form.
-const UUID: usize = 36;
 
 impl RequestHead {
     /// A POST of `path` with the given headers in order. `Host` and the like are the caller's;
@@ -44,11 +44,11 @@ impl RequestHead {
                 HeaderValue::Fixed(text) => head.bytes.extend_from_slice(text.as_bytes()),
                 HeaderValue::RequestId => {
                     head.request_id_at = Some(head.bytes.len());
-                    head.bytes.resize(head.bytes.len() + UUID, b'0');
+                    head.bytes.resize(head.bytes.len() + TEXT_BYTES, b'0');
                 }
                 HeaderValue::CorrelationId => {
                     head.correlation_id_at.push(head.bytes.len());
-                    head.bytes.resize(head.bytes.len() + UUID, b'0');
+                    head.bytes.resize(head.bytes.len() + TEXT_BYTES, b'0');
                 }
             }
             head.bytes.extend_from_slice(b"\r\n");
@@ -63,10 +63,11 @@ impl RequestHead {
         into.clear();
         into.extend_from_slice(&self.bytes);
         if let Some(at) = self.request_id_at {
-            write_uuid(&mut into[at..at + UUID], &ids.request);
+            into[at..at + TEXT_BYTES].copy_from_slice(&ids.request.text());
         }
+        let correlation = ids.correlation.text();
         for &at in &self.correlation_id_at {
-            write_uuid(&mut into[at..at + UUID], &ids.correlation);
+            into[at..at + TEXT_BYTES].copy_from_slice(&correlation);
         }
         let mut digits = [0_u8; 20];
         let mut at = digits.len();
@@ -88,9 +89,9 @@ impl RequestHead {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ids {
     /// `X-Request-ID`.
-    pub request: [u8; 16],
+    pub request: Uuid,
     /// `X-Correlation-ID`.
-    pub correlation: [u8; 16],
+    pub correlation: Uuid,
 }
 
 impl Ids {
@@ -99,33 +100,9 @@ impl Ids {
     pub fn new(key: Purpose, index: u64) -> Self {
         let mut draws = key.at(index);
         Self {
-            request: uuid(&mut draws),
-            correlation: uuid(&mut draws),
+            request: Uuid::draw(&mut draws),
+            correlation: Uuid::draw(&mut draws),
         }
-    }
-}
-
-#[inline]
-fn uuid(draws: &mut Draws) -> [u8; 16] {
-    let mut bytes = (u128::from(draws.u64()) << 64 | u128::from(draws.u64())).to_be_bytes();
-    bytes[6] = bytes[6] & 0x0F | 0x40;
-    bytes[8] = bytes[8] & 0x3F | 0x80;
-    bytes
-}
-
-/// Writes a UUID in its usual form into 36 bytes.
-#[inline]
-pub fn write_uuid(into: &mut [u8], uuid: &[u8; 16]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut at = 0;
-    for (index, byte) in uuid.iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            into[at] = b'-';
-            at += 1;
-        }
-        into[at] = HEX[usize::from(byte >> 4)];
-        into[at + 1] = HEX[usize::from(byte & 0xF)];
-        at += 2;
     }
 }
 
@@ -145,8 +122,8 @@ mod tests {
             ],
         );
         let ids = Ids {
-            request: [0xAB; 16],
-            correlation: [0x01; 16],
+            request: Uuid([0xAB; 16]),
+            correlation: Uuid([0x01; 16]),
         };
         let mut bytes = b"old".to_vec();
         head.write(&mut bytes, &ids, 1_024);
@@ -164,14 +141,10 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_version_4_and_differ() {
+    fn ids_differ() {
         let key = Purpose::new(1, "ids");
         let (a, b) = (Ids::new(key, 0), Ids::new(key, 1));
         assert_ne!(a, b);
         assert_ne!(a.request, a.correlation);
-        for id in [a.request, b.correlation] {
-            assert_eq!(id[6] >> 4, 4);
-            assert_eq!(id[8] >> 6, 2);
-        }
     }
 }

@@ -5,7 +5,7 @@
 
 mod head;
 
-pub use head::{HeaderValue, Ids, RequestHead, write_uuid};
+pub use head::{HeaderValue, Ids, RequestHead};
 
 use crate::{
     clock::{Span, Stamp},

@@ -159,7 +159,9 @@ fn say_how(settings: &Settings, engine: &Engine) {
         })
         .collect();
     let driver = granted.first().map_or("?", |core| core.driver.name());
-    println!(
+    // As for the results: a reader that has gone away is no failure of the run.
+    let _ = writeln!(
+        std::io::stdout(),
         "pinfire {}: {} requests, {} at once, to {}; engine on {} ({driver}, timers: {}); seed {}",
         env!("CARGO_PKG_VERSION"),
         settings.requests,
