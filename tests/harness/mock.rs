@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use pinfire_engine::{clock::Span, record::Record, request::write_uuid};
+use pinfire_engine::{clock::Span, record::Record};
 use pinfire_tools::mock::{Handle, Precision, Script, Server, Summary};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -155,7 +155,5 @@ pub fn by_id(lines: &[Truth]) -> HashMap<&str, &Truth> {
 
 /// The text of a record's `X-Request-ID`.
 pub fn id(record: &Record) -> String {
-    let mut text = [0_u8; 36];
-    write_uuid(&mut text, &record.request_id);
-    String::from_utf8_lossy(&text).into_owned()
+    record.request_id.to_string()
 }

@@ -177,7 +177,7 @@ fn what_is_sent_is_what_inputs_json_says() {
 
 const TRACE: &str = r#"{"timestamp":0,"input_length":12,"output_length":2,"hash_ids":[1,2]}
 {"timestamp":10,"input_length":9,"output_length":1,"hash_ids":[1,3]}
-{"timestamp":20,"input_length":16,"output_length":3,"hash_ids":[1,2]}
+{"timestamp":20,"input_length":16,"output_length":3,"hash_ids":[1,4]}
 "#;
 
 #[test]

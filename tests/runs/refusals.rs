@@ -19,7 +19,7 @@ fn wrong_flags() {
         ("--concurrency 0", "at least 1"),
         ("--concurrency 1,2", "sweep"),
         ("--request-count x", "'x'"),
-        ("--isl 5.5", "5.5"),
+        ("--osl 5.5", "whole number"),
         ("--request-cancellation-rate 0", "above 0"),
         ("--request-cancellation-rate 101", "at most 100"),
         ("--request-cancellation-rate nan", "above 0"),
@@ -91,11 +91,12 @@ fn help_and_version() {
         &[],
     ] {
         let run = call(arguments.iter().copied()).run().code(0);
-        assert!(
-            run.stdout.contains("pinfire"),
-            "{arguments:?}: {} {}",
-            run.stdout,
-            run.stderr
+        // Help that was not asked for goes to stderr.
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(said.contains("pinfire"), "{arguments:?}: {said}");
+        assert_eq!(
+            run.stdout.is_empty(),
+            arguments.last().is_none_or(|a| !a.starts_with('-'))
         );
     }
     let help = call(["profile", "--help"]).run().code(0).stdout;

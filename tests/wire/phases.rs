@@ -102,7 +102,7 @@ on_both_drivers! {
         assert_eq!(profiling.connects(), 0);
         assert_eq!(profiling.records[0].entry, 3);
         let all = warmup.records.iter().chain(&profiling.records);
-        let ids: BTreeSet<[u8; 16]> = all.clone().map(|record| record.request_id).collect();
+        let ids: BTreeSet<[u8; 16]> = all.clone().map(|record| record.request_id.0).collect();
         assert_eq!(ids.len(), 35, "two requests share an id");
         let mut sent: Vec<u64> = all.map(|record| record.wire.body_sent).collect();
         drop(session);
