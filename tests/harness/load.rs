@@ -65,7 +65,7 @@ impl Load {
             bodies: Arc::new(vec![body(true)]),
             precision: Precision::Lead,
             reuse: Reuse::Pooled,
-            timeout: Span::from_secs_f64(100.0),
+            timeout: Span::from_secs_f64(60.0),
             cpus: vec![0],
             phase: Phase::Profiling,
             first_entry: 0,
@@ -183,7 +183,8 @@ fn setup(driver: DriverChoice) -> EngineSetup {
 
 /// A running engine.
 pub struct Session {
-    engine: Engine,
+    /// There until it is dropped.
+    engine: Option<Engine>,
     records: Receiver<Record>,
     going: Option<Arc<PhasePlan>>,
 }
@@ -212,10 +213,14 @@ impl Session {
         .expect("the engine starts");
         let records = engine.records();
         Self {
-            engine,
+            engine: Some(engine),
             records,
             going: None,
         }
+    }
+
+    fn engine(&mut self) -> &mut Engine {
+        self.engine.as_mut().expect("an engine until the end")
     }
 
     /// Runs a phase to its end.
@@ -227,28 +232,28 @@ impl Session {
     /// Begins a phase.
     pub fn begin(&mut self, load: &Load) {
         let plan = load.plan();
-        self.engine.begin(&plan);
+        self.engine().begin(&plan);
         self.going = Some(plan);
     }
 
     /// Waits until the counts of the phase are as wanted.
-    pub fn until(&self, what: &str, wanted: impl Fn(&Counts) -> bool) {
+    pub fn until(&mut self, what: &str, wanted: impl Fn(&Counts) -> bool) {
         let _guard = watch(what);
-        while !wanted(&self.engine.progress()) {
+        while !wanted(&self.engine().progress()) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
     /// Stops the phase.
-    pub fn stop(&self) {
-        self.engine.stop();
+    pub fn stop(&mut self) {
+        self.engine().stop();
     }
 
     /// Waits for the end of the phase and checks what must hold for every phase.
     pub fn finish(&mut self) -> Run {
         let guard = watch("the phase never ended");
         let report = loop {
-            let report = self.engine.wait(Duration::from_millis(200));
+            let report = self.engine().wait(Duration::from_millis(200));
             if let Some(report) = report.expect("the cores live") {
                 break report;
             }
@@ -263,10 +268,17 @@ impl Session {
             records,
             report,
             counts,
-            anchor: self.engine.anchor(),
+            anchor: self.engine().anchor(),
         };
         run.obeys_the_laws(&plan);
         run
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _guard = watch("the engine did not leave");
+        drop(self.engine.take());
     }
 }
 

@@ -13,6 +13,8 @@ use std::{
 
 use socket2::SockRef;
 
+use crate::watchdog::watch;
+
 /// A running raw server; it ends when it is dropped.
 pub struct Raw {
     address: SocketAddr,
@@ -115,6 +117,7 @@ impl Raw {
 
 impl Drop for Raw {
     fn drop(&mut self) {
+        let _guard = watch("the raw server did not end");
         self.shared.stop.store(true, Ordering::Release);
         // Ends the accept that waits.
         let _ = TcpStream::connect(self.address);

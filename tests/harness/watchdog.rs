@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Far above what any step takes on a busy machine: it tells a hang, never a slow run.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Ends the process if it is not dropped in time.
 #[must_use = "it guards until it is dropped"]
