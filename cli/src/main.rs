@@ -38,13 +38,12 @@ fn main() -> ExitCode {
                     | ErrorKind::DisplayVersion
                     | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
             );
+            if !help {
+                return failed(&in_one_line(&error.render().to_string()));
+            }
             // A closed stdout is no reason to fail.
             let _ = error.print();
-            return if help {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            };
+            return ExitCode::SUCCESS;
         }
     };
     let result = match cli.command {
@@ -56,4 +55,39 @@ fn main() -> ExitCode {
 fn failed(message: &str) -> ExitCode {
     say::error(message);
     ExitCode::FAILURE
+}
+
+/// What clap says is wrong, without the usage and the pointer to the help that it adds.
+fn in_one_line(text: &str) -> String {
+    let said: Vec<String> = text
+        .split("\n\n")
+        .filter(|part| !part.starts_with("Usage:") && !part.starts_with("For more information"))
+        .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|part| !part.is_empty())
+        .collect();
+    let said = said.join("; ");
+    said.strip_prefix("error: ").unwrap_or(&said).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_about_flags_are_one_line() {
+        for (typed, expected) in [
+            (
+                "pinfire profile --model m --concurency 5",
+                "unexpected argument '--concurency' found; tip: a similar argument exists: \
+                 '--concurrency'",
+            ),
+            (
+                "pinfire profile --streaming",
+                "the following required arguments were not provided: --model <NAME>",
+            ),
+        ] {
+            let error = Cli::try_parse_from(typed.split(' ')).unwrap_err();
+            assert_eq!(in_one_line(&error.render().to_string()), expected);
+        }
+    }
 }

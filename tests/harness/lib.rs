@@ -1,1 +1,45 @@
-//! What the tests share.
+//! What the tests share: servers to be loaded, phases on them, runs of the binary.
+//!
+//! A harness that cannot do its work fails the test it works for, so it panics freely. Whatever may
+//! hang is under a [`watchdog`], which ends the test process with a text.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a harness that cannot do its work fails the test it works for"
+)]
+
+pub mod binary;
+pub mod load;
+pub mod mock;
+pub mod raw;
+pub mod watchdog;
+
+/// Makes two tests of a function over a driver: `NAME::uring` and `NAME::epoll`. The first is left
+/// out, with a line on stderr, where the kernel refuses io_uring.
+#[macro_export]
+macro_rules! on_both_drivers {
+    ($($(#[$meta:meta])* fn $name:ident($driver:ident) $body:block)*) => {$(
+        $(#[$meta])*
+        mod $name {
+            #[allow(unused_imports, reason = "not every test needs everything of its file")]
+            use super::*;
+
+            fn test($driver: pinfire_engine::plan::DriverChoice) $body
+
+            #[test]
+            fn uring() {
+                if $crate::load::has_uring() {
+                    test(pinfire_engine::plan::DriverChoice::Uring);
+                }
+            }
+
+            #[test]
+            fn epoll() {
+                test(pinfire_engine::plan::DriverChoice::Epoll);
+            }
+        }
+    )*};
+}

@@ -74,8 +74,6 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     // From here on this thread only waits; it and the threads it makes stay off the engine's CPUs.
     place::stay_on(&settings.places.rest);
     let (target, address, mock) = server(&settings)?;
-    let mut engine = Engine::start(&settings.engine)?;
-    say_how(&settings, &engine);
     let head = HeaderPlan {
         target: &target,
         custom: &settings.headers,
@@ -86,6 +84,8 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         close: settings.reuse == pinfire_engine::plan::Reuse::Never,
     }
     .head()?;
+    let mut engine = Engine::start(&settings.engine)?;
+    say_how(&settings, &engine);
 
     let facts = facts::of(&settings, &prepared, &engine, arguments)?;
     let (bodies, entries) = split(prepared.dataset);

@@ -1,0 +1,32 @@
+//! Servers that go wrong: one record per request with the right reason, and the run goes on.
+//!
+//! Every phase here passes `Run::obeys_the_laws`: counts agree and no index is missing or double.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail the test"
+)]
+
+mod bytes;
+mod connections;
+mod scripted;
+
+use pinfire_engine::record::{Failure, Outcome, Record};
+use pinfire_tests::load::Run;
+
+/// A plain answer that keeps its connection.
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn failure(record: &Record) -> Option<&Failure> {
+    match &record.outcome {
+        Outcome::Failed(failure) => Some(failure),
+        _ => None,
+    }
+}
+
+/// The failures of a run.
+fn failures(run: &Run) -> Vec<&Failure> {
+    run.records.iter().filter_map(failure).collect()
+}

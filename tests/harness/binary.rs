@@ -1,0 +1,214 @@
+//! The binary `pinfire`, built once per test process and run as a user runs it.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::watchdog::watch;
+
+/// The binary of the profile of this test, fresh.
+pub fn pinfire() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        // target/PROFILE/deps/TEST
+        let test = std::env::current_exe().expect("the path of this test");
+        let folder = test
+            .parent()
+            .and_then(Path::parent)
+            .expect("target/PROFILE");
+        let target = folder.parent().expect("target");
+        let profile = match folder.file_name().and_then(|name| name.to_str()) {
+            Some("debug") | None => "dev",
+            Some(name) => name,
+        };
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let status = Command::new(cargo)
+            .args([
+                "build",
+                "-q",
+                "-p",
+                "pinfire",
+                "--profile",
+                profile,
+                "--target-dir",
+            ])
+            .arg(target)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "pinfire cannot be built");
+        folder.join("pinfire")
+    })
+}
+
+/// A call of the binary in a folder of its own.
+pub struct Call {
+    command: Command,
+    folder: TempDir,
+}
+
+/// A call that is going on.
+pub struct Running {
+    child: Child,
+    folder: TempDir,
+    out: JoinHandle<String>,
+    err: JoinHandle<String>,
+}
+
+/// A call that has ended.
+pub struct Ended {
+    /// How.
+    pub status: ExitStatus,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained about.
+    pub stderr: String,
+    folder: TempDir,
+}
+
+/// A call with these arguments.
+pub fn call<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Call {
+    let folder = TempDir::new().expect("a folder for the run");
+    let mut command = Command::new(pinfire());
+    command
+        .args(arguments)
+        .current_dir(folder.path())
+        // A user's own settings must not decide a test.
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    Call { command, folder }
+}
+
+/// A small streaming run against `url` with its artifacts in `out`; `more` are further flags,
+/// separated by blanks.
+pub fn profile(url: &str, more: &str) -> Call {
+    let mut call = call([
+        "profile",
+        "--model",
+        "mock",
+        "--tokenizer",
+        "builtin",
+        "--streaming",
+    ]);
+    call.command
+        .args(["--url", url, "--artifact-dir", "out", "--isl", "20"])
+        .args(more.split_whitespace());
+    call
+}
+
+impl Call {
+    /// The folder it runs in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts it.
+    pub fn start(mut self) -> Running {
+        let mut child = self.command.spawn().expect("pinfire starts");
+        let out = gather(child.stdout.take());
+        let err = gather(child.stderr.take());
+        Running {
+            child,
+            folder: self.folder,
+            out,
+            err,
+        }
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> Ended {
+        self.start().wait()
+    }
+}
+
+fn gather(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
+    let mut pipe = pipe.expect("a pipe");
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = pipe.read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    })
+}
+
+impl Running {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is still there");
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Ended {
+        let guard = watch("pinfire does not end");
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child to wait for") {
+                break status;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let stdout = self.out.join().expect("its output");
+        let stderr = self.err.join().expect("its complaints");
+        drop(guard);
+        Ended {
+            status,
+            stdout,
+            stderr,
+            folder: self.folder,
+        }
+    }
+}
+
+impl Ended {
+    /// Fails unless it ended with this code, and shows what it said.
+    #[track_caller]
+    pub fn code(self, code: i32) -> Self {
+        assert_eq!(
+            self.status.code(),
+            Some(code),
+            "{}\n{}",
+            self.stdout,
+            self.stderr
+        );
+        self
+    }
+
+    /// A file of its folder.
+    #[track_caller]
+    pub fn file(&self, name: &str) -> String {
+        let path = self.folder.path().join("out").join(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// Whether there is such a file.
+    pub fn has(&self, name: &str) -> bool {
+        self.folder.path().join("out").join(name).exists()
+    }
+
+    /// The summary.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.file("profile_export_aiperf.json")).expect("the summary is JSON")
+    }
+
+    /// The lines per request.
+    #[track_caller]
+    pub fn lines(&self) -> Vec<Value> {
+        let text = self.file("profile_export.jsonl");
+        assert!(
+            text.is_empty() || text.ends_with('\n'),
+            "the last line is whole"
+        );
+        let read = |line| serde_json::from_str(line).expect("a line of JSON");
+        text.lines().map(read).collect()
+    }
+}

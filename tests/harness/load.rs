@@ -1,0 +1,401 @@
+//! Phases of the engine with few words, and the laws that hold for every one of them.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use crossbeam_channel::Receiver;
+use pinfire_engine::{
+    clock::{Span, Stamp, WallAnchor},
+    health::Counts,
+    plan::{DriverChoice, EngineSetup, PhasePlan, Precision, Reuse},
+    record::{Outcome, Phase, Record},
+    request::{HeaderValue, RequestHead},
+    run::{Engine, EngineError, PhaseReport},
+    schedule::{CancelPlan, ClosedLoop},
+};
+
+use crate::watchdog::watch;
+
+/// Seed of the cancel plan of every [`Load`].
+pub const SEED: u64 = 42;
+
+/// A phase to be run. The fields are the knobs; the methods below are the usual turns of them.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// The server.
+    pub address: SocketAddr,
+    /// The kernel interface.
+    pub driver: DriverChoice,
+    /// Slots over all cores.
+    pub concurrency: usize,
+    /// Requests in all.
+    pub requests: u64,
+    /// Percentage cancelled, and the delay.
+    pub cancel: Option<(f64, Span)>,
+    /// Request bodies by entry.
+    pub bodies: Arc<Vec<Vec<u8>>>,
+    /// How deadlines are met.
+    pub precision: Precision,
+    /// What happens to connections.
+    pub reuse: Reuse,
+    /// Limit of one request.
+    pub timeout: Span,
+    /// CPUs, one core each.
+    pub cpus: Vec<usize>,
+    /// Warmup or profiling.
+    pub phase: Phase,
+    /// Entry of request 0.
+    pub first_entry: u64,
+    /// Key of the ids.
+    pub id_key: u64,
+}
+
+impl Load {
+    /// A small streaming load of one core: 4 at a time, 20 in all.
+    pub fn new(driver: DriverChoice, address: SocketAddr) -> Self {
+        Self {
+            address,
+            driver,
+            concurrency: 4,
+            requests: 20,
+            cancel: None,
+            bodies: Arc::new(vec![body(true)]),
+            precision: Precision::Lead,
+            reuse: Reuse::Pooled,
+            timeout: Span::from_secs_f64(100.0),
+            cpus: vec![0],
+            phase: Phase::Profiling,
+            first_entry: 0,
+            id_key: 7,
+        }
+    }
+
+    /// So many slots and requests.
+    pub fn of(mut self, concurrency: usize, requests: u64) -> Self {
+        self.concurrency = concurrency;
+        self.requests = requests;
+        self
+    }
+
+    /// Cancels `percent` of the requests after `delay`.
+    pub fn cancelling(mut self, percent: f64, delay: Span) -> Self {
+        self.cancel = Some((percent, delay));
+        self
+    }
+
+    /// Sends these bodies in turn.
+    pub fn with_bodies(mut self, bodies: Vec<Vec<u8>>) -> Self {
+        self.bodies = Arc::new(bodies);
+        self
+    }
+
+    /// Gives up on a request after `millis`.
+    pub fn timing_out(mut self, millis: u64) -> Self {
+        self.timeout = Span::from_millis(millis);
+        self
+    }
+
+    /// Runs on these CPUs.
+    pub fn on(mut self, cpus: &[usize]) -> Self {
+        self.cpus = cpus.to_vec();
+        self
+    }
+
+    /// Runs it on an engine of its own.
+    pub fn run(&self) -> Run {
+        Session::start(self).run(self)
+    }
+
+    /// Its cancel plan.
+    pub fn cancel_plan(&self) -> Option<CancelPlan> {
+        self.cancel
+            .map(|(percent, delay)| CancelPlan::new(SEED, percent, delay))
+    }
+
+    fn plan(&self) -> Arc<PhasePlan> {
+        let authority = self.address.to_string();
+        let head = RequestHead::post(
+            "/v1/chat/completions",
+            [
+                ("Host", HeaderValue::Fixed(&authority)),
+                ("X-Request-ID", HeaderValue::RequestId),
+                ("X-Correlation-ID", HeaderValue::CorrelationId),
+                ("Content-Type", HeaderValue::Fixed("application/json")),
+            ],
+        );
+        Arc::new(PhasePlan {
+            phase: self.phase,
+            address: self.address,
+            head,
+            bodies: Arc::clone(&self.bodies),
+            first_entry: self.first_entry,
+            schedule: ClosedLoop::new(self.requests),
+            concurrency: self.concurrency,
+            cancel: self.cancel_plan(),
+            id_key: self.id_key,
+            timeout: self.timeout,
+            reuse: self.reuse,
+            receive_stamps: true,
+        })
+    }
+}
+
+/// A request body that the mock understands.
+pub fn body(stream: bool) -> Vec<u8> {
+    format!(r#"{{"messages":[{{"role":"user","content":"Hi"}}],"model":"mock","stream":{stream}}}"#)
+        .into_bytes()
+}
+
+/// A streaming body of exactly `bytes` bytes.
+pub fn large_body(bytes: usize) -> Vec<u8> {
+    let (before, after) = (
+        r#"{"messages":[{"role":"user","content":""#,
+        r#""}],"model":"mock","stream":true}"#,
+    );
+    let filling = bytes.saturating_sub(before.len() + after.len());
+    format!("{before}{}{after}", "x".repeat(filling)).into_bytes()
+}
+
+/// Whether io_uring works here; says so on stderr once if not.
+pub fn has_uring() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| match Engine::start(&setup(DriverChoice::Uring)) {
+        Ok(_) => true,
+        Err(EngineError::NoUring { cause }) => {
+            eprintln!("io_uring is refused here ({cause}): its half of the tests is left out");
+            false
+        }
+        Err(error) => panic!("the engine does not start: {error}"),
+    })
+}
+
+fn setup(driver: DriverChoice) -> EngineSetup {
+    EngineSetup {
+        cpus: vec![0],
+        driver,
+        precision: Precision::Lead,
+        realtime: false,
+    }
+}
+
+/// A running engine.
+pub struct Session {
+    engine: Engine,
+    records: Receiver<Record>,
+    going: Option<Arc<PhasePlan>>,
+}
+
+/// A phase that has ended and obeyed the laws.
+#[derive(Debug)]
+pub struct Run {
+    /// All records, by index.
+    pub records: Vec<Record>,
+    /// The engine's own account.
+    pub report: PhaseReport,
+    /// Its counts.
+    pub counts: Counts,
+    /// Maps its stamps to wall time.
+    pub anchor: WallAnchor,
+}
+
+impl Session {
+    /// Starts an engine with the cores and the driver of `load`.
+    pub fn start(load: &Load) -> Self {
+        let engine = Engine::start(&EngineSetup {
+            cpus: load.cpus.clone(),
+            precision: load.precision,
+            ..setup(load.driver)
+        })
+        .expect("the engine starts");
+        let records = engine.records();
+        Self {
+            engine,
+            records,
+            going: None,
+        }
+    }
+
+    /// Runs a phase to its end.
+    pub fn run(&mut self, load: &Load) -> Run {
+        self.begin(load);
+        self.finish()
+    }
+
+    /// Begins a phase.
+    pub fn begin(&mut self, load: &Load) {
+        let plan = load.plan();
+        self.engine.begin(&plan);
+        self.going = Some(plan);
+    }
+
+    /// Waits until the counts of the phase are as wanted.
+    pub fn until(&self, what: &str, wanted: impl Fn(&Counts) -> bool) {
+        let _guard = watch(what);
+        while !wanted(&self.engine.progress()) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Stops the phase.
+    pub fn stop(&self) {
+        self.engine.stop();
+    }
+
+    /// Waits for the end of the phase and checks what must hold for every phase.
+    pub fn finish(&mut self) -> Run {
+        let guard = watch("the phase never ended");
+        let report = loop {
+            let report = self.engine.wait(Duration::from_millis(200));
+            if let Some(report) = report.expect("the cores live") {
+                break report;
+            }
+        };
+        drop(guard);
+        let plan = self.going.take().expect("a phase was begun");
+        // Everything has left the cores by now.
+        let mut records: Vec<Record> = self.records.try_iter().collect();
+        records.sort_by_key(|record| record.index);
+        let counts = report.counts();
+        let run = Run {
+            records,
+            report,
+            counts,
+            anchor: self.engine.anchor(),
+        };
+        run.obeys_the_laws(&plan);
+        run
+    }
+}
+
+impl Run {
+    /// The records with this outcome.
+    pub fn ended(&self, outcome: &Outcome) -> Vec<&Record> {
+        let has = |record: &&Record| record.outcome == *outcome;
+        self.records.iter().filter(has).collect()
+    }
+
+    /// How many ended in each way: finished, failed, cancelled, dropped.
+    pub fn ends(&self) -> [u64; 4] {
+        let counts = self.counts;
+        [
+            counts.finished,
+            counts.failed,
+            counts.cancelled,
+            counts.dropped,
+        ]
+    }
+
+    /// Connections opened.
+    pub fn connects(&self) -> u64 {
+        self.report.cores.iter().map(|c| c.health.connects).sum()
+    }
+
+    /// Connections found closed while idle.
+    pub fn stale_closed(&self) -> u64 {
+        let each = self.report.cores.iter().map(|c| c.health.stale_closed);
+        each.sum()
+    }
+
+    /// One record per request, counts that agree with them, instants in order, cancels as planned.
+    fn obeys_the_laws(&self, plan: &PhasePlan) {
+        let counts = self.counts;
+        assert!(counts.agree(), "{counts:?}");
+        let indices: Vec<u64> = self.records.iter().map(|record| record.index).collect();
+        let expected: Vec<u64> = (0..counts.due).collect();
+        assert_eq!(indices, expected, "not one record per request");
+        assert_eq!(plan.schedule.taken(), counts.due, "taken and not sent");
+        let count = |wanted: fn(&Outcome) -> bool| {
+            let has = |record: &&Record| wanted(&record.outcome);
+            self.records.iter().filter(has).count() as u64
+        };
+        let ends = [
+            count(|o| *o == Outcome::Complete),
+            count(|o| matches!(o, Outcome::Failed(_))),
+            count(|o| *o == Outcome::Cancelled),
+            count(|o| *o == Outcome::Dropped),
+        ];
+        assert_eq!(ends, self.ends(), "{counts:?}");
+        let sent = self.records.iter().filter(|r| r.times.written.is_some());
+        assert_eq!(sent.count() as u64, counts.sent, "{counts:?}");
+        for record in &self.records {
+            check(record, plan);
+        }
+    }
+}
+
+/// What must hold for every record.
+fn check(record: &Record, plan: &PhasePlan) {
+    let times = &record.times;
+    assert_eq!(record.phase, plan.phase);
+    assert_eq!(record.entry, plan.entry(record.index), "{record:?}");
+    in_order(
+        record,
+        [
+            Some(times.scheduled),
+            Some(times.admitted),
+            Some(times.start),
+            times.connected,
+            times.send_start,
+            times.written,
+            Some(times.end),
+        ],
+    );
+    in_order(
+        record,
+        [
+            times.send_start,
+            times.head,
+            times.body_first,
+            times.body_last,
+            Some(times.end),
+        ],
+    );
+    let marks = record.transcript.marks().iter().map(|mark| Some(mark.at));
+    in_order(
+        record,
+        [times.head]
+            .into_iter()
+            .chain(marks)
+            .chain([Some(times.end)]),
+    );
+    assert!(
+        !(record.wire.reused && times.connected.is_some()),
+        "{record:?}"
+    );
+    let body = &plan.bodies[record.entry as usize];
+    assert_eq!(
+        times.written.is_some(),
+        times.written.is_some() && record.wire.body_sent == body.len() as u64,
+        "{record:?}"
+    );
+    let delay = plan.cancel.and_then(|cancel| cancel.delay(record.index));
+    assert_eq!(
+        record.cancel.map(|cancel| cancel.delay),
+        delay,
+        "{record:?}"
+    );
+    let done = record.cancel.and_then(|cancel| cancel.done);
+    assert_eq!(
+        done.is_some(),
+        record.outcome == Outcome::Cancelled,
+        "{record:?}"
+    );
+    if let (Some(done), Some(delay)) = (done, delay) {
+        let written = times.written.expect("cancelled and not sent");
+        assert_eq!(done.due, written + delay, "{record:?}");
+        in_order(
+            record,
+            [Some(done.due), Some(done.asked), Some(done.closed)],
+        );
+        assert!(done.closed.since(written) >= delay, "early: {record:?}");
+    }
+}
+
+/// Those of the instants that there are never go back.
+fn in_order(record: &Record, instants: impl IntoIterator<Item = Option<Stamp>>) {
+    let instants: Vec<Stamp> = instants.into_iter().flatten().collect();
+    assert!(instants.is_sorted(), "instants out of order: {record:?}");
+}

@@ -1,0 +1,154 @@
+//! What is refused, and that it is refused with one line, before anything is sent or written.
+
+use pinfire_tests::binary::{Ended, call, profile};
+
+/// One line on stderr with this in it, nothing on stdout, no results.
+#[track_caller]
+pub fn one_line(run: &Ended, expected: &str) {
+    assert_eq!(run.stdout, "");
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    assert!(run.stderr.starts_with("error: "), "{}", run.stderr);
+    assert!(run.stderr.contains(expected), "{expected}: {}", run.stderr);
+    assert!(!run.has("profile_export_aiperf.json"));
+}
+
+#[test]
+fn wrong_flags() {
+    for (flags, expected) in [
+        ("--concurency 5", "--concurrency"),
+        ("--concurrency 0", "at least 1"),
+        ("--concurrency 1,2", "sweep"),
+        ("--request-count x", "'x'"),
+        ("--osl 5.5", "whole number"),
+        ("--request-cancellation-rate 0", "above 0"),
+        ("--request-cancellation-rate 101", "at most 100"),
+        ("--request-cancellation-rate nan", "above 0"),
+        (
+            "--request-cancellation-delay 1",
+            "--request-cancellation-delay needs --request-cancellation-rate",
+        ),
+        ("--request-timeout-seconds 0", "above 0"),
+        ("--warmup-concurrency 2", "--warmup-request-count"),
+        ("--osl-stddev 2", "--osl"),
+        ("--io-driver kqueue", "uring, epoll"),
+        ("--timer-precision exact", "sleep, lead, spin"),
+        ("--cores 0", "number of cores"),
+        ("--cores 9000,", "number of cores"),
+        ("--cores 4000,", "CPU 4000 is not available"),
+        ("--ui dashboard", "not built yet"),
+        ("--export-level raw", "not built yet"),
+        ("--endpoint x", "must begin with `/`"),
+        ("--endpoint-type embeddings", "only chat and completions"),
+        ("--header Content-Length:5", "break the framing"),
+        ("--concurrency 4000000", "descriptors"),
+    ] {
+        let mut flags = flags.to_owned();
+        if flags.starts_with("--concurrency 4000000") {
+            flags.push_str(" --request-count 4000000 --num-dataset-entries 1");
+        }
+        one_line(&profile("mock:", &flags).run().code(1), expected);
+    }
+}
+
+#[test]
+fn flags_that_are_not_built_are_refused_by_name() {
+    for flag in [
+        "--request-rate 5",
+        "--goodput x",
+        "--benchmark-duration=10",
+        "--fixed-schedule",
+        "--public-dataset sharegpt",
+        "--audio-batch-size 1",
+        "--accuracy-benchmark x",
+    ] {
+        let name = flag.split([' ', '=']).next().unwrap();
+        let run = profile("mock:", flag).run().code(1);
+        one_line(&run, name);
+        assert!(!run.has("inputs.json"));
+    }
+}
+
+#[test]
+fn a_model_and_a_server_are_needed() {
+    let run = call(["profile", "--streaming"]).run().code(1);
+    one_line(&run, "--model");
+    for (url, expected) in [
+        ("https://localhost:1", "https is not built yet"),
+        ("http://h:1,http://i:2", "several URLs"),
+        ("ftp://h", "ftp"),
+    ] {
+        one_line(&profile(url, "").run().code(1), expected);
+    }
+}
+
+#[test]
+fn help_and_version() {
+    for arguments in [
+        &["--help"][..],
+        &["profile", "--help"],
+        &["--version"],
+        &["profile"],
+        &[],
+    ] {
+        let run = call(arguments.iter().copied()).run().code(0);
+        // Help that was not asked for goes to stderr.
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(said.contains("pinfire"), "{arguments:?}: {said}");
+        assert_eq!(
+            run.stdout.is_empty(),
+            arguments.last().is_none_or(|a| !a.starts_with('-'))
+        );
+    }
+    let help = call(["profile", "--help"]).run().code(0).stdout;
+    for flag in [
+        "--request-cancellation-rate",
+        "--concurrency",
+        "--url",
+        "--io-driver",
+    ] {
+        assert!(help.contains(flag), "{flag}");
+    }
+}
+
+#[test]
+fn input_files() {
+    let base = [
+        "profile",
+        "--model",
+        "m",
+        "--tokenizer",
+        "builtin",
+        "--url",
+        "mock:",
+    ];
+    let with = |more: &[&'static str]| {
+        let all: Vec<&str> = base.iter().chain(more).copied().collect();
+        call(all).run().code(1)
+    };
+    let trace = [
+        "--custom-dataset-type",
+        "mooncake_trace",
+        "--no-fixed-schedule",
+    ];
+    let missing = with(&[&["--input-file", "nowhere.jsonl"], &trace[..]].concat());
+    one_line(&missing, "--input-file nowhere.jsonl");
+    let scheduled = with(&[
+        "--input-file",
+        "/dev/null",
+        "--custom-dataset-type",
+        "mooncake_trace",
+    ]);
+    one_line(&scheduled, "--no-fixed-schedule");
+    one_line(
+        &with(&["--input-file", "/dev/null"]),
+        "--custom-dataset-type",
+    );
+    one_line(
+        &with(&["--custom-dataset-type", "mooncake_trace"]),
+        "--input-file",
+    );
+    one_line(
+        &with(&[&["--input-file", "/dev/null"], &trace[..]].concat()),
+        "/dev/null",
+    );
+}
