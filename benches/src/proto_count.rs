@@ -1,5 +1,6 @@
 //! Feeds a recorded response through the protocol core, without sockets: what an event costs there.
 //! Prints one JSON line; run under callgrind for instructions, once with --repeat 0 for the rest.
+//! It keeps the system's allocator, because valgrind and mimalloc do not go together.
 
 use std::path::PathBuf;
 
@@ -11,9 +12,6 @@ use pinfire_engine::{
     record::{MarkKind, Transcript},
 };
 use serde_json::json;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A recorded response through the protocol core.
 #[derive(Parser)]

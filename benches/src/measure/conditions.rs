@@ -38,6 +38,15 @@ pub fn load() -> String {
     text.split(' ').take(3).collect::<Vec<_>>().join(", ")
 }
 
+/// Processor time so far that the hypervisor gave to others, and all of it, in ticks.
+pub fn stolen() -> (f64, f64) {
+    let text = read_to_string("/proc/stat").unwrap_or_default();
+    let line = text.lines().next().unwrap_or_default();
+    let ticks = line.split_whitespace().skip(1).take(8);
+    let ticks: Vec<f64> = ticks.filter_map(|text| text.parse().ok()).collect();
+    (ticks.get(7).copied().unwrap_or(0.0), ticks.iter().sum())
+}
+
 fn model() -> String {
     let info = read_to_string("/proc/cpuinfo").unwrap_or_default();
     info.lines()

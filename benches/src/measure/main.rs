@@ -103,6 +103,7 @@ fn run(args: &Args) -> Result<bool> {
     let mut board = Board::new(drivers);
     let mut whole = true;
     let before = conditions::of(&scene);
+    let stolen = conditions::stolen();
     for section in &args.only {
         eprintln!("measuring: {}", section.title());
         if let Err(error) = section.measure(&scene, &mut board) {
@@ -111,9 +112,11 @@ fn run(args: &Args) -> Result<bool> {
             whole = false;
         }
     }
+    let now = conditions::stolen();
     let text = format!(
-        "{before}\nLoad average at the end: {}.\n\n{}",
+        "{before}\nLoad average at the end: {}; taken by the hypervisor: {:.1} % of the time.\n\n{}",
         conditions::load(),
+        100.0 * (now.0 - stolen.0) / (now.1 - stolen.1).max(1.0),
         board.markdown()
     );
     print!("{text}");

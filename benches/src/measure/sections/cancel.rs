@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::{
     board::{Bar, Board, Column},
     capture::{Capture, Packets},
-    programs::{Mock, Profile, installed, number},
+    programs::{Mock, Profile, installed, json_line, number},
     scene::Scene,
     stats,
     truth::{self, Truth},
@@ -15,6 +15,7 @@ use crate::{
 
 pub const TITLE: &str = "Cancel 100 ms after the last byte: error";
 const DELAY_NS: f64 = 100e6;
+const CLOSED: &str = "closed, the client says";
 
 pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
     let wire = installed("tcpdump") && installed("taskset");
@@ -24,6 +25,9 @@ pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
     for _ in 0..scene.rounds {
         for (index, driver) in scene.columns() {
             for streams in [1, 100, 1_000] {
+                if index == 0 {
+                    floor(scene, board, streams)?;
+                }
                 run(scene, board, (index, driver), streams, wire)?;
             }
         }
@@ -37,6 +41,39 @@ pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
     Ok(())
 }
 
+/// Requests, and the percentage of them that is cancelled.
+fn load(scene: &Scene, streams: u64) -> (u64, u32) {
+    match streams {
+        1 => (scene.size(20, 40), 100),
+        100 => (scene.size(600, 1_800), 20),
+        _ => (scene.size(4_000, 10_000), 20),
+    }
+}
+
+/// The floor's own lateness with the same load, without a capture.
+fn floor(scene: &Scene, board: &mut Board, streams: u64) -> Result<()> {
+    let (requests, rate) = load(scene, streams);
+    let mock = Mock::start(scene, &[], false)?;
+    let mut command = scene.floor(mock.address);
+    command.args(["--stream", "--osl", "64", "--cancel-after", "100"]);
+    command.args(["--cancel", &(f64::from(rate) / 100.0).to_string()]);
+    command.args(["--concurrency", &streams.to_string()]);
+    command.args(["--requests", &requests.to_string()]);
+    let line = json_line(scene, &mut command, "pinfire-floor")?;
+    mock.stop()?;
+    for name in ["p50", "p99"] {
+        let late = number(&line, &format!("/cancel_late_us_{name}"))?;
+        let row = board.row(TITLE, &label(streams, &format!("{CLOSED}, {name}")), "µs");
+        row.beside("floor").put(Column::Beside, late);
+    }
+    Ok(())
+}
+
+fn label(streams: u64, what: &str) -> String {
+    let plural = if streams == 1 { "" } else { "s" };
+    format!("{streams} stream{plural}: {what}")
+}
+
 fn run(
     scene: &Scene,
     board: &mut Board,
@@ -44,17 +81,14 @@ fn run(
     streams: u64,
     wire: bool,
 ) -> Result<()> {
-    let (requests, rate) = match streams {
-        1 => (scene.size(20, 40), "100"),
-        100 => (scene.size(600, 1_800), "20"),
-        _ => (scene.size(4_000, 10_000), "20"),
-    };
+    let (requests, rate) = load(scene, streams);
+    let rate = rate.to_string();
     let mock = Mock::start(scene, &[], true)?;
     let capture = match wire {
         true => Some(Capture::start(scene, mock.address.port())?),
         false => None,
     };
-    let cancellation = ["--request-cancellation-rate", rate];
+    let cancellation = ["--request-cancellation-rate", &rate];
     let delay = ["--request-cancellation-delay", "0.1"];
     let profile = Profile {
         server: mock.address,
@@ -72,8 +106,10 @@ fn run(
 
     let column = Column::Driver(index);
     let put = |board: &mut Board, what: &str, unit, bar, figure| {
-        let what = format!("{streams} streams: {what}");
-        board.row(TITLE, &what, unit).bar(bar).put(column, figure);
+        board
+            .row(TITLE, &label(streams, what), unit)
+            .bar(bar)
+            .put(column, figure);
     };
     let held = number(&summary, "/client_health/concurrency/held_avg")?;
     put(board, "streams held on average", "", Bar::None, held);
@@ -83,7 +119,7 @@ fn run(
     let wire = packets.is_some().then_some(&mut on_wire);
     let sources = [
         ("asked, the client says", Some(&mut own.asked), false),
-        ("closed, the client says", Some(&mut own.closed), false),
+        (CLOSED, Some(&mut own.closed), false),
         ("on the wire", wire, true),
         ("the server saw", Some(&mut seen), false),
     ];

@@ -64,16 +64,13 @@ fn round(scene: &Scene, board: &mut Board, mock: &Mock, streams: u64, requests: 
         };
         let (summary, _) = profile.run(scene)?;
         let core = |key: &str| number(&summary, &format!("/client_health/cores/0/{key}"));
-        let same = core("events")?;
-        ensure!(
-            same == events,
-            "the floor counted {events} events, pinfire {same}"
-        );
+        // It asks for usage, which is one event more per request: each counts its own.
+        let own = core("events")?;
         let figures = [
             ("engine alone", number(&engine, "/cpu_us_per_event")?),
             (
                 "core of the whole binary",
-                core("cpu_time_sec")? * 1e6 / events,
+                core("cpu_time_sec")? * 1e6 / own,
             ),
         ];
         for (what, figure) in figures {

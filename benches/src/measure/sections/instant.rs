@@ -54,6 +54,7 @@ fn round(
         floor.arg("--stream");
     }
     let floor = json_line(scene, &mut floor, "pinfire-floor")?;
+    let floor_cpu = number(&floor, "/cpu_us_per_request")?;
     let floor = number(&floor, "/requests_per_s")?;
 
     for (index, driver) in scene.columns() {
@@ -87,6 +88,18 @@ fn round(
             let row = row.beside("floor").put(column, figure);
             if index == 0 {
                 row.put(Column::Beside, floor);
+            }
+        }
+        let core = number(&summary, "/client_health/cores/0/cpu_time_sec")?;
+        let cpu = [
+            ("engine alone", number(&engine, "/cpu_us_per_request")?),
+            ("core of the whole binary", core * 1e6 / requests as f64),
+        ];
+        for (what, figure) in cpu {
+            let row = board.row(TITLE, &label(&format!("{what}, CPU")), "µs per request");
+            let row = row.beside("floor").put(column, figure);
+            if index == 0 {
+                row.put(Column::Beside, floor_cpu);
             }
         }
         for (what, figure) in figures {

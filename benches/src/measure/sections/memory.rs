@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr, process::Command};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use pinfire_engine::clock::Span;
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     child::Running,
     programs::{Mock, Profile},
     scene::Scene,
+    truth,
 };
 
 pub const TITLE: &str = "Streams that wait for their first byte";
@@ -27,6 +28,12 @@ pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
         for (name, command) in programs {
             let few = resident(scene, driver, FEW, command)?;
             let many = resident(scene, driver, MANY, command)?;
+            ensure!(
+                (few.held, many.held) == (FEW as f64, MANY as f64),
+                "{name}: {} and {} streams were held",
+                few.held,
+                many.held
+            );
             let each = (many.kib - few.kib) / (MANY - FEW) as f64;
             let what = format!("{name}: resident memory per stream (4,000 less 1,000)");
             board
@@ -39,7 +46,7 @@ pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
         let asked = most.unwrap_or(20_000).min(20_000) - 500;
         let full = resident(scene, driver, asked, &whole)?;
         let what = format!("whole binary: open of {asked} asked");
-        board.row(TITLE, &what, "").put(column, full.sockets);
+        board.row(TITLE, &what, "").put(column, full.held);
         let what = format!("whole binary: resident memory at {asked}");
         board
             .row(TITLE, &what, "MiB")
@@ -71,12 +78,13 @@ fn whole(scene: &Scene, server: SocketAddr, driver: &str, streams: u64) -> Comma
 
 struct Resident {
     kib: f64,
-    sockets: f64,
+    /// Requests that the server had whole and unanswered.
+    held: f64,
 }
 
 /// A client with so many streams under way to a server that answers none of them.
 fn resident(scene: &Scene, driver: &str, streams: u64, starter: &Starter) -> Result<Resident> {
-    let mock = Mock::start(scene, &["--fault", "stall-head@1/1"], false)?;
+    let mock = Mock::start(scene, &["--fault", "stall-head@1/1"], true)?;
     scene.pause();
     let mut command = starter(scene, mock.address, driver, streams);
     let mut client = Running::start(&mut command, "client", scene.scratch())?;
@@ -93,24 +101,17 @@ fn resident(scene: &Scene, driver: &str, streams: u64, starter: &Starter) -> Res
         last = now;
         (same >= 80).then_some(now)
     })?;
-    let sockets = sockets(&folder);
     drop(client);
-    mock.stop()?;
-    Ok(Resident { kib, sockets })
+    let truths = truth::read(&mock.stop()?)?;
+    let held = truths.values().filter(|truth| truth.full > 0).count();
+    Ok(Resident {
+        kib,
+        held: held as f64,
+    })
 }
 
 fn resident_kib(folder: &str) -> Option<f64> {
     let status = fs::read_to_string(format!("{folder}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     line.split_whitespace().nth(1)?.parse().ok()
-}
-
-fn sockets(folder: &str) -> f64 {
-    let Ok(entries) = fs::read_dir(format!("{folder}/fd")) else {
-        return 0.0;
-    };
-    let is_socket = |entry: &fs::DirEntry| {
-        fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))
-    };
-    entries.flatten().filter(is_socket).count() as f64
 }

@@ -49,7 +49,8 @@ fn put(board: &mut Board, driver: usize, streams: u64, errors: &mut [f64]) {
             _ => Bar::None,
         };
         if let Some(figure) = stats::at(errors, share) {
-            let what = format!("{streams} streams: {name}");
+            let plural = if streams == 1 { "" } else { "s" };
+            let what = format!("{streams} stream{plural}: {name}");
             let row = board.row(TITLE, &what, "µs").bar(bar);
             row.put(Column::Driver(driver), figure);
         }
