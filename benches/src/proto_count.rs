@@ -24,6 +24,9 @@ struct Args {
     /// What one read brings.
     #[arg(long, value_enum, default_value = "event")]
     cut: Cut,
+    /// Read no clock: valgrind hides the page that rustix reads it from.
+    #[arg(long)]
+    untimed: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -59,6 +62,10 @@ fn main() -> anyhow::Result<()> {
     let input = std::fs::read(&args.file)
         .with_context(|| format!("cannot read {}", args.file.display()))?;
     let pieces = pieces(&input, args.cut);
+    let clock = || match args.untimed {
+        true => Stamp::from_nanos(1),
+        false => Stamp::now(),
+    };
     let mut exchange = Exchange::default();
     let (mut events, mut best) = (0, None);
     for _ in 0..args.repeat {
@@ -69,7 +76,7 @@ fn main() -> anyhow::Result<()> {
             ),
             bytes: 0,
         };
-        let started = Stamp::now();
+        let started = clock();
         exchange.reset();
         let mut end = Progress::More;
         for piece in &pieces {
@@ -77,14 +84,16 @@ fn main() -> anyhow::Result<()> {
                 .feed(started, piece, &mut keep)
                 .map_err(|error| anyhow::anyhow!("{} at {}", error.cause.text(), error.offset))?;
         }
-        let took = Stamp::now().since(started).nanos();
+        let took = clock().since(started).nanos();
         if end == Progress::More {
             bail!("{} is not one whole response", args.file.display());
         }
         events = keep.transcript.marks().len();
         best = Some(best.map_or(took, |least: u64| least.min(took)));
     }
-    let ns = best.map(|nanos| nanos as f64 / events.max(1) as f64);
+    let ns = best
+        .filter(|_| !args.untimed)
+        .map(|nanos| nanos as f64 / events.max(1) as f64);
     println!(
         "{}",
         json!({"events": events, "pieces": pieces.len(), "bytes": input.len(), "ns_per_event": ns})

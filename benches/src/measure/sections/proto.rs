@@ -83,6 +83,7 @@ fn instructions(scene: &Scene, program: &Command) -> Result<f64> {
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
     command.arg(program.get_program()).args(program.get_args());
+    command.arg("--untimed");
     let mut running = Running::start(&mut command, "valgrind", scene.scratch())?;
     let count = |child: &Running| {
         let text = child.complained();
