@@ -6,6 +6,7 @@ mod environment;
 mod place;
 mod progress;
 mod request;
+mod say;
 mod settings;
 mod signals;
 mod unsupported;
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(message: &str) -> ExitCode {
-    eprintln!("error: {message}");
+    say::error(message);
     ExitCode::FAILURE
 }
 

@@ -75,9 +75,11 @@ pub fn yield_to_others() {
 ///
 /// # Errors
 /// The run would need more descriptors than there can be.
-pub fn grant_descriptors(connections: u64) -> Result<()> {
-    // Rings, timers, files, the embedded server's own side and the usual three.
-    const OTHERS: u64 = 128;
+pub fn grant_descriptors(connections: u64, cores: usize) -> Result<()> {
+    // Rings, timers, files and the usual three; and on each core what a wave of cancels closes and
+    // opens within one turn.
+    const OTHERS: u64 = 64;
+    const CLOSING_PER_CORE: u64 = 128;
     let limit = getrlimit(Resource::Nofile);
     let hard = limit.maximum.unwrap_or(u64::MAX);
     if limit.current.is_some_and(|soft| soft < hard) {
@@ -91,7 +93,7 @@ pub fn grant_descriptors(connections: u64) -> Result<()> {
         );
     }
     let granted = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let needed = connections.saturating_add(OTHERS);
+    let needed = connections.saturating_add(OTHERS + CLOSING_PER_CORE * cores as u64);
     if needed > granted {
         bail!(
             "{connections} connections need about {needed} descriptors, but this process may open \
@@ -116,8 +118,8 @@ mod tests {
 
     #[test]
     fn too_many_connections_are_refused_with_both_numbers() {
-        let error = grant_descriptors(1 << 40).unwrap_err().to_string();
+        let error = grant_descriptors(1 << 40, 1).unwrap_err().to_string();
         assert!(error.contains("1099511627776 connections"), "{error}");
-        grant_descriptors(1).unwrap();
+        grant_descriptors(1, 1).unwrap();
     }
 }

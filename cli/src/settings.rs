@@ -117,6 +117,9 @@ impl Settings {
             )
         })?;
         let endpoint_path = match flags.endpoint.endpoint.as_deref() {
+            Some(path) if path.bytes().any(|b| b <= b' ' || b >= 0x7F) => {
+                bail!("--endpoint `{path}` holds a blank or another character that needs encoding")
+            }
             Some(path) if path.starts_with('/') => path.to_owned(),
             Some(path) => bail!("--endpoint `{path}` must begin with `/`"),
             None => kind.default_path().to_owned(),
@@ -182,7 +185,11 @@ impl Settings {
             warmup,
             cancellation: cancellation(flags)?,
             seed,
-            input: input(flags, kind, requests + warmup.map_or(0, |w| w.requests))?,
+            input: input(
+                flags,
+                kind,
+                requests.saturating_add(warmup.map_or(0, |w| w.requests)),
+            )?,
             tokenizer: flags.tokenizer.tokenizer.clone(),
             tokenizer_revision: flags.tokenizer.tokenizer_revision.clone(),
             server_counts: flags.endpoint.use_server_token_count,
@@ -241,8 +248,10 @@ impl Settings {
 
     /// Most requests in flight at once over the phases.
     pub fn slots(&self) -> u64 {
-        self.concurrency
-            .max(self.warmup.map_or(0, |warmup| warmup.concurrency))
+        let warmup = self
+            .warmup
+            .map_or(0, |warmup| warmup.concurrency.min(warmup.requests));
+        self.concurrency.min(self.requests).max(warmup)
     }
 }
 
@@ -265,7 +274,8 @@ pub fn resolve(target: &TargetUrl) -> Result<SocketAddr> {
     let chosen = match wanted.as_str() {
         "6" => first(false),
         "auto" => addresses.first().copied(),
-        _ => first(true).or_else(|| first(false)),
+        "" | "4" => first(true).or_else(|| first(false)),
+        other => bail!("PINFIRE_HTTP_IP_VERSION is set to `{other}`; it takes 4, 6 or auto"),
     };
     chosen.with_context(|| format!("the host of {target} has no address of the wanted kind"))
 }

@@ -1,4 +1,7 @@
 //! Ctrl-C: the first asks for an orderly end, the second leaves at once.
+//!
+//! Everything happens inside the signal handlers themselves (flags and an immediate exit), so that no
+//! thread that hangs, and no terminal that blocks, can keep the second one from working.
 
 use std::sync::{
     Arc,
@@ -8,62 +11,49 @@ use std::sync::{
 use anyhow::{Context, Result};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
-    iterator::Signals,
+    flag,
 };
 
+/// Exit code of a forced end, that of a process killed by SIGKILL in a shell.
+const FORCED: i32 = 137;
+/// Exit code of an end before anything was sent.
+const NOTHING_SENT: i32 = 1;
+
 /// What the rest of the program sees of signals.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Interrupt {
     asked: Arc<AtomicBool>,
-    sending: Arc<AtomicBool>,
+    preparing: Arc<AtomicBool>,
 }
 
 impl Interrupt {
-    /// Watches SIGINT and SIGTERM on a thread of its own.
+    /// Watches SIGINT and SIGTERM. Until [`Interrupt::sending`] one of them ends the process.
     ///
     /// # Errors
     /// The handlers cannot be set.
     pub fn watch() -> Result<Self> {
-        let interrupt = Self::default();
-        let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot watch for Ctrl-C")?;
-        let seen = interrupt.clone();
-        std::thread::Builder::new()
-            .name("pinfire-signals".to_owned())
-            .spawn(move || {
-                for _ in &mut signals {
-                    seen.signal();
-                }
-            })
-            .context("cannot start the thread that watches for Ctrl-C")?;
-        Ok(interrupt)
+        let asked = Arc::new(AtomicBool::new(false));
+        let preparing = Arc::new(AtomicBool::new(true));
+        for signal in [SIGINT, SIGTERM] {
+            // They run in this order: the first signal finds `asked` unset and sets it last.
+            flag::register_conditional_shutdown(signal, FORCED, Arc::clone(&asked))
+                .and_then(|_| {
+                    let preparing = Arc::clone(&preparing);
+                    flag::register_conditional_shutdown(signal, NOTHING_SENT, preparing)
+                })
+                .and_then(|_| flag::register(signal, Arc::clone(&asked)))
+                .context("cannot watch for Ctrl-C")?;
+        }
+        Ok(Self { asked, preparing })
     }
 
     /// From now on there is something to report after a Ctrl-C.
     pub fn sending(&self) {
-        self.sending.store(true, Ordering::Relaxed);
+        self.preparing.store(false, Ordering::Relaxed);
     }
 
     /// An orderly end was asked for.
     pub fn asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
-    }
-
-    fn signal(&self) {
-        if !self.sending.load(Ordering::Relaxed) {
-            eprintln!("error: interrupted before anything was sent");
-            std::process::exit(1);
-        }
-        if self.asked.swap(true, Ordering::Relaxed) {
-            eprintln!("Interrupted again: leaving at once, no results are written.");
-            // Exit code 137, as the specification has it, whatever the other threads are doing.
-            let _ = rustix::process::kill_process(
-                rustix::process::getpid(),
-                rustix::process::Signal::KILL,
-            );
-        }
-        eprintln!(
-            "Cancelling: nothing new is sent, what is in flight is dropped, and what there is will \
-             be written. Press Ctrl-C again to leave at once without results."
-        );
     }
 }

@@ -4,7 +4,7 @@ use hdrhistogram::Histogram;
 
 use crate::clock::Span;
 
-/// A distribution of durations with fixed memory: 0.5 µs to 100 s, two digits.
+/// A distribution of durations with fixed memory: 0.1 µs to 100 s, two digits.
 #[derive(Clone, Debug)]
 pub struct Durations(Histogram<u64>);
 
@@ -69,7 +69,7 @@ pub struct CoreHealth {
     /// From the kernel's receive stamp to our own, on a sample of the reads. Empty where the kernel
     /// gives no stamps.
     pub receive_delay: Durations,
-    /// Length of a turn: from the first ready socket of a batch to the end of the batch.
+    /// Length of a turn in which something was read: from its first read to the end of the batch.
     pub turn: Durations,
     /// CPU time that the core's thread used during the phase.
     pub cpu_time: Span,

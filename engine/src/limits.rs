@@ -43,3 +43,9 @@ pub const DEADLINE_NEAR: Span = Span::from_micros(100);
 
 /// A request that is due waits no longer than this for deadlines that are near.
 pub const START_PATIENCE: Span = Span::from_micros(500);
+
+/// Reads of one socket that never ran dry before its task lets the others run.
+pub const READS_IN_A_ROW: u32 = 4;
+
+/// Buffers of a connection that an answer has made larger than this are given back after it.
+pub const KEPT_BUFFER_BYTES: usize = 64 * 1024;

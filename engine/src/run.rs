@@ -54,6 +54,8 @@ pub enum EngineError {
 pub struct CoreReport {
     /// The core's number.
     pub core: usize,
+    /// When its last request had ended.
+    pub ended: Stamp,
     /// What became of its requests.
     pub counts: Counts,
     /// How well it did.
@@ -65,7 +67,7 @@ pub struct CoreReport {
 pub struct PhaseReport {
     /// When it was begun.
     pub started: Stamp,
-    /// When the last core had ended it.
+    /// When the last request had ended.
     pub ended: Stamp,
     /// One report per core, in the order of their numbers.
     pub cores: Vec<CoreReport>,
@@ -260,7 +262,11 @@ impl Engine {
         reports.sort_by_key(|report| report.core);
         let report = PhaseReport {
             started: *started,
-            ended: Stamp::now(),
+            ended: reports
+                .iter()
+                .map(|report| report.ended)
+                .max()
+                .unwrap_or(*started),
             cores: std::mem::take(reports),
         };
         self.current = None;

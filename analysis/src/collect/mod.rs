@@ -142,6 +142,11 @@ impl Collector {
         self.lines.as_mut().map_or(Ok(()), Lines::flush)
     }
 
+    /// Writes no more lines: after an error that will not go away.
+    pub fn stop_writing(&mut self) {
+        self.lines = None;
+    }
+
     /// Where the measured phase stands.
     pub fn progress(&self) -> Progress {
         self.profiling.progress()

@@ -64,7 +64,7 @@ impl Report {
     /// (D14). `width` is that of the console file.
     ///
     /// # Errors
-    /// At the first file that cannot be written; those before it are complete.
+    /// The first file that cannot be written; the others are there.
     pub fn write(&self, width: usize) -> Result<Written, ExportError> {
         let dir = &self.facts.artifact_dir;
         fs::create_dir_all(dir).map_err(|e| ExportError::new("create", dir, e))?;
@@ -74,11 +74,12 @@ impl Report {
             json: dir.join(&files.json),
             console: dir.join(&files.console),
         };
-        replace(&written.csv, &csv::of(self))?;
-        replace(&written.console, self.console(width, false).as_bytes())?;
+        let table = replace(&written.csv, &csv::of(self));
+        let console = replace(&written.console, self.console(width, false).as_bytes());
         // Last: a reader that waits for the summary may start at once.
-        replace(&written.json, &json::of(self))?;
-        Ok(written)
+        let summary = replace(&written.json, &json::of(self));
+        // One that fails does not keep the others from being written.
+        table.and(console).and(summary).map(|()| written)
     }
 
     /// The summary as `profile_export_aiperf.json` holds it.

@@ -73,6 +73,8 @@ pub(crate) struct Core {
     /// First stamp of the turn that is going on, and the task that ends it.
     turn_start: Option<Stamp>,
     turn_end: Option<Waker>,
+    /// Tasks that go on when the turn is over.
+    gave_way: Vec<Waker>,
     /// Marks and bytes of recent answers: the room given to the next ones.
     room: (usize, usize),
     phase: Option<Running>,
@@ -129,6 +131,7 @@ impl Core {
                 reads: 0,
                 turn_start: None,
                 turn_end: None,
+                gave_way: Vec::new(),
                 room: (0, 0),
                 phase: None,
                 more_due: false,
@@ -185,13 +188,14 @@ impl Core {
     }
 
     /// Starts requests while a slot is free and the schedule has more, a bounded number in a row.
+    /// While more are waiting for the next turn, only the timer task goes on with them.
     #[inline]
     fn start_due(&mut self) {
-        self.more_due = false;
-        if self
-            .phase
-            .as_ref()
-            .is_some_and(|phase| !phase.free.is_empty())
+        if !self.more_due
+            && self
+                .phase
+                .as_ref()
+                .is_some_and(|phase| !phase.free.is_empty())
         {
             self.start_some();
         }
@@ -242,7 +246,8 @@ impl Core {
         let Some(mut phase) = self.phase.take() else {
             return;
         };
-        phase.health.wall_time = Stamp::now().since(phase.started);
+        let ended = Stamp::now();
+        phase.health.wall_time = ended.since(phase.started);
         phase.health.cpu_time = Span::from_nanos(
             thread_cpu_time()
                 .nanos()
@@ -250,6 +255,7 @@ impl Core {
         );
         let report = CoreReport {
             core: self.number,
+            ended,
             counts: phase.counts,
             health: phase.health,
         };
@@ -418,7 +424,9 @@ impl Core {
                 if request.cancel_due().is_some() {
                     let due = request.due();
                     self.set_deadline(slot, due);
-                    self.act_on_due(now);
+                    // Not `act_on_due`: whoever sends is starting requests already, and starting
+                    // more from here would nest as deep as there are connections.
+                    self.expire_due(now);
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -435,6 +443,9 @@ impl Core {
                 // A reused connection that refuses the first byte had been closed before.
                 let stale = request.sent() == 0 && connection.served > 0;
                 let errno = error.raw_os_error().unwrap_or(0);
+                // A server that answers early and closes refuses the rest of a request: its answer
+                // is here already.
+                self.drain(slot);
                 let failure = if stale {
                     Failure::Stale
                 } else {
@@ -560,13 +571,21 @@ impl Core {
     /// Acts on every deadline that has come.
     #[inline]
     fn act_on_due(&mut self, now: Stamp) {
+        if self.expire_due(now) {
+            self.start_due();
+        }
+    }
+
+    /// Ends every request whose deadline has come. Whether there was one.
+    #[inline]
+    fn expire_due(&mut self, now: Stamp) -> bool {
         if self.deadlines.next().is_none_or(|due| due > now) {
-            return;
+            return false;
         }
         while let Some((due, slot)) = self.deadlines.pop_due(Stamp::now()) {
             self.expire(slot, due);
         }
-        self.start_due();
+        true
     }
 
     /// The deadline of a request has come: its cancel or its time limit.
@@ -574,19 +593,7 @@ impl Core {
         let late = Stamp::now().since(due);
         self.count(|health| health.timer_lateness.record(late));
         // A response that is complete in the receive buffer wins over either.
-        for _ in 0..DRAIN_READS {
-            let connection = &self.connections[slot];
-            let (Some(socket), Some(_)) = (&connection.socket, &connection.request) else {
-                return;
-            };
-            if connection.state == State::Connecting {
-                break;
-            }
-            let received = socket.receive(&mut self.buffer);
-            if !self.received(slot, Stamp::now(), received) {
-                break;
-            }
-        }
+        self.drain(slot);
         let connection = &mut self.connections[slot];
         let Some(request) = connection.request.take() else {
             return;
@@ -604,6 +611,23 @@ impl Core {
             let stage = request.stage();
             self.close(slot);
             self.give_up(slot, request.fail(now, Failure::Timeout { stage }), now);
+        }
+    }
+
+    /// Reads what lies in the receive buffer, up to a limit. The request may end by it.
+    fn drain(&mut self, slot: usize) {
+        for _ in 0..DRAIN_READS {
+            let connection = &self.connections[slot];
+            let (Some(socket), Some(_)) = (&connection.socket, &connection.request) else {
+                return;
+            };
+            if connection.state == State::Connecting {
+                return;
+            }
+            let received = socket.receive(&mut self.buffer);
+            if !self.received(slot, Stamp::now(), received) {
+                return;
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! A core's thread: pinned to its CPU, one runtime for the life of the process.
 //!
-//! With `net`, the only module that names the runtime.
+//! With `net` and `sys`, the only module that names the runtime.
 
 use std::{
     cell::RefCell, future::Future, future::poll_fn, io, os::fd::OwnedFd, rc::Rc, sync::Arc,
@@ -115,7 +115,11 @@ fn uring_runtime() -> io::Result<monoio::Runtime<IoUringDriver>> {
         ));
     }
     let mut flags = io_uring::IoUring::builder();
-    flags.setup_single_issuer().setup_coop_taskrun();
+    // Room for every connection of a process to become ready at once.
+    flags
+        .setup_single_issuer()
+        .setup_coop_taskrun()
+        .setup_cqsize(65_536);
     RuntimeBuilder::<IoUringDriver>::new()
         .with_entries(ENTRIES)
         .uring_builder(flags)

@@ -46,6 +46,7 @@ impl Core {
         }
         self.wait_out_the_last_bit();
         self.act_on_due(Stamp::now());
+        self.more_due = false;
         self.start_due();
         let wake = self.deadlines.next().map(|due| self.wake_for(due));
         let spins = self.precision == Precision::Spin && self.phase.is_some();
@@ -95,11 +96,15 @@ impl Core {
         }
     }
 
-    /// Ends the turn that is going on, if there is one. True when the core is leaving.
+    /// Ends the turn that is going on, if there is one, and lets the tasks that gave way go on. True
+    /// when the core is leaving.
     fn end_turn(&mut self, waker: &Waker) -> bool {
         if let Some(start) = self.turn_start.take() {
             let length = Stamp::now().since(start);
             self.count(|health| health.turn.record(length));
+        }
+        for waker in self.gave_way.drain(..) {
+            waker.wake();
         }
         if self
             .turn_end

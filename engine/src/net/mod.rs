@@ -1,6 +1,6 @@
 //! Sockets as the core needs them: readiness from the runtime, bytes by direct calls.
 //!
-//! With the core's `place`, the only module that names the runtime.
+//! With the core's `place` and `sys`, the only module that names the runtime.
 
 use std::{
     io::{self, IoSlice},
@@ -81,7 +81,8 @@ impl Pollable {
     }
 
     /// Hangs up in both directions. The FIN goes out within the call if everything sent has left;
-    /// otherwise it follows the last byte, and nothing that was sent is lost.
+    /// otherwise it follows the last byte. What was sent arrives, unless the server sends something
+    /// before it has received all of it: the kernel answers that with a reset.
     pub fn hang_up(&self) {
         // An error means that the connection is down already.
         let _ = rustix::net::shutdown(sys::borrow(&self.0), Shutdown::Both);

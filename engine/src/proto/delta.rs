@@ -140,6 +140,11 @@ impl<'a> Walk<'a> {
             b"delta" => walk.delta(choice),
             b"text" => walk.text(&mut choice.text),
             b"message" => None,
+            // With several choices each chunk may carry another one; only choice 0 counts.
+            b"index" => {
+                walk.blank();
+                walk.literal(b"0")
+            }
             _ => walk.value(0),
         })
     }
@@ -200,6 +205,9 @@ impl<'a> Walk<'a> {
         loop {
             let key = self.string()?;
             let key = &self.bytes[key];
+            if key.contains(&b'\\') {
+                return None;
+            }
             self.expect(b':')?;
             each(self, key)?;
             if !self.more(b'}')? {

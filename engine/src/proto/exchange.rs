@@ -7,7 +7,11 @@ use super::{
     head::{self, Head, Parsed},
     sse::{Event, SseDecoder},
 };
-use crate::{clock::Stamp, limits::BODY_BYTES, record::MarkKind};
+use crate::{
+    clock::Stamp,
+    limits::{BODY_BYTES, KEPT_BUFFER_BYTES},
+    record::MarkKind,
+};
 
 /// Takes what an [`Exchange`] finds. All calls of one `feed` carry that feed's stamp.
 pub trait Sink {
@@ -70,6 +74,7 @@ impl Exchange {
         self.sse.reset();
         self.delta.reset();
         self.whole.clear();
+        self.whole.shrink_to(KEPT_BUFFER_BYTES);
     }
 
     /// Takes the bytes of one read.
@@ -177,7 +182,6 @@ impl Exchange {
             let taken = match step {
                 Step::Skip(n) | Step::End(n) => n,
                 Step::Data(n) => {
-                    sink.body(at, n);
                     let streamed = head.event_stream && (200..300).contains(&head.status);
                     if streamed {
                         let Self { sse, delta, .. } = self;
@@ -188,7 +192,11 @@ impl Exchange {
                         self.whole.extend_from_slice(&rest[..n]);
                         Ok(())
                     }
-                    .map_err(|failed| error(self.offset, failed))?;
+                    .map_err(|failed| {
+                        sink.body(at, failed.0);
+                        error(self.offset, failed)
+                    })?;
+                    sink.body(at, n);
                     n
                 }
             };

@@ -61,6 +61,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Cause> {
     }
     // HTTP/1.1 stays open unless it says otherwise, 1.0 the other way round.
     let mut keep_alive = response.version == Some(1);
+    let mut closes = false;
     let mut length_given = None;
     let mut coding = None;
     let mut event_stream = false;
@@ -73,13 +74,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Cause> {
             }
             length_given = Some(value);
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            coding = tokens(header.value)
-                .last()
-                .map(|last| last.eq_ignore_ascii_case(b"chunked"));
+            let last = tokens(header.value).last();
+            coding = last
+                .map(|last| last.eq_ignore_ascii_case(b"chunked"))
+                .or(coding);
         } else if name.eq_ignore_ascii_case("connection") {
             for token in tokens(header.value) {
                 if token.eq_ignore_ascii_case(b"close") {
-                    keep_alive = false;
+                    closes = true;
                 } else if token.eq_ignore_ascii_case(b"keep-alive") {
                     keep_alive = true;
                 }
@@ -101,6 +103,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, Cause> {
     };
     // Length and coding together invite disagreement about where the next response begins.
     let keep_alive = keep_alive
+        && !closes
         && framing != Framing::UntilClose
         && !(coding.is_some() && length_given.is_some());
     Ok(Parsed::Final(

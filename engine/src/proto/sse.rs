@@ -5,7 +5,7 @@
 use memchr::memchr2;
 
 use super::Cause;
-use crate::limits::EVENT_BYTES;
+use crate::limits::{EVENT_BYTES, KEPT_BUFFER_BYTES};
 
 /// A complete event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +36,9 @@ impl SseDecoder {
     /// Forgets everything, keeps the buffers.
     pub(super) fn reset(&mut self) {
         self.raw.clear();
+        self.raw.shrink_to(KEPT_BUFFER_BYTES);
+        self.joined.clear();
+        self.joined.shrink_to(KEPT_BUFFER_BYTES);
         self.open = 0;
         self.after_cr = false;
         self.mark = 0;
@@ -181,7 +184,7 @@ fn plain_event(bytes: &[u8]) -> Option<(&[u8], usize)> {
     } else {
         return None;
     };
-    (end <= EVENT_BYTES - 5).then(|| (value[..end].trim_ascii(), 5 + end + line_ends))
+    (end < EVENT_BYTES - 5).then(|| (value[..end].trim_ascii(), 5 + end + line_ends))
 }
 
 fn field(line: &[u8]) -> (&[u8], &[u8]) {

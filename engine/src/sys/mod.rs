@@ -9,10 +9,11 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
-/// Borrows the descriptor of something that owns one but does not implement `AsFd`.
-pub fn borrow<T: AsRawFd>(owner: &T) -> BorrowedFd<'_> {
+use monoio::net::UnixStream;
+
+/// Borrows the descriptor of a stream, which owns one but does not implement `AsFd`.
+pub fn borrow(owner: &UnixStream) -> BorrowedFd<'_> {
     // SAFETY: `owner` keeps its descriptor open, and the result cannot outlive the borrow of it.
-    // Every caller passes an owner (a monoio stream), never a bare number.
     unsafe { BorrowedFd::borrow_raw(owner.as_raw_fd()) }
 }
 

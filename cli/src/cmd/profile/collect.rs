@@ -24,7 +24,7 @@ use pinfire_engine::{
     text::tokenizer::Tokenizer,
 };
 
-use crate::{place, progress::Ui, settings::Settings};
+use crate::{place, progress::Ui, say, settings::Settings};
 
 /// How long the thread rests when nothing has come. It polls, because a waiting receiver would cost
 /// the cores a wake-up per record.
@@ -43,7 +43,7 @@ impl TokenCounter for Counter {
 
 /// The running analysis thread.
 pub struct Collecting {
-    thread: JoinHandle<Result<Collector, ExportError>>,
+    thread: JoinHandle<(Collector, Option<ExportError>)>,
     all_sent: Arc<AtomicBool>,
     records: Receiver<Record>,
 }
@@ -84,11 +84,11 @@ impl Collecting {
         })
     }
 
-    /// Waits for the last record and sums up.
+    /// Waits for the last record and sums up; also gives the first error of the per-request file.
     ///
     /// # Errors
-    /// The per-request file could not be written.
-    pub fn finish(self, end: RunEnd, ui: Ui) -> Result<Report> {
+    /// The thread is gone.
+    pub fn finish(self, end: RunEnd, ui: Ui) -> Result<(Report, Option<ExportError>)> {
         self.all_sent.store(true, Ordering::Release);
         let left = self.records.len() as u64;
         let bar = ui.bar("Processing Records", left);
@@ -97,33 +97,46 @@ impl Collecting {
             std::thread::sleep(Duration::from_millis(10));
         }
         bar.finish_and_clear();
-        let collector = self
+        let (mut collector, mut failed) = self
             .thread
             .join()
-            .map_err(|_| anyhow!("the analysis thread has ended by a defect of pinfire"))??;
-        Ok(collector.finish(end)?)
+            .map_err(|_| anyhow!("the analysis thread has ended by a defect of pinfire"))?;
+        if let Err(error) = collector.flush() {
+            collector.stop_writing();
+            failed = failed.or(Some(error));
+        }
+        Ok((collector.finish(end)?, failed))
     }
 }
 
+/// Takes records until the last one. A file that cannot be written any more (a full disk) costs its
+/// lines, never the figures.
 fn collect(
     mut collector: Collector,
     records: &Receiver<Record>,
     all_sent: &AtomicBool,
-) -> Result<Collector, ExportError> {
+) -> (Collector, Option<ExportError>) {
     let mut flushed = Stamp::now();
+    let mut failed = None;
     loop {
         // Read before the channel is drained: what was sent before it is then seen.
         let last = all_sent.load(Ordering::Acquire);
+        let mut written = Ok(());
         while let Ok(record) = records.try_recv() {
-            collector.add(&record)?;
-        }
-        if last {
-            return Ok(collector);
+            written = written.and(collector.add(&record));
         }
         let now = Stamp::now();
         if now.since(flushed) >= FLUSH {
-            collector.flush()?;
+            written = written.and(collector.flush());
             flushed = now;
+        }
+        if let Err(error) = written {
+            say::warning(format_args!("{error}; going on without a line per request"));
+            collector.stop_writing();
+            failed = Some(error);
+        }
+        if last {
+            return (collector, failed);
         }
         std::thread::sleep(REST);
     }

@@ -27,7 +27,14 @@ pub fn shown(arguments: &[String]) -> String {
     let mut after = None;
     for argument in arguments.iter().skip(1) {
         line.push(' ');
-        if let Some((flag, value)) = argument
+        if let Some(value) = argument
+            .strip_prefix("-H")
+            .filter(|value| !value.is_empty())
+        {
+            line.push_str("-H ");
+            line.push_str(&quoted(&safe("-H", value)));
+            after = None;
+        } else if let Some((flag, value)) = argument
             .strip_prefix('-')
             .and_then(|_| argument.split_once('='))
         {
@@ -116,6 +123,10 @@ mod tests {
         check(
             &["profile", "-H", "X-Api-Key:abc", "-H", "X-A:1"],
             "pinfire profile -H 'X-Api-Key:<redacted>' -H 'X-A:1'",
+        );
+        check(
+            &["profile", "-HAuthorization:Bearer a=b"],
+            "pinfire profile -H 'Authorization:<redacted>'",
         );
         check(
             &[

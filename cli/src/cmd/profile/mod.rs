@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use pinfire_analysis::{
     export::DEFAULT_WIDTH,
     facts::{PhaseWindow, RunEnd},
@@ -33,6 +33,7 @@ use crate::{
     args::Profile,
     place,
     request::HeaderPlan,
+    say,
     settings::{self, Server, Settings},
     signals::Interrupt,
 };
@@ -48,7 +49,11 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     let settings = Settings::new(flags)?;
     let interrupt = Interrupt::watch()?;
     let embedded = matches!(settings.server, Server::Embedded);
-    place::grant_descriptors(settings.slots() * if embedded { 2 } else { 1 })?;
+    let sides = if embedded { 2 } else { 1 };
+    place::grant_descriptors(
+        settings.slots().saturating_mul(sides),
+        settings.places.engine.len(),
+    )?;
     std::fs::create_dir_all(&settings.artifact_dir).with_context(|| {
         format!(
             "the artifact folder {} cannot be made",
@@ -58,12 +63,12 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
 
     let prepared = dataset::prepare(&settings)?;
     for warning in &prepared.warnings {
-        eprintln!("warning: {warning}");
+        say::warning(warning);
     }
     let inputs =
         pinfire_engine::dataset::inputs_json::write(&settings.artifact_dir, &prepared.dataset);
     if let Err(error) = inputs {
-        eprintln!("warning: {error}");
+        say::warning(error);
     }
 
     // From here on this thread only waits; it and the threads it makes stay off the engine's CPUs.
@@ -99,12 +104,13 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         id_key: settings::random_bits()?,
     };
     interrupt.sending();
-    let end = phases.run(&mut engine, &interrupt);
+    let mut end = RunEnd::default();
+    let lost = phases.run(&mut engine, &interrupt, &mut end).err();
     drop(engine);
     if let Some(mock) = mock {
         drop(mock.stop());
     }
-    let report = collecting.finish(end?, settings.ui)?;
+    let (report, unwritten) = collecting.finish(end, settings.ui)?;
 
     let width = settings.console_width.unwrap_or(DEFAULT_WIDTH);
     let written = report.write(width);
@@ -126,6 +132,13 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     let _ = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
+    // What is there has been shown and written; only then does what went wrong decide.
+    if let Some(lost) = lost {
+        return Err(lost);
+    }
+    if let Some(unwritten) = unwritten {
+        return Err(unwritten.into());
+    }
     written?;
     Ok(report.exit_code())
 }
@@ -175,10 +188,12 @@ fn say_how(settings: &Settings, engine: &Engine) {
         .iter()
         .find_map(|core| core.realtime_refused.as_ref())
     {
-        eprintln!("warning: --realtime was refused ({reason}); going on at ordinary priority");
+        say::warning(format_args!(
+            "--realtime was refused ({reason}); going on at ordinary priority"
+        ));
     }
     if granted.iter().any(|core| core.cpu.is_none()) {
-        eprintln!("warning: a core thread could not be pinned; its times will be less steady");
+        say::warning("a core thread could not be pinned; its times will be less steady");
     }
 }
 
@@ -211,16 +226,17 @@ struct Phases<'a> {
 }
 
 impl Phases<'_> {
-    fn run(&self, engine: &mut Engine, interrupt: &Interrupt) -> Result<RunEnd> {
-        let mut end = RunEnd::default();
+    fn run(&self, engine: &mut Engine, interrupt: &Interrupt, end: &mut RunEnd) -> Result<()> {
         let mut sent = 0;
+        let mut cut_off = false;
         if let Some(warmup) = self.settings.warmup {
             let plan = self.plan(Phase::Warmup, warmup.requests, warmup.concurrency, 0);
-            let report = self.phase(engine, &plan, interrupt)?;
-            end.warmup = Some(window(&report, interrupt));
+            let (report, stopped) = self.phase(engine, &plan, interrupt)?;
+            end.warmup = Some(window(&report, stopped));
             sent = plan.schedule.taken();
+            cut_off = stopped || interrupt.asked();
         }
-        if !interrupt.asked() {
+        if !cut_off {
             let settings = self.settings;
             let plan = self.plan(
                 Phase::Profiling,
@@ -228,14 +244,13 @@ impl Phases<'_> {
                 settings.concurrency,
                 sent,
             );
-            let report = self.phase(engine, &plan, interrupt)?;
-            end.profiling = Some(window(&report, interrupt));
+            let (report, stopped) = self.phase(engine, &plan, interrupt)?;
+            cut_off = stopped;
+            end.profiling = Some(window(&report, stopped));
             end.counts = report.counts();
             let granted = engine.granted();
-            end.cores = report
-                .cores
-                .into_iter()
-                .zip(granted)
+            let cores = report.cores.into_iter().zip(granted);
+            end.cores = cores
                 .map(|(core, granted)| {
                     let mut health = core.health;
                     health.cpu = granted.cpu;
@@ -243,10 +258,10 @@ impl Phases<'_> {
                 })
                 .collect();
         }
-        if interrupt.asked() {
+        if cut_off {
             end.interrupted = Some("cancelled by the user (Ctrl-C)".to_owned());
         }
-        Ok(end)
+        Ok(())
     }
 
     fn plan(
@@ -283,7 +298,7 @@ impl Phases<'_> {
         engine: &mut Engine,
         plan: &Arc<PhasePlan>,
         interrupt: &Interrupt,
-    ) -> Result<PhaseReport> {
+    ) -> Result<(PhaseReport, bool)> {
         let (name, total) = match plan.phase {
             Phase::Warmup => (
                 "Warmup",
@@ -309,25 +324,22 @@ impl Phases<'_> {
             ));
             if interrupt.asked() && !stopped {
                 stopped = true;
+                say::line(
+                    "Cancelling: nothing new is sent, what is in flight is dropped, and what there \
+                     is will be written. Press Ctrl-C again to leave at once without results.",
+                );
                 engine.stop();
             }
         };
         bar.finish_and_clear();
-        if !report.counts().agree() {
-            bail!(
-                "the counts of the cores do not agree ({:?}); this is a defect of pinfire, please \
-                 report it",
-                report.counts()
-            );
-        }
-        Ok(report)
+        Ok((report, stopped))
     }
 }
 
-fn window(report: &PhaseReport, interrupt: &Interrupt) -> PhaseWindow {
+fn window(report: &PhaseReport, cut_off: bool) -> PhaseWindow {
     PhaseWindow {
         start: report.started,
-        end: (!interrupt.asked()).then_some(report.ended),
+        end: (!cut_off).then_some(report.ended),
     }
 }
 

@@ -1,0 +1,66 @@
+//! What is measured, one file each.
+
+mod cancel;
+mod cpu;
+mod instant;
+mod memory;
+mod proto;
+mod start;
+mod timer;
+mod ttft;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{board::Board, scene::Scene};
+
+/// A part of the table.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Section {
+    /// CPU per event against the floor
+    Cpu,
+    /// instant one-token answers against wrk
+    Instant,
+    /// error of the TTFT against the server's log
+    Ttft,
+    /// error of cancels: the client's, on the wire, the server's
+    Cancel,
+    /// instructions per event of the protocol core
+    Proto,
+    /// lateness of the timers
+    Timer,
+    /// from exec to the first request
+    Start,
+    /// resident memory per idle stream
+    Memory,
+}
+
+impl Section {
+    /// Its heading.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Cpu => cpu::TITLE,
+            Self::Instant => instant::TITLE,
+            Self::Ttft => ttft::TITLE,
+            Self::Cancel => cancel::TITLE,
+            Self::Proto => proto::TITLE,
+            Self::Timer => timer::TITLE,
+            Self::Start => start::TITLE,
+            Self::Memory => memory::TITLE,
+        }
+    }
+
+    /// Measures it.
+    pub fn measure(self, scene: &Scene, board: &mut Board) -> Result<()> {
+        match self {
+            Self::Cpu => cpu::measure(scene, board),
+            Self::Instant => instant::measure(scene, board),
+            Self::Ttft => ttft::measure(scene, board),
+            Self::Cancel => cancel::measure(scene, board),
+            Self::Proto => proto::measure(scene, board),
+            Self::Timer => timer::measure(scene, board),
+            Self::Start => start::measure(scene, board),
+            Self::Memory => memory::measure(scene, board),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The server's truth log and the client's lines, and what they say of each other.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::stats::between;
+
+/// What the server saw of one request; Unix nanoseconds, 0 for never.
+pub struct Truth {
+    /// The client's port.
+    pub port: u16,
+    /// The request's first byte was read.
+    pub first: u64,
+    /// Its last byte was read.
+    pub full: u64,
+    /// The first content event was about to be written.
+    pub w_first: u64,
+    /// The client's leaving was noticed.
+    pub closed: u64,
+}
+
+/// The log by request id.
+pub fn read(log: &str) -> Result<HashMap<String, Truth>> {
+    log.lines().map(truth).collect()
+}
+
+fn truth(line: &str) -> Result<(String, Truth)> {
+    let value: Value = serde_json::from_str(line).context("the truth log is damaged")?;
+    let number = |key: &str| value[key].as_u64().unwrap_or(0);
+    let id = value["id"].as_str().unwrap_or_default().to_owned();
+    let truth = Truth {
+        port: u16::try_from(number("port")).unwrap_or(0),
+        first: number("first"),
+        full: number("full"),
+        w_first: number("w_first"),
+        closed: number("closed"),
+    };
+    Ok((id, truth))
+}
+
+/// Client lines joined to the log: error of the TTFT in µs, one per request that has one.
+pub fn ttft_errors(lines: &str, truths: &HashMap<String, Truth>) -> Result<Vec<f64>> {
+    let mut errors = Vec::new();
+    for line in lines.lines() {
+        let value: Value = serde_json::from_str(line).context("a client line is damaged")?;
+        let id = value["metadata"]["x_request_id"].as_str();
+        let Some(truth) = id.and_then(|id| truths.get(id)) else {
+            continue;
+        };
+        let start = value["metadata"]["request_start_ns"].as_u64();
+        let ttft = value["metrics"]["time_to_first_token"]["value"].as_f64();
+        if let (Some(start), Some(ttft)) = (start, ttft)
+            && truth.w_first > 0
+        {
+            errors.push((between(truth.w_first, start) + ttft * 1e6) / 1e3);
+        }
+    }
+    Ok(errors)
+}
+
+/// The client's account of its cancels, in µs past the due instant.
+#[derive(Default)]
+pub struct Cancels {
+    /// When the disconnect was asked for.
+    pub asked: Vec<f64>,
+    /// When the call that did it had returned.
+    pub closed: Vec<f64>,
+}
+
+/// Reads it from the client's lines.
+pub fn cancels(lines: &str) -> Result<Cancels> {
+    let mut cancels = Cancels::default();
+    for line in lines.lines() {
+        let value: Value = serde_json::from_str(line).context("a client line is damaged")?;
+        let cancel = &value["metadata"]["cancellation"];
+        let number = |key: &str| cancel[key].as_u64();
+        if let (Some(due), Some(asked), Some(closed)) =
+            (number("due_ns"), number("asked_ns"), number("closed_ns"))
+        {
+            cancels.asked.push(between(due, asked) / 1e3);
+            cancels.closed.push(between(due, closed) / 1e3);
+        }
+    }
+    Ok(cancels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_meet_by_id() {
+        let log = r#"{"id":"a","port":7,"first":5,"full":6,"w_first":1000000,"closed":0}"#;
+        let lines = concat!(
+            r#"{"metadata":{"x_request_id":"a","request_start_ns":900000},"metrics":{"time_to_first_token":{"value":0.15,"unit":"ms"}}}"#,
+            "\n",
+            r#"{"metadata":{"x_request_id":"b","request_start_ns":1,"cancellation":{"due_ns":2000,"asked_ns":1500,"closed_ns":4000}},"metrics":{}}"#,
+        );
+        let truths = read(log).unwrap();
+        assert_eq!(ttft_errors(lines, &truths).unwrap(), [50.0]);
+        let cancels = cancels(lines).unwrap();
+        assert_eq!((cancels.asked, cancels.closed), (vec![-0.5], vec![2.0]));
+    }
+}
