@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pinfire_engine::clock::Span;
 use pinfire_tests::{
     binary::{Ended, call, profile},
-    mock::{Mock, instant, silent},
+    mock::{Mock, instant, script, silent},
 };
+use pinfire_tools::mock::Script;
 use serde_json::Value;
 
 use super::sums;
@@ -99,17 +101,22 @@ fn cancelled(run: &Ended) -> BTreeSet<u64> {
 
 #[test]
 fn the_seed_alone_decides_what_is_sent_and_what_is_cancelled() {
-    // The embedded server needs 20 ms for its first token: a cancel at once always comes first.
+    // The first token takes a second, all are sent at once: a cancel at once always comes first.
+    let mock = Mock::start(Script {
+        ttft: Span::from_millis(1_000),
+        ..script()
+    });
+    let url = format!("http://{}", mock.address());
     let flags = |seed: u64, cores: u64| {
         format!(
-            "--concurrency 6 --request-count 60 --request-cancellation-rate 40 --osl 2 \
+            "--concurrency 60 --request-count 60 --request-cancellation-rate 40 --osl 2 \
              --random-seed {seed} --cores {cores}"
         )
     };
-    let one = profile("mock:", &flags(5, 1)).run().code(0);
-    let again = profile("mock:", &flags(5, 1)).run().code(0);
-    let two = profile("mock:", &flags(5, 2)).run().code(0);
-    let other = profile("mock:", &flags(6, 1)).run().code(0);
+    let one = profile(&url, &flags(5, 1)).run().code(0);
+    let again = profile(&url, &flags(5, 1)).run().code(0);
+    let two = profile(&url, &flags(5, 2)).run().code(0);
+    let other = profile(&url, &flags(6, 1)).run().code(0);
     let inputs = |run: &Ended| run.file("inputs.json");
     assert_eq!(inputs(&one), inputs(&again));
     assert_eq!(inputs(&one), inputs(&two));

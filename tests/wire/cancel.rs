@@ -7,7 +7,7 @@ use std::{
 
 use pinfire_engine::{
     clock::{Span, Stamp},
-    plan::{Precision, Reuse},
+    plan::{DriverChoice, Precision, Reuse},
     record::{Outcome, Record, Stage},
 };
 use pinfire_tests::{
@@ -33,21 +33,48 @@ fn planned(load: &Load) -> Vec<u64> {
         .collect()
 }
 
+/// A server and a load whose chosen requests have answers that never end, so that they are always
+/// hung up on, while the others are answered at once.
+fn endless_for_the_planned(
+    driver: DriverChoice,
+    concurrency: usize,
+    requests: u64,
+    delay: Span,
+) -> (Mock, Load) {
+    let mock = Mock::start(Script {
+        ttft: Span::ZERO,
+        itl: Span::from_millis(5),
+        tokens: 1_000_000,
+        ..script()
+    });
+    let load = Load::new(driver, mock.address()).of(concurrency, requests);
+    let load = load.cancelling(35.0, delay);
+    let plan = load.cancel_plan().unwrap();
+    let body = |index| {
+        let tokens = plan.delay(index).map_or(1, |_| 1_000_000);
+        format!(
+            r#"{{"messages":[],"model":"mock","stream":true,"max_completion_tokens":{tokens}}}"#
+        )
+    };
+    let bodies = (0..requests)
+        .map(|index| body(index).into_bytes())
+        .collect();
+    (mock, load.with_bodies(bodies))
+}
+
 fn stage(record: &Record) -> Stage {
     record.cancel.unwrap().done.unwrap().stage
 }
 
 on_both_drivers! {
     fn exactly_the_planned_ones_on_any_number_of_cores(driver) {
-        // Streams of at least 50 ms and a delay of 2: nobody can finish first.
-        let mock = Mock::start(Script { ttft: Span::from_millis(50), ..script() });
-        let load = Load::new(driver, mock.address()).of(40, 300);
-        let load = load.cancelling(30.0, Span::from_millis(2));
+        let (mock, load) = endless_for_the_planned(driver, 40, 300, Span::from_millis(2));
         let one = load.run();
         let two = load.clone().on(&[0, 1]).run();
         assert_eq!(cancelled(&one), planned(&load));
         assert_eq!(cancelled(&two), planned(&load));
         assert!((50..150).contains(&cancelled(&one).len()));
+        assert_eq!(mock.stop().0.aborted as usize, 2 * planned(&load).len());
         let cores: BTreeSet<u16> = two.records.iter().map(|record| record.core).collect();
         assert_eq!(cores.len(), 2);
     }
@@ -86,9 +113,7 @@ on_both_drivers! {
     }
 
     fn a_connection_hung_up_on_is_never_used_again(driver) {
-        let mock = Mock::start(Script { ttft: Span::from_millis(20), ..script() });
-        let load = Load::new(driver, mock.address()).of(10, 120);
-        let load = load.cancelling(40.0, Span::from_millis(1));
+        let (mock, load) = endless_for_the_planned(driver, 10, 120, Span::from_millis(1));
         let run = load.run();
         assert_eq!(cancelled(&run), planned(&load));
         let (_, lines) = mock.stop();
@@ -125,16 +150,22 @@ on_both_drivers! {
             ..script()
         });
         let load = Load::new(driver, mock.address()).of(5, 15);
-        let run = load.cancelling(100.0, Span::from_millis(60)).run();
-        assert_eq!(run.ends(), [0, 0, 15, 0]);
-        let streaming = run.records.iter().filter(|r| stage(r) == Stage::Streaming);
-        assert!(streaming.clone().count() > 0);
-        for record in streaming {
-            assert!(!record.transcript.marks().is_empty());
-            assert_eq!(record.wire.status, 200);
+        let mut load = load.cancelling(100.0, Span::from_millis(60));
+        let _guard = watch("no stream ever began within 60 ms");
+        let (mut begun, mut sent) = (0, 0);
+        while begun == 0 {
+            load.id_key += 1;
+            let run = load.run();
+            assert_eq!(run.ends(), [0, 0, 15, 0]);
+            sent += 15;
+            for record in run.records.iter().filter(|r| stage(r) == Stage::Streaming) {
+                begun += 1;
+                assert!(!record.transcript.marks().is_empty());
+                assert_eq!(record.wire.status, 200);
+            }
         }
         let (summary, lines) = mock.stop();
-        assert_eq!(summary.aborted, 15);
+        assert_eq!(summary.aborted, sent);
         assert!(lines.iter().all(|line| line.sent < 15_000));
     }
 

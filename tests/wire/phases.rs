@@ -140,7 +140,7 @@ on_both_drivers! {
     fn stopped_while_requests_end(driver) {
         let mock = Mock::start(script());
         let load = Load::new(driver, mock.address()).of(10, 100_000);
-        let load = load.cancelling(20.0, Span::from_millis(3)).on(&[0, 1]);
+        let load = load.cancelling(20.0, Span::ZERO).on(&[0, 1]);
         let mut session = Session::start(&load);
         for _ in 0..4 {
             session.begin(&load);
