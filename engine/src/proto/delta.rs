@@ -444,6 +444,8 @@ mod tests {
             chunk(r#"{"content":"a","reasoning_content":"b"}"#),
             chunk(r#"{"content":"a","content":"b"}"#),
             chunk(r#"{"content":5}"#),
+            chunk(r#"{"content":"other"}"#).replace(r#""index":0"#, r#""index":1"#),
+            chunk(r#"{"cont\u0065nt":"a"}"#),
             chunk(r#"{"content":"\x"}"#),
             chunk(r#"{"content":"a"}"#).replace("chat.completion.chunk", "other"),
             chunk(r#"{"content":"a"}"#).replace(r#""object":"chat.completion.chunk","#, ""),

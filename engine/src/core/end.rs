@@ -1,0 +1,85 @@
+//! Ends of requests: each way gives the record up exactly once and frees the slot.
+
+use super::{Core, connection::State};
+use crate::{
+    clock::Stamp,
+    plan::Reuse,
+    record::{Failure, Outcome, Record},
+};
+
+impl Core {
+    pub(super) fn complete(&mut self, slot: usize, at: Stamp, reusable: bool) {
+        let connection = &mut self.connections[slot];
+        let Some(request) = connection.request.take() else {
+            return;
+        };
+        // An answer that came before the request was whole leaves bytes nobody will read.
+        let sent = request.is_sent();
+        connection.served += 1;
+        let pooled = self
+            .phase
+            .as_ref()
+            .is_some_and(|phase| phase.plan.reuse == Reuse::Pooled);
+        if reusable && sent && pooled && !self.leaving {
+            connection.state = State::Idle;
+            connection.idle_since = at;
+            self.idle.put(slot, &mut self.connections[slot]);
+        } else {
+            self.close(slot);
+        }
+        self.learn_room(request.room());
+        self.give_up(slot, request.complete(at), at);
+    }
+
+    pub(super) fn fail(&mut self, slot: usize, at: Stamp, failure: Failure) {
+        let Some(request) = self.connections[slot].request.take() else {
+            return;
+        };
+        self.close(slot);
+        self.give_up(slot, request.fail(at, failure), at);
+    }
+
+    /// Takes a request off its connection: no deadline any more, and its record leaves.
+    pub(super) fn give_up(&mut self, slot: usize, record: Record, at: Stamp) {
+        self.deadlines.clear(slot);
+        self.gone(record, at);
+    }
+
+    /// A record leaves the core, and a slot is free.
+    pub(super) fn gone(&mut self, record: Record, at: Stamp) {
+        let Some(phase) = &mut self.phase else { return };
+        match record.outcome {
+            Outcome::Complete => phase.counts.finished += 1,
+            Outcome::Cancelled => phase.counts.cancelled += 1,
+            Outcome::Failed(_) => phase.counts.failed += 1,
+            Outcome::Dropped => phase.counts.dropped += 1,
+        }
+        self.progress[self.number].ended(&phase.counts);
+        phase.free.push_back(at);
+        // The receiver lives as long as the engine; without it the process is on its way out.
+        let _ = self.records.send(record);
+    }
+
+    /// Hangs up and leaves the rest to the connection's task, which the hang-up wakes.
+    pub(super) fn close(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        if let Some(socket) = &connection.socket {
+            socket.hang_up();
+        }
+        connection.closed();
+    }
+
+    /// The last task of a connection has ended: its slot may be used again.
+    pub(super) fn released(&mut self, slot: Option<usize>) {
+        if let Some(slot) = slot {
+            self.vacant.push(slot);
+        }
+        self.tending -= 1;
+        if self.leaving
+            && self.tending == 0
+            && let Some(left) = &self.left
+        {
+            left.wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Deadlines that have come: the planned disconnects and the time limits.
+
+use super::{Core, connection::State};
+use crate::{clock::Stamp, limits::DRAIN_READS, record::Failure};
+
+impl Core {
+    /// Acts on every deadline that has come.
+    #[inline]
+    pub(super) fn act_on_due(&mut self, now: Stamp) {
+        if self.expire_due(now) {
+            self.start_due();
+        }
+    }
+
+    /// Ends every request whose deadline has come. Whether there was one.
+    #[inline]
+    pub(super) fn expire_due(&mut self, now: Stamp) -> bool {
+        if self.deadlines.next().is_none_or(|due| due > now) {
+            return false;
+        }
+        while let Some((due, slot)) = self.deadlines.pop_due(Stamp::now()) {
+            self.expire(slot, due);
+        }
+        true
+    }
+
+    /// The deadline of a request has come: its cancel or its time limit.
+    pub(super) fn expire(&mut self, slot: usize, due: Stamp) {
+        let late = Stamp::now().since(due);
+        self.count(|health| health.timer_lateness.record(late));
+        // A response that is complete in the receive buffer wins over either.
+        self.drain(slot);
+        let connection = &mut self.connections[slot];
+        let Some(request) = connection.request.take() else {
+            return;
+        };
+        if request.cancel_due().is_some_and(|cancel| cancel <= due) {
+            let asked = Stamp::now();
+            if let Some(socket) = &connection.socket {
+                socket.hang_up();
+            }
+            let closed = Stamp::now();
+            connection.closed();
+            self.give_up(slot, request.cancelled(asked, closed), closed);
+        } else {
+            let now = Stamp::now();
+            let stage = request.stage();
+            self.close(slot);
+            self.give_up(slot, request.fail(now, Failure::Timeout { stage }), now);
+        }
+    }
+
+    /// Reads what lies in the receive buffer, up to a limit. The request may end by it.
+    pub(super) fn drain(&mut self, slot: usize) {
+        for _ in 0..DRAIN_READS {
+            let connection = &self.connections[slot];
+            let (Some(socket), Some(_)) = (&connection.socket, &connection.request) else {
+                return;
+            };
+            if connection.state == State::Connecting {
+                return;
+            }
+            let received = socket.receive(&mut self.buffer);
+            if !self.received(slot, Stamp::now(), received) {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn set_deadline(&mut self, slot: usize, due: Stamp) {
+        self.deadlines.set(slot, due);
+        self.sleep_no_longer_than(due);
+    }
+}

@@ -1,0 +1,111 @@
+//! What a connection brings: one read, its stamp, and what the bytes mean for the request.
+
+use std::io::ErrorKind;
+
+use super::{Core, connection::State};
+use crate::{
+    clock::{Span, Stamp, unix_now},
+    limits::STAMPED_READ_EVERY,
+    proto::{Closed, Progress},
+    record::Failure,
+};
+
+impl Core {
+    /// The socket has something to read. Whether the connection lives on.
+    #[inline]
+    pub(super) fn readable(&mut self, slot: usize) -> bool {
+        let connection = &mut self.connections[slot];
+        if connection.state == State::Closed {
+            return false;
+        }
+        let Some(socket) = &connection.socket else {
+            return false;
+        };
+        self.reads = self.reads.wrapping_add(1);
+        let received = if self.reads.is_multiple_of(STAMPED_READ_EVERY) {
+            match socket.receive_stamped(&mut self.buffer) {
+                Ok((bytes, stamp)) => {
+                    if let (Some(kernel), Some(phase)) = (stamp, &mut self.phase) {
+                        let delay = unix_now().saturating_sub(kernel);
+                        phase.health.receive_delay.record(Span::from_nanos(delay));
+                    }
+                    Ok(bytes)
+                }
+                Err(error) => Err(error),
+            }
+        } else {
+            socket.receive(&mut self.buffer)
+        };
+        let at = Stamp::now();
+        self.begin_turn(at);
+        self.received(slot, at, received);
+        self.start_due();
+        self.act_on_due(at);
+        self.connections[slot].state != State::Closed
+    }
+
+    /// Handles the result of one `recv` that returned at `at`. False if there was nothing to read.
+    #[inline]
+    pub(super) fn received(
+        &mut self,
+        slot: usize,
+        at: Stamp,
+        received: std::io::Result<usize>,
+    ) -> bool {
+        match received {
+            Ok(0) => self.peer_closed(slot, at, 0),
+            Ok(bytes) => self.bytes(slot, at, bytes),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => self.peer_closed(slot, at, error.raw_os_error().unwrap_or(0)),
+        }
+        true
+    }
+
+    #[inline]
+    pub(super) fn bytes(&mut self, slot: usize, at: Stamp, bytes: usize) {
+        let connection = &mut self.connections[slot];
+        let Some(request) = &mut connection.request else {
+            // Bytes that answer nothing: the connection cannot be trusted any more.
+            self.close(slot);
+            return;
+        };
+        let events = request.room().0;
+        let result = connection.exchange.feed(at, &self.buffer[..bytes], request);
+        let events = request.room().0 - events;
+        self.count(|health| {
+            health.receives += 1;
+            health.events += events as u64;
+        });
+        match result {
+            Ok(Progress::More) => {}
+            Ok(Progress::Complete { reusable }) => self.complete(slot, at, reusable),
+            Err(error) => {
+                let failure = Failure::Framing {
+                    offset: error.offset,
+                    cause: error.cause.text(),
+                };
+                self.fail(slot, at, failure);
+            }
+        }
+    }
+
+    /// The server has closed, in order (`errno` 0) or not.
+    pub(super) fn peer_closed(&mut self, slot: usize, at: Stamp, errno: i32) {
+        let connection = &mut self.connections[slot];
+        let Some(request) = &mut connection.request else {
+            if connection.state == State::Idle {
+                self.count(|health| health.stale_closed += 1);
+            }
+            self.close(slot);
+            return;
+        };
+        match connection.exchange.close(at, request) {
+            Closed::Complete if errno == 0 => self.complete(slot, at, false),
+            closed => {
+                let failure = request.broken(closed, errno);
+                self.fail(slot, at, failure);
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! A request on its way out: from its slot to the socket, over an idle connection or a new one.
+
+use std::{io::ErrorKind, rc::Rc};
+
+use super::{
+    Core,
+    connection::{Connection, State},
+    place, tend,
+};
+use crate::{
+    clock::{Span, Stamp},
+    limits::COPIED_BODY_BYTES,
+    net::{Pollable, connect},
+    record::Failure,
+    request::{Ids, Request, Ticket},
+};
+
+impl Core {
+    pub(super) fn start(&mut self, index: u64, scheduled: Stamp) {
+        let now = Stamp::now();
+        let Some(phase) = &mut self.phase else { return };
+        let plan = &phase.plan;
+        let ticket = Ticket {
+            phase: plan.phase,
+            index,
+            entry: plan.entry(index),
+            core: self.number as u16,
+            ids: Ids::new(phase.ids, index),
+            scheduled,
+            cancel_after: plan.cancel.and_then(|cancel| cancel.delay(index)),
+        };
+        let request = Request::new(ticket, now, plan.timeout, self.room);
+        phase.counts.due += 1;
+        phase.health.send_lateness.record(now.since(scheduled));
+        self.progress[self.number].due(phase.counts.due);
+        match self.idle_connection(now) {
+            Some(slot) => self.send_on_idle(slot, request),
+            None => self.send_on_new(request),
+        }
+    }
+
+    /// An idle connection that is still open. One that has rested is looked at first, so that a
+    /// connection which the server has closed meanwhile does not cost a request.
+    pub(super) fn idle_connection(&mut self, now: Stamp) -> Option<usize> {
+        loop {
+            let slot = self.idle.take(&self.connections)?;
+            let connection = &self.connections[slot];
+            let rested = now.since(connection.idle_since) > Span::from_millis(1);
+            if !rested
+                || connection
+                    .socket
+                    .as_ref()
+                    .is_some_and(|socket| socket.is_quiet())
+            {
+                return Some(slot);
+            }
+            self.count(|health| health.stale_closed += 1);
+            self.close(slot);
+        }
+    }
+
+    pub(super) fn send_on_idle(&mut self, slot: usize, mut request: Request) {
+        let connection = &mut self.connections[slot];
+        request.reuses(connection.local_port);
+        connection.state = State::Busy;
+        connection.exchange.reset();
+        let due = request.due();
+        connection.request = Some(request);
+        self.set_deadline(slot, due);
+        self.begin_sending(slot);
+    }
+
+    pub(super) fn send_on_new(&mut self, request: Request) {
+        let Some(phase) = &mut self.phase else { return };
+        phase.health.connects += 1;
+        let plan = &phase.plan;
+        match connect(plan.address, plan.receive_stamps) {
+            Err(errno) => {
+                let now = Stamp::now();
+                self.gone(request.fail(now, Failure::Connect { errno }), now);
+            }
+            Ok(socket) => {
+                let due = request.due();
+                let slot = self.vacant.pop().unwrap_or_else(|| {
+                    self.connections.push(Connection::default());
+                    self.connections.len() - 1
+                });
+                self.connections[slot].open(Rc::clone(&socket), request);
+                self.set_deadline(slot, due);
+                if let Some(me) = self.me.upgrade() {
+                    self.tending += 1;
+                    place::spawn(tend::tend(me, slot, socket));
+                }
+            }
+        }
+    }
+
+    /// The connect of a new connection has ended. Whether the connection lives on.
+    pub(super) fn connected(&mut self, slot: usize) -> bool {
+        let now = Stamp::now();
+        let connection = &mut self.connections[slot];
+        if connection.state != State::Connecting {
+            return connection.state != State::Closed;
+        }
+        let Some(socket) = &connection.socket else {
+            return false;
+        };
+        match socket.connect_result() {
+            Ok(()) => {
+                connection.state = State::Busy;
+                connection.local_port = socket.local_port();
+                if let Some(request) = &mut connection.request {
+                    request.connected(now, connection.local_port);
+                }
+                self.begin_sending(slot);
+            }
+            Err(errno) => self.fail(slot, now, Failure::Connect { errno }),
+        }
+        self.start_due();
+        // Many connects may end in one turn, and each has just sent a request.
+        self.act_on_due(Stamp::now());
+        self.connections[slot].state != State::Closed
+    }
+
+    /// Sends a request from its first byte.
+    pub(super) fn begin_sending(&mut self, slot: usize) {
+        let Some(phase) = &self.phase else { return };
+        let Some(request) = &mut self.connections[slot].request else {
+            return;
+        };
+        let body = &phase.plan.bodies[request.entry() as usize];
+        phase
+            .plan
+            .head
+            .write(&mut self.outgoing, &request.ids(), body.len());
+        let head_bytes = self.outgoing.len();
+        if body.len() <= COPIED_BODY_BYTES {
+            self.outgoing.extend_from_slice(body);
+        }
+        request.sending(Stamp::now(), head_bytes, body.len());
+        self.send(slot, head_bytes);
+    }
+
+    /// Sends what is left of a request whose head (and body, if it is small) lies in `outgoing`.
+    /// What the socket does not take waits for room.
+    pub(super) fn send(&mut self, slot: usize, head_bytes: usize) {
+        let Some(phase) = &mut self.phase else { return };
+        let connection = &mut self.connections[slot];
+        let (Some(request), Some(socket)) = (&mut connection.request, &connection.socket) else {
+            return;
+        };
+        let body = &phase.plan.bodies[request.entry() as usize];
+        let written = loop {
+            let sent = request.sent();
+            let first = self.outgoing.get(sent..).unwrap_or_default();
+            let second = if self.outgoing.len() > head_bytes || body.is_empty() {
+                &[]
+            } else {
+                &body[sent.saturating_sub(head_bytes)..]
+            };
+            match socket.send(first, second) {
+                Ok(bytes) => {
+                    let now = Stamp::now();
+                    if request.wrote(now, bytes) {
+                        break Ok(now);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        match written {
+            Ok(now) => {
+                phase.counts.sent += 1;
+                if request.cancel_due().is_some() {
+                    let due = request.due();
+                    self.set_deadline(slot, due);
+                    // Not `act_on_due`: whoever sends is starting requests already, and starting
+                    // more from here would nest as deep as there are connections.
+                    self.expire_due(now);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                connection.head.clear();
+                connection
+                    .head
+                    .extend_from_slice(&self.outgoing[..head_bytes]);
+                if let Some(me) = self.me.upgrade() {
+                    self.tending += 1;
+                    place::spawn(tend::send_rest(me, slot, Rc::clone(socket)));
+                }
+            }
+            Err(error) => {
+                // A reused connection that refuses the first byte had been closed before.
+                let stale = request.sent() == 0 && connection.served > 0;
+                let errno = error.raw_os_error().unwrap_or(0);
+                // A server that answers early and closes refuses the rest of a request: its answer
+                // is here already.
+                self.drain(slot);
+                let failure = if stale {
+                    Failure::Stale
+                } else {
+                    Failure::Send { errno }
+                };
+                self.fail(slot, Stamp::now(), failure);
+            }
+        }
+    }
+
+    /// The socket of a short write has room again. Whether there is still something to wait for.
+    pub(super) fn room_to_send(&mut self, slot: usize, socket: &Rc<Pollable>) {
+        let same = self.connections[slot]
+            .socket
+            .as_ref()
+            .is_some_and(|s| Rc::ptr_eq(s, socket));
+        if same {
+            self.outgoing.clear();
+            self.outgoing
+                .extend_from_slice(&self.connections[slot].head);
+            let head_bytes = self.outgoing.len();
+            self.send(slot, head_bytes);
+            self.start_due();
+            self.act_on_due(Stamp::now());
+        }
+    }
+}
