@@ -10,14 +10,14 @@ mod sections;
 mod stats;
 mod truth;
 
-use std::{path::PathBuf, process::Command, process::ExitCode};
+use std::{cell::RefCell, path::PathBuf, process::Command, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 
 use board::Board;
 use programs::Programs;
-use scene::Scene;
+use scene::{ATTEMPTS, STOLEN, Scene};
 use sections::Section;
 
 /// Measures pinfire against its mock server and beside the floor and wrk, and prints one table:
@@ -99,6 +99,7 @@ fn run(args: &Args) -> Result<bool> {
         rounds: if args.quick { 1 } else { args.rounds },
         quick: args.quick,
         folder: tempfile::tempdir().context("no folder for temporary files")?,
+        stolen: RefCell::default(),
     };
     let mut board = Board::new(drivers);
     let mut whole = true;
@@ -114,9 +115,10 @@ fn run(args: &Args) -> Result<bool> {
     }
     let now = conditions::stolen();
     let text = format!(
-        "{before}\nLoad average at the end: {}; taken by the hypervisor: {:.1} % of the time.\n\n{}",
+        "{before}\nLoad average at the end: {}; taken by the hypervisor: {:.1} % of the time.\n{}\n\n{}",
         conditions::load(),
         100.0 * (now.0 - stolen.0) / (now.1 - stolen.1).max(1.0),
+        steadiness(&scene),
         board.markdown()
     );
     print!("{text}");
@@ -135,6 +137,18 @@ impl Driver {
         }
         .to_owned()
     }
+}
+
+/// How many runs lost much to the hypervisor.
+fn steadiness(scene: &Scene) -> String {
+    let stolen = scene.stolen.borrow();
+    let unsteady = stolen.iter().filter(|&&share| share > STOLEN).count();
+    format!(
+        "A run of which the hypervisor took more than {:.0} % was made again, {ATTEMPTS} times at \
+         most, and the one that lost least was kept: {unsteady} of {} kept runs lost more.",
+        STOLEN * 100.0,
+        stolen.len()
+    )
 }
 
 fn may_be_realtime() -> bool {

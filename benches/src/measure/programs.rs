@@ -1,6 +1,7 @@
 //! The programs that are measured, and how each is called.
 
 use std::{
+    cell::RefCell,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
@@ -137,9 +138,10 @@ impl Mock {
 }
 
 /// Runs a program that prints one line of JSON.
-pub fn json_line(scene: &Scene, command: &mut Command, name: &str) -> Result<Value> {
-    scene.pause();
-    let printed = Running::start(command, name, scene.scratch())?.finish(LIMIT)?;
+pub fn json_line(scene: &Scene, command: Command, name: &str) -> Result<Value> {
+    let command = RefCell::new(command);
+    let run = || Running::start(&mut command.borrow_mut(), name, scene.scratch())?.finish(LIMIT);
+    let printed = scene.steady(run)?;
     serde_json::from_str(printed.trim()).with_context(|| format!("{name} printed no JSON"))
 }
 
@@ -199,7 +201,6 @@ impl Profile<'_> {
 
     /// Runs it; gives the summary and the lines.
     pub fn run(&self, scene: &Scene) -> Result<(Value, String)> {
-        scene.pause();
         let folder = artifacts(scene);
         if folder.exists() {
             std::fs::remove_dir_all(&folder).context("old artifacts cannot be removed")?;

@@ -25,8 +25,14 @@ pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
     for _ in 0..scene.rounds {
         for (index, driver) in scene.columns() {
             for streams in [1, 100, 1_000] {
-                if index == 0 {
-                    floor(scene, board, streams)?;
+                // At one stream the floor would end with a cancel, after which it waits for ever.
+                if index == 0
+                    && streams > 1
+                    && let Err(error) = floor(scene, board, streams)
+                {
+                    board.note(format!(
+                        "No figure of the floor's cancels in a round: {error:#}."
+                    ));
                 }
                 run(scene, board, (index, driver), streams, wire)?;
             }
@@ -45,8 +51,8 @@ pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
 fn load(scene: &Scene, streams: u64) -> (u64, u32) {
     match streams {
         1 => (scene.size(20, 40), 100),
-        100 => (scene.size(600, 1_800), 20),
-        _ => (scene.size(4_000, 10_000), 20),
+        100 => (scene.size(600, 900), 20),
+        _ => (scene.size(4_000, 5_000), 20),
     }
 }
 
@@ -59,7 +65,7 @@ fn floor(scene: &Scene, board: &mut Board, streams: u64) -> Result<()> {
     command.args(["--cancel", &(f64::from(rate) / 100.0).to_string()]);
     command.args(["--concurrency", &streams.to_string()]);
     command.args(["--requests", &requests.to_string()]);
-    let line = json_line(scene, &mut command, "pinfire-floor")?;
+    let line = json_line(scene, command, "pinfire-floor")?;
     mock.stop()?;
     for name in ["p50", "p99"] {
         let late = number(&line, &format!("/cancel_late_us_{name}"))?;
@@ -83,24 +89,26 @@ fn run(
 ) -> Result<()> {
     let (requests, rate) = load(scene, streams);
     let rate = rate.to_string();
-    let mock = Mock::start(scene, &[], true)?;
-    let capture = match wire {
-        true => Some(Capture::start(scene, mock.address.port())?),
-        false => None,
-    };
     let cancellation = ["--request-cancellation-rate", &rate];
     let delay = ["--request-cancellation-delay", "0.1"];
-    let profile = Profile {
-        server: mock.address,
-        driver,
-        streams,
-        requests,
-        flags: &[&["--streaming"][..], &cancellation, &delay].concat(),
-        lines: true,
-    };
-    let (summary, lines) = profile.run(scene)?;
-    let packets = capture.map(Capture::finish).transpose()?;
-    let truths = truth::read(&mock.stop()?)?;
+    let (summary, lines, packets, truths) = scene.steady(|| {
+        let mock = Mock::start(scene, &[], true)?;
+        let capture = match wire {
+            true => Some(Capture::start(scene, mock.address.port())?),
+            false => None,
+        };
+        let profile = Profile {
+            server: mock.address,
+            driver,
+            streams,
+            requests,
+            flags: &[&["--streaming"][..], &cancellation, &delay].concat(),
+            lines: true,
+        };
+        let (summary, lines) = profile.run(scene)?;
+        let packets = capture.map(Capture::finish).transpose()?;
+        Ok((summary, lines, packets, truth::read(&mock.stop()?)?))
+    })?;
     let mut own = truth::cancels(&lines)?;
     ensure!(!own.asked.is_empty(), "no request was cancelled");
 

@@ -13,8 +13,8 @@ const BAR: Bar = Bar::AtMost(1.3);
 
 pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
     for (streams, requests) in [
-        (100, scene.size(600, 1_500)),
-        (1_000, scene.size(3_000, 10_000)),
+        (100, scene.size(600, 800)),
+        (1_000, scene.size(3_000, 5_000)),
     ] {
         let mock = Mock::start(scene, &[], false)?;
         for _ in 0..scene.rounds {
@@ -32,7 +32,7 @@ fn round(scene: &Scene, board: &mut Board, mock: &Mock, streams: u64, requests: 
 
     let mut floor = scene.floor(mock.address);
     floor.args(load).args(["--stream", "--osl", "64"]);
-    let floor = json_line(scene, &mut floor, "pinfire-floor")?;
+    let floor = json_line(scene, floor, "pinfire-floor")?;
     let events = number(&floor, "/events")?;
     let base = number(&floor, "/cpu_us_per_event")?;
     let rate = label("events per second");
@@ -45,7 +45,7 @@ fn round(scene: &Scene, board: &mut Board, mock: &Mock, streams: u64, requests: 
         let column = Column::Driver(index);
         let mut engine = scene.engine_load(mock.address, driver);
         engine.args(load).args(["--tokens", "64"]);
-        let engine = json_line(scene, &mut engine, "engine-load")?;
+        let engine = json_line(scene, engine, "engine-load")?;
         let same = number(&engine, "/events")?;
         ensure!(
             same == events,
@@ -62,7 +62,7 @@ fn round(scene: &Scene, board: &mut Board, mock: &Mock, streams: u64, requests: 
             flags: &["--streaming", "--osl", "64"],
             lines: false,
         };
-        let (summary, _) = profile.run(scene)?;
+        let (summary, _) = scene.steady(|| profile.run(scene))?;
         let core = |key: &str| number(&summary, &format!("/client_health/cores/0/{key}"));
         // It asks for usage, which is one event more per request: each counts its own.
         let own = core("events")?;

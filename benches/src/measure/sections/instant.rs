@@ -1,5 +1,7 @@
 //! Instant one-token answers: how many requests a second one core makes, beside wrk and the floor.
 
+use std::cell::RefCell;
+
 use anyhow::{Context, Result};
 
 use crate::{
@@ -40,7 +42,7 @@ fn round(
         "not streaming"
     };
     let label = |what: &str| format!("{kind}: {what}");
-    let requests: u64 = scene.size(50_000, 150_000);
+    let requests: u64 = scene.size(50_000, 100_000);
     let count = requests.to_string();
     let load = ["--concurrency", "64", "--requests", &count];
 
@@ -53,7 +55,7 @@ fn round(
     if streaming {
         floor.arg("--stream");
     }
-    let floor = json_line(scene, &mut floor, "pinfire-floor")?;
+    let floor = json_line(scene, floor, "pinfire-floor")?;
     let floor_cpu = number(&floor, "/cpu_us_per_request")?;
     let floor = number(&floor, "/requests_per_s")?;
 
@@ -64,7 +66,7 @@ fn round(
         if !streaming {
             engine.arg("--plain");
         }
-        let engine = json_line(scene, &mut engine, "engine-load")?;
+        let engine = json_line(scene, engine, "engine-load")?;
         let profile = Profile {
             server: mock.address,
             driver,
@@ -77,7 +79,7 @@ fn round(
             },
             lines: false,
         };
-        let (summary, _) = profile.run(scene)?;
+        let (summary, _) = scene.steady(|| profile.run(scene))?;
         let wall = number(&summary, "/client_health/cores/0/wall_time_sec")?;
         let figures = [
             ("engine alone", number(&engine, "/requests_per_s")?),
@@ -133,14 +135,15 @@ fn wrk(scene: &Scene, mock: &Mock, streaming: bool) -> Result<f64> {
          wrk.headers['X-Request-ID'] = '00000000-0000-4000-8000-000000000000'\n"
     );
     std::fs::write(&script, text).context("wrk's script cannot be written")?;
-    scene.pause();
     let mut command = scene.command("taskset");
     command.args(["-c", &scene.client_cpu.to_string(), "wrk", "-t1", "-c64"]);
     command
         .args(["-d", scene.size("1s", "2s"), "-s"])
         .arg(script);
     command.arg(format!("http://{}/v1/chat/completions", mock.address));
-    let printed = Running::start(&mut command, "wrk", scene.scratch())?.finish(LIMIT)?;
+    let command = RefCell::new(command);
+    let run = || Running::start(&mut command.borrow_mut(), "wrk", scene.scratch())?.finish(LIMIT);
+    let printed = scene.steady(run)?;
     let rate = |line: &str| {
         line.trim()
             .strip_prefix("Requests/sec:")?

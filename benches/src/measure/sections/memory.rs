@@ -15,7 +15,7 @@ use crate::{
 
 pub const TITLE: &str = "Streams that wait for their first byte";
 const FEW: u64 = 1_000;
-const FILL: Span = Span::from_millis(20_000);
+const FILL: Span = Span::from_millis(60_000);
 
 pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
     // The client keeps some descriptors for itself.

@@ -35,7 +35,7 @@ pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
         };
         let mut events = 1.0;
         for _ in 0..scene.rounds {
-            let line = json_line(scene, &mut command("50"), "proto-count")?;
+            let line = json_line(scene, command("50"), "proto-count")?;
             events = number(&line, "/events")?;
             let row = board.row(TITLE, &format!("{name}: time"), "ns per event");
             row.put(Column::Beside, number(&line, "/ns_per_event")?);

@@ -21,7 +21,7 @@ pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
                 command.args(["--concurrency", "1", "--cancel", "100", "--delay", "2"]);
                 command.args(["--requests", scene.size("300", "2000")]);
                 command.args(["--precision", precision]);
-                let line = json_line(scene, &mut command, "engine-load")?;
+                let line = json_line(scene, command, "engine-load")?;
                 put(board, index, precision, &line)?;
             }
         }

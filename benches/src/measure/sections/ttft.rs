@@ -17,20 +17,22 @@ pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
             for streams in [1, 100, 1_000] {
                 let (requests, tokens) = match streams {
                     1 => (scene.size(30, 60), "8"),
-                    100 => (scene.size(600, 1_500), "64"),
-                    _ => (scene.size(3_000, 10_000), "64"),
+                    100 => (scene.size(600, 800), "64"),
+                    _ => (scene.size(3_000, 5_000), "64"),
                 };
-                let mock = Mock::start(scene, &["--tokens", tokens], true)?;
-                let profile = Profile {
-                    server: mock.address,
-                    driver,
-                    streams,
-                    requests,
-                    flags: &["--streaming"],
-                    lines: true,
-                };
-                let (_, lines) = profile.run(scene)?;
-                let mut errors = truth::ttft_errors(&lines, &truth::read(&mock.stop()?)?)?;
+                let mut errors = scene.steady(|| {
+                    let mock = Mock::start(scene, &["--tokens", tokens], true)?;
+                    let profile = Profile {
+                        server: mock.address,
+                        driver,
+                        streams,
+                        requests,
+                        flags: &["--streaming"],
+                        lines: true,
+                    };
+                    let (_, lines) = profile.run(scene)?;
+                    truth::ttft_errors(&lines, &truth::read(&mock.stop()?)?)
+                })?;
                 let joined = errors.len() as u64;
                 ensure!(joined == requests, "{joined} of {requests} requests joined");
                 put(board, index, streams, &mut errors);
