@@ -190,6 +190,26 @@ on_both_drivers! {
         assert_eq!(server.seen().len(), 40);
     }
 
+    fn a_reset_in_the_middle_of_a_large_request(driver) {
+        // The first request of a connection is read whole, of the second only the head.
+        let server = Raw::start(|conn| {
+            if conn.request().is_some() {
+                conn.send(OK);
+                conn.head();
+                conn.reset();
+            }
+        });
+        let load = Load::new(driver, server.address()).of(2, 12);
+        let run = load.with_bodies(vec![vec![b' '; 8 << 20]]).run();
+        let [finished, failed, ..] = run.ends();
+        assert_eq!(finished + failed, 12);
+        assert!(failed >= 5, "{:?}", run.ends());
+        for record in run.records.iter().filter(|record| failure(record).is_some()) {
+            assert_eq!(failure(record), Some(&Failure::Stale), "{record:?}");
+            assert!(record.times.written.is_none() && record.wire.reused);
+        }
+    }
+
     fn a_server_that_goes_away_and_comes_back(driver) {
         let alive = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&alive);

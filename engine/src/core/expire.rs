@@ -29,7 +29,7 @@ impl Core {
         let late = Stamp::now().since(due);
         self.count(|health| health.timer_lateness.record(late));
         // A response that is complete in the receive buffer wins over either.
-        self.drain(slot);
+        self.drain(slot, false);
         let connection = &mut self.connections[slot];
         let Some(request) = connection.request.take() else {
             return;
@@ -50,8 +50,10 @@ impl Core {
         }
     }
 
-    /// Reads what lies in the receive buffer, up to a limit. The request may end by it.
-    pub(super) fn drain(&mut self, slot: usize) {
+    /// Reads what lies in the receive buffer, up to a limit. The request may end by it. A `send` that
+    /// was `refused` has taken the socket's error with it: an end without a byte then looks orderly
+    /// and says less than that error did, so it is left to the caller.
+    pub(super) fn drain(&mut self, slot: usize, refused: bool) {
         for _ in 0..DRAIN_READS {
             let connection = &self.connections[slot];
             let (Some(socket), Some(_)) = (&connection.socket, &connection.request) else {
@@ -61,6 +63,9 @@ impl Core {
                 return;
             }
             let received = socket.receive(&mut self.buffer);
+            if refused && matches!(received, Ok(0)) && connection.exchange.is_untouched() {
+                return;
+            }
             if !self.received(slot, Stamp::now(), received) {
                 return;
             }

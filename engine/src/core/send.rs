@@ -191,12 +191,13 @@ impl Core {
                 }
             }
             Err(error) => {
-                // A reused connection that refuses the first byte had been closed before.
-                let stale = request.sent() == 0 && connection.served > 0;
+                // A reused connection that refuses a request before any answer had been closed, or
+                // was closed upon it: the same thing to the reader, whichever byte it was.
+                let stale = connection.served > 0 && connection.exchange.is_untouched();
                 let errno = error.raw_os_error().unwrap_or(0);
                 // A server that answers early and closes refuses the rest of a request: its answer
                 // is here already.
-                self.drain(slot);
+                self.drain(slot, true);
                 let failure = if stale {
                     Failure::Stale
                 } else {

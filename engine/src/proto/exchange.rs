@@ -99,11 +99,16 @@ impl Exchange {
         self.body_bytes(at, &bytes[used..], sink)
     }
 
+    /// Whether no byte of the response has come.
+    pub const fn is_untouched(&self) -> bool {
+        self.body.is_none() && self.offset == 0 && self.partial.is_empty()
+    }
+
     /// The peer has closed; gives what that means. Events left open are passed on if the body is
     /// delimited by the close.
     pub fn close(&mut self, at: Stamp, sink: &mut impl Sink) -> Closed {
         match &self.body {
-            None if self.offset == 0 && self.partial.is_empty() => Closed::Nothing,
+            None if self.is_untouched() => Closed::Nothing,
             None => Closed::InHead,
             Some((decoder, _)) if decoder.may_end_by_close() => {
                 self.end_of_body(at, sink);
