@@ -104,6 +104,10 @@ pub fn run(plan: Plan) -> Result<Counts, Errno> {
     let mut ready = Vec::with_capacity(BATCH);
     while client.busy > 0 {
         client.hang_up()?;
+        // The last one may have been hung up on, and then nothing would ever wake the wait.
+        if client.busy == 0 {
+            break;
+        }
         match epoll::wait(&client.epoll, spare_capacity(&mut ready), None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error),
