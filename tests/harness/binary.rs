@@ -35,6 +35,7 @@ pub fn pinfire() -> &'static Path {
             .args([
                 "build",
                 "-q",
+                "--locked",
                 "-p",
                 "pinfire",
                 "--profile",

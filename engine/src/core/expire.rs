@@ -4,6 +4,14 @@ use super::{Core, connection::State};
 use crate::{clock::Stamp, limits::DRAIN_READS, record::Failure};
 
 impl Core {
+    /// The end of every handler: what is due is started, and deadlines that have come are acted on.
+    /// A turn may be long, so neither waits for its end.
+    #[inline]
+    pub(super) fn go_on(&mut self, now: Stamp) {
+        self.start_due();
+        self.act_on_due(now);
+    }
+
     /// Acts on every deadline that has come.
     #[inline]
     pub(super) fn act_on_due(&mut self, now: Stamp) {

@@ -4,7 +4,7 @@
 //! readiness (`tend`, `wake`) and call them. Data plane: no lock, no log, no formatting, no
 //! allocation per event.
 
-// In the order in which a request meets them.
+// What happens to a request: phase, send, tend, receive, expire, end.
 mod end;
 mod expire;
 mod phase;
@@ -145,8 +145,7 @@ impl Core {
         }
     }
 
-    /// Remembers what answers need, a little more than the latest, so that the next transcript is
-    /// allocated once. Large answers decay, so that one giant does not make all others giants.
+    /// Remembers what the latest answers needed, so that the next transcript is allocated once. Large answers decay, so that one giant does not make all others giants.
     pub(super) fn learn_room(&mut self, (marks, bytes): (usize, usize)) {
         let blend = |old: usize, new: usize| {
             if new >= old {

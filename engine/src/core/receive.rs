@@ -39,8 +39,7 @@ impl Core {
         let at = Stamp::now();
         self.begin_turn(at);
         self.received(slot, at, received);
-        self.start_due();
-        self.act_on_due(at);
+        self.go_on(at);
         self.connections[slot].state != State::Closed
     }
 

@@ -116,9 +116,8 @@ impl Core {
             }
             Err(errno) => self.fail(slot, now, Failure::Connect { errno }),
         }
-        self.start_due();
         // Many connects may end in one turn, and each has just sent a request.
-        self.act_on_due(Stamp::now());
+        self.go_on(Stamp::now());
         self.connections[slot].state != State::Closed
     }
 
@@ -220,8 +219,7 @@ impl Core {
                 .extend_from_slice(&self.connections[slot].head);
             let head_bytes = self.outgoing.len();
             self.send(slot, head_bytes);
-            self.start_due();
-            self.act_on_due(Stamp::now());
+            self.go_on(Stamp::now());
         }
     }
 }

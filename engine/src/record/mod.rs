@@ -1,4 +1,5 @@
-//! What one request showed, as it leaves its core: the only thing that crosses threads.
+//! What one request showed, as it leaves its core: the only thing of a request that
+//! crosses threads.
 //!
 //! Every request that was started gives exactly one [`Record`], whatever happened to it. The
 //! engine writes down what it saw and judges nothing: whether an answer was valid, what its tokens
@@ -83,7 +84,7 @@ pub enum Outcome {
     Cancelled,
     /// It failed.
     Failed(Failure),
-    /// The run ended first (Ctrl-C, or the end of a grace period): counted, never exported.
+    /// The run ended first (Ctrl-C): counted, never exported.
     Dropped,
 }
 

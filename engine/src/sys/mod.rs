@@ -1,4 +1,5 @@
-//! The system calls that no safe library offers. Every `unsafe` of the workspace is in this folder.
+//! The system calls that no safe library offers. Every `unsafe` of the product is in this folder
+//! (one test has a counting allocator of its own).
 //!
 //! What rustix and socket2 offer safely is called where it is needed, not here.
 

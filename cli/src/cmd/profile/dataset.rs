@@ -44,6 +44,12 @@ pub fn prepare(settings: &Settings) -> Result<Prepared> {
             Some(tokenizer)
         }
         Err(_) if may_do_without => None,
+        Err(error) if settings.server_counts => {
+            return Err(error).context(
+                "synthetic prompts are made with a tokenizer, also with --use-server-token-count; \
+                 `--tokenizer builtin` will do",
+            );
+        }
         Err(error) => return Err(error.into()),
     };
     let corpus = corpus
