@@ -2,7 +2,8 @@
 
 use pinfire_engine::clock::{Span, Stamp, WallAnchor};
 use pinfire_engine::record::{
-    Cancel, Disconnect, MarkKind, Outcome, Phase, Record, Stage, Times, Transcript, Wire,
+    Cancel, Correlation, Disconnect, MarkKind, Outcome, Phase, Record, Stage, Times, Transcript,
+    Wire,
 };
 use pinfire_engine::uuid::Uuid;
 
@@ -29,6 +30,10 @@ impl TokenCounter for Words {
     fn count(&self, text: &str) -> usize {
         text.split_whitespace().count()
     }
+
+    fn count_body(&self, body: &[u8]) -> Option<u32> {
+        Some(body.len() as u32)
+    }
 }
 
 /// A record under construction. Times are milliseconds after the phase's start.
@@ -43,7 +48,8 @@ impl RecordParts {
             entry: index as u32,
             core: 0,
             request_id: Uuid([index as u8; 16]),
-            correlation_id: Uuid([0xC0 + index as u8; 16]),
+            session: index,
+            correlation: Correlation::Id(Uuid([0xC0 + index as u8; 16])),
             times: Times {
                 scheduled: ms(0.0),
                 admitted: ms(0.0),
@@ -66,6 +72,7 @@ impl RecordParts {
                 ..Wire::default()
             },
             transcript: Transcript::default(),
+            body: None,
         })
         .sent(0.0, 0.0, 0.5)
     }

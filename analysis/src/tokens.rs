@@ -9,6 +9,9 @@ use crate::reading::Reading;
 pub trait TokenCounter: Send + Sync {
     /// Number of tokens of `text`.
     fn count(&self, text: &str) -> usize;
+
+    /// Number of tokens of all texts of a request body.
+    fn count_body(&self, body: &[u8]) -> Option<u32>;
 }
 
 /// Token counts of one request; what is not known is absent, never zero.

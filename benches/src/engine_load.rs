@@ -6,12 +6,13 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use clap::Parser;
 use pinfire_engine::{
     clock::{Span, Stamp},
+    dataset::ready::Ready,
     health::CoreHealth,
     plan::{DriverChoice, EngineSetup, PhasePlan, Precision, Reuse},
     record::{Outcome, Phase, Record},
     request::{HeaderValue, RequestHead},
     run::Engine,
-    schedule::{CancelPlan, ClosedLoop},
+    schedule::{CancelPlan, Limit, Schedule},
 };
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::json;
@@ -109,10 +110,13 @@ fn main() -> anyhow::Result<()> {
         phase: Phase::Profiling,
         address: args.connect,
         head,
-        bodies: Arc::new(vec![body.into_bytes()]),
-        first_entry: 0,
-        schedule: ClosedLoop::new(args.requests),
-        concurrency: args.concurrency,
+        dataset: Arc::new(Ready::singles(vec![body.into_bytes()])),
+        first_session: 0,
+        schedule: Schedule::closed(args.requests),
+        concurrency: Some(Limit::of(args.concurrency)),
+        prefill: None,
+        duration: None,
+        grace: None,
         cancel: (args.cancel > 0.0)
             .then(|| CancelPlan::new(42, args.cancel, Span::from_secs_f64(args.delay / 1e3))),
         id_key: 7,

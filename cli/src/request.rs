@@ -113,12 +113,16 @@ fn check(name: &str, value: HeaderValue<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pinfire_engine::{random::Purpose, request::Ids};
+    use pinfire_engine::{random::Purpose, record::Correlation, request::Ids};
 
     fn head(plan: &HeaderPlan<'_>) -> Result<String> {
         let mut bytes = Vec::new();
-        plan.head()?
-            .write(&mut bytes, &Ids::new(Purpose::new(1, "ids"), 0), 2);
+        plan.head()?.write(
+            &mut bytes,
+            &Ids::new(Purpose::new(1, "ids"), 0, Correlation::User(0)),
+            "",
+            2,
+        );
         Ok(String::from_utf8(bytes)?)
     }
 

@@ -5,9 +5,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     clock::Span,
+    dataset::ready::Ready,
     record::Phase,
     request::RequestHead,
-    schedule::{CancelPlan, ClosedLoop},
+    schedule::{CancelPlan, Limit, Schedule},
 };
 
 /// How the engine's threads are set up, once per process.
@@ -88,6 +89,8 @@ impl Precision {
 pub enum Reuse {
     /// It waits for the next request.
     Pooled,
+    /// It waits for the next turn of its session and is closed after the last.
+    Sticky,
     /// It is closed.
     Never,
 }
@@ -101,14 +104,20 @@ pub struct PhasePlan {
     pub address: SocketAddr,
     /// The request head, ready but for the ids and the length.
     pub head: RequestHead,
-    /// The request bodies, ready, by dataset entry. Not empty.
-    pub bodies: Arc<Vec<Vec<u8>>>,
-    /// Entry of this phase's request 0: a phase goes on where the one before it stopped.
-    pub first_entry: u64,
-    /// The indices to be sent.
-    pub schedule: ClosedLoop,
-    /// Slots over all cores: requests in flight.
-    pub concurrency: usize,
+    /// What is sent.
+    pub dataset: Arc<Ready>,
+    /// Sessions of the phases before: this one goes on behind them in the dataset.
+    pub first_session: u64,
+    /// When sessions begin, and how many.
+    pub schedule: Schedule,
+    /// Sessions open at once, over all cores; `None` for no limit.
+    pub concurrency: Option<Limit>,
+    /// Requests that wait for their first content at once, over all cores; `None` for no limit.
+    pub prefill: Option<Limit>,
+    /// Nothing is sent from then on.
+    pub duration: Option<Span>,
+    /// What is in flight so long after `duration` is dropped; `None` waits for all of it.
+    pub grace: Option<Span>,
     /// Which requests are cancelled; `None` for none.
     pub cancel: Option<CancelPlan>,
     /// Key of the request ids: random per run, so that two runs never share one.
@@ -122,9 +131,15 @@ pub struct PhasePlan {
 }
 
 impl PhasePlan {
-    /// The dataset entry of request `index`: in order, from the start again at the end.
+    /// The conversation of session `number`: in order, from the start again at the end.
     #[inline]
-    pub fn entry(&self, index: u64) -> u32 {
-        ((self.first_entry + index) % self.bodies.len() as u64) as u32
+    pub fn conversation(&self, number: u64) -> u32 {
+        ((self.first_session + number) % self.dataset.conversations() as u64) as u32
+    }
+
+    /// The turns of the conversation of session `number`.
+    #[inline]
+    pub fn turns(&self, number: u64) -> u32 {
+        self.dataset.of(self.conversation(number) as usize).len() as u32
     }
 }

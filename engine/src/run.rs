@@ -14,12 +14,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 pub use crate::core::place::Granted;
 use crate::{
-    clock::{Stamp, WallAnchor},
+    clock::{Span, Stamp, WallAnchor},
     core::place::{Command, Luggage, live},
     health::{CoreHealth, Counts},
+    limits::BEGIN_LEAD,
     net::{Ringer, bell, make_room_for},
     plan::{EngineSetup, PhasePlan},
     record::Record,
+    schedule::Pace,
 };
 
 /// Why the engine could not start.
@@ -124,6 +126,15 @@ impl CoreThread {
     }
 }
 
+/// The phase that is going on.
+struct Current {
+    plan: Arc<PhasePlan>,
+    begun: Stamp,
+    reports: Vec<CoreReport>,
+    /// The cores have been told that the last request is on its way.
+    told: bool,
+}
+
 /// The running engine: one pinned thread and one runtime per core until it is dropped.
 pub struct Engine {
     cores: Vec<CoreThread>,
@@ -132,7 +143,7 @@ pub struct Engine {
     reports: Receiver<CoreReport>,
     progress: Arc<[Progress]>,
     anchor: WallAnchor,
-    current: Option<(Stamp, Vec<CoreReport>)>,
+    current: Option<Current>,
 }
 
 impl Engine {
@@ -201,15 +212,28 @@ impl Engine {
 
     /// Begins a phase on every core. One phase at a time: wait for it before the next.
     pub fn begin(&mut self, plan: &Arc<PhasePlan>) {
-        make_room_for(plan.concurrency);
+        if let Some(limit) = plan.concurrency {
+            make_room_for(limit.slots);
+        }
         for progress in &*self.progress {
             progress.due(0);
             progress.ended(&Counts::default());
         }
-        self.current = Some((Stamp::now(), Vec::new()));
+        // A schedule's first instants must not have passed before the cores know of it.
+        let lead = match plan.schedule.pace {
+            Pace::Closed => Span::ZERO,
+            _ => BEGIN_LEAD,
+        };
+        let begun = Stamp::now() + lead;
         for core in &self.cores {
-            core.tell(Command::Begin(Arc::clone(plan)));
+            core.tell(Command::Begin(Arc::clone(plan), begun));
         }
+        self.current = Some(Current {
+            plan: Arc::clone(plan),
+            begun,
+            reports: Vec::new(),
+            told: false,
+        });
     }
 
     /// Counts of the phase that is going on, as far as they are known.
@@ -241,12 +265,19 @@ impl Engine {
     /// # Errors
     /// A core's thread is gone.
     pub fn wait(&mut self, patience: Duration) -> Result<Option<PhaseReport>, EngineError> {
-        let Some((started, reports)) = &mut self.current else {
+        let Some(current) = &mut self.current else {
             return Ok(None);
         };
-        while reports.len() < self.cores.len() {
+        // A core that waits for a distant instant does not see another send the last request.
+        if !current.told && current.plan.schedule.exhausted() {
+            current.told = true;
+            for core in &self.cores {
+                core.tell(Command::Look);
+            }
+        }
+        while current.reports.len() < self.cores.len() {
             match self.reports.recv_timeout(patience) {
-                Ok(report) => reports.push(report),
+                Ok(report) => current.reports.push(report),
                 Err(RecvTimeoutError::Disconnected) => return Err(EngineError::CoreLost),
                 Err(RecvTimeoutError::Timeout) => {
                     let lost = |core: &CoreThread| {
@@ -259,18 +290,16 @@ impl Engine {
                 }
             }
         }
-        reports.sort_by_key(|report| report.core);
-        let report = PhaseReport {
-            started: *started,
-            ended: reports
-                .iter()
-                .map(|report| report.ended)
-                .max()
-                .unwrap_or(*started),
-            cores: std::mem::take(reports),
+        let Some(mut current) = self.current.take() else {
+            return Ok(None);
         };
-        self.current = None;
-        Ok(Some(report))
+        current.reports.sort_by_key(|report| report.core);
+        let ended = current.reports.iter().map(|report| report.ended).max();
+        Ok(Some(PhaseReport {
+            started: current.begun,
+            ended: ended.unwrap_or(current.begun),
+            cores: current.reports,
+        }))
     }
 }
 

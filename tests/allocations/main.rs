@@ -16,7 +16,7 @@ use pinfire_engine::{
     clock::{Span, Stamp},
     proto::{Exchange, Progress},
     random::Purpose,
-    record::Phase,
+    record::{Correlation, Phase},
     request::{Ids, Request, Ticket},
 };
 
@@ -72,7 +72,9 @@ fn read(
         index: 0,
         entry: 0,
         core: 0,
-        ids: Ids::new(Purpose::keyed(1), 0),
+        session: 0,
+        seat: 0,
+        ids: Ids::new(Purpose::keyed(1), 0, Correlation::User(0)),
         scheduled: at,
         cancel_after: None,
     };

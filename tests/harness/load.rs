@@ -9,12 +9,13 @@ use std::{
 use crossbeam_channel::Receiver;
 use pinfire_engine::{
     clock::{Span, Stamp, WallAnchor},
+    dataset::ready::Ready,
     health::Counts,
     plan::{DriverChoice, EngineSetup, PhasePlan, Precision, Reuse},
     record::{Outcome, Phase, Record},
     request::{HeaderValue, RequestHead},
     run::{Engine, EngineError, PhaseReport},
-    schedule::{CancelPlan, ClosedLoop},
+    schedule::{CancelPlan, Limit, Pace, Schedule},
 };
 
 use crate::watchdog::watch;
@@ -29,14 +30,26 @@ pub struct Load {
     pub address: SocketAddr,
     /// The kernel interface.
     pub driver: DriverChoice,
-    /// Slots over all cores.
+    /// Sessions open at once over all cores; 0 for no limit.
     pub concurrency: usize,
-    /// Requests in all.
+    /// How long it takes until all of those may be open.
+    pub ramp: Option<Span>,
+    /// Requests waiting for their first content at once.
+    pub prefill: Option<usize>,
+    /// When sessions begin.
+    pub pace: Pace,
+    /// End of sending.
+    pub duration: Option<Span>,
+    /// What is in flight is dropped so long after it.
+    pub grace: Option<Span>,
+    /// Sessions in all.
+    pub sessions: Option<u64>,
+    /// Requests in all; `u64::MAX` for no limit.
     pub requests: u64,
     /// Percentage cancelled, and the delay.
     pub cancel: Option<(f64, Span)>,
-    /// Request bodies by entry.
-    pub bodies: Arc<Vec<Vec<u8>>>,
+    /// What is sent.
+    pub dataset: Arc<Ready>,
     /// How deadlines are met.
     pub precision: Precision,
     /// What happens to connections.
@@ -47,8 +60,8 @@ pub struct Load {
     pub cpus: Vec<usize>,
     /// Warmup or profiling.
     pub phase: Phase,
-    /// Entry of request 0.
-    pub first_entry: u64,
+    /// Sessions of the phases before.
+    pub first_session: u64,
     /// Key of the ids.
     pub id_key: u64,
 }
@@ -60,15 +73,21 @@ impl Load {
             address,
             driver,
             concurrency: 4,
+            ramp: None,
+            prefill: None,
+            pace: Pace::Closed,
+            duration: None,
+            grace: None,
+            sessions: None,
             requests: 20,
             cancel: None,
-            bodies: Arc::new(vec![body(true)]),
+            dataset: Arc::new(Ready::singles(vec![body(true)])),
             precision: Precision::Lead,
             reuse: Reuse::Pooled,
             timeout: Span::from_secs_f64(60.0),
             cpus: vec![0],
             phase: Phase::Profiling,
-            first_entry: 0,
+            first_session: 0,
             id_key: 7,
         }
     }
@@ -88,7 +107,7 @@ impl Load {
 
     /// Sends these bodies in turn.
     pub fn with_bodies(mut self, bodies: Vec<Vec<u8>>) -> Self {
-        self.bodies = Arc::new(bodies);
+        self.dataset = Arc::new(Ready::singles(bodies));
         self
     }
 
@@ -130,10 +149,21 @@ impl Load {
             phase: self.phase,
             address: self.address,
             head,
-            bodies: Arc::clone(&self.bodies),
-            first_entry: self.first_entry,
-            schedule: ClosedLoop::new(self.requests),
-            concurrency: self.concurrency,
+            dataset: Arc::clone(&self.dataset),
+            first_session: self.first_session,
+            schedule: Schedule::new(
+                self.pace.clone(),
+                self.dataset.is_single(),
+                Some(self.requests),
+                self.sessions,
+            ),
+            concurrency: (self.concurrency > 0).then_some(Limit {
+                slots: self.concurrency,
+                ramp: self.ramp,
+            }),
+            prefill: self.prefill.map(Limit::of),
+            duration: self.duration,
+            grace: self.grace,
             cancel: self.cancel_plan(),
             id_key: self.id_key,
             timeout: self.timeout,
@@ -316,9 +346,19 @@ impl Run {
         let counts = self.counts;
         assert!(counts.agree(), "{counts:?}");
         let indices: Vec<u64> = self.records.iter().map(|record| record.index).collect();
-        let expected: Vec<u64> = (0..counts.due).collect();
-        assert_eq!(indices, expected, "not one record per request");
-        assert_eq!(plan.schedule.taken(), counts.due, "taken and not sent");
+        // An end before the last request may leave out numbers that a core had taken.
+        let gaps = plan.duration.is_some() || !plan.schedule.exhausted();
+        let once = indices.windows(2).all(|pair| pair[0] < pair[1]);
+        assert!(once, "more than one record of a request");
+        let whole = gaps || indices.last().is_none_or(|&last| last + 1 == counts.due);
+        assert!(
+            whole && indices.len() as u64 == counts.due,
+            "not one record per request"
+        );
+        if matches!(plan.schedule.pace, Pace::Closed) && plan.schedule.single {
+            let taken = plan.schedule.sessions.taken();
+            assert_eq!(taken, counts.due, "taken and not sent");
+        }
         let count = |wanted: fn(&Outcome) -> bool| {
             let has = |record: &&Record| wanted(&record.outcome);
             self.records.iter().filter(has).count() as u64
@@ -342,7 +382,11 @@ impl Run {
 fn check(record: &Record, plan: &PhasePlan) {
     let times = &record.times;
     assert_eq!(record.phase, plan.phase);
-    assert_eq!(record.entry, plan.entry(record.index), "{record:?}");
+    let conversation = plan.conversation(record.session) as usize;
+    assert!(
+        plan.dataset.of(conversation).contains(&record.entry),
+        "{record:?}"
+    );
     in_order(
         record,
         [
@@ -377,7 +421,10 @@ fn check(record: &Record, plan: &PhasePlan) {
         !(record.wire.reused && times.connected.is_some()),
         "{record:?}"
     );
-    let body = &plan.bodies[record.entry as usize];
+    let body = match &record.body {
+        Some(body) => body,
+        None => &plan.dataset.turn(record.entry).body,
+    };
     assert_eq!(
         times.written.is_some(),
         times.written.is_some() && record.wire.body_sent == body.len() as u64,

@@ -20,7 +20,7 @@ fn whole_before_the_disconnect(load: &Load, mock: Mock) {
     assert_eq!(lines.len() as u64, load.requests);
     for record in &run.records {
         let line = lines[&*id(record)];
-        let sent = load.bodies[record.entry as usize].len() as u64;
+        let sent = load.dataset.turn(record.entry).body.len() as u64;
         assert!(line.full > 0, "not whole: {line:?}");
         assert_eq!(line.body, sent, "{line:?}");
         assert!(line.closed >= line.full, "{line:?}");

@@ -93,7 +93,7 @@ on_both_drivers! {
         let mut session = Session::start(&load);
         let warmup = session.run(&load);
         load.phase = Phase::Profiling;
-        load.first_entry = 10;
+        load.first_session = 10;
         load.requests = 25;
         let profiling = session.run(&load);
         assert_eq!((warmup.ends(), profiling.ends()), ([10, 0, 0, 0], [25, 0, 0, 0]));

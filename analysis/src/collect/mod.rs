@@ -112,7 +112,7 @@ impl Collector {
         let request = Request {
             record,
             reading: &reading,
-            tokens: self.count(entry, &reading),
+            tokens: self.count(record, entry, &reading),
             entry,
             thresholds: &self.facts.thresholds,
             per_chunk_usage: self.facts.per_chunk_usage,
@@ -171,10 +171,17 @@ impl Collector {
 
     /// Counts tokens where anything is done with them: of answers, and of what a cancelled request
     /// had received.
-    fn count(&self, entry: &EntryFacts, reading: &Reading) -> TokenCounts {
+    fn count(&self, record: &Record, entry: &EntryFacts, reading: &Reading) -> TokenCounts {
         match (Class::from(&reading.verdict), &self.counter) {
             (Class::Error | Class::Dropped, _) => TokenCounts::default(),
-            (_, Some(counter)) => TokenCounts::of_text(counter.as_ref(), entry.isl, reading),
+            (_, Some(counter)) => {
+                // What was sent counts, the history of the conversation included.
+                let input = match &record.body {
+                    Some(body) => counter.count_body(body),
+                    None => entry.isl,
+                };
+                TokenCounts::of_text(counter.as_ref(), input, reading)
+            }
             (_, None) => TokenCounts::of_usage(reading),
         }
     }

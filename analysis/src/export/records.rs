@@ -130,7 +130,7 @@ impl LineWriter {
     fn metadata(&self, line: &mut Vec<u8>, request: &Request) {
         let record = request.record;
         let id = record.request_id.to_string();
-        let correlation = record.correlation_id.to_string();
+        let correlation = record.correlation.text(&request.entry.session_id);
         let worker = format!("worker_{:08x}", record.core);
         let is_profiling = record.phase == Phase::Profiling;
         let phase = if is_profiling { "profiling" } else { "warmup" };

@@ -61,6 +61,12 @@ impl Connection {
         self.local_port = 0;
     }
 
+    /// It waits for its next request from `at` on.
+    pub(super) fn rests(&mut self, at: Stamp) {
+        self.state = State::Idle;
+        self.idle_since = at;
+    }
+
     /// It has been hung up; the task still holds the socket.
     pub(super) fn closed(&mut self) {
         self.state = State::Closed;

@@ -1,6 +1,6 @@
 //! Ends of requests: each way gives the record up exactly once and frees the slot.
 
-use super::{Core, connection::State};
+use super::Core;
 use crate::{
     clock::Stamp,
     plan::Reuse,
@@ -16,19 +16,24 @@ impl Core {
         // An answer that came before the request was whole leaves bytes nobody will read.
         let sent = request.is_sent();
         connection.served += 1;
-        let pooled = self
-            .phase
-            .as_ref()
-            .is_some_and(|phase| phase.plan.reuse == Reuse::Pooled);
-        if reusable && sent && pooled && !self.leaving {
-            connection.state = State::Idle;
-            connection.idle_since = at;
-            self.idle.put(slot, &mut self.connections[slot]);
-        } else {
-            self.close(slot);
+        let seat = request.seat();
+        let reuse = self.phase.as_ref().map(|phase| phase.plan.reuse);
+        match reuse.filter(|_| reusable && sent && !self.leaving) {
+            Some(Reuse::Pooled) => {
+                connection.rests(at);
+                self.idle.put(slot, &mut self.connections[slot]);
+            }
+            Some(Reuse::Sticky) => {
+                connection.rests(at);
+                let visit = self.idle.visit(&mut self.connections[slot]);
+                if let Some(phase) = &mut self.phase {
+                    phase.agenda.session(seat).connection = Some((slot, visit));
+                }
+            }
+            Some(Reuse::Never) | None => self.close(slot),
         }
         self.learn_room(request.room());
-        self.give_up(slot, request.complete(at), at);
+        self.give_up(slot, seat, request.complete(at), at);
     }
 
     pub(super) fn fail(&mut self, slot: usize, at: Stamp, failure: Failure) {
@@ -36,17 +41,18 @@ impl Core {
             return;
         };
         self.close(slot);
-        self.give_up(slot, request.fail(at, failure), at);
+        let seat = request.seat();
+        self.give_up(slot, seat, request.fail(at, failure), at);
     }
 
     /// Takes a request off its connection: no deadline any more, and its record leaves.
-    pub(super) fn give_up(&mut self, slot: usize, record: Record, at: Stamp) {
+    pub(super) fn give_up(&mut self, slot: usize, seat: u32, record: Record, at: Stamp) {
         self.deadlines.clear(slot);
-        self.gone(record, at);
+        self.gone(seat, record, at);
     }
 
-    /// A record leaves the core, and a slot is free.
-    pub(super) fn gone(&mut self, record: Record, at: Stamp) {
+    /// A record leaves the core, and its session goes on or is over.
+    pub(super) fn gone(&mut self, seat: u32, mut record: Record, at: Stamp) {
         let Some(phase) = &mut self.phase else { return };
         match record.outcome {
             Outcome::Complete => phase.counts.finished += 1,
@@ -55,9 +61,13 @@ impl Core {
             Outcome::Dropped => phase.counts.dropped += 1,
         }
         self.progress[self.number].ended(&phase.counts);
-        phase.free.push_back(at);
+        let over = phase.agenda.returned(seat, &mut record, at);
+        phase.look_again();
         // The receiver lives as long as the engine; without it the process is on its way out.
         let _ = self.records.send(record);
+        if over {
+            self.close_left_behind();
+        }
     }
 
     /// Hangs up and leaves the rest to the connection's task, which the hang-up wakes.

@@ -8,7 +8,7 @@ impl Core {
     /// A turn may be long, so neither waits for its end.
     #[inline]
     pub(super) fn go_on(&mut self, now: Stamp) {
-        self.start_due();
+        self.start_due(now);
         self.act_on_due(now);
     }
 
@@ -16,7 +16,7 @@ impl Core {
     #[inline]
     pub(super) fn act_on_due(&mut self, now: Stamp) {
         if self.expire_due(now) {
-            self.start_due();
+            self.start_due(now);
         }
     }
 
@@ -49,12 +49,19 @@ impl Core {
             }
             let closed = Stamp::now();
             connection.closed();
-            self.give_up(slot, request.cancelled(asked, closed), closed);
+            let seat = request.seat();
+            self.give_up(slot, seat, request.cancelled(asked, closed), closed);
         } else {
             let now = Stamp::now();
             let stage = request.stage();
             self.close(slot);
-            self.give_up(slot, request.fail(now, Failure::Timeout { stage }), now);
+            let seat = request.seat();
+            self.give_up(
+                slot,
+                seat,
+                request.fail(now, Failure::Timeout { stage }),
+                now,
+            );
         }
     }
 

@@ -12,6 +12,7 @@ mod receive;
 mod send;
 mod tend;
 
+mod agenda;
 mod connection;
 mod deadline;
 mod pool;
@@ -21,7 +22,6 @@ pub(crate) mod place;
 
 use std::{
     cell::RefCell,
-    collections::VecDeque,
     rc::{Rc, Weak},
     sync::Arc,
     task::Waker,
@@ -29,7 +29,7 @@ use std::{
 
 use crossbeam_channel::Sender;
 
-use self::{connection::Connection, deadline::Deadlines, pool::IdlePool};
+use self::{agenda::Agenda, connection::Connection, deadline::Deadlines, pool::IdlePool};
 use crate::{
     clock::{Span, Stamp},
     health::{CoreHealth, Counts},
@@ -86,15 +86,23 @@ pub(crate) struct Core {
 struct Running {
     plan: Arc<PhasePlan>,
     ids: Purpose,
-    /// Free slots: when each became free, the longest free first.
-    free: VecDeque<Stamp>,
-    slots: usize,
-    /// Nothing new is started: all taken, or stopped.
-    closed: bool,
+    agenda: Agenda,
+    /// When the next turn may go; `None` when nothing can before something returns.
+    next: Option<Stamp>,
+    /// When what is in flight is given up.
+    drop_at: Option<Stamp>,
     counts: Counts,
     health: CoreHealth,
     started: Stamp,
     cpu_before: Span,
+}
+
+impl Running {
+    /// Something has returned: whoever called looks whether a turn may go now.
+    #[inline]
+    fn look_again(&mut self) {
+        self.next = Some(Stamp::from_nanos(1));
+    }
 }
 
 impl Core {

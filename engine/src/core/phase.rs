@@ -2,30 +2,31 @@
 
 use std::sync::Arc;
 
-use super::{Core, Running};
+use super::{
+    Core, Running,
+    agenda::{Agenda, Next},
+    connection::State,
+};
 use crate::{
     clock::{Span, Stamp, thread_cpu_time},
     health::{CoreHealth, Counts},
     limits::{DEADLINE_NEAR, START_PATIENCE, STARTS_PER_TURN},
-    plan::{PhasePlan, Precision},
+    plan::{PhasePlan, Precision, Reuse},
     random::Purpose,
     run::CoreReport,
-    schedule::share,
 };
 
 impl Core {
-    /// Begins a phase: every slot of this core is free now.
-    pub(crate) fn begin(&mut self, plan: Arc<PhasePlan>) {
-        let now = Stamp::now();
-        let slots = share(plan.concurrency, self.number, self.cores);
+    /// Begins a phase that counts its time from `begun`.
+    pub(crate) fn begin(&mut self, plan: Arc<PhasePlan>, begun: Stamp) {
         self.phase = Some(Running {
             ids: Purpose::keyed(plan.id_key ^ plan.phase as u64),
-            free: std::iter::repeat_n(now, slots).collect(),
-            slots,
-            closed: slots == 0,
+            agenda: Agenda::new(Arc::clone(&plan), begun, self.number, self.cores),
+            next: Some(begun),
+            drop_at: None,
             counts: Counts::default(),
             health: CoreHealth::default(),
-            started: now,
+            started: begun,
             cpu_before: thread_cpu_time(),
             plan,
         });
@@ -34,16 +35,46 @@ impl Core {
 
     /// Ends the phase early: what is in flight is dropped and counted.
     pub(crate) fn stop(&mut self) {
-        let Some(phase) = &mut self.phase else { return };
-        phase.closed = true;
         let now = Stamp::now();
+        self.send_nothing_more(now);
         for slot in 0..self.connections.len() {
             if let Some(request) = self.connections[slot].request.take() {
                 self.close(slot);
-                self.give_up(slot, request.dropped(now), now);
+                let seat = request.seat();
+                self.give_up(slot, seat, request.dropped(now), now);
             }
         }
         self.end_phase_if_done();
+    }
+
+    /// Looks whether other cores have sent what was left to send.
+    pub(crate) fn look(&mut self) {
+        let over = |phase: &Running| !phase.plan.schedule.single && phase.plan.schedule.exhausted();
+        if self.phase.as_ref().is_some_and(over) {
+            self.send_nothing_more(Stamp::now());
+            self.end_phase_if_done();
+        }
+    }
+
+    fn send_nothing_more(&mut self, now: Stamp) {
+        let Some(phase) = &mut self.phase else { return };
+        phase.agenda.stop(now);
+        phase.next = None;
+        self.close_left_behind();
+    }
+
+    /// Closes the connections of sessions that have ended.
+    pub(super) fn close_left_behind(&mut self) {
+        let Some(phase) = &mut self.phase else { return };
+        if phase.plan.reuse != Reuse::Sticky {
+            return;
+        }
+        for (slot, visit) in phase.agenda.left_connections() {
+            let connection = &self.connections[slot];
+            if connection.state == State::Idle && connection.visit == visit {
+                self.close(slot);
+            }
+        }
     }
 
     /// Closes what is idle and lets every task end.
@@ -57,60 +88,84 @@ impl Core {
         self.wake_turn_end();
     }
 
-    /// Starts requests while a slot is free and the schedule has more, a bounded number in a row.
-    /// While more are waiting for the next turn, only the timer task goes on with them.
+    /// Starts turns whose instant has come, a bounded number in a row. While more are waiting for
+    /// the next turn of the loop, only the timer task goes on with them.
     #[inline]
-    pub(super) fn start_due(&mut self) {
-        if !self.more_due
-            && self
-                .phase
-                .as_ref()
-                .is_some_and(|phase| !phase.free.is_empty())
-        {
+    pub(super) fn start_due(&mut self, now: Stamp) {
+        let due = |phase: &Running| phase.next.is_some_and(|next| next <= now);
+        if !self.more_due && self.phase.as_ref().is_some_and(due) {
             self.start_some();
         }
     }
 
     pub(super) fn start_some(&mut self) {
+        let mut more = true;
         for _ in 0..STARTS_PER_TURN {
+            let deadline = self.deadlines.next();
             let Some(phase) = &mut self.phase else { return };
-            if phase.closed {
-                break;
-            }
-            let Some(&scheduled) = phase.free.front() else {
-                break;
-            };
-            let near = self
-                .deadlines
-                .next()
-                .is_some_and(|due| a_deadline_goes_first(due, scheduled));
+            let now = Stamp::now();
             // `Sleep` promises next to no CPU, and waiting here means spinning.
-            if near && self.precision != Precision::Sleep {
+            if self.precision != Precision::Sleep
+                && let Some(deadline) = deadline
+                && let Some(next) = phase.next
+                && phase.agenda.is_closed_loop()
+                && a_deadline_goes_first(now, deadline, next)
+            {
                 break;
             }
-            let Some(index) = phase.plan.schedule.take() else {
-                phase.closed = true;
-                break;
-            };
-            phase.free.pop_front();
-            self.start(index, scheduled);
+            match phase.agenda.next(now) {
+                Next::Go(go) => self.start(go, now),
+                next => {
+                    phase.next = match next {
+                        Next::At(at) => Some(at),
+                        _ => None,
+                    };
+                    more = false;
+                    break;
+                }
+            }
         }
-        self.more_due = self
-            .phase
-            .as_ref()
-            .is_some_and(|phase| !phase.closed && !phase.free.is_empty());
-        if self.more_due {
+        self.more_due = more;
+        if more {
             // Look at the sockets, then go on at once.
             self.sleep_no_longer_than(Stamp::from_nanos(1));
+        } else {
+            self.settle();
         }
         self.end_phase_if_done();
+    }
+
+    /// Nothing can start now: waits for the instant at which something can.
+    fn settle(&mut self) {
+        let Some(phase) = &mut self.phase else { return };
+        if phase.agenda.is_over() && phase.drop_at.is_none() {
+            phase.drop_at = phase.agenda.drop_at();
+            self.close_left_behind();
+        }
+        if let Some(wake) = self.next_start() {
+            self.sleep_no_longer_than(wake);
+        }
+    }
+
+    /// The next instant at which the phase wants attention by itself.
+    pub(super) fn next_start(&self) -> Option<Stamp> {
+        let phase = self.phase.as_ref()?;
+        [phase.next, phase.drop_at].into_iter().flatten().min()
+    }
+
+    /// Drops what is in flight when the grace period is over.
+    pub(super) fn drop_if_due(&mut self, now: Stamp) {
+        let due = |phase: &Running| phase.drop_at.is_some_and(|at| at <= now);
+        if self.phase.as_ref().is_some_and(due) {
+            self.stop();
+        }
     }
 
     pub(super) fn end_phase_if_done(&mut self) {
         if !self
             .phase
             .as_ref()
-            .is_some_and(|phase| phase.closed && phase.free.len() == phase.slots)
+            .is_some_and(|phase| phase.agenda.is_done())
         {
             return;
         }
@@ -136,8 +191,8 @@ impl Core {
 }
 
 /// Starting a request (a connect and a send) takes long enough to make a deadline that is near late,
-/// while a start may wait a little: it does, but never longer than [`START_PATIENCE`].
-fn a_deadline_goes_first(due: Stamp, scheduled: Stamp) -> bool {
-    let now = Stamp::now();
-    due <= now + DEADLINE_NEAR && now.since(scheduled) < START_PATIENCE
+/// while a start of a closed loop may wait a little: it does, but never longer than
+/// [`START_PATIENCE`].
+fn a_deadline_goes_first(now: Stamp, deadline: Stamp, eligible: Stamp) -> bool {
+    deadline <= now + DEADLINE_NEAR && now.since(eligible) < START_PATIENCE
 }

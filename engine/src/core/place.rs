@@ -15,6 +15,7 @@ use super::{
     wake::{Bounce, Spinner, end_turns, keep_time},
 };
 use crate::{
+    clock::Stamp,
     net::{Bell, Timer},
     plan::{Driver, DriverChoice, EngineSetup, PhasePlan},
     record::Record,
@@ -24,8 +25,10 @@ use crate::{
 
 /// What the control side asks of a core.
 pub(crate) enum Command {
-    /// Begin a phase.
-    Begin(Arc<PhasePlan>),
+    /// Begin a phase whose time counts from that instant.
+    Begin(Arc<PhasePlan>, Stamp),
+    /// Look whether the other cores have sent the rest.
+    Look,
     /// End it early.
     Stop,
     /// Close everything; the thread ends.
@@ -190,10 +193,11 @@ async fn obey(core: Shared, bell: Bell, commands: Receiver<Command>) {
         while let Ok(command) = commands.try_recv() {
             let mut core = core.borrow_mut();
             match command {
-                Command::Begin(plan) => {
-                    core.begin(plan);
+                Command::Begin(plan, begun) => {
+                    core.begin(plan, begun);
                     core.wake_timer();
                 }
+                Command::Look => core.look(),
                 Command::Stop => core.stop(),
                 Command::Leave => {
                     core.leave();

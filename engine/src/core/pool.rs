@@ -16,9 +16,15 @@ impl IdlePool {
     /// Puts an idle connection at the end.
     #[inline]
     pub(super) fn put(&mut self, slot: usize, connection: &mut Connection) {
+        let visit = self.visit(connection);
+        self.queue.push_back((slot, visit));
+    }
+
+    /// Numbers a rest of a connection, so that it can be told from a later one.
+    pub(super) fn visit(&mut self, connection: &mut Connection) -> u64 {
         self.visits += 1;
         connection.visit = self.visits;
-        self.queue.push_back((slot, self.visits));
+        self.visits
     }
 
     /// Takes the connection that has been idle longest.

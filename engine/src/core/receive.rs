@@ -72,10 +72,17 @@ impl Core {
         let events = request.room().0;
         let result = connection.exchange.feed(at, &self.buffer[..bytes], request);
         let events = request.room().0 - events;
-        self.count(|health| {
-            health.receives += 1;
-            health.events += events as u64;
-        });
+        let (seat, has_content) = (request.seat(), request.has_content());
+        if let Some(phase) = &mut self.phase {
+            phase.health.receives += 1;
+            phase.health.events += events as u64;
+            if has_content
+                && phase.agenda.awaits_content(seat)
+                && phase.agenda.content_came(seat, at)
+            {
+                phase.look_again();
+            }
+        }
         match result {
             Ok(Progress::More) => {}
             Ok(Progress::Complete { reusable }) => self.complete(slot, at, reusable),

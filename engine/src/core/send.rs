@@ -4,6 +4,7 @@ use std::{io::ErrorKind, rc::Rc};
 
 use super::{
     Core,
+    agenda::Go,
     connection::{Connection, State},
     place, tend,
 };
@@ -11,32 +12,53 @@ use crate::{
     clock::{Span, Stamp},
     limits::COPIED_BODY_BYTES,
     net::{Pollable, connect},
-    record::Failure,
+    record::{Correlation, Failure},
     request::{Ids, Request, Ticket},
 };
 
 impl Core {
-    pub(super) fn start(&mut self, index: u64, scheduled: Stamp) {
-        let now = Stamp::now();
+    pub(super) fn start(&mut self, go: Go, now: Stamp) {
         let Some(phase) = &mut self.phase else { return };
         let plan = &phase.plan;
+        let session = phase.agenda.session(go.seat);
+        let own = session.connection.take();
         let ticket = Ticket {
             phase: plan.phase,
-            index,
-            entry: plan.entry(index),
+            index: go.index,
+            entry: session.entry,
             core: self.number as u16,
-            ids: Ids::new(phase.ids, index),
-            scheduled,
-            cancel_after: plan.cancel.and_then(|cancel| cancel.delay(index)),
+            session: session.number,
+            seat: go.seat,
+            ids: Ids::new(phase.ids, go.index, session.correlation),
+            scheduled: go.scheduled,
+            cancel_after: plan.cancel.and_then(|cancel| cancel.delay(go.index)),
         };
         let request = Request::new(ticket, now, plan.timeout, self.room);
         phase.counts.due += 1;
-        phase.health.send_lateness.record(now.since(scheduled));
+        phase.health.send_lateness.record(now.since(go.eligible));
         self.progress[self.number].due(phase.counts.due);
-        match self.idle_connection(now) {
+        let idle = match own {
+            Some((slot, visit)) => self.own_connection(slot, visit),
+            None => self.idle_connection(now),
+        };
+        match idle {
             Some(slot) => self.send_on_idle(slot, request),
             None => self.send_on_new(request),
         }
+    }
+
+    /// The connection of a session, if it is still there.
+    fn own_connection(&mut self, slot: usize, visit: u64) -> Option<usize> {
+        let connection = &self.connections[slot];
+        if connection.state != State::Idle || connection.visit != visit {
+            return None;
+        }
+        if connection.socket.as_ref().is_some_and(|s| s.is_quiet()) {
+            return Some(slot);
+        }
+        self.count(|health| health.stale_closed += 1);
+        self.close(slot);
+        None
     }
 
     /// An idle connection that is still open. One that has rested is looked at first, so that a
@@ -77,7 +99,8 @@ impl Core {
         match connect(plan.address, plan.receive_stamps) {
             Err(errno) => {
                 let now = Stamp::now();
-                self.gone(request.fail(now, Failure::Connect { errno }), now);
+                let seat = request.seat();
+                self.gone(seat, request.fail(now, Failure::Connect { errno }), now);
             }
             Ok(socket) => {
                 let due = request.due();
@@ -127,11 +150,16 @@ impl Core {
         let Some(request) = &mut self.connections[slot].request else {
             return;
         };
-        let body = &phase.plan.bodies[request.entry() as usize];
+        let body = phase.agenda.body(request.seat());
+        let ids = request.ids();
+        let name = match ids.correlation {
+            Correlation::Conversation(conversation) => phase.plan.dataset.name(conversation),
+            _ => "",
+        };
         phase
             .plan
             .head
-            .write(&mut self.outgoing, &request.ids(), body.len());
+            .write(&mut self.outgoing, &ids, name, body.len());
         let head_bytes = self.outgoing.len();
         if body.len() <= COPIED_BODY_BYTES {
             self.outgoing.extend_from_slice(body);
@@ -148,7 +176,7 @@ impl Core {
         let (Some(request), Some(socket)) = (&mut connection.request, &connection.socket) else {
             return;
         };
-        let body = &phase.plan.bodies[request.entry() as usize];
+        let body = phase.agenda.body(request.seat());
         let written = loop {
             let sent = request.sent();
             let first = self.outgoing.get(sent..).unwrap_or_default();

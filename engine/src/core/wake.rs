@@ -47,8 +47,10 @@ impl Core {
         self.wait_out_the_last_bit();
         self.act_on_due(Stamp::now());
         self.more_due = false;
-        self.start_due();
-        let wake = self.deadlines.next().map(|due| self.wake_for(due));
+        let now = Stamp::now();
+        self.start_due(now);
+        self.drop_if_due(now);
+        let wake = self.next_due().map(|due| self.wake_for(due));
         let spins = self.precision == Precision::Spin && self.phase.is_some();
         if spins || self.more_due || wake.is_some_and(|wake| wake <= Stamp::now()) {
             return Next::Spin;
@@ -63,7 +65,7 @@ impl Core {
     /// A turn through the driver takes longer than a clock read, so the last few microseconds
     /// before a deadline are waited out on the clock alone.
     fn wait_out_the_last_bit(&self) {
-        let Some(due) = self.deadlines.next() else {
+        let Some(due) = self.next_due() else {
             return;
         };
         if self.precision != Precision::Sleep && due <= Stamp::now() + Precision::LAST_BIT {
@@ -71,6 +73,12 @@ impl Core {
                 std::hint::spin_loop();
             }
         }
+    }
+
+    /// The next instant at which something is to be done.
+    fn next_due(&self) -> Option<Stamp> {
+        let due = [self.deadlines.next(), self.next_start()];
+        due.into_iter().flatten().min()
     }
 
     /// Makes sure that the timer task is awake when something is due at `due`. While it is awake

@@ -10,6 +10,7 @@ pub mod inputs_json;
 pub mod mooncake;
 mod parallel;
 mod prompt;
+pub mod ready;
 pub mod synthetic;
 pub mod url;
 

@@ -36,8 +36,10 @@ pub struct Record {
     pub core: u16,
     /// `X-Request-ID`, a version 4 UUID.
     pub request_id: Uuid,
-    /// `X-Correlation-ID`, a version 4 UUID.
-    pub correlation_id: Uuid,
+    /// Its session's number within the phase.
+    pub session: u64,
+    /// `X-Correlation-ID`: the same for all turns of its session.
+    pub correlation: Correlation,
     /// Its instants.
     pub times: Times,
     /// How it ended.
@@ -48,6 +50,58 @@ pub struct Record {
     pub wire: Wire,
     /// What the server sent.
     pub transcript: Transcript,
+    /// The body as sent, where it was not its entry's own: the history of a conversation was put
+    /// into it.
+    pub body: Option<Vec<u8>>,
+}
+
+/// The id of a session, as a header carries it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Correlation {
+    /// A version 4 UUID.
+    Id(Uuid),
+    /// The number of a user of a user-centric run.
+    User(u64),
+    /// A conversation of a fixed schedule, by its place in the dataset.
+    Conversation(u32),
+}
+
+impl Correlation {
+    /// Appends the text; `name` is the conversation's own id, for those that are named after it.
+    #[inline]
+    pub fn write(&self, name: &str, into: &mut Vec<u8>) {
+        match self {
+            Self::Id(id) => into.extend_from_slice(&id.text()),
+            Self::User(number) => write_decimal(*number, into),
+            Self::Conversation(_) => {
+                into.extend_from_slice(b"fixed-schedule-");
+                into.extend_from_slice(name.as_bytes());
+            }
+        }
+    }
+
+    /// The text; see [`write`](Self::write).
+    pub fn text(&self, name: &str) -> String {
+        let mut text = Vec::new();
+        self.write(name, &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// Appends a number in decimal, without allocating.
+#[inline]
+pub(crate) fn write_decimal(mut number: u64, into: &mut Vec<u8>) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    into.extend_from_slice(&digits[at..]);
 }
 
 /// The instants of one request. `docs/TIMING.md` says where each is taken and what it includes.

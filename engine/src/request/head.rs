@@ -1,16 +1,23 @@
-//! Request heads: built once as a whole, patched per request in three places.
+//! Request heads: built once as a whole, completed per request with its ids and its length.
 
 use crate::{
     random::Purpose,
-    uuid::{TEXT_BYTES, Uuid},
+    record::{Correlation, write_decimal},
+    uuid::Uuid,
 };
 
 /// A head without its ids and its length.
 #[derive(Clone, Debug)]
 pub struct RequestHead {
     bytes: Vec<u8>,
-    request_id_at: Option<usize>,
-    correlation_id_at: Vec<usize>,
+    /// Where ids go into `bytes`, in order.
+    ids_at: Vec<(usize, Id)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Id {
+    Request,
+    Correlation,
 }
 
 /// A header's value.
@@ -34,21 +41,16 @@ impl RequestHead {
     ) -> Self {
         let mut head = Self {
             bytes: format!("POST {path} HTTP/1.1\r\n").into_bytes(),
-            request_id_at: None,
-            correlation_id_at: Vec::new(),
+            ids_at: Vec::new(),
         };
         for (name, value) in headers {
             head.bytes.extend_from_slice(name.as_bytes());
             head.bytes.extend_from_slice(b": ");
             match value {
                 HeaderValue::Fixed(text) => head.bytes.extend_from_slice(text.as_bytes()),
-                HeaderValue::RequestId => {
-                    head.request_id_at = Some(head.bytes.len());
-                    head.bytes.resize(head.bytes.len() + TEXT_BYTES, b'0');
-                }
+                HeaderValue::RequestId => head.ids_at.push((head.bytes.len(), Id::Request)),
                 HeaderValue::CorrelationId => {
-                    head.correlation_id_at.push(head.bytes.len());
-                    head.bytes.resize(head.bytes.len() + TEXT_BYTES, b'0');
+                    head.ids_at.push((head.bytes.len(), Id::Correlation));
                 }
             }
             head.bytes.extend_from_slice(b"\r\n");
@@ -57,51 +59,42 @@ impl RequestHead {
         head
     }
 
-    /// Writes the head of one request into `into`, which is cleared first.
+    /// Writes the head of one request into `into`, which is cleared first. `name` is the id of its
+    /// conversation.
     #[inline]
-    pub fn write(&self, into: &mut Vec<u8>, ids: &Ids, body_bytes: usize) {
+    pub fn write(&self, into: &mut Vec<u8>, ids: &Ids, name: &str, body_bytes: usize) {
         into.clear();
-        into.extend_from_slice(&self.bytes);
-        if let Some(at) = self.request_id_at {
-            into[at..at + TEXT_BYTES].copy_from_slice(&ids.request.text());
-        }
-        let correlation = ids.correlation.text();
-        for &at in &self.correlation_id_at {
-            into[at..at + TEXT_BYTES].copy_from_slice(&correlation);
-        }
-        let mut digits = [0_u8; 20];
-        let mut at = digits.len();
-        let mut rest = body_bytes;
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
+        let mut from = 0;
+        for &(at, id) in &self.ids_at {
+            into.extend_from_slice(&self.bytes[from..at]);
+            match id {
+                Id::Request => into.extend_from_slice(&ids.request.text()),
+                Id::Correlation => ids.correlation.write(name, into),
             }
+            from = at;
         }
-        into.extend_from_slice(&digits[at..]);
+        into.extend_from_slice(&self.bytes[from..]);
+        write_decimal(body_bytes as u64, into);
         into.extend_from_slice(b"\r\n\r\n");
     }
 }
 
-/// The ids of one request: version 4 UUIDs.
+/// The ids of one request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ids {
     /// `X-Request-ID`.
     pub request: Uuid,
     /// `X-Correlation-ID`.
-    pub correlation: Uuid,
+    pub correlation: Correlation,
 }
 
 impl Ids {
     /// The ids of request `index` under the run's `key`.
     #[inline]
-    pub fn new(key: Purpose, index: u64) -> Self {
-        let mut draws = key.at(index);
+    pub fn new(key: Purpose, index: u64, correlation: Correlation) -> Self {
         Self {
-            request: Uuid::draw(&mut draws),
-            correlation: Uuid::draw(&mut draws),
+            request: Uuid::draw(&mut key.at(index)),
+            correlation,
         }
     }
 }
@@ -123,10 +116,10 @@ mod tests {
         );
         let ids = Ids {
             request: Uuid([0xAB; 16]),
-            correlation: Uuid([0x01; 16]),
+            correlation: Correlation::Id(Uuid([0x01; 16])),
         };
         let mut bytes = b"old".to_vec();
-        head.write(&mut bytes, &ids, 1_024);
+        head.write(&mut bytes, &ids, "", 1_024);
         assert_eq!(
             String::from_utf8(bytes).unwrap(),
             "POST /v1/x?k=v HTTP/1.1\r\nHost: h:1\r\n\
@@ -136,15 +129,20 @@ mod tests {
              Content-Length: 1024\r\n\r\n"
         );
         let mut bytes = Vec::new();
-        head.write(&mut bytes, &ids, 0);
+        head.write(&mut bytes, &ids, "", 0);
         assert!(bytes.ends_with(b"Content-Length: 0\r\n\r\n"));
     }
 
     #[test]
-    fn ids_differ() {
-        let key = Purpose::new(1, "ids");
-        let (a, b) = (Ids::new(key, 0), Ids::new(key, 1));
-        assert_ne!(a, b);
-        assert_ne!(a.request, a.correlation);
+    fn sessions_have_ids_of_three_kinds() {
+        let head = RequestHead::post("/", [("X", HeaderValue::CorrelationId)]);
+        let written = |correlation| {
+            let ids = Ids::new(Purpose::new(1, "ids"), 0, correlation);
+            let mut bytes = Vec::new();
+            head.write(&mut bytes, &ids, "s-1", 1);
+            String::from_utf8(bytes).unwrap()
+        };
+        assert!(written(Correlation::User(120)).contains("X: 120\r\n"));
+        assert!(written(Correlation::Conversation(0)).contains("X: fixed-schedule-s-1\r\n"));
     }
 }

@@ -4,8 +4,10 @@
 //! Those four take the request by value and give its record, so that a request cannot end twice.
 
 mod head;
+mod reply;
 
 pub use head::{HeaderValue, Ids, RequestHead};
+pub use reply::assistant_message;
 
 use crate::{
     clock::{Span, Stamp},
@@ -27,6 +29,10 @@ pub struct Ticket {
     pub entry: u32,
     /// The core that sends it.
     pub core: u16,
+    /// Its session's number within the phase.
+    pub session: u64,
+    /// Where its core keeps the session.
+    pub seat: u32,
     /// Its ids.
     pub ids: Ids,
     /// When it was due.
@@ -44,6 +50,8 @@ pub struct Request {
     head_bytes: usize,
     total_bytes: usize,
     deadline: Stamp,
+    seat: u32,
+    has_content: bool,
     record: Record,
 }
 
@@ -56,13 +64,16 @@ impl Request {
             head_bytes: 0,
             total_bytes: 0,
             deadline: at + timeout,
+            seat: ticket.seat,
+            has_content: false,
             record: Record {
                 phase: ticket.phase,
                 index: ticket.index,
                 entry: ticket.entry,
                 core: ticket.core,
                 request_id: ticket.ids.request,
-                correlation_id: ticket.ids.correlation,
+                session: ticket.session,
+                correlation: ticket.ids.correlation,
                 times: Times {
                     scheduled: ticket.scheduled,
                     admitted: at,
@@ -81,6 +92,7 @@ impl Request {
                     .map(|delay| Cancel { delay, done: None }),
                 wire: Wire::default(),
                 transcript: Transcript::with_capacity(room.0, room.1),
+                body: None,
             },
         }
     }
@@ -99,8 +111,18 @@ impl Request {
     pub const fn ids(&self) -> Ids {
         Ids {
             request: self.record.request_id,
-            correlation: self.record.correlation_id,
+            correlation: self.record.correlation,
         }
+    }
+
+    /// Where its core keeps its session.
+    pub const fn seat(&self) -> u32 {
+        self.seat
+    }
+
+    /// Whether a token has come, by the endpoint's own notion of content.
+    pub const fn has_content(&self) -> bool {
+        self.has_content
     }
 
     /// Bytes taken by the socket so far.
@@ -245,6 +267,12 @@ impl Sink for Request {
 
     #[inline]
     fn event(&mut self, at: Stamp, kind: MarkKind, bytes: &[u8]) {
+        self.has_content |= match kind {
+            MarkKind::Content | MarkKind::Reasoning => true,
+            // Read once per response at most: a token of the usual kind has come before the rest.
+            MarkKind::Data if !self.has_content => reply::has_content(bytes),
+            _ => false,
+        };
         self.record.transcript.push(at, kind, bytes);
     }
 }
@@ -252,7 +280,7 @@ impl Sink for Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Purpose;
+    use crate::{random::Purpose, record::Correlation};
 
     fn request(cancel_after: Option<Span>) -> Request {
         let ticket = Ticket {
@@ -260,7 +288,9 @@ mod tests {
             index: 3,
             entry: 3,
             core: 0,
-            ids: Ids::new(Purpose::new(1, "ids"), 3),
+            session: 3,
+            seat: 0,
+            ids: Ids::new(Purpose::new(1, "ids"), 3, Correlation::User(3)),
             scheduled: at(5),
             cancel_after,
         };

@@ -1,7 +1,86 @@
 //! What is sent when, and which of it is hung up on: pure functions of the seed and the index.
 
+mod arrivals;
 mod cancel;
-mod closed;
+mod numbers;
+mod profile;
+mod slots;
+mod users;
 
+use std::sync::Arc;
+
+use crate::clock::Span;
+
+pub use arrivals::{ArrivalWalk, Arrivals, Pattern};
 pub use cancel::CancelPlan;
-pub use closed::{ClosedLoop, share};
+pub use numbers::Numbers;
+pub use profile::{ProfileError, RateProfile};
+pub use slots::{Limit, Slots};
+pub use users::{UserStart, UserWalk, Users};
+
+/// When sessions begin and how their later turns follow.
+#[derive(Clone, Debug)]
+pub enum Pace {
+    /// A session begins as soon as a slot is free, a later turn as soon as its delay is over.
+    Closed,
+    /// Every instant of one arrival process sends one request: a later turn that waits, else the
+    /// first turn of a new session.
+    Rate(Arrivals),
+    /// Each session at its own instant, in order; later turns at theirs, or after their delay.
+    Fixed(Arc<[Span]>),
+    /// Users whose turns are a fixed time apart, each replaced by another when it is through.
+    Users(Users),
+}
+
+/// The pace of a phase and the numbers its cores draw from.
+#[derive(Debug)]
+pub struct Schedule {
+    /// When.
+    pub pace: Pace,
+    /// Instants of the arrival process that have been taken. Where each session is one request, a
+    /// session's number is its instant's, and nothing is drawn from here.
+    pub ticks: Numbers,
+    /// Sessions.
+    pub sessions: Numbers,
+    /// Requests. Where each session is one request their numbers are the sessions', and nothing is
+    /// drawn from here.
+    pub requests: Numbers,
+    /// Each session is one request.
+    pub single: bool,
+}
+
+impl Schedule {
+    /// At most so many requests and sessions, whichever ends first; `None` for no limit.
+    pub fn new(pace: Pace, single: bool, requests: Option<u64>, sessions: Option<u64>) -> Self {
+        let scheduled = match &pace {
+            Pace::Fixed(starts) => starts.len() as u64,
+            _ => u64::MAX,
+        };
+        let requests = requests.unwrap_or(u64::MAX);
+        let mut sessions = sessions.unwrap_or(u64::MAX).min(scheduled);
+        if single {
+            sessions = sessions.min(requests);
+        }
+        Self {
+            pace,
+            ticks: Numbers::new(u64::MAX),
+            sessions: Numbers::new(sessions),
+            requests: Numbers::new(requests),
+            single,
+        }
+    }
+
+    /// A closed loop of so many requests of one turn each.
+    pub fn closed(requests: u64) -> Self {
+        Self::new(Pace::Closed, true, Some(requests), None)
+    }
+
+    /// Whether the last request has been given to a core.
+    pub fn exhausted(&self) -> bool {
+        if self.single {
+            self.sessions.exhausted()
+        } else {
+            self.requests.exhausted()
+        }
+    }
+}

@@ -20,6 +20,7 @@ use pinfire_analysis::{
 };
 use pinfire_engine::{
     clock::{Span, Stamp},
+    dataset::input_length,
     record::Record,
     text::tokenizer::Tokenizer,
 };
@@ -38,6 +39,11 @@ struct Counter(Tokenizer);
 impl TokenCounter for Counter {
     fn count(&self, text: &str) -> usize {
         self.0.count(text)
+    }
+
+    fn count_body(&self, body: &[u8]) -> Option<u32> {
+        let body = serde_json::from_slice(body).ok()?;
+        input_length(&body, &self.0)
     }
 }
 

@@ -19,12 +19,12 @@ use pinfire_analysis::{
     facts::{PhaseWindow, RunEnd},
 };
 use pinfire_engine::{
-    dataset::{Dataset, url::TargetUrl},
+    dataset::{Dataset, ready::Ready, url::TargetUrl},
     plan::PhasePlan,
     record::Phase,
     request::RequestHead,
     run::{Engine, PhaseReport},
-    schedule::{CancelPlan, ClosedLoop},
+    schedule::{CancelPlan, Limit, Schedule},
 };
 use pinfire_tools::mock;
 
@@ -88,7 +88,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     say_how(&settings, &engine);
 
     let facts = facts::of(&settings, &prepared, &engine, arguments)?;
-    let (bodies, entries) = split(prepared.dataset);
+    let (dataset, entries) = split(prepared.dataset);
     let collecting = Collecting::start(
         facts,
         entries,
@@ -100,7 +100,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         settings: &settings,
         address,
         head,
-        bodies,
+        dataset,
         id_key: settings::random_bits()?,
     };
     interrupt.sending();
@@ -200,7 +200,7 @@ fn say_how(settings: &Settings, engine: &Engine) {
 type Entries = Arc<[pinfire_analysis::facts::EntryFacts]>;
 
 /// The bodies go to the cores, the rest to the analysis.
-fn split(dataset: Dataset) -> (Arc<Vec<Vec<u8>>>, Entries) {
+fn split(dataset: Dataset) -> (Arc<Ready>, Entries) {
     let (bodies, entries): (Vec<_>, Vec<_>) = dataset
         .entries
         .into_iter()
@@ -213,7 +213,7 @@ fn split(dataset: Dataset) -> (Arc<Vec<Vec<u8>>>, Entries) {
             (entry.body, facts)
         })
         .unzip();
-    (Arc::new(bodies), entries.into())
+    (Arc::new(Ready::singles(bodies)), entries.into())
 }
 
 /// The phases of the run, one after the other.
@@ -221,7 +221,7 @@ struct Phases<'a> {
     settings: &'a Settings,
     address: SocketAddr,
     head: RequestHead,
-    bodies: Arc<Vec<Vec<u8>>>,
+    dataset: Arc<Ready>,
     id_key: u64,
 }
 
@@ -233,7 +233,7 @@ impl Phases<'_> {
             let plan = self.plan(Phase::Warmup, warmup.requests, warmup.concurrency, 0);
             let (report, stopped) = self.phase(engine, &plan, interrupt)?;
             end.warmup = Some(window(&report, stopped));
-            sent = plan.schedule.taken();
+            sent = plan.schedule.sessions.taken();
             cut_off = stopped || interrupt.asked();
         }
         if !cut_off {
@@ -269,7 +269,7 @@ impl Phases<'_> {
         phase: Phase,
         requests: u64,
         concurrency: u64,
-        first_entry: u64,
+        first_session: u64,
     ) -> Arc<PhasePlan> {
         let settings = self.settings;
         let cancel = settings
@@ -280,11 +280,16 @@ impl Phases<'_> {
             phase,
             address: self.address,
             head: self.head.clone(),
-            bodies: Arc::clone(&self.bodies),
-            first_entry,
-            schedule: ClosedLoop::new(requests),
+            dataset: Arc::clone(&self.dataset),
+            first_session,
+            schedule: Schedule::closed(requests),
             // More slots than requests would only be counted, never used.
-            concurrency: usize::try_from(concurrency.min(requests)).unwrap_or(usize::MAX),
+            concurrency: Some(Limit::of(
+                usize::try_from(concurrency.min(requests)).unwrap_or(usize::MAX),
+            )),
+            prefill: None,
+            duration: None,
+            grace: None,
             cancel,
             id_key: self.id_key,
             timeout: settings.timeout,
