@@ -100,18 +100,85 @@ pub struct Endpoint {
 
 #[derive(Args, Debug)]
 pub struct Load {
-    /// Requests in flight at once, over all cores. A finished one is replaced at once.
-    #[arg(long, value_name = "STREAMS", default_value = "1", value_parser = values::count)]
-    pub concurrency: u64,
+    /// Sessions open at once, over all cores: a finished one is replaced at once. With a rate, a
+    /// limit: what is due waits for a slot, and effective_latency shows the wait.
+    /// [default: 1; no limit with a rate or a fixed schedule]
+    #[arg(long, value_name = "STREAMS", value_parser = values::count)]
+    pub concurrency: Option<u64>,
+    /// Mean arrivals per second, whatever the server does (an open loop). `inf` sends all at once.
+    #[arg(long, value_name = "PER_SECOND", value_parser = values::rate)]
+    pub request_rate: Option<f64>,
+    /// How arrivals are spread: poisson, constant, gamma or concurrency_burst (as poisson).
+    /// [default: poisson; gamma with --arrival-smoothness]
+    #[arg(long, visible_alias = "request-rate-mode", value_name = "PATTERN")]
+    pub arrival_pattern: Option<String>,
+    /// Shape of gamma arrivals: below 1 bursty, 1 as poisson, above 1 regular.
+    #[arg(long, visible_alias = "vllm-burstiness", value_name = "SHAPE", value_parser = values::positive)]
+    pub arrival_smoothness: Option<f64>,
+    /// Rate over time from a JSON file: [{"time_s": 0, "qps": 5}, ...], linear in between.
+    #[arg(long, value_name = "FILE")]
+    pub request_rate_series: Option<PathBuf>,
+    /// Requests that wait for their first token at once; needs --streaming. [default: no limit]
+    #[arg(long, value_name = "REQUESTS", value_parser = values::count)]
+    pub prefill_concurrency: Option<u64>,
+    /// Seconds from one slot to all of --concurrency, evenly.
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub concurrency_ramp_duration: Option<f64>,
+    /// Seconds from one slot to all of --prefill-concurrency, evenly.
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub prefill_concurrency_ramp_duration: Option<f64>,
+    /// Seconds from nearly nothing to --request-rate, linearly.
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub request_rate_ramp_duration: Option<f64>,
+    /// Stop sending after so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub benchmark_duration: Option<f64>,
+    /// What is in flight so many seconds after --benchmark-duration is dropped; `inf` waits for all.
+    /// [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = values::grace)]
+    pub benchmark_grace_period: Option<f64>,
+    /// End the run when a larger share of the requests than this has failed (0 to 1).
+    #[arg(long, value_name = "SHARE", value_parser = values::share)]
+    pub failed_request_threshold: Option<f64>,
     /// Requests to send; errors and cancelled ones count. [default: 10]
     #[arg(long, visible_alias = "num-requests", value_name = "REQUESTS", value_parser = values::count)]
     pub request_count: Option<u64>,
     /// Requests sent before the measurement; never cancelled, in no figure. [default: no warmup]
     #[arg(long, visible_alias = "num-warmup-requests", value_name = "REQUESTS", value_parser = values::count)]
     pub warmup_request_count: Option<u64>,
-    /// Requests in flight during warmup. [default: --concurrency]
+    /// Warm up for so many seconds. [default: no warmup]
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub warmup_duration: Option<f64>,
+    /// Warm up with so many sessions. [default: no warmup]
+    #[arg(long, value_name = "SESSIONS", value_parser = values::count)]
+    pub num_warmup_sessions: Option<u64>,
+    /// Sessions open at once during warmup. [default: --concurrency]
     #[arg(long, value_name = "STREAMS", value_parser = values::count)]
     pub warmup_concurrency: Option<u64>,
+    /// Prefill limit during warmup. [default: --prefill-concurrency]
+    #[arg(long, value_name = "REQUESTS", value_parser = values::count)]
+    pub warmup_prefill_concurrency: Option<u64>,
+    /// Arrivals per second during warmup. [default: --request-rate]
+    #[arg(long, value_name = "PER_SECOND", value_parser = values::rate)]
+    pub warmup_request_rate: Option<f64>,
+    /// How they are spread. [default: --arrival-pattern]
+    #[arg(long, value_name = "PATTERN")]
+    pub warmup_arrival_pattern: Option<String>,
+    /// What is in flight so long after --warmup-duration is dropped. [default: wait for all]
+    #[arg(long, value_name = "SECONDS", value_parser = values::grace)]
+    pub warmup_grace_period: Option<f64>,
+    /// As --concurrency-ramp-duration. [default: that one]
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub warmup_concurrency_ramp_duration: Option<f64>,
+    /// As --prefill-concurrency-ramp-duration. [default: that one]
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub warmup_prefill_concurrency_ramp_duration: Option<f64>,
+    /// As --request-rate-ramp-duration. [default: that one]
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub warmup_request_rate_ramp_duration: Option<f64>,
+    /// Print the schedule that would be sent, one JSON line per request, and send nothing.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub dry_run: bool,
     /// Fixes every random decision (prompts, lengths, which requests are cancelled), on any number
     /// of cores. [default: drawn anew for each run and printed, so that no run meets a warm cache]
     #[arg(long, value_name = "SEED")]
@@ -156,6 +223,21 @@ pub struct Input {
     /// Format of --input-file: mooncake_trace.
     #[arg(long, value_name = "TYPE")]
     pub custom_dataset_type: Option<String>,
+    /// Send each request of the trace at its own time.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub fixed_schedule: bool,
+    /// Shift the first timestamp to zero. [default: true, unless a start offset is given]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub fixed_schedule_auto_offset: Option<bool>,
+    /// Send what is at or after this time of the trace, which becomes the zero.
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub fixed_schedule_start_offset: Option<u64>,
+    /// Send what is at or before this time of the trace.
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub fixed_schedule_end_offset: Option<u64>,
+    /// Replay a fixed schedule so many times as fast.
+    #[arg(long, value_name = "FACTOR", value_parser = values::positive)]
+    pub synthesis_speedup_ratio: Option<f64>,
     /// Ignore the trace's timestamps: send as fast as --concurrency allows.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub no_fixed_schedule: bool,

@@ -3,6 +3,7 @@
 mod args;
 mod cmd;
 mod environment;
+mod load;
 mod place;
 mod progress;
 mod request;

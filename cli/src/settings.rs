@@ -15,6 +15,7 @@ use pinfire_engine::{
     dataset::{
         BodyOptions, EndpointKind,
         extra::{parse_extra_inputs, parse_headers},
+        fixed::FixedSpec,
         mooncake::{DEFAULT_BLOCK_SIZE, MooncakeSpec},
         synthetic::SyntheticSpec,
         url::{Scheme, TargetUrl, split_urls},
@@ -25,6 +26,7 @@ use pinfire_engine::{
 use crate::{
     args::Profile,
     environment,
+    load::{Load, Mode, PhaseLoad},
     place::{Places, divide},
     progress::Ui,
     values::word,
@@ -61,9 +63,7 @@ pub struct Settings {
     pub affinity: bool,
     pub timeout: Span,
     pub reuse: Reuse,
-    pub concurrency: u64,
-    pub requests: u64,
-    pub warmup: Option<Warmup>,
+    pub load: Load,
     pub cancellation: Option<(f64, Span)>,
     pub seed: Seed,
     pub input: Input,
@@ -82,13 +82,6 @@ pub struct Settings {
     pub places: Places,
 }
 
-/// The warmup phase.
-#[derive(Clone, Copy, Debug)]
-pub struct Warmup {
-    pub requests: u64,
-    pub concurrency: u64,
-}
-
 /// The seed of every random decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Seed {
@@ -97,8 +90,6 @@ pub struct Seed {
     pub fixed: bool,
 }
 
-/// Requests sent when nothing says how many.
-const DEFAULT_REQUESTS: u64 = 10;
 /// Synthetic prompts when neither their number nor that of the requests is given.
 const DEFAULT_ENTRIES: u64 = 100;
 /// Mean input length of synthetic prompts.
@@ -142,11 +133,10 @@ impl Settings {
             per_chunk_usage: false,
             extra,
         };
-        let requests = flags.load.request_count.unwrap_or(DEFAULT_REQUESTS);
-        let warmup = warmup(flags)?;
-        let concurrency = flags.load.concurrency;
-        let slots = concurrency.max(warmup.map_or(0, |warmup| warmup.concurrency));
-        let places = divide(flags.engine.cores.as_ref(), slots)?;
+        let fixed = fixed(flags)?;
+        let load = Load::new(flags, fixed.is_some())?;
+        let most = load.phases().map(PhaseLoad::most_cores).max();
+        let places = divide(flags.engine.cores.as_ref(), most.unwrap_or(1))?;
         let seed = seed(flags)?;
         let level = word(
             &flags.output.export_level,
@@ -180,20 +170,13 @@ impl Settings {
                 &flags.endpoint.connection_reuse_strategy,
                 &[("pooled", Reuse::Pooled), ("never", Reuse::Never)],
             )?,
-            concurrency,
-            requests,
-            warmup,
             cancellation: cancellation(flags)?,
             seed,
-            input: input(
-                flags,
-                kind,
-                requests.saturating_add(warmup.map_or(0, |w| w.requests)),
-            )?,
+            input: input(flags, fixed, &load)?,
             tokenizer: flags.tokenizer.tokenizer.clone(),
             tokenizer_revision: flags.tokenizer.tokenizer_revision.clone(),
             server_counts: flags.endpoint.use_server_token_count,
-            artifact_dir: artifact_dir(flags, kind, concurrency)?,
+            artifact_dir: artifact_dir(flags, kind, &load.profiling.stimulus())?,
             files: flags
                 .output
                 .profile_export_prefix
@@ -235,6 +218,7 @@ impl Settings {
                 realtime: flags.engine.realtime,
             },
             places,
+            load,
         })
     }
 
@@ -246,12 +230,14 @@ impl Settings {
         }
     }
 
-    /// Most requests in flight at once over the phases.
+    /// Requests in flight at once over the phases, as far as something bounds them.
     pub fn slots(&self) -> u64 {
-        let warmup = self
-            .warmup
-            .map_or(0, |warmup| warmup.concurrency.min(warmup.requests));
-        self.concurrency.min(self.requests).max(warmup)
+        let bounded = |phase: &PhaseLoad| match phase.mode {
+            Mode::Concurrency => phase.most_in_flight(),
+            // How many a rate needs is up to the server; only an asked limit is a promise.
+            _ => phase.concurrency.and(phase.most_in_flight()),
+        };
+        self.load.phases().filter_map(bounded).max().unwrap_or(0)
     }
 }
 
@@ -308,20 +294,6 @@ fn server(url: &str, path: &str) -> Result<(Server, String)> {
     Ok((Server::Remote(target), base.to_owned()))
 }
 
-fn warmup(flags: &Profile) -> Result<Option<Warmup>> {
-    let load = &flags.load;
-    match (load.warmup_request_count, load.warmup_concurrency) {
-        (Some(requests), concurrency) => Ok(Some(Warmup {
-            requests,
-            concurrency: concurrency.unwrap_or(load.concurrency),
-        })),
-        (None, Some(_)) => {
-            bail!("--warmup-concurrency alone makes no warmup; add --warmup-request-count")
-        }
-        (None, None) => Ok(None),
-    }
-}
-
 fn cancellation(flags: &Profile) -> Result<Option<(f64, Span)>> {
     let flags = &flags.cancellation;
     match (
@@ -361,7 +333,57 @@ pub fn random_bits() -> Result<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-fn input(flags: &Profile, kind: EndpointKind, sent: u64) -> Result<Input> {
+/// Whether a trace is sent by its timestamps, and which part of it: asked for, or because a trace
+/// type is named (so AIPerf) and nothing speaks against it.
+fn fixed(flags: &Profile) -> Result<Option<FixedSpec>> {
+    let input = &flags.input;
+    let offsets = input.fixed_schedule_auto_offset.is_some()
+        || input.fixed_schedule_start_offset.is_some()
+        || input.fixed_schedule_end_offset.is_some();
+    ensure!(
+        !(input.fixed_schedule && input.no_fixed_schedule),
+        "--fixed-schedule and --no-fixed-schedule exclude each other"
+    );
+    ensure!(
+        !offsets || input.fixed_schedule,
+        "the fixed schedule offsets need --fixed-schedule; add it or drop them"
+    );
+    ensure!(
+        !(input.fixed_schedule_auto_offset == Some(true)
+            && input.fixed_schedule_start_offset.is_some()),
+        "--fixed-schedule-auto-offset and --fixed-schedule-start-offset cannot both be set: each \
+         decides what the zero is"
+    );
+    if let (Some(start), Some(end)) = (
+        input.fixed_schedule_start_offset,
+        input.fixed_schedule_end_offset,
+    ) {
+        ensure!(
+            start <= end,
+            "--fixed-schedule-start-offset {start} lies behind --fixed-schedule-end-offset {end}"
+        );
+    }
+    ensure!(
+        !input.fixed_schedule || input.input_file.is_some(),
+        "--fixed-schedule needs a dataset with timestamps (--input-file): synthetic prompts have no \
+         timing data"
+    );
+    let on = input.fixed_schedule || (input.input_file.is_some() && !input.no_fixed_schedule);
+    ensure!(
+        on || input.synthesis_speedup_ratio.is_none(),
+        "--synthesis-speedup-ratio scales the timestamps of a fixed schedule; there is none here"
+    );
+    Ok(on.then(|| FixedSpec {
+        start_ms: input.fixed_schedule_start_offset,
+        end_ms: input.fixed_schedule_end_offset,
+        auto_offset: input
+            .fixed_schedule_auto_offset
+            .unwrap_or(input.fixed_schedule_start_offset.is_none()),
+        speedup: input.synthesis_speedup_ratio.unwrap_or(1.0),
+    }))
+}
+
+fn input(flags: &Profile, fixed: Option<FixedSpec>, load: &Load) -> Result<Input> {
     let input = &flags.input;
     ensure!(
         input.osl_stddev.is_none() || input.osl.is_some(),
@@ -409,24 +431,22 @@ fn input(flags: &Profile, kind: EndpointKind, sent: u64) -> Result<Input> {
         given.to_lowercase().replace('-', "_") == "mooncake_trace",
         "--custom-dataset-type {given}: only mooncake_trace is built yet; name it explicitly"
     );
-    ensure!(
-        input.no_fixed_schedule,
-        "a trace replays by its timestamps unless told otherwise, and that is not built yet; add \
-         --no-fixed-schedule to send it as fast as --concurrency allows"
-    );
-    let _ = kind;
+    // A run that is bounded by time alone may send all of it, and again.
+    let sent = load.phases().map(|phase| phase.requests);
+    let sent = sent.sum::<Option<u64>>();
     Ok(Input::Mooncake(MooncakeSpec {
         path: path.clone(),
         block_size: input.isl_block_size.map_or(DEFAULT_BLOCK_SIZE, |size| {
             u32::try_from(size).unwrap_or(u32::MAX)
         }),
-        limit: Some(usize::try_from(sent).unwrap_or(usize::MAX)),
+        limit: sent.map(|sent| usize::try_from(sent).unwrap_or(usize::MAX)),
+        fixed,
         osl_mean,
         osl_stddev,
     }))
 }
 
-fn artifact_dir(flags: &Profile, kind: EndpointKind, concurrency: u64) -> Result<PathBuf> {
+fn artifact_dir(flags: &Profile, kind: EndpointKind, stimulus: &str) -> Result<PathBuf> {
     let dir = match &flags.output.artifact_dir {
         Some(dir) => dir.clone(),
         None => {
@@ -437,10 +457,7 @@ fn artifact_dir(flags: &Profile, kind: EndpointKind, concurrency: u64) -> Result
             if models.len() > 1 {
                 model.push_str("_multi");
             }
-            PathBuf::from("artifacts").join(format!(
-                "{model}-openai-{}-concurrency{concurrency}",
-                kind.name()
-            ))
+            PathBuf::from("artifacts").join(format!("{model}-openai-{}-{stimulus}", kind.name()))
         }
     };
     ensure!(

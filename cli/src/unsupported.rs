@@ -3,13 +3,8 @@
 /// Flags of features that are to come.
 const NOT_BUILT_YET: &[&str] = &[
     "apply-chat-template",
-    "arrival-pattern",
-    "arrival-smoothness",
     "batch-size",
     "batch-size-text",
-    "benchmark-duration",
-    "benchmark-grace-period",
-    "concurrency-ramp-duration",
     "confidence-level",
     "config",
     "conversation-num",
@@ -22,11 +17,6 @@ const NOT_BUILT_YET: &[&str] = &[
     "export-http-trace",
     "export-outputs-json",
     "extra-verbose",
-    "failed-request-threshold",
-    "fixed-schedule",
-    "fixed-schedule-auto-offset",
-    "fixed-schedule-end-offset",
-    "fixed-schedule-start-offset",
     "goodput",
     "gpu-telemetry",
     "ignore-trace-delays",
@@ -44,13 +34,10 @@ const NOT_BUILT_YET: &[&str] = &[
     "num-profile-runs",
     "num-sessions",
     "num-users",
-    "num-warmup-sessions",
     "parameter-sweep-cooldown-seconds",
     "parameter-sweep-mode",
     "parameter-sweep-same-seed",
     "per-chunk-usage",
-    "prefill-concurrency",
-    "prefill-concurrency-ramp-duration",
     "prefix-prompt-length",
     "prefix-prompt-pool-size",
     "profile-run-cooldown-seconds",
@@ -65,10 +52,6 @@ const NOT_BUILT_YET: &[&str] = &[
     "record-processor-service-count",
     "record-processors",
     "request-content-type",
-    "request-rate",
-    "request-rate-mode",
-    "request-rate-ramp-duration",
-    "request-rate-series",
     "seq-dist",
     "sequence-distribution",
     "server-metrics",
@@ -89,7 +72,6 @@ const NOT_BUILT_YET: &[&str] = &[
     "synthesis-prefix-len-multiplier",
     "synthesis-prefix-root-multiplier",
     "synthesis-prompt-len-multiplier",
-    "synthesis-speedup-ratio",
     "system-prompt",
     "system-prompt-file",
     "tokenizer-trust-remote-code",
@@ -100,18 +82,9 @@ const NOT_BUILT_YET: &[&str] = &[
     "user-context-prompt-length",
     "vary-seed-per-trial",
     "verbose",
-    "vllm-burstiness",
     "wait-for-model-interval",
     "wait-for-model-mode",
     "wait-for-model-timeout",
-    "warmup-arrival-pattern",
-    "warmup-concurrency-ramp-duration",
-    "warmup-duration",
-    "warmup-grace-period",
-    "warmup-prefill-concurrency",
-    "warmup-prefill-concurrency-ramp-duration",
-    "warmup-request-rate",
-    "warmup-request-rate-ramp-duration",
     "workers-max",
 ];
 
@@ -291,15 +264,15 @@ mod tests {
 
     #[test]
     fn refused_flags_are_named() {
-        let line = typed("pinfire profile --model m --request-rate=5").unwrap();
+        let line = typed("pinfire profile --model m --user-centric-rate=5").unwrap();
         assert!(
-            line.starts_with("--request-rate is not built yet"),
+            line.starts_with("--user-centric-rate is not built yet"),
             "{line}"
         );
         let line = typed("pinfire profile --accuracy-benchmark x").unwrap();
         assert!(line.contains("does not have"), "{line}");
         assert_eq!(typed("pinfire profile --model m"), None);
-        assert_eq!(typed("pinfire profile -- --request-rate"), None);
+        assert_eq!(typed("pinfire profile -- --user-centric-rate"), None);
     }
 
     #[test]

@@ -42,6 +42,30 @@ pub fn percentage(text: &str) -> Result<f64, String> {
         )
 }
 
+/// A rate above 0, or `inf`.
+pub fn rate(text: &str) -> Result<f64, String> {
+    no_list(text)?;
+    text.parse()
+        .ok()
+        .filter(|value: &f64| *value > 0.0)
+        .ok_or("it must be a number above 0, or inf".to_owned())
+}
+
+/// Seconds of at least 0, or `inf`.
+pub fn grace(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|value: &f64| *value >= 0.0)
+        .ok_or("it must be a number of at least 0, or inf".to_owned())
+}
+
+/// A share of 0 to 1.
+pub fn share(text: &str) -> Result<f64, String> {
+    number(text)
+        .filter(|value| (0.0..=1.0).contains(value))
+        .ok_or("it must be between 0 and 1".to_owned())
+}
+
 fn number(text: &str) -> Option<f64> {
     text.parse().ok().filter(|value: &f64| value.is_finite())
 }

@@ -28,7 +28,10 @@ fn wrong_flags() {
             "--request-cancellation-delay needs --request-cancellation-rate",
         ),
         ("--request-timeout-seconds 0", "above 0"),
-        ("--warmup-concurrency 2", "--warmup-request-count"),
+        ("--warmup-grace-period 2", "--warmup-request-count"),
+        ("--request-rate 5 --request-rate-series f", "exclude each other"),
+        ("--fixed-schedule", "--input-file"),
+        ("--benchmark-grace-period 1", "--benchmark-duration"),
         ("--osl-stddev 2", "--osl"),
         ("--io-driver kqueue", "uring, epoll"),
         ("--timer-precision exact", "sleep, lead, spin"),
@@ -53,7 +56,7 @@ fn wrong_flags() {
 #[test]
 fn flags_that_are_not_built_are_refused_by_name() {
     for flag in [
-        "--request-rate 5",
+        "--user-centric-rate 5",
         "--goodput x",
         "--benchmark-duration=10",
         "--fixed-schedule",

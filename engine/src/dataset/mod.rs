@@ -6,6 +6,7 @@
 mod body;
 mod count;
 pub mod extra;
+pub mod fixed;
 pub mod inputs_json;
 pub mod mooncake;
 mod parallel;
@@ -98,6 +99,15 @@ pub enum DatasetError {
         field: String,
         /// What is wrong, and what would be right.
         reason: String,
+    },
+    /// A fixed schedule needs a time for every entry.
+    #[error(
+        "session `{session}` of the dataset has no timestamp, so it has no place in a fixed schedule; \
+         add --no-fixed-schedule, or a `timestamp` to its line"
+    )]
+    NoTimestamp {
+        /// The session's id.
+        session: String,
     },
     /// A body could not be written as JSON, which is our own fault.
     #[error("cannot write a request body (a bug in pinfire, please report it): {0}")]

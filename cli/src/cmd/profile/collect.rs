@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -51,7 +51,17 @@ impl TokenCounter for Counter {
 pub struct Collecting {
     thread: JoinHandle<(Collector, Option<ExportError>)>,
     all_sent: Arc<AtomicBool>,
+    tally: Arc<Tally>,
     records: Receiver<Record>,
+}
+
+/// How the answers were so far, for whoever decides whether the run goes on.
+#[derive(Default)]
+pub struct Tally {
+    /// Requests of the measured phase that have ended, failed or not.
+    pub ended: AtomicU64,
+    /// Those that have failed, bad answers included.
+    pub failed: AtomicU64,
 }
 
 impl Collecting {
@@ -74,20 +84,28 @@ impl Collecting {
         let collector = Collector::new(facts, entries, counter, lines)?;
         let all_sent = Arc::new(AtomicBool::new(false));
         let (sent, incoming) = (Arc::clone(&all_sent), records.clone());
+        let tally = Arc::new(Tally::default());
+        let counting = Arc::clone(&tally);
         let cpus = settings.places.rest.clone();
         let thread = std::thread::Builder::new()
             .name("pinfire-analysis".to_owned())
             .spawn(move || {
                 place::stay_on(&cpus);
                 place::yield_to_others();
-                collect(collector, &incoming, &sent)
+                collect(collector, &incoming, &sent, &counting)
             })
             .context("the analysis thread cannot be started")?;
         Ok(Self {
             thread,
             all_sent,
+            tally,
             records,
         })
+    }
+
+    /// How the answers were so far.
+    pub fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
     }
 
     /// Waits for the last record and sums up; also gives the first error of the per-request file.
@@ -121,6 +139,7 @@ fn collect(
     mut collector: Collector,
     records: &Receiver<Record>,
     all_sent: &AtomicBool,
+    tally: &Tally,
 ) -> (Collector, Option<ExportError>) {
     let mut flushed = Stamp::now();
     let mut failed = None;
@@ -131,6 +150,10 @@ fn collect(
         while let Ok(record) = records.try_recv() {
             written = written.and(collector.add(&record));
         }
+        let progress = collector.progress();
+        let ended = progress.valid + progress.errors + progress.cancelled;
+        tally.failed.store(progress.errors, Ordering::Relaxed);
+        tally.ended.store(ended, Ordering::Relaxed);
         let now = Stamp::now();
         if now.since(flushed) >= FLUSH {
             written = written.and(collector.flush());

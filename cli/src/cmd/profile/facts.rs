@@ -5,7 +5,10 @@ use pinfire_analysis::facts::{CancellationFacts, DatasetFacts, LengthFacts, Phas
 use pinfire_engine::run::Engine;
 
 use super::{command_line, dataset::Prepared};
-use crate::settings::{self, Input, Settings};
+use crate::{
+    load::PhaseLoad,
+    settings::{self, Input, Settings},
+};
 
 /// Gathers the facts.
 ///
@@ -24,10 +27,8 @@ pub fn of(
     facts.endpoint = settings.endpoint();
     facts.streaming = settings.bodies.streaming;
     facts.dataset = dataset(settings, prepared);
-    facts.warmup = settings
-        .warmup
-        .map(|warmup| phase(warmup.requests, warmup.concurrency));
-    facts.profiling = phase(settings.requests, settings.concurrency);
+    facts.warmup = settings.load.warmup.as_ref().map(phase);
+    facts.profiling = phase(&settings.load.profiling);
     facts.cancellation = settings
         .cancellation
         .map(|(rate_pct, delay)| CancellationFacts { rate_pct, delay });
@@ -46,12 +47,15 @@ pub fn of(
     Ok(facts)
 }
 
-fn phase(requests: u64, concurrency: u64) -> PhaseFacts {
+fn phase(load: &PhaseLoad) -> PhaseFacts {
     PhaseFacts {
-        kind: "concurrency".to_owned(),
-        requests: Some(requests),
-        concurrency: Some(u32::try_from(concurrency).unwrap_or(u32::MAX)),
-        ..PhaseFacts::default()
+        kind: load.kind().to_owned(),
+        requests: load.requests,
+        duration_s: load.duration.map(|duration| duration.as_secs_f64()),
+        concurrency: load
+            .concurrency
+            .map(|slots| u32::try_from(slots).unwrap_or(u32::MAX)),
+        rate: load.rate(),
     }
 }
 

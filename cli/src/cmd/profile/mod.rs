@@ -6,10 +6,11 @@ mod dataset;
 mod facts;
 
 use std::{
+    cell::Cell,
     io::{IsTerminal, Write},
     net::{Ipv4Addr, SocketAddr},
     process::ExitCode,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -19,18 +20,25 @@ use pinfire_analysis::{
     facts::{PhaseWindow, RunEnd},
 };
 use pinfire_engine::{
-    dataset::{Dataset, ready::Ready, url::TargetUrl},
+    clock::{Span, Stamp},
+    dataset::{
+        Dataset,
+        ready::{Ready, ReadyTurn},
+        url::TargetUrl,
+    },
     plan::PhasePlan,
+    random::child_seed,
     record::Phase,
     request::RequestHead,
     run::{Engine, PhaseReport},
-    schedule::{CancelPlan, Limit, Schedule},
+    schedule::{Arrivals, CancelPlan, Limit, Pace, Schedule},
 };
 use pinfire_tools::mock;
 
-use self::collect::Collecting;
+use self::collect::{Collecting, Tally};
 use crate::{
     args::Profile,
+    load::{Mode, PhaseLoad},
     place,
     request::HeaderPlan,
     say,
@@ -47,6 +55,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Anything that keeps the run from starting or its results from being written.
 pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     let settings = Settings::new(flags)?;
+    for warning in &settings.load.warnings {
+        say::warning(warning);
+    }
     let interrupt = Interrupt::watch()?;
     let embedded = matches!(settings.server, Server::Embedded);
     let sides = if embedded { 2 } else { 1 };
@@ -101,11 +112,15 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         address,
         head,
         dataset,
+        tally: collecting.tally(),
         id_key: settings::random_bits()?,
     };
     interrupt.sending();
     let mut end = RunEnd::default();
-    let lost = phases.run(&mut engine, &interrupt, &mut end).err();
+    let gave_up = std::cell::Cell::new(false);
+    let lost = phases
+        .run(&mut engine, &interrupt, &mut end, &gave_up)
+        .err();
     drop(engine);
     if let Some(mock) = mock {
         drop(mock.stop());
@@ -140,6 +155,9 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         return Err(unwritten.into());
     }
     written?;
+    if gave_up.get() {
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(report.exit_code())
 }
 
@@ -175,10 +193,9 @@ fn say_how(settings: &Settings, engine: &Engine) {
     // As for the results: a reader that has gone away is no failure of the run.
     let _ = writeln!(
         std::io::stdout(),
-        "pinfire {}: {} requests, {} at once, to {}; engine on {} ({driver}, timers: {}); seed {}",
+        "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
         env!("CARGO_PKG_VERSION"),
-        settings.requests,
-        settings.concurrency,
+        settings.load.profiling,
         settings.url_as_given,
         cpus.join(", "),
         settings.engine.precision.name(),
@@ -201,19 +218,27 @@ type Entries = Arc<[pinfire_analysis::facts::EntryFacts]>;
 
 /// The bodies go to the cores, the rest to the analysis.
 fn split(dataset: Dataset) -> (Arc<Ready>, Entries) {
-    let (bodies, entries): (Vec<_>, Vec<_>) = dataset
+    let (turns, entries): (Vec<_>, Vec<_>) = dataset
         .entries
         .into_iter()
         .map(|entry| {
             let facts = pinfire_analysis::facts::EntryFacts {
-                session_id: entry.session_id,
+                session_id: entry.session_id.clone(),
                 isl: entry.isl,
                 requested_osl: entry.osl,
             };
-            (entry.body, facts)
+            let turn = ReadyTurn {
+                body: entry.body,
+                delay: Span::ZERO,
+                at: entry
+                    .timestamp_ms
+                    .map(|millis| Span::from_secs_f64(millis / 1e3)),
+                history: None,
+            };
+            ((entry.session_id, vec![turn]), facts)
         })
         .unzip();
-    (Arc::new(Ready::singles(bodies)), entries.into())
+    (Arc::new(Ready::new(turns)), entries.into())
 }
 
 /// The phases of the run, one after the other.
@@ -222,31 +247,34 @@ struct Phases<'a> {
     address: SocketAddr,
     head: RequestHead,
     dataset: Arc<Ready>,
+    tally: Arc<Tally>,
     id_key: u64,
 }
 
 impl Phases<'_> {
-    fn run(&self, engine: &mut Engine, interrupt: &Interrupt, end: &mut RunEnd) -> Result<()> {
+    fn run(
+        &self,
+        engine: &mut Engine,
+        interrupt: &Interrupt,
+        end: &mut RunEnd,
+        gave_up: &Cell<bool>,
+    ) -> Result<()> {
         let mut sent = 0;
-        let mut cut_off = false;
-        if let Some(warmup) = self.settings.warmup {
-            let plan = self.plan(Phase::Warmup, warmup.requests, warmup.concurrency, 0);
-            let (report, stopped) = self.phase(engine, &plan, interrupt)?;
-            end.warmup = Some(window(&report, stopped));
+        let mut stopped = None;
+        if let Some(warmup) = &self.settings.load.warmup {
+            let plan = self.plan(Phase::Warmup, warmup, 0);
+            let report = self.phase(engine, &plan, warmup, interrupt, &mut stopped)?;
+            end.warmup = Some(window(&report, stopped.is_some()));
             sent = plan.schedule.sessions.taken();
-            cut_off = stopped || interrupt.asked();
+            if interrupt.asked() {
+                stopped = Some(Stopped::ByUser);
+            }
         }
-        if !cut_off {
-            let settings = self.settings;
-            let plan = self.plan(
-                Phase::Profiling,
-                settings.requests,
-                settings.concurrency,
-                sent,
-            );
-            let (report, stopped) = self.phase(engine, &plan, interrupt)?;
-            cut_off = stopped;
-            end.profiling = Some(window(&report, stopped));
+        if stopped.is_none() {
+            let load = &self.settings.load.profiling;
+            let plan = self.plan(Phase::Profiling, load, sent);
+            let report = self.phase(engine, &plan, load, interrupt, &mut stopped)?;
+            end.profiling = Some(window(&report, stopped.is_some()));
             end.counts = report.counts();
             let granted = engine.granted();
             let cores = report.cores.into_iter().zip(granted);
@@ -258,38 +286,60 @@ impl Phases<'_> {
                 })
                 .collect();
         }
-        if cut_off {
-            end.interrupted = Some("cancelled by the user (Ctrl-C)".to_owned());
-        }
+        end.interrupted = match stopped {
+            None => None,
+            Some(Stopped::ByUser) => Some("cancelled by the user (Ctrl-C)".to_owned()),
+            Some(Stopped::TooManyFailed { failed, ended }) => {
+                gave_up.set(true);
+                Some(format!(
+                    "{failed} of {ended} requests failed, more than --failed-request-threshold allows"
+                ))
+            }
+        };
         Ok(())
     }
 
-    fn plan(
-        &self,
-        phase: Phase,
-        requests: u64,
-        concurrency: u64,
-        first_session: u64,
-    ) -> Arc<PhasePlan> {
+    fn plan(&self, phase: Phase, load: &PhaseLoad, first_session: u64) -> Arc<PhasePlan> {
         let settings = self.settings;
         let cancel = settings
             .cancellation
             .filter(|_| phase == Phase::Profiling)
             .map(|(rate, delay)| CancelPlan::new(settings.seed.value, rate, delay));
+        let (pace, sessions) = match &load.mode {
+            Mode::Concurrency => (Pace::Closed, load.sessions),
+            Mode::Rate {
+                pattern, profile, ..
+            } => {
+                let seed = child_seed(settings.seed.value, phase_name(phase));
+                let arrivals = Arrivals::new(seed, *pattern, profile.clone());
+                (Pace::Rate(arrivals), load.sessions)
+            }
+            Mode::FixedSchedule => {
+                let starts = self.dataset.starts();
+                (Pace::Fixed(starts.into()), load.sessions)
+            }
+        };
+        let limit = |slots: Option<u64>, ramp| {
+            // More slots than requests would only be counted, never used.
+            let slots = slots?.min(load.requests.unwrap_or(u64::MAX));
+            let slots = usize::try_from(slots).unwrap_or(usize::MAX);
+            Some(Limit { slots, ramp })
+        };
         Arc::new(PhasePlan {
             phase,
             address: self.address,
             head: self.head.clone(),
             dataset: Arc::clone(&self.dataset),
-            first_session,
-            schedule: Schedule::closed(requests),
-            // More slots than requests would only be counted, never used.
-            concurrency: Some(Limit::of(
-                usize::try_from(concurrency.min(requests)).unwrap_or(usize::MAX),
-            )),
-            prefill: None,
-            duration: None,
-            grace: None,
+            // A fixed schedule begins at its first entry, whatever a warmup has sent.
+            first_session: match load.mode {
+                Mode::FixedSchedule => 0,
+                _ => first_session,
+            },
+            schedule: Schedule::new(pace, self.dataset.is_single(), load.requests, sessions),
+            concurrency: limit(load.concurrency, load.concurrency_ramp),
+            prefill: limit(load.prefill, load.prefill_ramp),
+            duration: load.duration,
+            grace: load.grace,
             cancel,
             id_key: self.id_key,
             timeout: settings.timeout,
@@ -302,42 +352,84 @@ impl Phases<'_> {
         &self,
         engine: &mut Engine,
         plan: &Arc<PhasePlan>,
+        load: &PhaseLoad,
         interrupt: &Interrupt,
-    ) -> Result<(PhaseReport, bool)> {
-        let (name, total) = match plan.phase {
-            Phase::Warmup => (
-                "Warmup",
-                self.settings.warmup.map_or(0, |warmup| warmup.requests),
-            ),
-            Phase::Profiling => ("Profiling", self.settings.requests),
+        stopped: &mut Option<Stopped>,
+    ) -> Result<PhaseReport> {
+        let name = match plan.phase {
+            Phase::Warmup => "Warmup",
+            Phase::Profiling => "Profiling",
         };
-        let bar = self.settings.ui.bar(name, total);
+        let requests = match load.mode {
+            Mode::FixedSchedule => Some(self.dataset.entries() as u64),
+            _ => load.requests,
+        };
+        let whole = load.duration.unwrap_or(Span::ZERO).nanos();
+        let bar = self
+            .settings
+            .ui
+            .bar(name, requests.unwrap_or(whole / 1_000_000));
+        let begun = Stamp::now();
         engine.begin(plan);
-        let mut stopped = false;
         let report = loop {
             if let Some(report) = engine.wait(LOOK)? {
                 break report;
             }
             let counts = engine.progress();
             let ended = counts.finished + counts.failed + counts.cancelled;
-            bar.set_position(ended);
+            bar.set_position(match requests {
+                Some(_) => ended,
+                None => Stamp::now().since(begun).nanos() / 1_000_000,
+            });
             bar.set_message(format!(
                 "in flight {} failed {} cancelled {}",
                 counts.due.saturating_sub(ended + counts.dropped),
                 counts.failed,
                 counts.cancelled
             ));
-            if interrupt.asked() && !stopped {
-                stopped = true;
+            if stopped.is_some() {
+                continue;
+            }
+            if interrupt.asked() {
+                *stopped = Some(Stopped::ByUser);
                 say::line(
                     "Cancelling: nothing new is sent, what is in flight is dropped, and what there \
                      is will be written. Press Ctrl-C again to leave at once without results.",
                 );
                 engine.stop();
+            } else if plan.phase == Phase::Profiling
+                && let Some(too_many) = self.too_many_failed()
+            {
+                *stopped = Some(too_many);
+                engine.stop();
             }
         };
         bar.finish_and_clear();
-        Ok((report, stopped))
+        Ok(report)
+    }
+
+    /// Whether more have failed than `--failed-request-threshold` allows.
+    fn too_many_failed(&self) -> Option<Stopped> {
+        let load = &self.settings.load;
+        let threshold = load.failed_threshold?;
+        let ended = self.tally.ended.load(Ordering::Relaxed);
+        let failed = self.tally.failed.load(Ordering::Relaxed);
+        let armed = ended >= load.profiling.concurrency.unwrap_or(1).max(10);
+        let over = failed as f64 > threshold * ended as f64;
+        (armed && over).then_some(Stopped::TooManyFailed { failed, ended })
+    }
+}
+
+/// Why a phase ended before its time.
+enum Stopped {
+    ByUser,
+    TooManyFailed { failed: u64, ended: u64 },
+}
+
+const fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Warmup => "warmup",
+        Phase::Profiling => "profiling",
     }
 }
 

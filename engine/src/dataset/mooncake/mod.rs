@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use self::blocks::{Blocks, TraceSeed, layout};
 use self::line::{Ask, FIELDS, Line};
 use super::body::{Content, Turn};
+use super::fixed::FixedSpec;
 use super::parallel::map_indexed;
 use super::prompt::exact_prompt;
 use super::synthetic::OutputLimits;
@@ -35,6 +36,8 @@ pub struct MooncakeSpec {
     pub path: PathBuf,
     /// Tokens of a block of `hash_ids`, at least 1.
     pub block_size: u32,
+    /// Replay by the timestamps, and which of them.
+    pub fixed: Option<FixedSpec>,
     /// Make only the first so many entries, for a run that is shorter than the file.
     pub limit: Option<usize>,
     /// Mean output limit of lines without `output_length`; `None` or 0 sends no limit.
@@ -53,9 +56,12 @@ pub fn build(
     build: &Build<'_>,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Dataset, DatasetError> {
-    let trace = Trace::read(&spec.path)?;
+    let mut trace = Trace::read(&spec.path)?;
     let block = spec.block_size.max(1) as usize;
     trace.check(block, build.bodies.endpoint)?;
+    if let Some(fixed) = &spec.fixed {
+        trace.keep(fixed)?;
+    }
     let count = spec.limit.unwrap_or(usize::MAX).min(trace.lines.len());
     let lines = &trace.lines[..count];
     let maker = Maker {
@@ -83,11 +89,15 @@ pub fn build(
         let make = |index: usize| maker.entry(index, &lines[index], None);
         map_indexed(count, build.threads, make, progress)?
     };
-    Ok(Dataset {
+    let mut dataset = Dataset {
         entries,
         source: Source::MooncakeTrace,
         warnings: trace.warnings,
-    })
+    };
+    if let Some(fixed) = &spec.fixed {
+        fixed.apply(&mut dataset)?;
+    }
+    Ok(dataset)
 }
 
 /// A trace's lines, each valid by itself.
@@ -156,6 +166,30 @@ impl Trace {
             )));
         }
         Ok(trace)
+    }
+
+    /// Leaves out what lies outside of a fixed schedule's bounds.
+    fn keep(&mut self, fixed: &FixedSpec) -> Result<(), DatasetError> {
+        let all = self.lines.len();
+        self.lines
+            .retain(|line| line.timestamp_ms.is_none_or(|time| fixed.holds(time)));
+        let dropped = all - self.lines.len();
+        if self.lines.is_empty() {
+            return Err(DatasetError::Empty {
+                what: format!(
+                    "none of the {all} lines of {} lies within the offsets of the fixed schedule",
+                    self.path.display()
+                ),
+            });
+        }
+        if dropped > 0 {
+            self.warnings.push(Warning(format!(
+                "{dropped} of {all} lines of {} lie outside of the fixed schedule's offsets and are \
+                 left out",
+                self.path.display()
+            )));
+        }
+        Ok(())
     }
 
     fn fault(&self, line: usize, field: &str, reason: String) -> DatasetError {

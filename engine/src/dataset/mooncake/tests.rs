@@ -22,6 +22,7 @@ fn spec(path: &Path) -> MooncakeSpec {
     MooncakeSpec {
         path: path.to_path_buf(),
         block_size: 8,
+        fixed: None,
         limit: None,
         osl_mean: Some(11),
         osl_stddev: 0.0,
@@ -131,6 +132,7 @@ fn gzip_limit_and_threads() {
         built(&spec(&path), 3, EndpointKind::Chat).unwrap().entries
     );
     let some = MooncakeSpec {
+        fixed: None,
         limit: Some(2),
         ..spec(&path)
     };
@@ -207,6 +209,7 @@ fn faults_name_file_line_and_field() {
         let path = written(&folder, text);
         let result = built(
             &MooncakeSpec {
+                fixed: None,
                 limit: Some(1),
                 ..spec(&path)
             },

@@ -1,0 +1,529 @@
+//! The load of each phase: mode, limits and ends, from the flags, with what follows from them.
+
+use anyhow::{Context, Result, bail, ensure};
+use pinfire_engine::{
+    clock::Span,
+    schedule::{Pattern, RateProfile},
+};
+use serde::Deserialize;
+
+use crate::{args::Profile, values::word};
+
+/// Requests sent when nothing says how many, nor for how long.
+const DEFAULT_REQUESTS: u64 = 10;
+/// Seconds that requests in flight have after the end of a duration.
+const DEFAULT_GRACE: f64 = 30.0;
+
+/// What decides when a session begins.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// A free slot.
+    Concurrency,
+    /// An arrival process.
+    Rate {
+        pattern: Pattern,
+        profile: RateProfile,
+        /// For reports; of a series, its first.
+        rate: f64,
+    },
+    /// The dataset's own timestamps.
+    FixedSchedule,
+}
+
+/// One phase.
+#[derive(Clone, Debug)]
+pub struct PhaseLoad {
+    pub mode: Mode,
+    pub requests: Option<u64>,
+    pub sessions: Option<u64>,
+    pub duration: Option<Span>,
+    /// `None` waits for all that is in flight.
+    pub grace: Option<Span>,
+    /// `None` is no limit.
+    pub concurrency: Option<u64>,
+    pub concurrency_ramp: Option<Span>,
+    pub prefill: Option<u64>,
+    pub prefill_ramp: Option<Span>,
+}
+
+/// The load of a run.
+#[derive(Clone, Debug)]
+pub struct Load {
+    pub warmup: Option<PhaseLoad>,
+    pub profiling: PhaseLoad,
+    pub failed_threshold: Option<f64>,
+    pub warnings: Vec<String>,
+}
+
+impl Load {
+    /// Checks the flags together.
+    ///
+    /// # Errors
+    /// The first combination that makes no sense, with the way out.
+    pub fn new(flags: &Profile, fixed_schedule: bool) -> Result<Self> {
+        let load = &flags.load;
+        let mut warnings = Vec::new();
+        let rated = load.request_rate.is_some() || load.request_rate_series.is_some();
+        ensure!(
+            load.request_rate.is_none() || load.request_rate_series.is_none(),
+            "--request-rate and --request-rate-series exclude each other"
+        );
+        ensure!(
+            !(fixed_schedule && rated),
+            "a fixed schedule and a rate exclude each other: drop --request-rate (or the series), or \
+             add --no-fixed-schedule to ignore the trace's timestamps"
+        );
+        let explicit = load.arrival_pattern.as_deref();
+        ensure!(
+            load.arrival_smoothness.is_none() || rated,
+            "--arrival-smoothness shapes gamma arrivals; it needs --request-rate"
+        );
+        let pattern = pattern("--arrival-pattern", explicit, load.arrival_smoothness)?;
+        ensure!(
+            load.arrival_smoothness.is_none() || matches!(pattern, Pattern::Gamma { .. }),
+            "--arrival-smoothness is only for --arrival-pattern gamma"
+        );
+        if explicit.is_some() && !rated {
+            warnings.push("--arrival-pattern has no effect without --request-rate".to_owned());
+        }
+        ensure!(
+            load.request_rate_ramp_duration.is_none() || rated,
+            "--request-rate-ramp-duration is only for rate-controlled scheduling; add --request-rate"
+        );
+        ensure!(
+            load.benchmark_grace_period.is_none() || load.benchmark_duration.is_some(),
+            "--benchmark-grace-period needs --benchmark-duration"
+        );
+        ensure!(
+            load.prefill_concurrency.is_none() || flags.endpoint.streaming,
+            "--prefill-concurrency needs --streaming: without a stream there is no first token"
+        );
+        let mode = if fixed_schedule {
+            Mode::FixedSchedule
+        } else if let Some(path) = &load.request_rate_series {
+            let ramp = load.request_rate_ramp_duration.map(Span::from_secs_f64);
+            series(path, pattern, ramp.unwrap_or(Span::ZERO))?
+        } else if let Some(rate) = load.request_rate {
+            rate_mode(rate, pattern, load.request_rate_ramp_duration)
+        } else {
+            Mode::Concurrency
+        };
+        let concurrency = load
+            .concurrency
+            .or(matches!(mode, Mode::Concurrency).then_some(1));
+        limits_agree(load.prefill_concurrency, concurrency)?;
+        if load.concurrency_ramp_duration.is_some() && load.concurrency.is_none() {
+            warnings.push("--concurrency-ramp-duration has no effect without --concurrency".into());
+        }
+        if load.prefill_concurrency_ramp_duration.is_some() && load.prefill_concurrency.is_none() {
+            warnings.push(
+                "--prefill-concurrency-ramp-duration has no effect without --prefill-concurrency"
+                    .to_owned(),
+            );
+        }
+        let ends = load.request_count.is_some() || load.benchmark_duration.is_some();
+        let profiling = PhaseLoad {
+            requests: load
+                .request_count
+                .or((!ends && !fixed_schedule).then_some(DEFAULT_REQUESTS)),
+            sessions: None,
+            duration: load.benchmark_duration.map(Span::from_secs_f64),
+            grace: grace(load.benchmark_grace_period.unwrap_or(DEFAULT_GRACE)),
+            concurrency,
+            concurrency_ramp: load.concurrency_ramp_duration.map(Span::from_secs_f64),
+            prefill: load.prefill_concurrency,
+            prefill_ramp: load
+                .prefill_concurrency_ramp_duration
+                .map(Span::from_secs_f64),
+            mode,
+        };
+        let warmup = warmup(flags, &profiling, pattern, &mut warnings)?;
+        Ok(Self {
+            warmup,
+            profiling,
+            failed_threshold: load.failed_request_threshold,
+            warnings,
+        })
+    }
+
+    /// Both phases, the warmup first.
+    pub fn phases(&self) -> impl Iterator<Item = &PhaseLoad> {
+        self.warmup.iter().chain([&self.profiling])
+    }
+}
+
+impl PhaseLoad {
+    /// Most requests in flight at once; `None` if nothing bounds them.
+    pub fn most_in_flight(&self) -> Option<u64> {
+        let bounds = [self.concurrency, self.requests];
+        bounds.into_iter().flatten().min()
+    }
+
+    /// Cores beyond this many would have nothing to do.
+    pub fn most_cores(&self) -> u64 {
+        let bounds = [self.concurrency, self.requests, self.prefill];
+        bounds.into_iter().flatten().min().unwrap_or(u64::MAX)
+    }
+
+    /// The kind of phase, as reports name it.
+    pub const fn kind(&self) -> &'static str {
+        match &self.mode {
+            Mode::Concurrency => "concurrency",
+            Mode::Rate { pattern, .. } => match pattern {
+                Pattern::Constant => "constant",
+                Pattern::Gamma { .. } => "gamma",
+                Pattern::Poisson | Pattern::Burst => "poisson",
+            },
+            Mode::FixedSchedule => "fixed_schedule",
+        }
+    }
+
+    /// Requests per second, where that is asked for.
+    pub const fn rate(&self) -> Option<f64> {
+        match &self.mode {
+            Mode::Rate { rate, .. } => Some(*rate),
+            _ => None,
+        }
+    }
+
+    /// The part of the artifact folder's name that tells of the load.
+    pub fn stimulus(&self) -> String {
+        match (&self.mode, self.concurrency) {
+            (Mode::Concurrency, concurrency) => format!("concurrency{}", concurrency.unwrap_or(1)),
+            (Mode::Rate { rate, .. }, None) => format!("request_rate{rate:?}"),
+            (Mode::Rate { rate, .. }, Some(concurrency)) => {
+                format!("concurrency{concurrency}-request_rate{rate:?}")
+            }
+            (Mode::FixedSchedule, _) => "fixed_schedule".to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for PhaseLoad {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.requests {
+            Some(requests) => write!(f, "{requests} requests")?,
+            None if matches!(self.mode, Mode::FixedSchedule) => write!(f, "a recorded schedule")?,
+            None => write!(f, "requests")?,
+        }
+        if let Some(rate) = self.rate() {
+            write!(f, " at {rate}/s ({})", self.kind())?;
+        }
+        if let Some(duration) = self.duration {
+            write!(f, " for {} s", duration.as_secs_f64())?;
+        }
+        match self.concurrency {
+            Some(concurrency) => write!(f, ", {concurrency} at once"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn warmup(
+    flags: &Profile,
+    profiling: &PhaseLoad,
+    pattern_of_profiling: Pattern,
+    warnings: &mut Vec<String>,
+) -> Result<Option<PhaseLoad>> {
+    let load = &flags.load;
+    let triggered = load.warmup_request_count.is_some()
+        || load.warmup_duration.is_some()
+        || load.num_warmup_sessions.is_some();
+    if load.warmup_grace_period.is_some() {
+        ensure!(
+            triggered,
+            "--warmup-grace-period needs a warmup: --warmup-request-count, --warmup-duration or \
+             --num-warmup-sessions"
+        );
+        ensure!(
+            load.warmup_duration.is_some(),
+            "--warmup-grace-period needs --warmup-duration"
+        );
+    }
+    let rate = load.warmup_request_rate.or(match profiling.mode {
+        // A series has no one rate to inherit.
+        Mode::Rate { rate, .. } if load.request_rate.is_some() => Some(rate),
+        _ => None,
+    });
+    ensure!(
+        load.warmup_request_rate_ramp_duration.is_none() || rate.is_some(),
+        "--warmup-request-rate-ramp-duration needs --warmup-request-rate"
+    );
+    if !triggered {
+        let alone = load.warmup_concurrency.is_some()
+            || load.warmup_prefill_concurrency.is_some()
+            || load.warmup_request_rate.is_some()
+            || load.warmup_arrival_pattern.is_some()
+            || load.warmup_concurrency_ramp_duration.is_some()
+            || load.warmup_prefill_concurrency_ramp_duration.is_some();
+        if alone {
+            warnings.push(
+                "the warmup flags make no warmup by themselves: add --warmup-request-count, \
+                 --warmup-duration or --num-warmup-sessions"
+                    .to_owned(),
+            );
+        }
+        return Ok(None);
+    }
+    let mode = match rate {
+        Some(rate) => {
+            let pattern = match load.warmup_arrival_pattern.as_deref() {
+                Some(text) => pattern(
+                    "--warmup-arrival-pattern",
+                    Some(text),
+                    load.arrival_smoothness,
+                )?,
+                None => pattern_of_profiling,
+            };
+            let ramp = load
+                .warmup_request_rate_ramp_duration
+                .or(load.request_rate_ramp_duration);
+            rate_mode(rate, pattern, ramp)
+        }
+        None => Mode::Concurrency,
+    };
+    let concurrency =
+        load.warmup_concurrency
+            .or(load.concurrency)
+            .or(matches!(mode, Mode::Concurrency).then_some(1));
+    let prefill = load.warmup_prefill_concurrency.or(load.prefill_concurrency);
+    limits_agree(prefill, concurrency).context("warmup")?;
+    let seconds =
+        |own: Option<f64>, inherited: Option<f64>| own.or(inherited).map(Span::from_secs_f64);
+    Ok(Some(PhaseLoad {
+        mode,
+        requests: load.warmup_request_count,
+        sessions: load.num_warmup_sessions,
+        duration: load.warmup_duration.map(Span::from_secs_f64),
+        grace: grace(load.warmup_grace_period.unwrap_or(f64::INFINITY)),
+        concurrency,
+        concurrency_ramp: seconds(
+            load.warmup_concurrency_ramp_duration,
+            load.concurrency_ramp_duration,
+        ),
+        prefill,
+        prefill_ramp: seconds(
+            load.warmup_prefill_concurrency_ramp_duration,
+            load.prefill_concurrency_ramp_duration,
+        ),
+    }))
+}
+
+fn limits_agree(prefill: Option<u64>, concurrency: Option<u64>) -> Result<()> {
+    if let (Some(prefill), Some(concurrency)) = (prefill, concurrency)
+        && prefill > concurrency
+    {
+        bail!(
+            "--prefill-concurrency {prefill} must not exceed --concurrency {concurrency}: a request \
+             holds both"
+        );
+    }
+    Ok(())
+}
+
+fn grace(seconds: f64) -> Option<Span> {
+    seconds.is_finite().then(|| Span::from_secs_f64(seconds))
+}
+
+fn rate_mode(rate: f64, pattern: Pattern, ramp: Option<f64>) -> Mode {
+    let profile = match ramp {
+        Some(seconds) if rate.is_finite() => RateProfile::ramp(rate, Span::from_secs_f64(seconds)),
+        _ => RateProfile::constant(rate),
+    };
+    Mode::Rate {
+        pattern,
+        profile,
+        rate,
+    }
+}
+
+fn pattern(flag: &str, text: Option<&str>, smoothness: Option<f64>) -> Result<Pattern> {
+    #[derive(Clone, Copy)]
+    enum Name {
+        Poisson,
+        Constant,
+        Gamma,
+    }
+    let gamma = Pattern::Gamma {
+        smoothness: smoothness.unwrap_or(1.0),
+    };
+    let Some(text) = text else {
+        return Ok(if smoothness.is_some() {
+            gamma
+        } else {
+            Pattern::Poisson
+        });
+    };
+    let names = [
+        ("poisson", Name::Poisson),
+        ("constant", Name::Constant),
+        ("gamma", Name::Gamma),
+        // With a rate it is poisson, as the reference has it.
+        ("concurrency-burst", Name::Poisson),
+    ];
+    let name = word(text, &names).map_err(|reason| anyhow::anyhow!("{flag} {text}: {reason}"))?;
+    Ok(match name {
+        Name::Poisson => Pattern::Poisson,
+        Name::Constant => Pattern::Constant,
+        Name::Gamma => gamma,
+    })
+}
+
+/// The file of `--request-rate-series`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Series {
+    List(Vec<Point>),
+    Object(Points),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Points {
+    points: Vec<Point>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Point {
+    time_s: f64,
+    qps: f64,
+}
+
+fn series(path: &std::path::Path, pattern: Pattern, delay: Span) -> Result<Mode> {
+    let named = || format!("--request-rate-series {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(named)?;
+    let points = match serde_json::from_str(&text)
+        .context("it must be a list of {\"time_s\": seconds, \"qps\": rate}")
+        .with_context(named)?
+    {
+        Series::List(points) | Series::Object(Points { points }) => points,
+    };
+    let points: Vec<(f64, f64)> = points.iter().map(|p| (p.time_s, p.qps)).collect();
+    let profile = RateProfile::series(&points, delay).with_context(named)?;
+    Ok(Mode::Rate {
+        pattern,
+        profile,
+        rate: points.first().map_or(0.0, |point| point.1),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser;
+
+    fn load(more: &str) -> Result<Load> {
+        let line = format!("pinfire profile --model m {more}");
+        let cli = Cli::try_parse_from(line.split_whitespace())?;
+        let Command::Profile(flags) = cli.command;
+        Load::new(&flags, flags.input.fixed_schedule)
+    }
+
+    #[test]
+    fn combinations_that_make_no_sense_say_why() {
+        for (line, words) in [
+            (
+                "--benchmark-grace-period 5",
+                &["needs --benchmark-duration"][..],
+            ),
+            ("--prefill-concurrency 1", &["--streaming"]),
+            (
+                "--streaming --prefill-concurrency 2",
+                &["2", "not exceed", "concurrency 1"],
+            ),
+            (
+                "--warmup-grace-period 1",
+                &[
+                    "--warmup-request-count",
+                    "--warmup-duration",
+                    "--num-warmup-sessions",
+                ],
+            ),
+            (
+                "--warmup-grace-period 1 --warmup-request-count 5",
+                &["needs --warmup-duration"],
+            ),
+            (
+                "--warmup-request-count 5 --warmup-request-rate-ramp-duration 1",
+                &["--warmup-request-rate"],
+            ),
+            ("--arrival-smoothness 2", &["gamma", "--request-rate"]),
+            (
+                "--request-rate 5 --arrival-pattern constant --arrival-smoothness 2",
+                &["gamma"],
+            ),
+            ("--request-rate-ramp-duration 2", &["rate"]),
+            (
+                "--fixed-schedule --request-rate 2",
+                &["exclude each other", "--no-fixed-schedule"],
+            ),
+            (
+                "--request-rate 2 --request-rate-series f",
+                &["exclude each other"],
+            ),
+            ("--request-rate 0", &["above 0"]),
+            ("--request-rate 1,2", &["sweep"]),
+            ("--failed-request-threshold 2", &["between 0 and 1"]),
+            ("--request-rate-series /nowhere/f", &["/nowhere/f"]),
+            (
+                "--request-rate 5 --arrival-pattern odd",
+                &["--arrival-pattern odd", "gamma"],
+            ),
+        ] {
+            let error = format!("{:#}", load(line).unwrap_err());
+            for word in words {
+                assert!(error.contains(word), "{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_from_the_flags() {
+        let plain = load("").unwrap();
+        let phase = &plain.profiling;
+        assert_eq!((phase.requests, phase.concurrency), (Some(10), Some(1)));
+        assert_eq!(
+            (phase.stimulus().as_str(), phase.kind()),
+            ("concurrency1", "concurrency")
+        );
+        let rated = load("--request-rate 3 --benchmark-duration 2")
+            .unwrap()
+            .profiling;
+        assert_eq!((rated.requests, rated.concurrency), (None, None));
+        assert_eq!(rated.grace, Some(Span::from_secs_f64(30.0)));
+        assert_eq!(
+            (rated.stimulus().as_str(), rated.kind()),
+            ("request_rate3.0", "poisson")
+        );
+        let capped = load("--request-rate 3 --concurrency 8 --arrival-smoothness 2").unwrap();
+        assert_eq!(capped.profiling.stimulus(), "concurrency8-request_rate3.0");
+        assert_eq!(capped.profiling.kind(), "gamma");
+        let fixed = load("--fixed-schedule").unwrap().profiling;
+        assert_eq!((fixed.requests, fixed.concurrency), (None, None));
+        assert_eq!(fixed.stimulus(), "fixed_schedule");
+        assert!(load("--arrival-pattern constant").unwrap().warnings[0].contains("no effect"));
+    }
+
+    #[test]
+    fn a_warmup_inherits() {
+        let load_ = load(
+            "--streaming --request-rate 5 --arrival-smoothness 2 --concurrency 4 \
+             --prefill-concurrency 2 --concurrency-ramp-duration 3 --warmup-duration 1",
+        )
+        .unwrap();
+        let warmup = load_.warmup.unwrap();
+        assert_eq!((warmup.kind(), warmup.rate()), ("gamma", Some(5.0)));
+        assert_eq!((warmup.concurrency, warmup.prefill), (Some(4), Some(2)));
+        assert_eq!(warmup.concurrency_ramp, Some(Span::from_secs_f64(3.0)));
+        assert_eq!((warmup.grace, warmup.requests), (None, None));
+        let plain = load("--fixed-schedule --warmup-request-count 5")
+            .unwrap()
+            .warmup
+            .unwrap();
+        assert_eq!((plain.kind(), plain.concurrency), ("concurrency", Some(1)));
+        let alone = load("--warmup-concurrency 5").unwrap();
+        assert!(alone.warmup.is_none() && alone.warnings[0].contains("no warmup"));
+    }
+}
