@@ -7,7 +7,7 @@ use clap::Parser;
 use pinfire_engine::{
     clock::{Span, Stamp},
     health::CoreHealth,
-    plan::{DriverChoice, EngineSetup, PhasePlan, Precision, Reuse},
+    plan::{Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target},
     record::{Outcome, Phase, Record},
     request::{HeaderValue, RequestHead},
     run::Engine,
@@ -107,8 +107,13 @@ fn main() -> anyhow::Result<()> {
     );
     let plan = Arc::new(PhasePlan {
         phase: Phase::Profiling,
-        address: args.connect,
-        head,
+        targets: [Target {
+            addresses: vec![Address::Tcp(args.connect)],
+            head,
+            tls: None,
+        }]
+        .into(),
+        dialling: Dialling::default(),
         bodies: Arc::new(vec![body.into_bytes()]),
         first_entry: 0,
         schedule: ClosedLoop::new(args.requests),

@@ -10,7 +10,9 @@ use crossbeam_channel::Receiver;
 use pinfire_engine::{
     clock::{Span, Stamp, WallAnchor},
     health::Counts,
-    plan::{DriverChoice, EngineSetup, PhasePlan, Precision, Reuse},
+    plan::{
+        Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target, Tls,
+    },
     record::{Outcome, Phase, Record},
     request::{HeaderValue, RequestHead},
     run::{Engine, EngineError, PhaseReport},
@@ -25,8 +27,12 @@ pub const SEED: u64 = 42;
 /// A phase to be run. The fields are the knobs; the methods below are the usual turns of them.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// The server.
-    pub address: SocketAddr,
+    /// The servers; a request goes to one of them in turn.
+    pub servers: Vec<Address>,
+    /// Talk TLS with them.
+    pub tls: Option<Tls>,
+    /// How connections are made.
+    pub dialling: Dialling,
     /// The kernel interface.
     pub driver: DriverChoice,
     /// Slots over all cores.
@@ -57,7 +63,9 @@ impl Load {
     /// A small streaming load of one core: 4 at a time, 20 in all.
     pub fn new(driver: DriverChoice, address: SocketAddr) -> Self {
         Self {
-            address,
+            servers: vec![Address::Tcp(address)],
+            tls: None,
+            dialling: Dialling::default(),
             driver,
             concurrency: 4,
             requests: 20,
@@ -92,6 +100,12 @@ impl Load {
         self
     }
 
+    /// Talks TLS with the servers.
+    pub fn over(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Gives up on a request after `millis`.
     pub fn timing_out(mut self, millis: u64) -> Self {
         self.timeout = Span::from_millis(millis);
@@ -116,20 +130,11 @@ impl Load {
     }
 
     fn plan(&self) -> Arc<PhasePlan> {
-        let authority = self.address.to_string();
-        let head = RequestHead::post(
-            "/v1/chat/completions",
-            [
-                ("Host", HeaderValue::Fixed(&authority)),
-                ("X-Request-ID", HeaderValue::RequestId),
-                ("X-Correlation-ID", HeaderValue::CorrelationId),
-                ("Content-Type", HeaderValue::Fixed("application/json")),
-            ],
-        );
+        let targets = self.servers.iter().map(|address| self.target(address));
         Arc::new(PhasePlan {
             phase: self.phase,
-            address: self.address,
-            head,
+            targets: targets.collect(),
+            dialling: self.dialling.clone(),
             bodies: Arc::clone(&self.bodies),
             first_entry: self.first_entry,
             schedule: ClosedLoop::new(self.requests),
@@ -140,6 +145,27 @@ impl Load {
             reuse: self.reuse,
             receive_stamps: true,
         })
+    }
+
+    fn target(&self, address: &Address) -> Target {
+        let authority = match address {
+            Address::Tcp(address) => address.to_string(),
+            Address::Unix(_) => "localhost".to_owned(),
+        };
+        let head = RequestHead::post(
+            "/v1/chat/completions",
+            [
+                ("Host", HeaderValue::Fixed(&authority)),
+                ("X-Request-ID", HeaderValue::RequestId),
+                ("X-Correlation-ID", HeaderValue::CorrelationId),
+                ("Content-Type", HeaderValue::Fixed("application/json")),
+            ],
+        );
+        Target {
+            addresses: vec![address.clone()],
+            head,
+            tls: self.tls.clone(),
+        }
     }
 }
 
@@ -350,6 +376,7 @@ fn check(record: &Record, plan: &PhasePlan) {
             Some(times.admitted),
             Some(times.start),
             times.connected,
+            times.secured,
             times.send_start,
             times.written,
             Some(times.end),

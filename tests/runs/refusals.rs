@@ -73,8 +73,8 @@ fn a_model_and_a_server_are_needed() {
     let run = call(["profile", "--streaming"]).run().code(1);
     one_line(&run, "--model");
     for (url, expected) in [
-        ("https://localhost:1", "https is not built yet"),
-        ("http://h:1,http://i:2", "several URLs"),
+        ("mock:,http://i:2", "cannot be one of several"),
+        ("http://host.invalid", "cannot resolve the host"),
         ("ftp://h", "ftp"),
     ] {
         one_line(&profile(url, "").run().code(1), expected);

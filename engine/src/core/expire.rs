@@ -52,9 +52,15 @@ impl Core {
             self.give_up(slot, request.cancelled(asked, closed), closed);
         } else {
             let now = Stamp::now();
-            let stage = request.stage();
+            let failure = if due < request.due() {
+                let securing = connection.state == State::Securing;
+                Failure::ConnectTimeout { securing }
+            } else {
+                let stage = request.stage();
+                Failure::Timeout { stage }
+            };
             self.close(slot);
-            self.give_up(slot, request.fail(now, Failure::Timeout { stage }), now);
+            self.give_up(slot, request.fail(now, failure), now);
         }
     }
 
@@ -67,7 +73,7 @@ impl Core {
             let (Some(socket), Some(_)) = (&connection.socket, &connection.request) else {
                 return;
             };
-            if connection.state == State::Connecting {
+            if matches!(connection.state, State::Connecting | State::Securing) {
                 return;
             }
             let received = socket.receive(&mut self.buffer);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Core, Running};
+use super::{Core, Running, connection::State};
 use crate::{
     clock::{Span, Stamp, thread_cpu_time},
     health::{CoreHealth, Counts},
@@ -17,6 +17,7 @@ impl Core {
     /// Begins a phase: every slot of this core is free now.
     pub(crate) fn begin(&mut self, plan: Arc<PhasePlan>) {
         let now = Stamp::now();
+        self.dialled.resize(plan.targets.len(), self.number);
         let slots = share(plan.concurrency, self.number, self.cores);
         self.phase = Some(Running {
             ids: Purpose::keyed(plan.id_key ^ plan.phase as u64),
@@ -50,8 +51,10 @@ impl Core {
     pub(crate) fn leave(&mut self) {
         self.stop();
         self.leaving = true;
-        while let Some(slot) = self.idle.take(&self.connections) {
-            self.close(slot);
+        for slot in 0..self.connections.len() {
+            if self.connections[slot].state == State::Idle {
+                self.close(slot);
+            }
         }
         self.wake_timer();
         self.wake_turn_end();

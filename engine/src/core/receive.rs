@@ -6,7 +6,7 @@ use super::{Core, connection::State};
 use crate::{
     clock::{Span, Stamp, unix_now},
     limits::STAMPED_READ_EVERY,
-    proto::{Closed, Progress},
+    proto::{Closed, Progress, ProtoError},
     record::Failure,
 };
 
@@ -63,7 +63,11 @@ impl Core {
 
     #[inline]
     pub(super) fn bytes(&mut self, slot: usize, at: Stamp, bytes: usize) {
+        self.count(|health| health.receives += 1);
         let connection = &mut self.connections[slot];
+        if connection.secure.is_some() {
+            return self.open_sealed(slot, at, bytes);
+        }
         let Some(request) = &mut connection.request else {
             // Bytes that answer nothing: the connection cannot be trusted any more.
             self.close(slot);
@@ -72,20 +76,11 @@ impl Core {
         let events = request.room().0;
         let result = connection.exchange.feed(at, &self.buffer[..bytes], request);
         let events = request.room().0 - events;
-        self.count(|health| {
-            health.receives += 1;
-            health.events += events as u64;
-        });
+        self.count(|health| health.events += events as u64);
         match result {
             Ok(Progress::More) => {}
             Ok(Progress::Complete { reusable }) => self.complete(slot, at, reusable),
-            Err(error) => {
-                let failure = Failure::Framing {
-                    offset: error.offset,
-                    cause: error.cause.text(),
-                };
-                self.fail(slot, at, failure);
-            }
+            Err(error) => self.fail(slot, at, framing(&error)),
         }
     }
 
@@ -99,6 +94,9 @@ impl Core {
             self.close(slot);
             return;
         };
+        if connection.state == State::Securing {
+            return self.fail(slot, at, Failure::HandshakeBroken { errno });
+        }
         match connection.exchange.close(at, request) {
             Closed::Complete if errno == 0 => self.complete(slot, at, false),
             closed => {
@@ -106,5 +104,12 @@ impl Core {
                 self.fail(slot, at, failure);
             }
         }
+    }
+}
+
+pub(super) fn framing(error: &ProtoError) -> Failure {
+    Failure::Framing {
+        offset: error.offset,
+        cause: error.cause.text(),
     }
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::{Span, Stamp},
     limits::COPIED_BODY_BYTES,
-    net::{Pollable, connect},
+    net::{Pollable, connect, shows_lost_syn},
     record::Failure,
     request::{Ids, Request, Ticket},
 };
@@ -33,17 +33,18 @@ impl Core {
         phase.counts.due += 1;
         phase.health.send_lateness.record(now.since(scheduled));
         self.progress[self.number].due(phase.counts.due);
-        match self.idle_connection(now) {
+        let target = plan.target(index);
+        match self.idle_connection(target, now) {
             Some(slot) => self.send_on_idle(slot, request),
-            None => self.send_on_new(request),
+            None => self.send_on_new(target, request),
         }
     }
 
     /// An idle connection that is still open. One that has rested is looked at first, so that a
     /// connection which the server has closed meanwhile does not cost a request.
-    pub(super) fn idle_connection(&mut self, now: Stamp) -> Option<usize> {
+    pub(super) fn idle_connection(&mut self, target: usize, now: Stamp) -> Option<usize> {
         loop {
-            let slot = self.idle.take(&self.connections)?;
+            let slot = self.idle.take(target, &self.connections)?;
             let connection = &self.connections[slot];
             let rested = now.since(connection.idle_since) > Span::from_millis(1);
             if !rested
@@ -70,22 +71,29 @@ impl Core {
         self.begin_sending(slot);
     }
 
-    pub(super) fn send_on_new(&mut self, request: Request) {
+    pub(super) fn send_on_new(&mut self, target: usize, request: Request) {
         let Some(phase) = &mut self.phase else { return };
         phase.health.connects += 1;
         let plan = &phase.plan;
-        match connect(plan.address, plan.receive_stamps) {
+        let (source, address) = plan
+            .dialling
+            .route(&plan.targets[target], self.dialled[target]);
+        self.dialled[target] += 1;
+        match connect(address, source, &plan.dialling, plan.receive_stamps) {
             Err(errno) => {
                 let now = Stamp::now();
                 self.gone(request.fail(now, Failure::Connect { errno }), now);
             }
             Ok(socket) => {
-                let due = request.due();
+                let limit = plan.dialling.timeout;
+                let due = limit.map_or(request.due(), |limit| {
+                    request.due().min(Stamp::now() + limit)
+                });
                 let slot = self.vacant.pop().unwrap_or_else(|| {
                     self.connections.push(Connection::default());
                     self.connections.len() - 1
                 });
-                self.connections[slot].open(Rc::clone(&socket), request);
+                self.connections[slot].open(Rc::clone(&socket), target, request);
                 self.set_deadline(slot, due);
                 if let Some(me) = self.me.upgrade() {
                     self.tending += 1;
@@ -107,12 +115,16 @@ impl Core {
         };
         match socket.connect_result() {
             Ok(()) => {
-                connection.state = State::Busy;
                 connection.local_port = socket.local_port();
                 if let Some(request) = &mut connection.request {
                     request.connected(now, connection.local_port);
+                    if let Some(phase) = &mut self.phase
+                        && shows_lost_syn(request.age(now))
+                    {
+                        phase.health.slow_connects += 1;
+                    }
                 }
-                self.begin_sending(slot);
+                self.begin_talking(slot);
             }
             Err(errno) => self.fail(slot, now, Failure::Connect { errno }),
         }
@@ -124,19 +136,26 @@ impl Core {
     /// Sends a request from its first byte.
     pub(super) fn begin_sending(&mut self, slot: usize) {
         let Some(phase) = &self.phase else { return };
-        let Some(request) = &mut self.connections[slot].request else {
+        let connection = &mut self.connections[slot];
+        let Some(request) = &mut connection.request else {
             return;
         };
         let body = &phase.plan.bodies[request.entry() as usize];
-        phase
-            .plan
-            .head
-            .write(&mut self.outgoing, &request.ids(), body.len());
+        phase.plan.targets[connection.target].head.write(
+            &mut self.outgoing,
+            &request.ids(),
+            body.len(),
+        );
         let head_bytes = self.outgoing.len();
         if body.len() <= COPIED_BODY_BYTES {
             self.outgoing.extend_from_slice(body);
         }
         request.sending(Stamp::now(), head_bytes, body.len());
+        if connection.served == 0 && phase.plan.dialling.timeout.is_some() {
+            // The limit of connecting gives way to that of the request.
+            let due = request.due();
+            self.set_deadline(slot, due);
+        }
         self.send(slot, head_bytes);
     }
 
@@ -157,7 +176,11 @@ impl Core {
             } else {
                 &body[sent.saturating_sub(head_bytes)..]
             };
-            match socket.send(first, second) {
+            let taken = match &mut connection.secure {
+                None => socket.send(first, second),
+                Some(secure) => secure.send(socket, first, second),
+            };
+            match taken {
                 Ok(bytes) => {
                     let now = Stamp::now();
                     if request.wrote(now, bytes) {
@@ -184,10 +207,7 @@ impl Core {
                 connection
                     .head
                     .extend_from_slice(&self.outgoing[..head_bytes]);
-                if let Some(me) = self.me.upgrade() {
-                    self.tending += 1;
-                    place::spawn(tend::send_rest(me, slot, Rc::clone(socket)));
-                }
+                self.wait_for_room(slot);
             }
             Err(error) => {
                 // A reused connection that refuses a request before any answer had been closed, or
@@ -207,13 +227,24 @@ impl Core {
         }
     }
 
+    /// Waits in a task of its own until the socket takes more.
+    pub(super) fn wait_for_room(&mut self, slot: usize) {
+        if let (Some(me), Some(socket)) = (self.me.upgrade(), &self.connections[slot].socket) {
+            self.tending += 1;
+            place::spawn(tend::send_rest(me, slot, Rc::clone(socket)));
+        }
+    }
+
     /// The socket of a short write has room again. Whether there is still something to wait for.
     pub(super) fn room_to_send(&mut self, slot: usize, socket: &Rc<Pollable>) {
         let same = self.connections[slot]
             .socket
             .as_ref()
             .is_some_and(|s| Rc::ptr_eq(s, socket));
-        if same {
+        if same && self.connections[slot].state == State::Securing {
+            self.shake_hands(slot);
+            self.go_on(Stamp::now());
+        } else if same {
             self.outgoing.clear();
             self.outgoing
                 .extend_from_slice(&self.connections[slot].head);
