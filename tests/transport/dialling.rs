@@ -129,7 +129,8 @@ fn the_binary_takes_several_urls_and_sockets() {
     let urls = format!("http://{},unix:{}", mocks[0].address(), path.display());
     let flags = "--request-count 10 --concurrency 2 --warmup-request-count 3 --connect-timeout 5";
     let ended = profile(&urls, flags).run().code(0);
-    assert_eq!(ended.lines().len(), 10);
+    // Warmup included.
+    assert_eq!(ended.lines().len(), 13);
     assert!(ended.json()["client_health"]["slow_connects"].is_u64());
     let [first, second] = mocks.map(|mock| mock.stop().0.served);
     assert_eq!((first, second), (7, 6));

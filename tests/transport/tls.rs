@@ -1,6 +1,10 @@
 //! TLS, against the mock behind a door that speaks it.
 
-use std::{net::TcpListener, thread};
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener},
+    thread,
+};
 
 use pinfire_engine::{
     clock::Span,
@@ -20,6 +24,19 @@ fn failure(run: &pinfire_tests::load::Run) -> &Failure {
         Outcome::Failed(failure) => failure,
         other => panic!("{other:?}"),
     }
+}
+
+/// A server that takes a first message, says this and closes.
+fn saying(bytes: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let _ = client.read(&mut [0; 4096]);
+            let _ = client.write_all(bytes);
+        }
+    });
+    address
 }
 
 on_both_drivers! {
@@ -96,22 +113,14 @@ on_both_drivers! {
     }
 
     fn a_server_that_breaks_off_the_handshake(driver) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                // Reading first makes the close orderly.
-                let _ = std::io::Read::read(&mut &client, &mut [0; 4096]);
-            }
-        });
-        let run = Load::new(driver, address).of(2, 4).over(Identity::new().trusted()).run();
+        let run = Load::new(driver, saying(b"")).of(2, 4).over(Identity::new().trusted()).run();
         assert_eq!(run.ends(), [0, 4, 0, 0]);
         assert!(matches!(failure(&run), Failure::HandshakeBroken { .. }), "{:?}", failure(&run));
     }
 
     fn a_server_that_does_not_speak_tls(driver) {
-        let mock = Mock::start(script());
-        let run = Load::new(driver, mock.address()).of(2, 4).over(Identity::new().trusted()).run();
+        let address = saying(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        let run = Load::new(driver, address).of(2, 4).over(Identity::new().trusted()).run();
         assert_eq!(run.ends(), [0, 4, 0, 0]);
         assert!(matches!(failure(&run), Failure::Tls { .. }), "{:?}", failure(&run));
     }

@@ -2,6 +2,7 @@
 //! it is for tests of a client and not for measurements.
 
 use std::{
+    error::Error,
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::{
@@ -14,10 +15,29 @@ use std::{
 };
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{
+    ServerConfig, ServerConnection,
+    crypto::ring::default_provider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 
 /// Bytes handed on at once.
 const PIECE: usize = 64 * 1024;
+
+/// TLS as a server with these certificates and their key, both PEM.
+///
+/// # Errors
+/// A file cannot be read, or the two do not belong together.
+pub fn server_config(certificates: &Path, key: &Path) -> Result<ServerConfig, Box<dyn Error>> {
+    let chain = CertificateDer::pem_file_iter(certificates)?.collect::<Result<_, _>>()?;
+    let key = PrivateKeyDer::from_pem_file(key)?;
+    Ok(
+        ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?,
+    )
+}
 
 /// Opens a port on which TLS is spoken; what is inside goes to `server`. It stays open for the life of
 /// the process.
