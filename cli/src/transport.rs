@@ -77,7 +77,7 @@ impl Transport {
         );
         let urls = split_urls(&flags.url);
         let embedded = |url: &&str| matches!(*url, "mock:" | "mock");
-        let server = if urls.iter().any(|url| embedded(&url)) {
+        let server = if urls.iter().any(embedded) {
             ensure!(
                 urls.len() == 1,
                 "--url mock: is a server of its own; it cannot be one of several"
@@ -109,6 +109,10 @@ impl Transport {
         ensure!(
             sources.is_empty() || targets.iter().all(|url| url.unix.is_none()),
             "--source-ip is about TCP; a unix: URL has no local address"
+        );
+        ensure!(
+            !matches!(server, Server::Embedded) || sources.iter().all(IpAddr::is_ipv4),
+            "--source-ip: the embedded server of mock: is reached over IPv4 only"
         );
         Ok(Self {
             urls: match &server {
