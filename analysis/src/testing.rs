@@ -55,6 +55,7 @@ impl RecordParts {
                 admitted: ms(0.0),
                 start: ms(0.0),
                 connected: None,
+                secured: None,
                 send_start: None,
                 written: None,
                 head: None,

@@ -8,7 +8,7 @@ use pinfire_engine::{
     clock::{Span, Stamp},
     dataset::ready::Ready,
     health::CoreHealth,
-    plan::{DriverChoice, EngineSetup, PhasePlan, Precision, Reuse},
+    plan::{Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target},
     record::{Outcome, Phase, Record},
     request::{HeaderValue, RequestHead},
     run::Engine,
@@ -108,8 +108,13 @@ fn main() -> anyhow::Result<()> {
     );
     let plan = Arc::new(PhasePlan {
         phase: Phase::Profiling,
-        address: args.connect,
-        head,
+        targets: [Target {
+            addresses: vec![Address::Tcp(args.connect)],
+            head,
+            tls: None,
+        }]
+        .into(),
+        dialling: Dialling::default(),
         dataset: Arc::new(Ready::singles(vec![body.into_bytes()])),
         first_session: 0,
         schedule: Schedule::closed(args.requests),

@@ -56,14 +56,44 @@ pub struct Endpoint {
         required = true
     )]
     pub model: Vec<String>,
-    /// Base URL of the server. `mock:` is a scripted server inside this process.
+    /// Base URL of the server: http://, https:// or unix:/path/to.sock; `mock:` is a scripted server
+    /// inside this process. Several (comma list, repeated, or one after the other) take the requests
+    /// in turn.
     #[arg(
         long,
         short,
         value_name = "URL",
+        num_args = 1..,
         default_value = "http://localhost:8000"
     )]
-    pub url: String,
+    pub url: Vec<String>,
+    /// How requests are spread over several URLs: round_robin (one after the other).
+    #[arg(long, value_name = "STRATEGY", default_value = "round_robin")]
+    pub url_strategy: String,
+    /// How requests travel: http (HTTP/1.1) is the only way.
+    #[arg(
+        long,
+        visible_alias = "transport-type",
+        value_name = "TRANSPORT",
+        default_value = "http"
+    )]
+    pub transport: String,
+    /// Trust the certificates in this PEM file too, besides the machine's own: for a server whose
+    /// certificate was signed by an authority of yours, or by itself.
+    #[arg(long, value_name = "FILE")]
+    pub ca_cert: Option<PathBuf>,
+    /// Accept any certificate: whoever sits between here and the server can read and change
+    /// everything, the API key included.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub insecure: bool,
+    /// Local addresses that connections come from, in turn: a list (10.0.0.2,10.0.0.3) or a range
+    /// (127.0.0.2-127.0.0.9). Each has ports of its own, about 28,000 to one server.
+    /// [default: the system's choice]
+    #[arg(long, value_name = "ADDRESSES")]
+    pub source_ip: Option<String>,
+    /// Limit of connecting, TLS handshake included. [default: only --request-timeout-seconds]
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub connect_timeout: Option<f64>,
     /// Kind of endpoint: chat or completions.
     #[arg(long, value_name = "TYPE", default_value = "chat")]
     pub endpoint_type: String,

@@ -10,6 +10,7 @@ mod request;
 mod say;
 mod settings;
 mod signals;
+mod transport;
 mod unsupported;
 mod values;
 

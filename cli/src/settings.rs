@@ -1,9 +1,6 @@
 //! From the flags as typed to what the run needs, checked. Nothing after this looks at a flag.
 
-use std::{
-    net::{SocketAddr, ToSocketAddrs},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use pinfire_analysis::{
@@ -18,7 +15,6 @@ use pinfire_engine::{
         fixed::FixedSpec,
         mooncake::{DEFAULT_BLOCK_SIZE, MooncakeSpec},
         synthetic::SyntheticSpec,
-        url::{Scheme, TargetUrl, split_urls},
     },
     plan::{DriverChoice, EngineSetup, Precision, Reuse},
 };
@@ -29,6 +25,7 @@ use crate::{
     load::{Load, Mode, PhaseLoad},
     place::{Places, divide},
     progress::Ui,
+    transport::Transport,
     values::word,
 };
 
@@ -41,20 +38,10 @@ pub enum Input {
     Mooncake(MooncakeSpec),
 }
 
-/// The server.
-#[derive(Clone, Debug)]
-pub enum Server {
-    /// The scripted one inside this process.
-    Embedded,
-    /// One that is there already.
-    Remote(TargetUrl),
-}
-
 /// A run, decided.
 #[derive(Debug)]
 pub struct Settings {
-    pub server: Server,
-    pub url_as_given: String,
+    pub transport: Transport,
     pub endpoint_path: String,
     pub bodies: BodyOptions,
     pub headers: Vec<(String, String)>,
@@ -123,7 +110,7 @@ impl Settings {
                 .all(|model| !model.trim().is_empty()),
             "--model: a model name is empty"
         );
-        let (server, url_as_given) = server(&flags.endpoint.url, &endpoint_path)?;
+        let transport = Transport::new(&flags.endpoint, &endpoint_path)?;
         let extra = parse_extra_inputs(&flags.input.extra_inputs).context("--extra-inputs")?;
         let bodies = BodyOptions {
             endpoint: kind,
@@ -152,8 +139,7 @@ impl Settings {
             "--export-level raw is not built yet; take records (one JSON line per request)"
         );
         Ok(Self {
-            server,
-            url_as_given,
+            transport,
             endpoint_path,
             bodies,
             headers: parse_headers(&flags.endpoint.header).context("--header")?,
@@ -241,31 +227,6 @@ impl Settings {
     }
 }
 
-/// The address of a host: IPv4 first, as the reference has it.
-///
-/// # Errors
-/// The name is not known.
-pub fn resolve(target: &TargetUrl) -> Result<SocketAddr> {
-    let wanted = environment::read::<String>("HTTP_IP_VERSION")?.unwrap_or_default();
-    let addresses: Vec<SocketAddr> = (target.host.as_str(), target.port)
-        .to_socket_addrs()
-        .with_context(|| format!("cannot resolve the host of {target}; is the name right?"))?
-        .collect();
-    let first = |v4: bool| {
-        addresses
-            .iter()
-            .find(|address| address.is_ipv4() == v4)
-            .copied()
-    };
-    let chosen = match wanted.as_str() {
-        "6" => first(false),
-        "auto" => addresses.first().copied(),
-        "" | "4" => first(true).or_else(|| first(false)),
-        other => bail!("PINFIRE_HTTP_IP_VERSION is set to `{other}`; it takes 4, 6 or auto"),
-    };
-    chosen.with_context(|| format!("the host of {target} has no address of the wanted kind"))
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Level {
     Summary,
@@ -273,25 +234,12 @@ enum Level {
     Raw,
 }
 
-fn named<T: Copy>(flag: &str, text: &str, words: &[(&str, T)]) -> Result<T> {
+/// The value of a flag that takes one of a few words.
+///
+/// # Errors
+/// It is none of them.
+pub fn named<T: Copy>(flag: &str, text: &str, words: &[(&str, T)]) -> Result<T> {
     word(text, words).map_err(|reason| anyhow::anyhow!("{flag} {text}: {reason}"))
-}
-
-fn server(url: &str, path: &str) -> Result<(Server, String)> {
-    let arguments = [url];
-    let urls = split_urls(&arguments);
-    let [base] = urls[..] else {
-        bail!("--url: several URLs are not built yet; give one");
-    };
-    if base == "mock:" || base == "mock" {
-        return Ok((Server::Embedded, "mock:".to_owned()));
-    }
-    let target = TargetUrl::join(base, path)?;
-    ensure!(
-        target.scheme == Scheme::Http,
-        "--url {base}: https is not built yet; use http, or a local proxy that ends the TLS"
-    );
-    Ok((Server::Remote(target), base.to_owned()))
 }
 
 fn cancellation(flags: &Profile) -> Result<Option<(f64, Span)>> {

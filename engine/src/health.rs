@@ -81,6 +81,9 @@ pub struct CoreHealth {
     pub events: u64,
     /// Connections opened.
     pub connects: u64,
+    /// Connects that took about as long as if their SYN had been lost once, twice or three times:
+    /// 1, 3 or 7 s.
+    pub slow_connects: u64,
     /// Connections that were found closed by the server while idle, before they cost a request.
     pub stale_closed: u64,
 }

@@ -1,7 +1,13 @@
 //! Everything the engine needs to run, already valid. No defaults are hidden here; what users type
 //! becomes a plan in the binary.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use rustls::{ClientConfig, pki_types::ServerName};
 
 use crate::{
     clock::Span,
@@ -95,15 +101,70 @@ pub enum Reuse {
     Never,
 }
 
+/// Where a connection leads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Address {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+/// TLS with one server.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Whom to trust; it also holds the sessions that later connections resume.
+    pub config: Arc<ClientConfig>,
+    /// The name that the server must prove, sent as SNI.
+    pub name: ServerName<'static>,
+}
+
+/// A server, one of the run's.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its addresses, taken in turn by connections. Not empty.
+    pub addresses: Vec<Address>,
+    /// The request head, ready but for the ids and the length.
+    pub head: RequestHead,
+    /// Talk TLS with it.
+    pub tls: Option<Tls>,
+}
+
+/// How connections are made.
+#[derive(Clone, Debug, Default)]
+pub struct Dialling {
+    /// Local addresses, taken in turn by connections; empty: the system's choice. Of the family of
+    /// every TCP address of the run.
+    pub sources: Vec<IpAddr>,
+    /// Limit of connecting, TLS included, within the limit of the request.
+    pub timeout: Option<Span>,
+    /// SO_RCVBUF in bytes. Setting it ends the kernel's tuning of that buffer.
+    pub receive_buffer: Option<usize>,
+    /// SO_SNDBUF in bytes, likewise.
+    pub send_buffer: Option<usize>,
+}
+
+impl Dialling {
+    /// Where the `nth` connection to `target` comes from and goes to. Every source meets every
+    /// address.
+    pub fn route<'a>(&self, target: &'a Target, nth: usize) -> (Option<IpAddr>, &'a Address) {
+        let (source, nth) = match self.sources.len() {
+            0 => (None, nth),
+            count => (Some(self.sources[nth % count]), nth / count),
+        };
+        (source, &target.addresses[nth % target.addresses.len()])
+    }
+}
+
 /// One phase of a run, shared by all cores.
 #[derive(Debug)]
 pub struct PhasePlan {
     /// Warmup or profiling.
     pub phase: Phase,
-    /// The server's address, resolved.
-    pub address: SocketAddr,
-    /// The request head, ready but for the ids and the length.
-    pub head: RequestHead,
+    /// The servers, the same and in the same order in every phase. Not empty.
+    pub targets: Arc<[Target]>,
+    /// How connections to them are made.
+    pub dialling: Dialling,
     /// What is sent.
     pub dataset: Arc<Ready>,
     /// Sessions of the phases before: this one goes on behind them in the dataset.
@@ -131,6 +192,12 @@ pub struct PhasePlan {
 }
 
 impl PhasePlan {
+    /// The target of session `number`: in turn over the phases.
+    #[inline]
+    pub fn target(&self, number: u64) -> usize {
+        ((self.first_session + number) % self.targets.len() as u64) as usize
+    }
+
     /// The conversation of session `number`: in order, from the start again at the end.
     #[inline]
     pub fn conversation(&self, number: u64) -> u32 {

@@ -15,6 +15,7 @@ pub mod binary;
 pub mod load;
 pub mod mock;
 pub mod raw;
+pub mod tls;
 pub mod watchdog;
 
 /// Makes two tests of a function over a driver: `NAME::uring` and `NAME::epoll`. The first is left

@@ -11,7 +11,9 @@ use pinfire_engine::{
     clock::{Span, Stamp, WallAnchor},
     dataset::ready::Ready,
     health::Counts,
-    plan::{DriverChoice, EngineSetup, PhasePlan, Precision, Reuse},
+    plan::{
+        Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target, Tls,
+    },
     record::{Outcome, Phase, Record},
     request::{HeaderValue, RequestHead},
     run::{Engine, EngineError, PhaseReport},
@@ -26,8 +28,12 @@ pub const SEED: u64 = 42;
 /// A phase to be run. The fields are the knobs; the methods below are the usual turns of them.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// The server.
-    pub address: SocketAddr,
+    /// The servers; a request goes to one of them in turn.
+    pub servers: Vec<Address>,
+    /// Talk TLS with them.
+    pub tls: Option<Tls>,
+    /// How connections are made.
+    pub dialling: Dialling,
     /// The kernel interface.
     pub driver: DriverChoice,
     /// Sessions open at once over all cores; 0 for no limit.
@@ -70,7 +76,9 @@ impl Load {
     /// A small streaming load of one core: 4 at a time, 20 in all.
     pub fn new(driver: DriverChoice, address: SocketAddr) -> Self {
         Self {
-            address,
+            servers: vec![Address::Tcp(address)],
+            tls: None,
+            dialling: Dialling::default(),
             driver,
             concurrency: 4,
             ramp: None,
@@ -111,6 +119,12 @@ impl Load {
         self
     }
 
+    /// Talks TLS with the servers.
+    pub fn over(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Gives up on a request after `millis`.
     pub fn timing_out(mut self, millis: u64) -> Self {
         self.timeout = Span::from_millis(millis);
@@ -135,20 +149,11 @@ impl Load {
     }
 
     fn plan(&self) -> Arc<PhasePlan> {
-        let authority = self.address.to_string();
-        let head = RequestHead::post(
-            "/v1/chat/completions",
-            [
-                ("Host", HeaderValue::Fixed(&authority)),
-                ("X-Request-ID", HeaderValue::RequestId),
-                ("X-Correlation-ID", HeaderValue::CorrelationId),
-                ("Content-Type", HeaderValue::Fixed("application/json")),
-            ],
-        );
+        let targets = self.servers.iter().map(|address| self.target(address));
         Arc::new(PhasePlan {
             phase: self.phase,
-            address: self.address,
-            head,
+            targets: targets.collect(),
+            dialling: self.dialling.clone(),
             dataset: Arc::clone(&self.dataset),
             first_session: self.first_session,
             schedule: Schedule::new(
@@ -170,6 +175,27 @@ impl Load {
             reuse: self.reuse,
             receive_stamps: true,
         })
+    }
+
+    fn target(&self, address: &Address) -> Target {
+        let authority = match address {
+            Address::Tcp(address) => address.to_string(),
+            Address::Unix(_) => "localhost".to_owned(),
+        };
+        let head = RequestHead::post(
+            "/v1/chat/completions",
+            [
+                ("Host", HeaderValue::Fixed(&authority)),
+                ("X-Request-ID", HeaderValue::RequestId),
+                ("X-Correlation-ID", HeaderValue::CorrelationId),
+                ("Content-Type", HeaderValue::Fixed("application/json")),
+            ],
+        );
+        Target {
+            addresses: vec![address.clone()],
+            head,
+            tls: self.tls.clone(),
+        }
     }
 }
 
@@ -394,6 +420,7 @@ fn check(record: &Record, plan: &PhasePlan) {
             Some(times.admitted),
             Some(times.start),
             times.connected,
+            times.secured,
             times.send_start,
             times.written,
             Some(times.end),

@@ -81,10 +81,14 @@ pub fn silent() -> Script {
 impl Mock {
     /// Starts it on a free port.
     pub fn start(script: Script) -> Self {
+        Self::start_at(script, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// Starts it there.
+    pub fn start_at(script: Script, at: SocketAddr) -> Self {
         let folder = TempDir::new().expect("a folder for the truth log");
         let truth = folder.path().join("truth.jsonl");
-        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = Server::bind(script, anywhere, Some(truth)).expect("a port for the mock");
+        let server = Server::bind(script, at, Some(truth)).expect("a port for the mock");
         let handle = server.spawn(None).expect("a thread for the mock");
         Self { handle, folder }
     }

@@ -183,6 +183,11 @@ impl Conn {
         }
     }
 
+    /// Where the client is.
+    pub fn peer(&self) -> SocketAddr {
+        self.socket.peer_addr().expect("a connected client")
+    }
+
     /// Sends bytes. That the client has left is not the server's failure.
     pub fn send(&mut self, bytes: &[u8]) {
         let _ = self.socket.set_nodelay(true);

@@ -4,4 +4,5 @@
 //! with which a client can carry the same load.
 
 pub mod cpu;
+pub mod front;
 pub mod mock;

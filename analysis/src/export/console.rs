@@ -158,7 +158,7 @@ impl Report {
         Some(table)
     }
 
-    /// Three lines on the client itself, and a fourth when it was the bottleneck.
+    /// Three lines on the client itself, and more when SYNs were lost or it was the bottleneck.
     fn health_lines(&self, width: usize, colour: bool) -> String {
         let core = &self.health.merged;
         let held = match (&self.health.held, self.facts.profiling.concurrency) {
@@ -181,6 +181,19 @@ impl Report {
             spread(&core.send_lateness),
             spread(&core.turn),
         );
+        if core.slow_connects > 0 {
+            let (connects, s) = (
+                core.slow_connects,
+                if core.slow_connects == 1 { "" } else { "s" },
+            );
+            let line = format!(
+                "{connects} connect{s} took about 1, 3 or 7 s: SYN retransmits, the server's accept \
+                 queue was full."
+            );
+            for line in wrap(&line, width) {
+                text += &(style(&line, "33", colour) + "\n");
+            }
+        }
         if self.health.is_bottleneck() {
             let verdict = format!(
                 "The client was the bottleneck, so these figures are not the server's alone: {}.",

@@ -195,6 +195,7 @@ fn cancellation(cancelled: &Cancellation) -> Value {
 fn client_health(report: &Report) -> Value {
     let health = &report.health;
     let mut map = lateness(&health.merged);
+    map.insert("slow_connects".into(), health.merged.slow_connects.into());
     let mut concurrency = Map::new();
     if let Some(asked) = report.facts.profiling.concurrency {
         concurrency.insert("asked".into(), asked.into());
@@ -233,6 +234,7 @@ fn core(core: &CoreHealth) -> Value {
         ("receives", core.receives),
         ("events", core.events),
         ("connects", core.connects),
+        ("slow_connects", core.slow_connects),
         ("stale_closed", core.stale_closed),
     ];
     map.extend(counts.map(|(key, value)| (key.to_owned(), value.into())));

@@ -97,13 +97,19 @@ impl Request<'_> {
         self.anchor.unix_nanos(self.record.times.start)
     }
 
-    /// Time to connect; zero on a reused connection.
+    /// Time to connect, TLS included; zero on a reused connection.
     pub fn connecting(&self) -> Option<u64> {
         let times = &self.record.times;
-        match times.connected {
+        match times.secured.or(times.connected) {
             Some(connected) => between(times.start, connected),
             None => Some(0),
         }
+    }
+
+    /// The share of the TLS handshake in [`Self::connecting`].
+    pub fn securing(&self) -> Option<u64> {
+        let times = &self.record.times;
+        between(times.connected?, times.secured?)
     }
 
     /// First to last byte of the request.

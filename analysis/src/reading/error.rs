@@ -41,6 +41,9 @@ impl Target {
 }
 
 fn host_and_port(url: &str) -> &str {
+    if url.starts_with("unix:") {
+        return url;
+    }
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?']).next().unwrap_or(rest);
     // Credentials in an address are not to be shown.
@@ -51,6 +54,8 @@ fn host_and_port(url: &str) -> &str {
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
 const EADDRNOTAVAIL: i32 = 99;
+/// What connecting to a Unix socket says instead of waiting.
+const EAGAIN: i32 = 11;
 
 const SSE_ERROR: &str = "SSEResponseError";
 const NO_RESULT: &str = "InvalidInferenceResultError";
@@ -117,6 +122,44 @@ impl Problem {
     pub(super) fn of_failure(failure: &Failure, target: &Target) -> Self {
         match failure {
             Failure::Connect { errno } => connect(*errno, target),
+            Failure::ConnectTimeout { securing } => {
+                let what = if *securing {
+                    "TLS handshake"
+                } else {
+                    "TCP connect"
+                };
+                let message = format!("Connection timeout to host {}: {what}", target.0);
+                Self::new(None, "ConnectionTimeoutError", message)
+            }
+            Failure::HandshakeBroken { errno: 0 } => Self::new(
+                None,
+                "ClientConnectorSSLError",
+                format!(
+                    "Host {} closed the connection in the TLS handshake",
+                    target.0
+                ),
+            ),
+            Failure::HandshakeBroken { errno } => Self::new(
+                None,
+                "ClientConnectorSSLError",
+                format!(
+                    "{} in the TLS handshake with host {}",
+                    os_text(*errno),
+                    target.0
+                ),
+            )
+            .because(os_cause(*errno)),
+            Failure::Tls { reason } => {
+                // How long a certificate has been out of date differs from request to request.
+                let constant = reason.split(": verification time").next().unwrap_or(reason);
+                let message = format!("TLS with host {} failed: {constant}", target.0);
+                let kind = if reason.contains("certificate") {
+                    "ClientConnectorCertificateError"
+                } else {
+                    "ClientConnectorSSLError"
+                };
+                Self::new(None, kind, message).because(&**reason)
+            }
             Failure::Send { errno } => Self::new(
                 None,
                 "ClientOSError",
@@ -190,10 +233,12 @@ impl Problem {
 fn connect(errno: i32, target: &Target) -> Problem {
     let plain = match errno {
         EADDRNOTAVAIL => {
-            "no local port is left; add server addresses or widen net.ipv4.ip_local_port_range"
+            "no local port is left; give more local addresses (--source-ip 127.0.0.2-127.0.0.9), \
+             each has its own ports, or widen net.ipv4.ip_local_port_range"
                 .to_owned()
         }
         EMFILE => "no file descriptor is left in this process; raise `ulimit -n`".to_owned(),
+        EAGAIN => "the accept queue of the Unix socket is full".to_owned(),
         ENFILE => "no file descriptor is left on this machine; raise fs.file-max".to_owned(),
         _ => os_text(errno),
     };

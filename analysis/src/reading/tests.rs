@@ -241,6 +241,48 @@ fn failures_have_the_names_that_users_know() {
             "no file descriptor is left",
         ),
         (
+            Failure::Connect { errno: 99 },
+            "ClientConnectorError",
+            "--source-ip",
+        ),
+        (
+            Failure::Connect { errno: 23 },
+            "ClientConnectorError",
+            "on this machine",
+        ),
+        (
+            Failure::Connect { errno: 113 },
+            "ClientConnectorError",
+            "No route to host",
+        ),
+        (
+            Failure::ConnectTimeout { securing: false },
+            "ConnectionTimeoutError",
+            "localhost:8121: TCP connect",
+        ),
+        (
+            Failure::ConnectTimeout { securing: true },
+            "ConnectionTimeoutError",
+            "TLS handshake",
+        ),
+        (
+            Failure::HandshakeBroken { errno: 104 },
+            "ClientConnectorSSLError",
+            "Connection reset by peer in the TLS handshake",
+        ),
+        (
+            Failure::HandshakeBroken { errno: 0 },
+            "ClientConnectorSSLError",
+            "closed the connection in the TLS handshake",
+        ),
+        (
+            Failure::Tls {
+                reason: "invalid peer certificate: UnknownIssuer".into(),
+            },
+            "ClientConnectorCertificateError",
+            "localhost:8121 failed: invalid peer certificate: UnknownIssuer",
+        ),
+        (
             Failure::Stale,
             "ServerDisconnectedError",
             "reused connection",

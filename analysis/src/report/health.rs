@@ -90,6 +90,7 @@ fn merge(cores: &[CoreHealth]) -> CoreHealth {
         all.receives += core.receives;
         all.events += core.events;
         all.connects += core.connects;
+        all.slow_connects += core.slow_connects;
         all.stale_closed += core.stale_closed;
     }
     all

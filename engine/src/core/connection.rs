@@ -2,13 +2,20 @@
 
 use std::rc::Rc;
 
-use crate::{clock::Stamp, net::Pollable, proto::Exchange, request::Request};
+use crate::{
+    clock::Stamp,
+    net::{Pollable, tls::Secure},
+    proto::Exchange,
+    request::Request,
+};
 
 /// What a connection is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum State {
     /// A connect is pending; it has a request already.
     Connecting,
+    /// It is established; the TLS handshake is going on.
+    Securing,
     /// It carries a request.
     Busy,
     /// It waits for one.
@@ -22,6 +29,10 @@ pub(super) enum State {
 pub(super) struct Connection {
     pub(super) state: State,
     pub(super) socket: Option<Rc<Pollable>>,
+    /// TLS, if it is spoken here.
+    pub(super) secure: Option<Box<Secure>>,
+    /// Which of the plan's targets is at the other end.
+    pub(super) target: usize,
     pub(super) exchange: Exchange,
     pub(super) request: Option<Request>,
     /// Head of a request that a short write has left unfinished.
@@ -39,6 +50,8 @@ impl Default for Connection {
         Self {
             state: State::Closed,
             socket: None,
+            secure: None,
+            target: 0,
             exchange: Exchange::default(),
             request: None,
             head: Vec::new(),
@@ -52,8 +65,9 @@ impl Default for Connection {
 
 impl Connection {
     /// A new connection moves in; its connect is pending.
-    pub(super) fn open(&mut self, socket: Rc<Pollable>, request: Request) {
+    pub(super) fn open(&mut self, socket: Rc<Pollable>, target: usize, request: Request) {
         self.state = State::Connecting;
+        self.target = target;
         self.socket = Some(socket);
         self.exchange.reset();
         self.request = Some(request);
@@ -71,5 +85,6 @@ impl Connection {
     pub(super) fn closed(&mut self) {
         self.state = State::Closed;
         self.socket = None;
+        self.secure = None;
     }
 }

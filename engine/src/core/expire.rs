@@ -53,15 +53,16 @@ impl Core {
             self.give_up(slot, seat, request.cancelled(asked, closed), closed);
         } else {
             let now = Stamp::now();
-            let stage = request.stage();
+            let failure = if due < request.due() {
+                let securing = connection.state == State::Securing;
+                Failure::ConnectTimeout { securing }
+            } else {
+                let stage = request.stage();
+                Failure::Timeout { stage }
+            };
             self.close(slot);
             let seat = request.seat();
-            self.give_up(
-                slot,
-                seat,
-                request.fail(now, Failure::Timeout { stage }),
-                now,
-            );
+            self.give_up(slot, seat, request.fail(now, failure), now);
         }
     }
 
@@ -74,7 +75,7 @@ impl Core {
             let (Some(socket), Some(_)) = (&connection.socket, &connection.request) else {
                 return;
             };
-            if connection.state == State::Connecting {
+            if matches!(connection.state, State::Connecting | State::Securing) {
                 return;
             }
             let received = socket.receive(&mut self.buffer);

@@ -9,6 +9,7 @@ mod end;
 mod expire;
 mod phase;
 mod receive;
+mod secure;
 mod send;
 mod tend;
 
@@ -58,6 +59,9 @@ pub(crate) struct Core {
     /// Slots of `connections` that hold nothing.
     vacant: Vec<usize>,
     idle: IdlePool,
+    /// Connections begun by target, from a number of this core's own, so that cores differ in the
+    /// addresses that come first.
+    dialled: Vec<usize>,
     deadlines: Deadlines,
     timer: Rc<Timer>,
     /// The instant that the sleeping timer task waits for; `None` while it is awake.
@@ -127,6 +131,7 @@ impl Core {
                 connections: Vec::new(),
                 vacant: Vec::new(),
                 idle: IdlePool::default(),
+                dialled: Vec::new(),
                 deadlines: Deadlines::default(),
                 timer,
                 asleep_until: None,

@@ -19,6 +19,7 @@ use crate::{
 impl Core {
     /// Begins a phase that counts its time from `begun`.
     pub(crate) fn begin(&mut self, plan: Arc<PhasePlan>, begun: Stamp) {
+        self.dialled.resize(plan.targets.len(), self.number);
         self.phase = Some(Running {
             ids: Purpose::keyed(plan.id_key ^ plan.phase as u64),
             agenda: Agenda::new(Arc::clone(&plan), begun, self.number, self.cores),
@@ -81,8 +82,10 @@ impl Core {
     pub(crate) fn leave(&mut self) {
         self.stop();
         self.leaving = true;
-        while let Some(slot) = self.idle.take(&self.connections) {
-            self.close(slot);
+        for slot in 0..self.connections.len() {
+            if self.connections[slot].state == State::Idle {
+                self.close(slot);
+            }
         }
         self.wake_timer();
         self.wake_turn_end();

@@ -1,23 +1,27 @@
-//! Idle connections of one core, the longest idle first.
+//! Idle connections of one core by target, the longest idle first.
 
 use std::collections::VecDeque;
 
 use super::connection::{Connection, State};
 
-/// A queue of slots. A connection that closes while idle leaves its entry behind; the visit number
-/// tells such an entry from a live one.
+/// Queues of slots, one per target. A connection that closes while idle leaves its entry behind; the
+/// visit number tells such an entry from a live one.
 #[derive(Default)]
 pub(super) struct IdlePool {
-    queue: VecDeque<(usize, u64)>,
+    queues: Vec<VecDeque<(usize, u64)>>,
     visits: u64,
 }
 
 impl IdlePool {
-    /// Puts an idle connection at the end.
+    /// Puts an idle connection at the end of its target's queue.
     #[inline]
     pub(super) fn put(&mut self, slot: usize, connection: &mut Connection) {
         let visit = self.visit(connection);
-        self.queue.push_back((slot, visit));
+        let target = connection.target;
+        if target >= self.queues.len() {
+            self.queues.resize_with(target + 1, VecDeque::new);
+        }
+        self.queues[target].push_back((slot, visit));
     }
 
     /// Numbers a rest of a connection, so that it can be told from a later one.
@@ -27,11 +31,12 @@ impl IdlePool {
         self.visits
     }
 
-    /// Takes the connection that has been idle longest.
+    /// Takes the connection to `target` that has been idle longest.
     #[inline]
-    pub(super) fn take(&mut self, connections: &[Connection]) -> Option<usize> {
+    pub(super) fn take(&mut self, target: usize, connections: &[Connection]) -> Option<usize> {
+        let queue = self.queues.get_mut(target)?;
         loop {
-            let (slot, visit) = self.queue.pop_front()?;
+            let (slot, visit) = queue.pop_front()?;
             let connection = &connections[slot];
             if connection.state == State::Idle && connection.visit == visit {
                 return Some(slot);
@@ -53,12 +58,17 @@ mod tests {
             pool.put(slot, &mut connections[slot]);
         }
         connections[2].state = State::Closed;
-        assert_eq!(pool.take(&connections), Some(0));
+        assert_eq!(pool.take(0, &connections), Some(0));
         connections[0].state = State::Busy;
         // Slot 1 closes, changes hands and is idle again: only the newer entry counts.
         pool.put(1, &mut connections[1]);
-        assert_eq!(pool.take(&connections), Some(1));
+        assert_eq!(pool.take(0, &connections), Some(1));
         connections[1].state = State::Busy;
-        assert_eq!(pool.take(&connections), None);
+        assert_eq!(pool.take(0, &connections), None);
+        // Another target has a queue of its own.
+        (connections[0].state, connections[0].target) = (State::Idle, 1);
+        pool.put(0, &mut connections[0]);
+        assert_eq!(pool.take(0, &connections), None);
+        assert_eq!(pool.take(1, &connections), Some(0));
     }
 }

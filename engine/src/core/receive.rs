@@ -6,7 +6,7 @@ use super::{Core, connection::State};
 use crate::{
     clock::{Span, Stamp, unix_now},
     limits::STAMPED_READ_EVERY,
-    proto::{Closed, Progress},
+    proto::{Closed, Progress, ProtoError},
     record::Failure,
 };
 
@@ -63,7 +63,11 @@ impl Core {
 
     #[inline]
     pub(super) fn bytes(&mut self, slot: usize, at: Stamp, bytes: usize) {
+        self.count(|health| health.receives += 1);
         let connection = &mut self.connections[slot];
+        if connection.secure.is_some() {
+            return self.open_sealed(slot, at, bytes);
+        }
         let Some(request) = &mut connection.request else {
             // Bytes that answer nothing: the connection cannot be trusted any more.
             self.close(slot);
@@ -72,27 +76,27 @@ impl Core {
         let events = request.room().0;
         let result = connection.exchange.feed(at, &self.buffer[..bytes], request);
         let events = request.room().0 - events;
-        let (seat, has_content) = (request.seat(), request.has_content());
-        if let Some(phase) = &mut self.phase {
-            phase.health.receives += 1;
-            phase.health.events += events as u64;
-            if has_content
-                && phase.agenda.awaits_content(seat)
-                && phase.agenda.content_came(seat, at)
-            {
-                phase.look_again();
-            }
-        }
+        self.events_came(slot, at, events);
         match result {
             Ok(Progress::More) => {}
             Ok(Progress::Complete { reusable }) => self.complete(slot, at, reusable),
-            Err(error) => {
-                let failure = Failure::Framing {
-                    offset: error.offset,
-                    cause: error.cause.text(),
-                };
-                self.fail(slot, at, failure);
-            }
+            Err(error) => self.fail(slot, at, framing(&error)),
+        }
+    }
+
+    /// So many events came with one read: counted, and the first content frees a prefill slot.
+    #[inline]
+    pub(super) fn events_came(&mut self, slot: usize, at: Stamp, events: usize) {
+        let (Some(phase), Some(request)) = (&mut self.phase, &self.connections[slot].request)
+        else {
+            return;
+        };
+        phase.health.events += events as u64;
+        if request.has_content()
+            && phase.agenda.awaits_content(request.seat())
+            && phase.agenda.content_came(request.seat(), at)
+        {
+            phase.look_again();
         }
     }
 
@@ -106,6 +110,9 @@ impl Core {
             self.close(slot);
             return;
         };
+        if connection.state == State::Securing {
+            return self.fail(slot, at, Failure::HandshakeBroken { errno });
+        }
         match connection.exchange.close(at, request) {
             Closed::Complete if errno == 0 => self.complete(slot, at, false),
             closed => {
@@ -113,5 +120,12 @@ impl Core {
                 self.fail(slot, at, failure);
             }
         }
+    }
+}
+
+pub(super) fn framing(error: &ProtoError) -> Failure {
+    Failure::Framing {
+        offset: error.offset,
+        cause: error.cause.text(),
     }
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     clock::{Span, Stamp},
     limits::COPIED_BODY_BYTES,
-    net::{Pollable, connect},
+    net::{Pollable, connect, shows_lost_syn},
     record::{Correlation, Failure},
     request::{Ids, Request, Ticket},
 };
@@ -22,6 +22,7 @@ impl Core {
         let plan = &phase.plan;
         let session = phase.agenda.session(go.seat);
         let own = session.connection.take();
+        let target = plan.target(session.number);
         let ticket = Ticket {
             phase: plan.phase,
             index: go.index,
@@ -39,11 +40,11 @@ impl Core {
         self.progress[self.number].due(phase.counts.due);
         let idle = match own {
             Some((slot, visit)) => self.own_connection(slot, visit),
-            None => self.idle_connection(now),
+            None => self.idle_connection(target, now),
         };
         match idle {
             Some(slot) => self.send_on_idle(slot, request),
-            None => self.send_on_new(request),
+            None => self.send_on_new(target, request),
         }
     }
 
@@ -63,9 +64,9 @@ impl Core {
 
     /// An idle connection that is still open. One that has rested is looked at first, so that a
     /// connection which the server has closed meanwhile does not cost a request.
-    pub(super) fn idle_connection(&mut self, now: Stamp) -> Option<usize> {
+    pub(super) fn idle_connection(&mut self, target: usize, now: Stamp) -> Option<usize> {
         loop {
-            let slot = self.idle.take(&self.connections)?;
+            let slot = self.idle.take(target, &self.connections)?;
             let connection = &self.connections[slot];
             let rested = now.since(connection.idle_since) > Span::from_millis(1);
             if !rested
@@ -92,23 +93,30 @@ impl Core {
         self.begin_sending(slot);
     }
 
-    pub(super) fn send_on_new(&mut self, request: Request) {
+    pub(super) fn send_on_new(&mut self, target: usize, request: Request) {
         let Some(phase) = &mut self.phase else { return };
         phase.health.connects += 1;
         let plan = &phase.plan;
-        match connect(plan.address, plan.receive_stamps) {
+        let (source, address) = plan
+            .dialling
+            .route(&plan.targets[target], self.dialled[target]);
+        self.dialled[target] += 1;
+        match connect(address, source, &plan.dialling, plan.receive_stamps) {
             Err(errno) => {
                 let now = Stamp::now();
                 let seat = request.seat();
                 self.gone(seat, request.fail(now, Failure::Connect { errno }), now);
             }
             Ok(socket) => {
-                let due = request.due();
+                let limit = plan.dialling.timeout;
+                let due = limit.map_or(request.due(), |limit| {
+                    request.due().min(Stamp::now() + limit)
+                });
                 let slot = self.vacant.pop().unwrap_or_else(|| {
                     self.connections.push(Connection::default());
                     self.connections.len() - 1
                 });
-                self.connections[slot].open(Rc::clone(&socket), request);
+                self.connections[slot].open(Rc::clone(&socket), target, request);
                 self.set_deadline(slot, due);
                 if let Some(me) = self.me.upgrade() {
                     self.tending += 1;
@@ -130,12 +138,16 @@ impl Core {
         };
         match socket.connect_result() {
             Ok(()) => {
-                connection.state = State::Busy;
                 connection.local_port = socket.local_port();
                 if let Some(request) = &mut connection.request {
                     request.connected(now, connection.local_port);
+                    if let Some(phase) = &mut self.phase
+                        && shows_lost_syn(request.age(now))
+                    {
+                        phase.health.slow_connects += 1;
+                    }
                 }
-                self.begin_sending(slot);
+                self.begin_talking(slot);
             }
             Err(errno) => self.fail(slot, now, Failure::Connect { errno }),
         }
@@ -147,7 +159,8 @@ impl Core {
     /// Sends a request from its first byte.
     pub(super) fn begin_sending(&mut self, slot: usize) {
         let Some(phase) = &self.phase else { return };
-        let Some(request) = &mut self.connections[slot].request else {
+        let connection = &mut self.connections[slot];
+        let Some(request) = &mut connection.request else {
             return;
         };
         let body = phase.agenda.body(request.seat());
@@ -156,8 +169,8 @@ impl Core {
             Correlation::Conversation(conversation) => phase.plan.dataset.name(conversation),
             _ => "",
         };
-        phase
-            .plan
+        let target = &phase.plan.targets[connection.target];
+        target
             .head
             .write(&mut self.outgoing, &ids, name, body.len());
         let head_bytes = self.outgoing.len();
@@ -165,6 +178,11 @@ impl Core {
             self.outgoing.extend_from_slice(body);
         }
         request.sending(Stamp::now(), head_bytes, body.len());
+        if connection.served == 0 && phase.plan.dialling.timeout.is_some() {
+            // The limit of connecting gives way to that of the request.
+            let due = request.due();
+            self.set_deadline(slot, due);
+        }
         self.send(slot, head_bytes);
     }
 
@@ -185,7 +203,11 @@ impl Core {
             } else {
                 &body[sent.saturating_sub(head_bytes)..]
             };
-            match socket.send(first, second) {
+            let taken = match &mut connection.secure {
+                None => socket.send(first, second),
+                Some(secure) => secure.send(socket, first, second),
+            };
+            match taken {
                 Ok(bytes) => {
                     let now = Stamp::now();
                     if request.wrote(now, bytes) {
@@ -212,10 +234,7 @@ impl Core {
                 connection
                     .head
                     .extend_from_slice(&self.outgoing[..head_bytes]);
-                if let Some(me) = self.me.upgrade() {
-                    self.tending += 1;
-                    place::spawn(tend::send_rest(me, slot, Rc::clone(socket)));
-                }
+                self.wait_for_room(slot);
             }
             Err(error) => {
                 // A reused connection that refuses a request before any answer had been closed, or
@@ -235,13 +254,24 @@ impl Core {
         }
     }
 
+    /// Waits in a task of its own until the socket takes more.
+    pub(super) fn wait_for_room(&mut self, slot: usize) {
+        if let (Some(me), Some(socket)) = (self.me.upgrade(), &self.connections[slot].socket) {
+            self.tending += 1;
+            place::spawn(tend::send_rest(me, slot, Rc::clone(socket)));
+        }
+    }
+
     /// The socket of a short write has room again. Whether there is still something to wait for.
     pub(super) fn room_to_send(&mut self, slot: usize, socket: &Rc<Pollable>) {
         let same = self.connections[slot]
             .socket
             .as_ref()
             .is_some_and(|s| Rc::ptr_eq(s, socket));
-        if same {
+        if same && self.connections[slot].state == State::Securing {
+            self.shake_hands(slot);
+            self.go_on(Stamp::now());
+        } else if same {
             self.outgoing.clear();
             self.outgoing
                 .extend_from_slice(&self.connections[slot].head);

@@ -1,13 +1,13 @@
 //! Base URLs as users type them, normalised and joined with an endpoint's path.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 /// The scheme of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// Plain TCP.
     Http,
-    /// TLS; parsed here, refused by whoever cannot speak it.
+    /// TLS.
     Https,
 }
 
@@ -20,6 +20,8 @@ pub struct TargetUrl {
     pub host: String,
     /// Given, or 80 or 443 by the scheme.
     pub port: u16,
+    /// The socket in the file system, for `unix:` URLs; host and port then stand for nothing.
+    pub unix: Option<PathBuf>,
     /// What the request line says: begins with `/`, holds the base's query, no fragment.
     pub path_and_query: String,
 }
@@ -62,6 +64,12 @@ impl TargetUrl {
     /// # Errors
     /// When the base is empty, holds blanks, or is no http(s) URL with a host and a valid port.
     pub fn join(base: &str, endpoint: &str) -> Result<Self, UrlError> {
+        if let Some(path) = base.trim().strip_prefix("unix:") {
+            return Self::unix(path, endpoint).map_err(|reason| UrlError {
+                url: base.to_owned(),
+                reason,
+            });
+        }
         let parts = Parts::of(base.trim()).map_err(|reason| UrlError {
             url: base.to_owned(),
             reason,
@@ -88,7 +96,28 @@ impl TargetUrl {
             scheme: parts.scheme,
             host: parts.host.to_owned(),
             port: parts.port,
+            unix: None,
             path_and_query: target,
+        })
+    }
+
+    /// `unix:/path/to.sock`; its host is `localhost`.
+    fn unix(path: &str, endpoint: &str) -> Result<Self, String> {
+        // What the system's address of such a socket holds, without the zero at its end.
+        const PATH_BYTES: usize = 107;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if !path.starts_with('/') || path.contains('\0') {
+            return Err("a socket needs its whole path, as in unix:/run/server.sock".to_owned());
+        }
+        if path.len() > PATH_BYTES {
+            return Err(format!("a socket's path has at most {PATH_BYTES} bytes"));
+        }
+        Ok(Self {
+            scheme: Scheme::Http,
+            host: "localhost".to_owned(),
+            port: Scheme::Http.port(),
+            unix: Some(path.into()),
+            path_and_query: format!("/{}", endpoint.trim_start_matches('/')),
         })
     }
 
@@ -109,6 +138,9 @@ impl TargetUrl {
 
 impl fmt::Display for TargetUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.unix {
+            return write!(f, "unix:{}", path.display());
+        }
         let scheme = self.scheme.name();
         write!(f, "{scheme}://{}{}", self.authority(), self.path_and_query)
     }
@@ -309,8 +341,23 @@ mod tests {
     }
 
     #[test]
+    fn unix_sockets() {
+        for url in ["unix:/run/s.sock", "unix:///run/s.sock"] {
+            let target = TargetUrl::join(url, CHAT).unwrap();
+            assert_eq!(target.unix, Some(PathBuf::from("/run/s.sock")));
+            assert_eq!(target.authority(), "localhost");
+            assert_eq!(target.path_and_query, CHAT);
+            assert_eq!(target.to_string(), "unix:/run/s.sock");
+        }
+    }
+
+    #[test]
     fn errors_name_the_url_and_the_reason() {
+        let long = format!("unix:/{}", "x".repeat(107));
         for (url, reason) in [
+            ("unix:", "whole path"),
+            ("unix:run/s.sock", "whole path"),
+            (&*long, "at most 107"),
             ("", "empty"),
             ("  ", "empty"),
             ("http://a b", "blank"),

@@ -2,11 +2,14 @@
 //!
 //! With the core's `place` and `sys`, the only module that names the runtime.
 
+mod connect;
+pub mod tls;
+
+pub use connect::{connect, shows_lost_syn};
+
 use std::{
     io::{self, IoSlice},
-    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
-    rc::Rc,
 };
 
 use monoio::net::UnixStream;
@@ -18,12 +21,14 @@ use rustix::{
         timerfd_settime,
     },
 };
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::{
     clock::{NANOS_PER_SECOND, Stamp},
     sys,
 };
+
+/// How everything is sent: without waiting, and without a signal when the peer has gone.
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// A descriptor whose readiness the runtime watches. Made on the thread of its runtime.
 pub struct Pollable(UnixStream);
@@ -67,17 +72,21 @@ impl Pollable {
     /// One `send` of two parts in a row that does not wait and raises no signal.
     #[inline]
     pub fn send(&self, head: &[u8], body: &[u8]) -> io::Result<usize> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let sent = if body.is_empty() {
-            rustix::net::send(sys::borrow(&self.0), head, flags)
+            rustix::net::send(sys::borrow(&self.0), head, SEND)
         } else if head.is_empty() {
-            rustix::net::send(sys::borrow(&self.0), body, flags)
+            rustix::net::send(sys::borrow(&self.0), body, SEND)
         } else {
-            let parts = [IoSlice::new(head), IoSlice::new(body)];
-            let mut nothing = SendAncillaryBuffer::default();
-            rustix::net::sendmsg(sys::borrow(&self.0), &parts, &mut nothing, flags)
+            return self.send_parts(&[IoSlice::new(head), IoSlice::new(body)]);
         };
         Ok(sent?)
+    }
+
+    /// One `send` of several parts in a row that does not wait and raises no signal.
+    pub fn send_parts(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut nothing = SendAncillaryBuffer::default();
+        let sent = rustix::net::sendmsg(sys::borrow(&self.0), parts, &mut nothing, SEND)?;
+        Ok(sent)
     }
 
     /// Hangs up in both directions. The FIN goes out within the call if everything sent has left;
@@ -104,33 +113,6 @@ impl Pollable {
             .and_then(|address| address.as_socket())
             .map_or(0, |address| address.port())
     }
-}
-
-/// Begins to connect without waiting.
-///
-/// # Errors
-/// The system's error number: no descriptors, no ports, refused at once.
-pub fn connect(to: SocketAddr, stamps: bool) -> Result<Rc<Pollable>, i32> {
-    let errno = |error: io::Error| error.raw_os_error().unwrap_or(0);
-    let kind = Type::STREAM.nonblocking().cloexec();
-    let socket = Socket::new(Domain::for_address(to), kind, Some(Protocol::TCP)).map_err(errno)?;
-    socket.set_tcp_nodelay(true).map_err(errno)?;
-    // A dead peer is noticed after 60 + 30 s even when nothing is sent; failing to ask is harmless.
-    let keepalive = TcpKeepalive::new()
-        .with_time(std::time::Duration::from_secs(60))
-        .with_interval(std::time::Duration::from_secs(30))
-        .with_retries(1);
-    let _ = socket.set_tcp_keepalive(&keepalive);
-    if stamps {
-        // Not every kernel has them; the report then says that there were none.
-        let _ = sys::want_receive_stamps(&socket);
-    }
-    match socket.connect(&to.into()) {
-        Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-        Err(error) => return Err(errno(error)),
-    }
-    Pollable::new(socket.into()).map(Rc::new).map_err(errno)
 }
 
 /// Makes the process's table of descriptors large enough for so many connections before they are

@@ -113,8 +113,10 @@ pub struct Times {
     pub admitted: Stamp,
     /// Immediately before the first action on its behalf, connecting included.
     pub start: Stamp,
-    /// A new connection was established; absent on a reused one.
+    /// A new connection was established (TCP); absent on a reused one.
     pub connected: Option<Stamp>,
+    /// The TLS handshake of a new connection was over; absent without TLS.
+    pub secured: Option<Stamp>,
     /// Immediately before the first `send`.
     pub send_start: Option<Stamp>,
     /// T2: immediately after the `send` that took the request's last byte.
@@ -175,6 +177,21 @@ pub enum Failure {
     Connect {
         /// The system's error number.
         errno: i32,
+    },
+    /// The time limit of connecting passed, which is shorter than that of the request.
+    ConnectTimeout {
+        /// TCP was established; TLS was not.
+        securing: bool,
+    },
+    /// The server closed or reset the connection in the TLS handshake.
+    HandshakeBroken {
+        /// The system's error number; 0 when the server closed in order.
+        errno: i32,
+    },
+    /// TLS went wrong: a certificate that is not trusted, an alert, or bytes that are not TLS.
+    Tls {
+        /// Why, in rustls' words.
+        reason: Box<str>,
     },
     /// Writing the request failed before any response byte came.
     Send {

@@ -79,6 +79,7 @@ impl Request {
                     admitted: at,
                     start: at,
                     connected: None,
+                    secured: None,
                     send_start: None,
                     written: None,
                     head: None,
@@ -100,6 +101,16 @@ impl Request {
     /// How far it has come.
     pub const fn stage(&self) -> Stage {
         self.stage
+    }
+
+    /// Its number within the phase.
+    pub const fn index(&self) -> u64 {
+        self.record.index
+    }
+
+    /// Time since its start.
+    pub fn age(&self, now: Stamp) -> Span {
+        now.since(self.record.times.start)
     }
 
     /// The dataset entry.
@@ -156,6 +167,11 @@ impl Request {
     pub fn connected(&mut self, at: Stamp, local_port: u16) {
         self.record.times.connected = Some(at);
         self.record.wire.local_port = local_port;
+    }
+
+    /// Its own connection has done its TLS handshake.
+    pub fn secured(&mut self, at: Stamp) {
+        self.record.times.secured = Some(at);
     }
 
     /// The first `send` comes next.

@@ -23,15 +23,28 @@ pub fn borrow(owner: &UnixStream) -> BorrowedFd<'_> {
 /// # Errors
 /// The kernel does not know the option: run without stamps.
 pub fn want_receive_stamps(socket: impl AsFd) -> io::Result<()> {
-    let flags: libc::c_uint = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
-    // SAFETY: the pointer and length describe `flags`, which lives across the call.
+    let flags = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, flags)
+}
+
+/// Lets `connect` choose the port of a socket that is bound to an address alone: it can take one that
+/// another connection has, as long as the two lead elsewhere.
+///
+/// # Errors
+/// The kernel does not know the option: `bind` then takes a port that nobody has.
+pub fn choose_port_on_connect(socket: impl AsFd) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
+}
+
+fn set_option(socket: impl AsFd, level: i32, option: i32, value: libc::c_uint) -> io::Result<()> {
+    // SAFETY: the pointer and length describe `value`, which lives across the call.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_TIMESTAMPING,
-            (&raw const flags).cast(),
-            size_of_val(&flags) as libc::socklen_t,
+            level,
+            option,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
         )
     };
     if result == 0 {

@@ -23,7 +23,7 @@ pub fn of(
     let id = format!("{:012x}", settings::random_bits()? >> 16);
     let mut facts = RunFacts::new(&id, env!("CARGO_PKG_VERSION"), engine.anchor());
     facts.models = settings.bodies.models.clone();
-    facts.urls = vec![settings.url_as_given.clone()];
+    facts.urls = settings.transport.urls.clone();
     facts.endpoint = settings.endpoint();
     facts.streaming = settings.bodies.streaming;
     facts.dataset = dataset(settings, prepared);

@@ -26,10 +26,9 @@ use pinfire_engine::{
         ready::{Ready, ReadyTurn},
         url::TargetUrl,
     },
-    plan::PhasePlan,
+    plan::{Address, PhasePlan, Reuse, Target},
     random::child_seed,
     record::Phase,
-    request::RequestHead,
     run::{Engine, PhaseReport},
     schedule::{Arrivals, CancelPlan, Limit, Pace, Schedule},
 };
@@ -42,8 +41,9 @@ use crate::{
     place,
     request::HeaderPlan,
     say,
-    settings::{self, Server, Settings},
+    settings::{self, Settings},
     signals::Interrupt,
+    transport::{Reached, Server},
 };
 
 /// How often the control side looks at progress and at Ctrl-C.
@@ -59,12 +59,13 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         say::warning(warning);
     }
     let interrupt = Interrupt::watch()?;
-    let embedded = matches!(settings.server, Server::Embedded);
+    let embedded = matches!(settings.transport.server, Server::Embedded);
     let sides = if embedded { 2 } else { 1 };
     place::grant_descriptors(
         settings.slots().saturating_mul(sides),
         settings.places.engine.len(),
     )?;
+    let mut servers = settings.transport.reach()?;
     std::fs::create_dir_all(&settings.artifact_dir).with_context(|| {
         format!(
             "the artifact folder {} cannot be made",
@@ -84,17 +85,15 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
 
     // From here on this thread only waits; it and the threads it makes stay off the engine's CPUs.
     place::stay_on(&settings.places.rest);
-    let (target, address, mock) = server(&settings)?;
-    let head = HeaderPlan {
-        target: &target,
-        custom: &settings.headers,
-        api_key: settings.api_key.as_deref(),
-        streaming: settings.bodies.streaming,
-        session_header: &settings.session_header,
-        affinity: settings.affinity,
-        close: settings.reuse == pinfire_engine::plan::Reuse::Never,
-    }
-    .head()?;
+    let mock = match settings.transport.server {
+        Server::Embedded => {
+            let (reached, handle) = start_embedded(&settings)?;
+            servers.push(reached);
+            Some(handle)
+        }
+        Server::Remote(_) => None,
+    };
+    let targets = targets(&settings, servers)?;
     let mut engine = Engine::start(&settings.engine)?;
     say_how(&settings, &engine);
 
@@ -109,8 +108,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     )?;
     let phases = Phases {
         settings: &settings,
-        address,
-        head,
+        targets,
         dataset,
         tally: collecting.tally(),
         id_key: settings::random_bits()?,
@@ -161,23 +159,44 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     Ok(report.exit_code())
 }
 
-/// Where the requests go; starts the embedded server if it is that one.
-fn server(settings: &Settings) -> Result<(TargetUrl, SocketAddr, Option<mock::Handle>)> {
-    match &settings.server {
-        Server::Remote(target) => Ok((target.clone(), settings::resolve(target)?, None)),
-        Server::Embedded => {
-            let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            let server = mock::Server::bind(mock::Script::default(), anywhere, None)
-                .context("the embedded server cannot start")?;
-            let address = server.local_addr();
-            let cpu = settings.places.rest.first().copied();
-            let handle = server
-                .spawn(cpu)
-                .context("the embedded server cannot start")?;
-            let target = TargetUrl::join(&format!("http://{address}"), &settings.endpoint_path)?;
-            Ok((target, address, Some(handle)))
+/// Starts the embedded server.
+fn start_embedded(settings: &Settings) -> Result<(Reached, mock::Handle)> {
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let server = mock::Server::bind(mock::Script::default(), anywhere, None)
+        .context("the embedded server cannot start")?;
+    let address = server.local_addr();
+    let cpu = settings.places.rest.first().copied();
+    let handle = server
+        .spawn(cpu)
+        .context("the embedded server cannot start")?;
+    let reached = Reached {
+        url: TargetUrl::join(&format!("http://{address}"), &settings.endpoint_path)?,
+        addresses: vec![Address::Tcp(address)],
+        tls: None,
+    };
+    Ok((reached, handle))
+}
+
+/// The servers with the head of their requests.
+fn targets(settings: &Settings, servers: Vec<Reached>) -> Result<Arc<[Target]>> {
+    let target = |server: Reached| {
+        let head = HeaderPlan {
+            target: &server.url,
+            custom: &settings.headers,
+            api_key: settings.api_key.as_deref(),
+            streaming: settings.bodies.streaming,
+            session_header: &settings.session_header,
+            affinity: settings.affinity,
+            close: settings.reuse == Reuse::Never,
         }
-    }
+        .head()?;
+        Ok(Target {
+            addresses: server.addresses,
+            head,
+            tls: server.tls,
+        })
+    };
+    servers.into_iter().map(target).collect()
 }
 
 fn say_how(settings: &Settings, engine: &Engine) {
@@ -196,7 +215,7 @@ fn say_how(settings: &Settings, engine: &Engine) {
         "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
         env!("CARGO_PKG_VERSION"),
         settings.load.profiling,
-        settings.url_as_given,
+        settings.transport.urls.join(", "),
         cpus.join(", "),
         settings.engine.precision.name(),
         settings.seed.value,
@@ -244,8 +263,7 @@ fn split(dataset: Dataset) -> (Arc<Ready>, Entries) {
 /// The phases of the run, one after the other.
 struct Phases<'a> {
     settings: &'a Settings,
-    address: SocketAddr,
-    head: RequestHead,
+    targets: Arc<[Target]>,
     dataset: Arc<Ready>,
     tally: Arc<Tally>,
     id_key: u64,
@@ -327,8 +345,8 @@ impl Phases<'_> {
         };
         Arc::new(PhasePlan {
             phase,
-            address: self.address,
-            head: self.head.clone(),
+            targets: Arc::clone(&self.targets),
+            dialling: settings.transport.dialling.clone(),
             dataset: Arc::clone(&self.dataset),
             // A fixed schedule begins at its first entry, whatever a warmup has sent.
             first_session: match load.mode {

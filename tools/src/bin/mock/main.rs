@@ -4,10 +4,12 @@ mod args;
 
 use std::error::Error;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
-use pinfire_tools::mock::Server;
+use pinfire_tools::{front, mock::Server};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -31,6 +33,16 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut out = std::io::stdout();
     // A reader that has gone is no reason not to serve.
     let _ = writeln!(out, "listening on http://{}", handle.local_addr());
+    if let (Some(certificates), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        let at = SocketAddr::new(args.listen.ip(), 0);
+        let config = Arc::new(front::server_config(certificates, key)?);
+        let at = front::tls(at, handle.local_addr(), config)?;
+        let _ = writeln!(out, "listening on https://{at}");
+    }
+    if let Some(path) = &args.unix {
+        front::unix(path, handle.local_addr())?;
+        let _ = writeln!(out, "listening on unix:{}", path.display());
+    }
     let _ = out.flush();
     signals.forever().next();
     let summary = handle.stop();
@@ -39,6 +51,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         "served {} requests ({} failed by script), {} aborted by clients, {} connections",
         summary.served, summary.failed, summary.aborted, summary.connections
     );
+    if let Some(path) = &args.unix {
+        let _ = std::fs::remove_file(path);
+    }
     match summary.truth_error {
         Some(error) => Err(format!("the truth log is incomplete: {error}").into()),
         None => Ok(()),

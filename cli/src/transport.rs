@@ -1,0 +1,432 @@
+//! How the servers are reached: URLs and flags to addresses, TLS and local addresses, checked before
+//! anything is sent.
+
+use std::{
+    io::{self, Read, Write},
+    net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use pinfire_engine::{
+    clock::Span,
+    dataset::url::{Scheme, TargetUrl, split_urls},
+    plan::{Address, Dialling, Tls},
+};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{self, CryptoProvider},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+};
+use socket2::{Domain, Socket, Type};
+
+use crate::{args, environment, say, settings::named};
+
+/// Limit of the trial handshake when --connect-timeout gives none.
+const TRIAL: Duration = Duration::from_secs(10);
+
+/// The servers of a run.
+#[derive(Clone, Debug)]
+pub enum Server {
+    /// The scripted one inside this process.
+    Embedded,
+    /// Those that are there already.
+    Remote(Vec<TargetUrl>),
+}
+
+/// Everything about connections, decided.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    pub server: Server,
+    /// As given.
+    pub urls: Vec<String>,
+    pub dialling: Dialling,
+    trust: Option<Arc<ClientConfig>>,
+    insecure: bool,
+}
+
+/// A server whose name is resolved.
+#[derive(Debug)]
+pub struct Reached {
+    pub url: TargetUrl,
+    pub addresses: Vec<Address>,
+    pub tls: Option<Tls>,
+}
+
+impl Transport {
+    /// Reads the flags.
+    ///
+    /// # Errors
+    /// A URL, a certificate or an address that cannot be used, or flags without an object.
+    pub fn new(flags: &args::Endpoint, path: &str) -> Result<Self> {
+        named("--transport", &flags.transport, &[("http", ())])?;
+        named(
+            "--url-strategy",
+            &flags.url_strategy,
+            &[("round-robin", ())],
+        )?;
+        ensure!(
+            !environment::switch("HTTP_TRUST_ENV", false)?,
+            "proxies are not supported: unset PINFIRE_HTTP_TRUST_ENV (AIPERF_HTTP_TRUST_ENV), and \
+             connections go straight to --url"
+        );
+        let urls = split_urls(&flags.url);
+        let embedded = |url: &&str| matches!(*url, "mock:" | "mock");
+        let server = if urls.iter().any(embedded) {
+            ensure!(
+                urls.len() == 1,
+                "--url mock: is a server of its own; it cannot be one of several"
+            );
+            Server::Embedded
+        } else {
+            let join = |url: &&str| TargetUrl::join(url, path);
+            Server::Remote(urls.iter().map(join).collect::<Result<_, _>>()?)
+        };
+        let targets = match &server {
+            Server::Embedded => &[][..],
+            Server::Remote(targets) => targets,
+        };
+        let secure = targets.iter().any(|url| url.scheme == Scheme::Https);
+        ensure!(
+            secure || (flags.ca_cert.is_none() && !flags.insecure),
+            "--ca-cert and --insecure are about certificates, and no --url begins with https://"
+        );
+        let insecure = flags.insecure || !environment::switch("HTTP_SSL_VERIFY", true)?;
+        ensure!(
+            !(insecure && flags.ca_cert.is_some()),
+            "--ca-cert says whom to trust and --insecure trusts everyone; give one of them"
+        );
+        let sources = flags
+            .source_ip
+            .as_deref()
+            .map_or(Ok(Vec::new()), sources)
+            .context("--source-ip")?;
+        ensure!(
+            sources.is_empty() || targets.iter().all(|url| url.unix.is_none()),
+            "--source-ip is about TCP; a unix: URL has no local address"
+        );
+        ensure!(
+            !matches!(server, Server::Embedded) || sources.iter().all(IpAddr::is_ipv4),
+            "--source-ip: the embedded server of mock: is reached over IPv4 only"
+        );
+        Ok(Self {
+            urls: match &server {
+                Server::Embedded => vec!["mock:".to_owned()],
+                Server::Remote(_) => urls.iter().map(|&url| url.to_owned()).collect(),
+            },
+            server,
+            dialling: Dialling {
+                sources,
+                timeout: flags.connect_timeout.map(Span::from_secs_f64),
+                // Not AIPerf's 10 MiB by default: a size that is set ends the kernel's tuning of the
+                // buffer, and 20,000 streams would be allowed 400 GB.
+                receive_buffer: environment::read("HTTP_SO_RCVBUF")?,
+                send_buffer: environment::read("HTTP_SO_SNDBUF")?,
+            },
+            trust: secure.then(|| trust(flags, insecure)).transpose()?,
+            insecure,
+        })
+    }
+
+    /// Resolves the servers' names and tries one handshake with each that talks TLS. Empty for the
+    /// embedded server.
+    ///
+    /// # Errors
+    /// A name that is not known, or a certificate that is not to be trusted.
+    pub fn reach(&self) -> Result<Vec<Reached>> {
+        let Server::Remote(urls) = &self.server else {
+            return Ok(Vec::new());
+        };
+        if self.trust.is_some() && self.insecure {
+            say::warning(
+                "INSECURE: the servers' certificates are not verified; anyone on the way can read \
+                 and change requests and answers, the API key included",
+            );
+        }
+        urls.iter().map(|url| self.reach_one(url)).collect()
+    }
+
+    fn reach_one(&self, url: &TargetUrl) -> Result<Reached> {
+        if let Some(path) = &url.unix {
+            return Ok(Reached {
+                url: url.clone(),
+                addresses: vec![Address::Unix(path.clone())],
+                tls: None,
+            });
+        }
+        let mut addresses = resolve(url)?;
+        if let Some(source) = self.dialling.sources.first() {
+            addresses.retain(|address| address.is_ipv4() == source.is_ipv4());
+            ensure!(
+                !addresses.is_empty(),
+                "--source-ip {source}: the host of {url} has no address of that family"
+            );
+        }
+        let tls = match (&self.trust, url.scheme) {
+            (Some(config), Scheme::Https) => Some(Tls {
+                config: Arc::clone(config),
+                name: ServerName::try_from(url.host.clone())
+                    .with_context(|| format!("the host of {url} cannot be in a certificate"))?,
+            }),
+            _ => None,
+        };
+        if let Some(tls) = &tls {
+            let limit = self
+                .dialling
+                .timeout
+                .map_or(TRIAL, |limit| Duration::from_nanos(limit.nanos()));
+            try_handshake(url, tls, &addresses, limit)?;
+        }
+        Ok(Reached {
+            url: url.clone(),
+            addresses: addresses.into_iter().map(Address::Tcp).collect(),
+            tls,
+        })
+    }
+}
+
+/// The addresses of a host: those of IPv4 if it has any, as the reference has it.
+fn resolve(url: &TargetUrl) -> Result<Vec<SocketAddr>> {
+    let wanted = environment::read::<String>("HTTP_IP_VERSION")?.unwrap_or_default();
+    let mut addresses: Vec<SocketAddr> = (url.host.as_str(), url.port)
+        .to_socket_addrs()
+        .with_context(|| format!("cannot resolve the host of {url}; is the name right?"))?
+        .collect();
+    let v4 = addresses.iter().any(SocketAddr::is_ipv4);
+    match wanted.as_str() {
+        "6" => addresses.retain(SocketAddr::is_ipv6),
+        "" | "4" if v4 => addresses.retain(SocketAddr::is_ipv4),
+        "" | "4" | "auto" => {}
+        other => bail!("PINFIRE_HTTP_IP_VERSION is set to `{other}`; it takes 4, 6 or auto"),
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    addresses.retain(|address| seen.insert(*address));
+    ensure!(
+        !addresses.is_empty(),
+        "the host of {url} has no address of the wanted kind"
+    );
+    Ok(addresses)
+}
+
+/// Local addresses: a list of single ones and ranges, each tried out.
+fn sources(text: &str) -> Result<Vec<IpAddr>> {
+    const MOST: u128 = 4_096;
+    let mut all = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let parse = |text: &str| {
+            let address = text.trim().parse::<IpAddr>();
+            address.map_err(|_| anyhow!("`{text}` is not an IP address"))
+        };
+        let (from, to) = (parse(from)?, parse(to)?);
+        ensure!(
+            from.is_ipv4() == to.is_ipv4() && from <= to,
+            "`{part}` is not a range; it goes from the lower to the higher address"
+        );
+        let (first, last) = (number(from), number(to));
+        ensure!(
+            last - first < MOST,
+            "`{part}` has more than {MOST} addresses"
+        );
+        all.extend((first..=last).map(|number| match from {
+            IpAddr::V4(_) => IpAddr::from((number as u32).to_be_bytes()),
+            IpAddr::V6(_) => IpAddr::from(number.to_be_bytes()),
+        }));
+    }
+    ensure!(
+        all.iter()
+            .all(|source| source.is_ipv4() == all[0].is_ipv4()),
+        "IPv4 and IPv6 cannot be mixed"
+    );
+    for &source in &all {
+        let address = SocketAddr::new(source, 0);
+        Socket::new(Domain::for_address(address), Type::STREAM, None)
+            .and_then(|socket| socket.bind(&address.into()))
+            .with_context(|| format!("{source} is no address of this machine"))?;
+    }
+    Ok(all)
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u32::from(address).into(),
+        IpAddr::V6(address) => address.into(),
+    }
+}
+
+/// What TLS connections have in common. Sessions are resumed as rustls does by itself.
+fn trust(flags: &args::Endpoint, insecure: bool) -> Result<Arc<ClientConfig>> {
+    let provider = Arc::new(crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .context("TLS cannot be set up")?;
+    let mut config = if insecure {
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+            .with_no_client_auth()
+    } else {
+        builder
+            .with_root_certificates(roots(flags)?)
+            .with_no_client_auth()
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The machine's roots of trust (Mozilla's where it has none) and those of --ca-cert.
+fn roots(flags: &args::Endpoint) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    // What cannot be read is no root; a missing one shows in the trial handshake.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    if let Some(path) = &flags.ca_cert {
+        let wrong = || format!("--ca-cert {}", path.display());
+        let mut any = false;
+        for certificate in CertificateDer::pem_file_iter(path).with_context(wrong)? {
+            let added = certificate
+                .map_err(anyhow::Error::from)
+                .and_then(|certificate| Ok(roots.add(certificate)?));
+            added.with_context(wrong)?;
+            any = true;
+        }
+        ensure!(any, "{}: there is no certificate in it", wrong());
+    }
+    Ok(roots)
+}
+
+/// One handshake, so that a certificate which is no good is one error and not one per request.
+/// Anything else that goes wrong is for the run to show.
+fn try_handshake(
+    url: &TargetUrl,
+    tls: &Tls,
+    addresses: &[SocketAddr],
+    limit: Duration,
+) -> Result<()> {
+    let mut config = ClientConfig::clone(&tls.config);
+    // The run's first handshakes must not be shortened by this one.
+    config.resumption = Resumption::disabled();
+    let Some(reason) = addresses.first().and_then(|address| {
+        handshake(config, tls.name.clone(), address, limit)
+            .err()
+            .and_then(certificate_reason)
+    }) else {
+        return Ok(());
+    };
+    bail!(
+        "the certificate of {} is not accepted: {reason}; nothing was sent. Name the authority that \
+         signed it with --ca-cert FILE, or accept any certificate with --insecure",
+        url.authority()
+    )
+}
+
+fn handshake(
+    config: ClientConfig,
+    name: ServerName<'static>,
+    address: &SocketAddr,
+    limit: Duration,
+) -> io::Result<()> {
+    let mut socket = TcpStream::connect_timeout(address, limit)?;
+    socket.set_read_timeout(Some(limit))?;
+    socket.set_write_timeout(Some(limit))?;
+    let mut session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    while session.is_handshaking() {
+        complete(&mut session, &mut socket)?;
+    }
+    session.send_close_notify();
+    let _ = session.write_tls(&mut socket);
+    Ok(())
+}
+
+fn complete(session: &mut ClientConnection, socket: &mut (impl Read + Write)) -> io::Result<()> {
+    match session.complete_io(socket)? {
+        (0, 0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+fn certificate_reason(error: io::Error) -> Option<String> {
+    let error = error.into_inner()?.downcast::<rustls::Error>().ok()?;
+    matches!(
+        *error,
+        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
+    )
+    .then(|| error.to_string())
+}
+
+/// A verifier that trusts anyone (--insecure). Signatures are still checked: a server must hold the
+/// key of the certificate it shows.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        crypto::verify_tls12_signature(message, certificate, signature, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        crypto::verify_tls13_signature(message, certificate, signature, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_lists_and_ranges() {
+        let text =
+            |text| sources(text).map(|all| all.iter().map(IpAddr::to_string).collect::<Vec<_>>());
+        assert_eq!(text("127.0.0.9").unwrap(), ["127.0.0.9"]);
+        assert_eq!(
+            text("127.0.0.255-127.0.1.1, 127.0.0.2").unwrap(),
+            ["127.0.0.255", "127.0.1.0", "127.0.1.1", "127.0.0.2"]
+        );
+        for (wrong, reason) in [
+            ("", "not an IP"),
+            ("localhost", "not an IP"),
+            ("127.0.0.9-127.0.0.2", "lower to the higher"),
+            ("127.0.0.1-::1", "lower to the higher"),
+            ("127.0.0.1-127.255.0.0", "more than"),
+            ("127.0.0.1,::1", "mixed"),
+            ("192.0.2.1", "no address of this machine"),
+        ] {
+            let error = format!("{:#}", sources(wrong).unwrap_err());
+            assert!(error.contains(reason), "{wrong}: {error}");
+        }
+    }
+}

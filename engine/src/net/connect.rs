@@ -1,0 +1,120 @@
+//! New connections: where to, from where, with which socket options.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+
+use super::Pollable;
+use crate::{
+    clock::Span,
+    plan::{Address, Dialling},
+    sys,
+};
+
+/// Begins to connect without waiting; over TCP, from `source` if there is one.
+///
+/// # Errors
+/// The system's error number: no descriptors, no ports, refused at once.
+pub fn connect(
+    to: &Address,
+    source: Option<IpAddr>,
+    dialling: &Dialling,
+    stamps: bool,
+) -> Result<Rc<Pollable>, i32> {
+    open(to, source, dialling, stamps).map_err(|error| error.raw_os_error().unwrap_or(0))
+}
+
+fn open(
+    to: &Address,
+    source: Option<IpAddr>,
+    dialling: &Dialling,
+    stamps: bool,
+) -> io::Result<Rc<Pollable>> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let (socket, to) = match to {
+        Address::Tcp(address) => {
+            let domain = Domain::for_address(*address);
+            let socket = Socket::new(domain, kind, Some(Protocol::TCP))?;
+            socket.set_tcp_nodelay(true)?;
+            set_options(&socket, dialling);
+            if let Some(source) = source {
+                let _ = sys::choose_port_on_connect(&socket);
+                socket.bind(&SocketAddr::new(source, 0).into())?;
+            }
+            (socket, SockAddr::from(*address))
+        }
+        Address::Unix(path) => (
+            Socket::new(Domain::UNIX, kind, None)?,
+            SockAddr::unix(path)?,
+        ),
+    };
+    if stamps {
+        // Not every kernel and not every kind of socket has them; the report then says so.
+        let _ = sys::want_receive_stamps(&socket);
+    }
+    match socket.connect(&to) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Pollable::new(socket.into()).map(Rc::new),
+    }
+}
+
+/// Options that make a run steadier, but that it can do without: a refusal is passed over.
+fn set_options(socket: &Socket, dialling: &Dialling) {
+    // A dead peer is noticed after 60 + 30 s when nothing is sent, and after 30 s when something is.
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(30))
+        .with_retries(1);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(30)));
+    let _ = socket.set_tcp_quickack(true);
+    if let Some(bytes) = dialling.receive_buffer {
+        let _ = socket.set_recv_buffer_size(bytes);
+    }
+    if let Some(bytes) = dialling.send_buffer {
+        let _ = socket.set_send_buffer_size(bytes);
+    }
+}
+
+/// Whether a connect of this length looks as if its SYN had been lost and sent again: after 1 s, then
+/// after 2 and 4 s more. The usual reason is a full accept queue of the server.
+pub fn shows_lost_syn(connect: Span) -> bool {
+    const AFTER: [(u64, u64); 3] = [(1_000, 1_250), (3_000, 3_400), (7_000, 7_500)];
+    AFTER
+        .iter()
+        .any(|&(from, to)| Span::from_millis(from) <= connect && connect <= Span::from_millis(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connect_after_a_retransmission_is_told_from_a_slow_one() {
+        for (millis, lost) in [
+            (0, false),
+            (999, false),
+            (1_004, true),
+            (1_300, false),
+            (2_000, false),
+            (3_030, true),
+            (7_100, true),
+            (8_000, false),
+        ] {
+            assert_eq!(shows_lost_syn(Span::from_millis(millis)), lost, "{millis}");
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_not_ours_has_the_systems_number() {
+        let to = Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let source = Some(IpAddr::from([192, 0, 2, 1]));
+        let result = connect(&to, source, &Dialling::default(), false);
+        assert_eq!(result.err(), Some(libc::EADDRNOTAVAIL));
+    }
+}
