@@ -16,12 +16,14 @@ use pinfire_engine::{
 };
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::verify_server_name,
     client::{
-        Resumption,
+        Resumption, WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{self, CryptoProvider},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    server::ParsedCertificate,
 };
 use socket2::{Domain, Socket, Type};
 
@@ -271,8 +273,12 @@ fn trust(flags: &args::Endpoint, insecure: bool) -> Result<Arc<ClientConfig>> {
             .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
             .with_no_client_auth()
     } else {
+        let named = named_certificates(flags)?;
+        let roots = Arc::new(roots(&named)?);
+        let usual = WebPkiServerVerifier::builder_with_provider(roots, provider).build()?;
         builder
-            .with_root_certificates(roots(flags)?)
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Known { usual, named }))
             .with_no_client_auth()
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -280,26 +286,34 @@ fn trust(flags: &args::Endpoint, insecure: bool) -> Result<Arc<ClientConfig>> {
 }
 
 /// The machine's roots of trust (Mozilla's where it has none) and those of --ca-cert.
-fn roots(flags: &args::Endpoint) -> Result<RootCertStore> {
+fn roots(named: &[CertificateDer<'static>]) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     // What cannot be read is no root; a missing one shows in the trial handshake.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    if let Some(path) = &flags.ca_cert {
-        let wrong = || format!("--ca-cert {}", path.display());
-        let mut any = false;
-        for certificate in CertificateDer::pem_file_iter(path).with_context(wrong)? {
-            let added = certificate
-                .map_err(anyhow::Error::from)
-                .and_then(|certificate| Ok(roots.add(certificate)?));
-            added.with_context(wrong)?;
-            any = true;
-        }
-        ensure!(any, "{}: there is no certificate in it", wrong());
+    for certificate in named {
+        roots.add(certificate.clone()).context("--ca-cert")?;
     }
     Ok(roots)
+}
+
+/// What --ca-cert names.
+fn named_certificates(flags: &args::Endpoint) -> Result<Vec<CertificateDer<'static>>> {
+    let Some(path) = &flags.ca_cert else {
+        return Ok(Vec::new());
+    };
+    let wrong = || format!("--ca-cert {}", path.display());
+    let named =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let named = named.with_context(wrong)?;
+    ensure!(
+        !named.is_empty(),
+        "{}: there is no certificate in it",
+        wrong()
+    );
+    Ok(named)
 }
 
 /// One handshake, so that a certificate which is no good is one error and not one per request.
@@ -359,6 +373,65 @@ fn certificate_reason(error: io::Error) -> Option<String> {
         rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented
     )
     .then(|| error.to_string())
+}
+
+/// The usual verifier, which also takes a server's own certificate if --ca-cert names that. Most
+/// certificates that sign themselves (`openssl req -x509`) call themselves an authority, and the
+/// usual verifier takes no authority for a server.
+#[derive(Debug)]
+struct Known {
+    usual: Arc<WebPkiServerVerifier>,
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Known {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let usual = self
+            .usual
+            .verify_server_cert(certificate, others, name, ocsp, now);
+        match usual {
+            // Its dates have been found good before this.
+            Err(error)
+                if self.named.contains(certificate)
+                    && format!("{error:?}").contains("CaUsedAsEndEntity") =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
 }
 
 /// A verifier that trusts anyone (--insecure). Signatures are still checked: a server must hold the
