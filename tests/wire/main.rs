@@ -11,3 +11,4 @@ mod answers;
 mod cancel;
 mod disconnect;
 mod phases;
+mod schedules;
