@@ -116,8 +116,8 @@ pub struct Endpoint {
     /// Name of the header that carries the session's id, instead of X-Correlation-ID.
     #[arg(long, value_name = "NAME")]
     pub session_header: Option<String>,
-    /// What happens to a connection after a response: pooled (kept for the next request) or never
-    /// (closed).
+    /// What happens to a connection after a response: pooled (kept for the next request),
+    /// sticky-user-sessions (kept for its session, closed after that) or never (closed).
     #[arg(long, value_name = "STRATEGY", default_value = "pooled")]
     pub connection_reuse_strategy: String,
     /// Send the output limit as `max_tokens` instead of `max_completion_tokens`.

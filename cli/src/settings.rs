@@ -154,7 +154,11 @@ impl Settings {
             reuse: named(
                 "--connection-reuse-strategy",
                 &flags.endpoint.connection_reuse_strategy,
-                &[("pooled", Reuse::Pooled), ("never", Reuse::Never)],
+                &[
+                    ("pooled", Reuse::Pooled),
+                    ("sticky-user-sessions", Reuse::Sticky),
+                    ("never", Reuse::Never),
+                ],
             )?,
             cancellation: cancellation(flags)?,
             seed,

@@ -12,7 +12,10 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
-pub use crate::core::place::Granted;
+pub use crate::core::{
+    place::Granted,
+    rehearsal::{Rehearsed, rehearse},
+};
 use crate::{
     clock::{Span, Stamp, WallAnchor},
     core::place::{Command, Luggage, live},

@@ -10,6 +10,7 @@
 mod ends;
 mod files;
 mod refusals;
+mod schedules;
 
 use pinfire_tests::binary::Ended;
 use serde_json::Value;

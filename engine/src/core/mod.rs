@@ -20,6 +20,7 @@ mod pool;
 mod wake;
 
 pub(crate) mod place;
+pub(crate) mod rehearsal;
 
 use std::{
     cell::RefCell,

@@ -75,6 +75,11 @@ impl Schedule {
         Self::new(Pace::Closed, true, Some(requests), None)
     }
 
+    /// Whether a count of requests or sessions ends it.
+    pub const fn ends(&self) -> bool {
+        self.sessions.end() != u64::MAX || self.requests.end() != u64::MAX
+    }
+
     /// Whether the last request has been given to a core.
     pub fn exhausted(&self) -> bool {
         if self.single {

@@ -27,6 +27,11 @@ impl Numbers {
             .filter(|&number| number < self.end)
     }
 
+    /// How many there are.
+    pub const fn end(&self) -> u64 {
+        self.end
+    }
+
     /// How many have been taken.
     pub fn taken(&self) -> u64 {
         self.next.load(Ordering::Relaxed).min(self.end)

@@ -3,6 +3,7 @@
 mod collect;
 mod command_line;
 mod dataset;
+mod dry_run;
 mod facts;
 
 use std::{
@@ -57,6 +58,9 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     let settings = Settings::new(flags)?;
     for warning in &settings.load.warnings {
         say::warning(warning);
+    }
+    if flags.load.dry_run {
+        return dry_run(&settings);
     }
     let interrupt = Interrupt::watch()?;
     let embedded = matches!(settings.transport.server, Server::Embedded);
@@ -258,6 +262,31 @@ fn split(dataset: Dataset) -> (Arc<Ready>, Entries) {
         })
         .unzip();
     (Arc::new(Ready::new(turns)), entries.into())
+}
+
+/// Prints what would be sent. The dataset is made as for a run; nothing is written, no socket opened.
+fn dry_run(settings: &Settings) -> Result<ExitCode> {
+    let prepared = dataset::prepare(settings)?;
+    for warning in &prepared.warnings {
+        say::warning(warning);
+    }
+    let (dataset, _) = split(prepared.dataset);
+    let phases = Phases {
+        settings,
+        targets: Arc::default(),
+        dataset,
+        tally: Arc::default(),
+        id_key: 0,
+    };
+    let mut sent = 0;
+    if let Some(warmup) = &settings.load.warmup {
+        let plan = phases.plan(Phase::Warmup, warmup, 0);
+        dry_run::print("warmup", &plan)?;
+        sent = plan.schedule.sessions.taken();
+    }
+    let plan = phases.plan(Phase::Profiling, &settings.load.profiling, sent);
+    dry_run::print("profiling", &plan)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The phases of the run, one after the other.

@@ -1,0 +1,72 @@
+//! The schedule of a phase without a server: what would be sent when, if every answer took no time.
+
+use std::sync::Arc;
+
+use super::agenda::{Agenda, Go, Next};
+use crate::{
+    clock::{Span, Stamp},
+    plan::PhasePlan,
+    random::Purpose,
+    request::{Ids, Request, Ticket},
+};
+
+/// One request that would be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rehearsed {
+    /// Number of the request within the phase.
+    pub index: u64,
+    /// Its instant, from the phase's start.
+    pub scheduled: Span,
+    /// Number of its session within the phase.
+    pub session: u64,
+    /// Its entry in the dataset.
+    pub entry: u32,
+    /// Its turn within the session.
+    pub turn: u32,
+}
+
+/// Goes through a phase as one core would, by the very agenda of the cores, with a clock of its own.
+///
+/// Endless if neither a count nor a duration that the schedule reaches ends the phase. The numbers
+/// of the plan's schedule are used up.
+pub fn rehearse(plan: &Arc<PhasePlan>) -> impl Iterator<Item = Rehearsed> {
+    let begun = Stamp::from_nanos(1);
+    let mut agenda = Agenda::new(Arc::clone(plan), begun, 0, 1);
+    let mut now = begun;
+    let plan = Arc::clone(plan);
+    std::iter::from_fn(move || {
+        loop {
+            match agenda.next(now) {
+                Next::Go(go) => return Some(answered(&mut agenda, &plan, go, begun, now)),
+                Next::At(at) => now = at,
+                Next::Nothing => return None,
+            }
+        }
+    })
+}
+
+/// The request, answered at once.
+fn answered(agenda: &mut Agenda, plan: &PhasePlan, go: Go, begun: Stamp, now: Stamp) -> Rehearsed {
+    let session = agenda.session(go.seat);
+    let request = Rehearsed {
+        index: go.index,
+        scheduled: go.scheduled.since(begun),
+        session: session.number,
+        entry: session.entry,
+        turn: session.turn,
+    };
+    let ticket = Ticket {
+        phase: plan.phase,
+        index: go.index,
+        entry: session.entry,
+        core: 0,
+        session: session.number,
+        seat: go.seat,
+        ids: Ids::new(Purpose::keyed(0), 0, session.correlation),
+        scheduled: go.scheduled,
+        cancel_after: None,
+    };
+    let mut record = Request::new(ticket, now, plan.timeout, (0, 0)).complete(now);
+    agenda.returned(go.seat, &mut record, now);
+    request
+}
