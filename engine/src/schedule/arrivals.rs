@@ -271,7 +271,7 @@ mod tests {
         let whole: u128 = (0..count)
             .map(|index| (exponential(&mut draws.at(index)) * scale) as u128)
             .sum();
-        let exact = (whole * 1_000_000 >> 56) as u64;
+        let exact = ((whole * 1_000_000) >> 56) as u64;
         let at = arrivals.walk().at(count - 1).nanos();
         assert!(at.abs_diff(exact) <= 1, "{at} {exact}");
     }

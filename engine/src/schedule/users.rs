@@ -177,7 +177,8 @@ mod tests {
     /// The vectors of the specification, 3.7.
     #[test]
     fn the_first_users_stand_where_the_reference_has_them() {
-        let vectors: &[(u64, u32, &[(u64, u64, u32)])] = &[
+        type Start = (u64, u64, u32);
+        let vectors: &[(u64, u32, &[Start])] = &[
             (
                 15,
                 20,
