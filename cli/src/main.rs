@@ -3,6 +3,7 @@
 mod args;
 mod cmd;
 mod environment;
+mod input;
 mod place;
 mod progress;
 mod request;

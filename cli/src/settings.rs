@@ -15,8 +15,6 @@ use pinfire_engine::{
     dataset::{
         BodyOptions, EndpointKind,
         extra::{parse_extra_inputs, parse_headers},
-        mooncake::{DEFAULT_BLOCK_SIZE, MooncakeSpec},
-        synthetic::SyntheticSpec,
         url::{Scheme, TargetUrl, split_urls},
     },
     plan::{DriverChoice, EngineSetup, Precision, Reuse},
@@ -25,19 +23,11 @@ use pinfire_engine::{
 use crate::{
     args::Profile,
     environment,
+    input::{self, Input},
     place::{Places, divide},
     progress::Ui,
     values::word,
 };
-
-/// Where the requests come from.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Prompts made up here.
-    Synthetic(SyntheticSpec),
-    /// A trace file.
-    Mooncake(MooncakeSpec),
-}
 
 /// The server.
 #[derive(Clone, Debug)]
@@ -67,6 +57,8 @@ pub struct Settings {
     pub cancellation: Option<(f64, Span)>,
     pub seed: Seed,
     pub input: Input,
+    /// By the timestamps of a trace.
+    pub fixed_schedule: bool,
     pub tokenizer: Option<String>,
     pub tokenizer_revision: String,
     pub server_counts: bool,
@@ -99,10 +91,6 @@ pub struct Seed {
 
 /// Requests sent when nothing says how many.
 const DEFAULT_REQUESTS: u64 = 10;
-/// Synthetic prompts when neither their number nor that of the requests is given.
-const DEFAULT_ENTRIES: u64 = 100;
-/// Mean input length of synthetic prompts.
-const DEFAULT_ISL: u32 = 550;
 
 impl Settings {
     /// Checks the flags together.
@@ -142,12 +130,19 @@ impl Settings {
             per_chunk_usage: false,
             extra,
         };
-        let requests = flags.load.request_count.unwrap_or(DEFAULT_REQUESTS);
+        // A conversation is at least one request.
+        let caps = [
+            flags.load.request_count,
+            flags.conversations.num_conversations,
+        ];
+        let requests = caps.into_iter().flatten().min().unwrap_or(DEFAULT_REQUESTS);
         let warmup = warmup(flags)?;
         let concurrency = flags.load.concurrency;
         let slots = concurrency.max(warmup.map_or(0, |warmup| warmup.concurrency));
         let places = divide(flags.engine.cores.as_ref(), slots)?;
         let seed = seed(flags)?;
+        let sent = requests.saturating_add(warmup.map_or(0, |warmup| warmup.requests));
+        let input = input::decide(flags, kind, sent)?;
         let level = word(
             &flags.output.export_level,
             &[
@@ -161,7 +156,7 @@ impl Settings {
             level != Level::Raw,
             "--export-level raw is not built yet; take records (one JSON line per request)"
         );
-        Ok(Self {
+        let settings = Self {
             server,
             url_as_given,
             endpoint_path,
@@ -185,11 +180,8 @@ impl Settings {
             warmup,
             cancellation: cancellation(flags)?,
             seed,
-            input: input(
-                flags,
-                kind,
-                requests.saturating_add(warmup.map_or(0, |w| w.requests)),
-            )?,
+            fixed_schedule: input.fixed_schedule(),
+            input,
             tokenizer: flags.tokenizer.tokenizer.clone(),
             tokenizer_revision: flags.tokenizer.tokenizer_revision.clone(),
             server_counts: flags.endpoint.use_server_token_count,
@@ -235,7 +227,13 @@ impl Settings {
                 realtime: flags.engine.realtime,
             },
             places,
-        })
+        };
+        ensure!(
+            !settings.fixed_schedule,
+            "a trace replays by its timestamps unless told otherwise, and that is not built yet; \
+             add --no-fixed-schedule to send it as fast as --concurrency allows"
+        );
+        Ok(settings)
     }
 
     /// The analysis side's name of the endpoint's kind.
@@ -359,71 +357,6 @@ pub fn random_bits() -> Result<u64> {
         .context("the system gives no random bytes")?;
     let _ = rest;
     Ok(u64::from_ne_bytes(bytes))
-}
-
-fn input(flags: &Profile, kind: EndpointKind, sent: u64) -> Result<Input> {
-    let input = &flags.input;
-    ensure!(
-        input.osl_stddev.is_none() || input.osl.is_some(),
-        "--osl-stddev needs --osl: the mean is missing"
-    );
-    let (osl_mean, osl_stddev) = (input.osl, input.osl_stddev.unwrap_or(0.0));
-    let Some(path) = &input.input_file else {
-        ensure!(
-            input.custom_dataset_type.is_none(),
-            "--custom-dataset-type needs --input-file"
-        );
-        ensure!(
-            input.isl_block_size.is_none(),
-            "--isl-block-size is for traces with hash ids; it needs --input-file"
-        );
-        let isl_mean = input.isl.unwrap_or(DEFAULT_ISL);
-        ensure!(
-            isl_mean > 0,
-            "--isl 0 leaves nothing to send; it must be at least 1"
-        );
-        let count = input
-            .num_dataset_entries
-            .or(flags.load.request_count)
-            .unwrap_or(DEFAULT_ENTRIES);
-        return Ok(Input::Synthetic(SyntheticSpec {
-            count: usize::try_from(count).unwrap_or(usize::MAX),
-            isl_mean,
-            isl_stddev: input.isl_stddev.unwrap_or(0.0),
-            osl_mean,
-            osl_stddev,
-        }));
-    };
-    ensure!(
-        path.exists(),
-        "--input-file {}: there is no such file",
-        path.display()
-    );
-    ensure!(
-        input.isl.is_none() && input.isl_stddev.is_none() && input.num_dataset_entries.is_none(),
-        "--isl, --isl-stddev and --num-dataset-entries shape synthetic prompts only; leave them out \
-         with --input-file"
-    );
-    let given = input.custom_dataset_type.as_deref().unwrap_or_default();
-    ensure!(
-        given.to_lowercase().replace('-', "_") == "mooncake_trace",
-        "--custom-dataset-type {given}: only mooncake_trace is built yet; name it explicitly"
-    );
-    ensure!(
-        input.no_fixed_schedule,
-        "a trace replays by its timestamps unless told otherwise, and that is not built yet; add \
-         --no-fixed-schedule to send it as fast as --concurrency allows"
-    );
-    let _ = kind;
-    Ok(Input::Mooncake(MooncakeSpec {
-        path: path.clone(),
-        block_size: input.isl_block_size.map_or(DEFAULT_BLOCK_SIZE, |size| {
-            u32::try_from(size).unwrap_or(u32::MAX)
-        }),
-        limit: Some(usize::try_from(sent).unwrap_or(usize::MAX)),
-        osl_mean,
-        osl_stddev,
-    }))
 }
 
 fn artifact_dir(flags: &Profile, kind: EndpointKind, concurrency: u64) -> Result<PathBuf> {

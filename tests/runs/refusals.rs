@@ -132,13 +132,9 @@ fn input_files() {
     ];
     let missing = with(&[&["--input-file", "nowhere.jsonl"], &trace[..]].concat());
     one_line(&missing, "--input-file nowhere.jsonl");
-    let scheduled = with(&[
-        "--input-file",
-        "/dev/null",
-        "--custom-dataset-type",
-        "mooncake_trace",
-    ]);
-    one_line(&scheduled, "--no-fixed-schedule");
+    let timeless = ["--input-file", "/dev/null", "--fixed-schedule"];
+    let timeless = with(&[&timeless[..], &trace[..2]].concat());
+    one_line(&timeless, "--fixed-schedule");
     one_line(
         &with(&["--input-file", "/dev/null"]),
         "--custom-dataset-type",

@@ -5,7 +5,10 @@ use pinfire_analysis::facts::{CancellationFacts, DatasetFacts, LengthFacts, Phas
 use pinfire_engine::run::Engine;
 
 use super::{command_line, dataset::Prepared};
-use crate::settings::{self, Input, Settings};
+use crate::{
+    input::Input,
+    settings::{self, Settings},
+};
 
 /// Gathers the facts.
 ///
@@ -78,7 +81,7 @@ fn dataset(settings: &Settings, prepared: &Prepared) -> DatasetFacts {
     };
     DatasetFacts {
         kind: kind.to_owned(),
-        entries: prepared.dataset.entries.len() as u64,
+        entries: prepared.dataset.conversations.len() as u64,
         isl,
         osl: osl_mean.map(|mean| lengths(mean, osl_stddev)),
         file,

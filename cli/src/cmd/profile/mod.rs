@@ -199,20 +199,22 @@ fn say_how(settings: &Settings, engine: &Engine) {
 
 type Entries = Arc<[pinfire_analysis::facts::EntryFacts]>;
 
-/// The bodies go to the cores, the rest to the analysis.
+/// The bodies go to the cores, the rest to the analysis; both turn by turn, so that a record's entry
+/// is the place of its turn among all turns.
 fn split(dataset: Dataset) -> (Arc<Vec<Vec<u8>>>, Entries) {
-    let (bodies, entries): (Vec<_>, Vec<_>) = dataset
-        .entries
-        .into_iter()
-        .map(|entry| {
+    let turns = dataset.conversations.into_iter().flat_map(|conversation| {
+        let session_id = conversation.session_id;
+        (0..).zip(conversation.turns).map(move |(place, turn)| {
             let facts = pinfire_analysis::facts::EntryFacts {
-                session_id: entry.session_id,
-                isl: entry.isl,
-                requested_osl: entry.osl,
+                session_id: session_id.clone(),
+                turn: place,
+                isl: turn.isl,
+                requested_osl: turn.osl,
             };
-            (entry.body, facts)
+            (turn.body, facts)
         })
-        .unzip();
+    });
+    let (bodies, entries): (Vec<_>, Vec<_>) = turns.unzip();
     (Arc::new(bodies), entries.into())
 }
 
