@@ -196,6 +196,8 @@ impl RunFacts {
 pub struct EntryFacts {
     /// Key into `inputs.json`.
     pub session_id: String,
+    /// Which turn of its conversation it is, counted from 0.
+    pub turn: u32,
     /// Tokens of the body as sent; absent with server counts.
     pub isl: Option<u32>,
     /// Output limit sent with it.

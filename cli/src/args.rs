@@ -35,6 +35,10 @@ pub struct Profile {
     pub cancellation: Cancellation,
     #[command(flatten, next_help_heading = "Input")]
     pub input: Input,
+    #[command(flatten, next_help_heading = "Conversations")]
+    pub conversations: Conversations,
+    #[command(flatten, next_help_heading = "Fixed schedule")]
+    pub schedule: Schedule,
     #[command(flatten, next_help_heading = "Tokenizer")]
     pub tokenizer: TokenizerFlags,
     #[command(flatten, next_help_heading = "Output")]
@@ -148,6 +152,13 @@ pub struct Load {
     /// Rate over time from a JSON file: [{"time_s": 0, "qps": 5}, ...], linear in between.
     #[arg(long, value_name = "FILE")]
     pub request_rate_series: Option<PathBuf>,
+    /// Turns per second of all users together: each of --num-users sends its next turn users/rate
+    /// seconds after the one before, and a user that is through is replaced.
+    #[arg(long, value_name = "PER_SECOND", value_parser = values::positive)]
+    pub user_centric_rate: Option<f64>,
+    /// Users of --user-centric-rate.
+    #[arg(long, value_name = "USERS", value_parser = values::count)]
+    pub num_users: Option<u64>,
     /// Requests that wait for their first token at once; needs --streaming. [default: no limit]
     #[arg(long, value_name = "REQUESTS", value_parser = values::count)]
     pub prefill_concurrency: Option<u64>,
@@ -244,7 +255,8 @@ pub struct Input {
     /// Standard deviation of the output limit; needs --osl. [default: 0]
     #[arg(long, visible_aliases = ["output-tokens-stddev", "prompt-output-tokens-stddev"], value_name = "TOKENS", value_parser = values::not_negative)]
     pub osl_stddev: Option<f64>,
-    /// Prompts to make; requests take them in turn. [default: --request-count, else 100]
+    /// Synthetic conversations to make; the run takes them in turn. [default: --num-conversations,
+    /// else --request-count, else 100]
     #[arg(long, visible_alias = "num-prompts", value_name = "PROMPTS", value_parser = values::count)]
     pub num_dataset_entries: Option<u64>,
     /// Dataset to send instead of synthetic prompts; needs --custom-dataset-type.
@@ -253,24 +265,6 @@ pub struct Input {
     /// Format of --input-file: mooncake_trace.
     #[arg(long, value_name = "TYPE")]
     pub custom_dataset_type: Option<String>,
-    /// Send each request of the trace at its own time.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
-    pub fixed_schedule: bool,
-    /// Shift the first timestamp to zero. [default: true, unless a start offset is given]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub fixed_schedule_auto_offset: Option<bool>,
-    /// Send what is at or after this time of the trace, which becomes the zero.
-    #[arg(long, value_name = "MILLISECONDS")]
-    pub fixed_schedule_start_offset: Option<u64>,
-    /// Send what is at or before this time of the trace.
-    #[arg(long, value_name = "MILLISECONDS")]
-    pub fixed_schedule_end_offset: Option<u64>,
-    /// Replay a fixed schedule so many times as fast.
-    #[arg(long, value_name = "FACTOR", value_parser = values::positive)]
-    pub synthesis_speedup_ratio: Option<f64>,
-    /// Ignore the trace's timestamps: send as fast as --concurrency allows.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
-    pub no_fixed_schedule: bool,
     /// Tokens per hash id of a trace. [default: 512]
     #[arg(long, visible_aliases = ["synthetic-input-tokens-block-size", "prompt-input-tokens-block-size"], value_name = "TOKENS", value_parser = values::count)]
     pub isl_block_size: Option<u64>,
@@ -278,6 +272,64 @@ pub struct Input {
     /// form '{"key": value}' keeps them. Example: ignore_eos:true,temperature:0
     #[arg(long, value_name = "KEY:VALUE", num_args = 1..)]
     pub extra_inputs: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Conversations {
+    /// Conversations to begin; also the number of synthetic ones to make. [default: no limit]
+    #[arg(long, visible_aliases = ["conversation-num", "num-sessions"], value_name = "CONVERSATIONS", value_parser = values::count)]
+    pub num_conversations: Option<u64>,
+    /// Mean number of turns of a synthetic conversation. Each turn carries the turns before it and
+    /// the answers to them. [default: 1]
+    #[arg(long, visible_alias = "conversation-turn-mean", value_name = "TURNS", value_parser = values::count)]
+    pub session_turns_mean: Option<u64>,
+    /// Standard deviation of the number of turns. [default: 0]
+    #[arg(long, visible_alias = "conversation-turn-stddev", value_name = "TURNS", value_parser = values::whole)]
+    pub session_turns_stddev: Option<u64>,
+    /// Mean delay between the answer to a turn and the next turn. [default: 0]
+    #[arg(long, visible_alias = "conversation-turn-delay-mean", value_name = "MILLISECONDS", value_parser = values::not_negative)]
+    pub session_turn_delay_mean: Option<f64>,
+    /// Standard deviation of that delay. [default: 0]
+    #[arg(long, visible_alias = "conversation-turn-delay-stddev", value_name = "MILLISECONDS", value_parser = values::not_negative)]
+    pub session_turn_delay_stddev: Option<f64>,
+    /// Every such delay is multiplied by it. [default: 1]
+    #[arg(long, visible_alias = "conversation-turn-delay-ratio", value_name = "FACTOR", value_parser = values::not_negative)]
+    pub session_delay_ratio: Option<f64>,
+    /// The longest delay between turns, drawn or recorded. [default: no limit]
+    #[arg(long, value_name = "SECONDS", value_parser = values::not_negative)]
+    pub inter_turn_delay_cap_seconds: Option<f64>,
+    /// Length of a system message that all synthetic conversations share (chat only); it comes on
+    /// top of --isl. [default: no system message]
+    #[arg(long, value_name = "TOKENS", value_parser = values::count)]
+    pub shared_system_prompt_length: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub struct Schedule {
+    /// Send by the timestamps of the trace. So it is without this flag too, if
+    /// --custom-dataset-type names a trace and its first line has a timestamp.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub fixed_schedule: bool,
+    /// Ignore the trace's timestamps: send as fast as --concurrency allows.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub no_fixed_schedule: bool,
+    /// The first timestamp is the start of the phase; without it, 0 is. [default: true, unless
+    /// --fixed-schedule-start-offset is given]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub fixed_schedule_auto_offset: Option<bool>,
+    /// Leave out lines before this timestamp, which is the start of the phase. [default: none]
+    #[arg(long, value_name = "MILLISECONDS", value_parser = values::whole)]
+    pub fixed_schedule_start_offset: Option<u64>,
+    /// Leave out lines after this timestamp. [default: none]
+    #[arg(long, value_name = "MILLISECONDS", value_parser = values::whole)]
+    pub fixed_schedule_end_offset: Option<u64>,
+    /// Timestamps are divided by it: 2 is twice as fast. Delays between turns stay as they are.
+    /// [default: 1]
+    #[arg(long, value_name = "FACTOR", value_parser = values::positive)]
+    pub synthesis_speedup_ratio: Option<f64>,
+    /// Drop the delays between turns of a trace; a fixed schedule keeps them.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub ignore_trace_delays: bool,
 }
 
 #[derive(Args, Debug)]

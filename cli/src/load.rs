@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::{args::Profile, values::word};
 
 /// Requests sent when nothing says how many, nor for how long.
-const DEFAULT_REQUESTS: u64 = 10;
+pub const DEFAULT_REQUESTS: u64 = 10;
 /// Seconds that requests in flight have after the end of a duration.
 const DEFAULT_GRACE: f64 = 30.0;
 
@@ -28,6 +28,8 @@ pub enum Mode {
     },
     /// The dataset's own timestamps.
     FixedSchedule,
+    /// Users whose turns are users / rate seconds apart.
+    Users { users: u64, rate: f64 },
 }
 
 /// One phase.
@@ -87,7 +89,7 @@ impl Load {
             warnings.push("--arrival-pattern has no effect without --request-rate".to_owned());
         }
         ensure!(
-            load.request_rate_ramp_duration.is_none() || rated,
+            load.request_rate_ramp_duration.is_none() || rated || load.user_centric_rate.is_some(),
             "--request-rate-ramp-duration is only for rate-controlled scheduling; add --request-rate"
         );
         ensure!(
@@ -98,8 +100,11 @@ impl Load {
             load.prefill_concurrency.is_none() || flags.endpoint.streaming,
             "--prefill-concurrency needs --streaming: without a stream there is no first token"
         );
+        let users = users(flags, fixed_schedule, &mut warnings)?;
         let mode = if fixed_schedule {
             Mode::FixedSchedule
+        } else if let Some(users) = users {
+            users
         } else if let Some(path) = &load.request_rate_series {
             let ramp = load.request_rate_ramp_duration.map(Span::from_secs_f64);
             series(path, pattern, ramp.unwrap_or(Span::ZERO))?
@@ -121,12 +126,14 @@ impl Load {
                     .to_owned(),
             );
         }
-        let ends = load.request_count.is_some() || load.benchmark_duration.is_some();
+        let sessions = flags.conversations.num_conversations;
+        let ends =
+            load.request_count.is_some() || load.benchmark_duration.is_some() || sessions.is_some();
         let profiling = PhaseLoad {
             requests: load
                 .request_count
                 .or((!ends && !fixed_schedule).then_some(DEFAULT_REQUESTS)),
-            sessions: None,
+            sessions,
             duration: load.benchmark_duration.map(Span::from_secs_f64),
             grace: grace(load.benchmark_grace_period.unwrap_or(DEFAULT_GRACE)),
             concurrency,
@@ -137,6 +144,17 @@ impl Load {
                 .map(Span::from_secs_f64),
             mode,
         };
+        if let Mode::Users { users, .. } = profiling.mode {
+            let least = [profiling.requests, profiling.sessions];
+            if let Some(least) = least.into_iter().flatten().min()
+                && least < users
+            {
+                bail!(
+                    "{least} requests or conversations are fewer than --num-users {users}: each user \
+                     needs at least one; raise --request-count or --num-conversations"
+                );
+            }
+        }
         let warmup = warmup(flags, &profiling, pattern, &mut warnings)?;
         Ok(Self {
             warmup,
@@ -175,13 +193,14 @@ impl PhaseLoad {
                 Pattern::Poisson | Pattern::Burst => "poisson",
             },
             Mode::FixedSchedule => "fixed_schedule",
+            Mode::Users { .. } => "user_centric",
         }
     }
 
     /// Requests per second, where that is asked for.
     pub const fn rate(&self) -> Option<f64> {
         match &self.mode {
-            Mode::Rate { rate, .. } => Some(*rate),
+            Mode::Rate { rate, .. } | Mode::Users { rate, .. } => Some(*rate),
             _ => None,
         }
     }
@@ -195,6 +214,7 @@ impl PhaseLoad {
                 format!("concurrency{concurrency}-request_rate{rate:?}")
             }
             (Mode::FixedSchedule, _) => "fixed_schedule".to_owned(),
+            (Mode::Users { users, rate }, _) => format!("user_centric-users{users}-qps{rate:?}"),
         }
     }
 }
@@ -217,6 +237,42 @@ impl std::fmt::Display for PhaseLoad {
             None => Ok(()),
         }
     }
+}
+
+fn users(flags: &Profile, fixed: bool, warnings: &mut Vec<String>) -> Result<Option<Mode>> {
+    let load = &flags.load;
+    let Some(rate) = load.user_centric_rate else {
+        ensure!(
+            load.num_users.is_none(),
+            "--num-users needs --user-centric-rate; add it or drop the users"
+        );
+        return Ok(None);
+    };
+    ensure!(
+        !fixed,
+        "a fixed schedule and --user-centric-rate exclude each other; add --no-fixed-schedule to \
+         ignore the trace's timestamps"
+    );
+    ensure!(
+        load.request_rate_series.is_none(),
+        "--user-centric-rate and --request-rate-series are not supported together"
+    );
+    ensure!(
+        flags.input.input_file.is_some()
+            || flags.conversations.session_turns_mean.unwrap_or(1) >= 2,
+        "--user-centric-rate needs conversations: --session-turns-mean of at least 2; for single \
+         turns take --request-rate"
+    );
+    let Some(users) = load.num_users else {
+        bail!("--user-centric-rate needs --num-users");
+    };
+    if load.request_rate.is_some() {
+        warnings.push("--request-rate has no effect with --user-centric-rate".to_owned());
+    }
+    if load.request_rate_ramp_duration.is_some() {
+        warnings.push("--user-centric-rate cannot ramp: its rate is constant".to_owned());
+    }
+    Ok(Some(Mode::Users { users, rate }))
 }
 
 fn warmup(
@@ -418,7 +474,7 @@ mod tests {
         let line = format!("pinfire profile --model m {more}");
         let cli = Cli::try_parse_from(line.split_whitespace())?;
         let Command::Profile(flags) = cli.command;
-        Load::new(&flags, flags.input.fixed_schedule)
+        Load::new(&flags, flags.schedule.fixed_schedule)
     }
 
     #[test]
@@ -462,6 +518,19 @@ mod tests {
             (
                 "--request-rate 2 --request-rate-series f",
                 &["exclude each other"],
+            ),
+            ("--num-users 3", &["--user-centric-rate"]),
+            (
+                "--user-centric-rate 1",
+                &["--session-turns-mean", "--request-rate"],
+            ),
+            (
+                "--user-centric-rate 1 --session-turns-mean 3",
+                &["--num-users"],
+            ),
+            (
+                "--user-centric-rate 1 --session-turns-mean 3 --num-users 11",
+                &["10", "11", "each user"],
             ),
             ("--request-rate 0", &["above 0"]),
             ("--request-rate 1,2", &["sweep"]),

@@ -3,6 +3,7 @@
 mod args;
 mod cmd;
 mod environment;
+mod input;
 mod load;
 mod place;
 mod progress;

@@ -12,9 +12,6 @@ use pinfire_engine::{
     dataset::{
         BodyOptions, EndpointKind,
         extra::{parse_extra_inputs, parse_headers},
-        fixed::FixedSpec,
-        mooncake::{DEFAULT_BLOCK_SIZE, MooncakeSpec},
-        synthetic::SyntheticSpec,
     },
     plan::{DriverChoice, EngineSetup, Precision, Reuse},
 };
@@ -22,21 +19,13 @@ use pinfire_engine::{
 use crate::{
     args::Profile,
     environment,
-    load::{Load, Mode, PhaseLoad},
+    input::{self, Input},
+    load::{DEFAULT_REQUESTS, Load, Mode, PhaseLoad},
     place::{Places, divide},
     progress::Ui,
     transport::Transport,
     values::word,
 };
-
-/// Where the requests come from.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Prompts made up here.
-    Synthetic(SyntheticSpec),
-    /// A trace file.
-    Mooncake(MooncakeSpec),
-}
 
 /// A run, decided.
 #[derive(Debug)]
@@ -77,11 +66,6 @@ pub struct Seed {
     pub fixed: bool,
 }
 
-/// Synthetic prompts when neither their number nor that of the requests is given.
-const DEFAULT_ENTRIES: u64 = 100;
-/// Mean input length of synthetic prompts.
-const DEFAULT_ISL: u32 = 550;
-
 impl Settings {
     /// Checks the flags together.
     ///
@@ -120,8 +104,8 @@ impl Settings {
             per_chunk_usage: false,
             extra,
         };
-        let fixed = fixed(flags)?;
-        let load = Load::new(flags, fixed.is_some())?;
+        let input = input::decide(flags, kind, most_sessions(flags))?;
+        let load = Load::new(flags, input.fixed_schedule())?;
         let most = load.phases().map(PhaseLoad::most_cores).max();
         let places = divide(flags.engine.cores.as_ref(), most.unwrap_or(1))?;
         let seed = seed(flags)?;
@@ -162,7 +146,7 @@ impl Settings {
             )?,
             cancellation: cancellation(flags)?,
             seed,
-            input: input(flags, fixed, &load)?,
+            input,
             tokenizer: flags.tokenizer.tokenizer.clone(),
             tokenizer_revision: flags.tokenizer.tokenizer_revision.clone(),
             server_counts: flags.endpoint.use_server_token_count,
@@ -272,6 +256,26 @@ fn seed(flags: &Profile) -> Result<Seed> {
     })
 }
 
+/// The most conversations that the run begins, warmup included.
+fn most_sessions(flags: &Profile) -> u64 {
+    let load = &flags.load;
+    let most = |caps: [Option<u64>; 2], endless: bool, otherwise: u64| {
+        let capped = caps.into_iter().flatten().min();
+        capped.unwrap_or(if endless { u64::MAX } else { otherwise })
+    };
+    let profiling = most(
+        [load.request_count, flags.conversations.num_conversations],
+        load.benchmark_duration.is_some(),
+        DEFAULT_REQUESTS,
+    );
+    let warmup = most(
+        [load.warmup_request_count, load.num_warmup_sessions],
+        load.warmup_duration.is_some(),
+        0,
+    );
+    profiling.saturating_add(warmup)
+}
+
 /// Random bits from the system.
 ///
 /// # Errors
@@ -283,119 +287,6 @@ pub fn random_bits() -> Result<u64> {
         .context("the system gives no random bytes")?;
     let _ = rest;
     Ok(u64::from_ne_bytes(bytes))
-}
-
-/// Whether a trace is sent by its timestamps, and which part of it: asked for, or because a trace
-/// type is named (so AIPerf) and nothing speaks against it.
-fn fixed(flags: &Profile) -> Result<Option<FixedSpec>> {
-    let input = &flags.input;
-    let offsets = input.fixed_schedule_auto_offset.is_some()
-        || input.fixed_schedule_start_offset.is_some()
-        || input.fixed_schedule_end_offset.is_some();
-    ensure!(
-        !(input.fixed_schedule && input.no_fixed_schedule),
-        "--fixed-schedule and --no-fixed-schedule exclude each other"
-    );
-    ensure!(
-        !offsets || input.fixed_schedule,
-        "the fixed schedule offsets need --fixed-schedule; add it or drop them"
-    );
-    ensure!(
-        !(input.fixed_schedule_auto_offset == Some(true)
-            && input.fixed_schedule_start_offset.is_some()),
-        "--fixed-schedule-auto-offset and --fixed-schedule-start-offset cannot both be set: each \
-         decides what the zero is"
-    );
-    if let (Some(start), Some(end)) = (
-        input.fixed_schedule_start_offset,
-        input.fixed_schedule_end_offset,
-    ) {
-        ensure!(
-            start <= end,
-            "--fixed-schedule-start-offset {start} lies behind --fixed-schedule-end-offset {end}"
-        );
-    }
-    ensure!(
-        !input.fixed_schedule || input.input_file.is_some(),
-        "--fixed-schedule needs a dataset with timestamps (--input-file): synthetic prompts have no \
-         timing data"
-    );
-    let on = input.fixed_schedule || (input.input_file.is_some() && !input.no_fixed_schedule);
-    ensure!(
-        on || input.synthesis_speedup_ratio.is_none(),
-        "--synthesis-speedup-ratio scales the timestamps of a fixed schedule; there is none here"
-    );
-    Ok(on.then(|| FixedSpec {
-        start_ms: input.fixed_schedule_start_offset,
-        end_ms: input.fixed_schedule_end_offset,
-        auto_offset: input
-            .fixed_schedule_auto_offset
-            .unwrap_or(input.fixed_schedule_start_offset.is_none()),
-        speedup: input.synthesis_speedup_ratio.unwrap_or(1.0),
-    }))
-}
-
-fn input(flags: &Profile, fixed: Option<FixedSpec>, load: &Load) -> Result<Input> {
-    let input = &flags.input;
-    ensure!(
-        input.osl_stddev.is_none() || input.osl.is_some(),
-        "--osl-stddev needs --osl: the mean is missing"
-    );
-    let (osl_mean, osl_stddev) = (input.osl, input.osl_stddev.unwrap_or(0.0));
-    let Some(path) = &input.input_file else {
-        ensure!(
-            input.custom_dataset_type.is_none(),
-            "--custom-dataset-type needs --input-file"
-        );
-        ensure!(
-            input.isl_block_size.is_none(),
-            "--isl-block-size is for traces with hash ids; it needs --input-file"
-        );
-        let isl_mean = input.isl.unwrap_or(DEFAULT_ISL);
-        ensure!(
-            isl_mean > 0,
-            "--isl 0 leaves nothing to send; it must be at least 1"
-        );
-        let count = input
-            .num_dataset_entries
-            .or(flags.load.request_count)
-            .unwrap_or(DEFAULT_ENTRIES);
-        return Ok(Input::Synthetic(SyntheticSpec {
-            count: usize::try_from(count).unwrap_or(usize::MAX),
-            isl_mean,
-            isl_stddev: input.isl_stddev.unwrap_or(0.0),
-            osl_mean,
-            osl_stddev,
-        }));
-    };
-    ensure!(
-        path.exists(),
-        "--input-file {}: there is no such file",
-        path.display()
-    );
-    ensure!(
-        input.isl.is_none() && input.isl_stddev.is_none() && input.num_dataset_entries.is_none(),
-        "--isl, --isl-stddev and --num-dataset-entries shape synthetic prompts only; leave them out \
-         with --input-file"
-    );
-    let given = input.custom_dataset_type.as_deref().unwrap_or_default();
-    ensure!(
-        given.to_lowercase().replace('-', "_") == "mooncake_trace",
-        "--custom-dataset-type {given}: only mooncake_trace is built yet; name it explicitly"
-    );
-    // A run that is bounded by time alone may send all of it, and again.
-    let sent = load.phases().map(|phase| phase.requests);
-    let sent = sent.sum::<Option<u64>>();
-    Ok(Input::Mooncake(MooncakeSpec {
-        path: path.clone(),
-        block_size: input.isl_block_size.map_or(DEFAULT_BLOCK_SIZE, |size| {
-            u32::try_from(size).unwrap_or(u32::MAX)
-        }),
-        limit: sent.map(|sent| usize::try_from(sent).unwrap_or(usize::MAX)),
-        fixed,
-        osl_mean,
-        osl_stddev,
-    }))
 }
 
 fn artifact_dir(flags: &Profile, kind: EndpointKind, stimulus: &str) -> Result<PathBuf> {

@@ -7,20 +7,12 @@ const NOT_BUILT_YET: &[&str] = &[
     "batch-size-text",
     "confidence-level",
     "config",
-    "conversation-num",
-    "conversation-turn-delay-mean",
-    "conversation-turn-delay-ratio",
-    "conversation-turn-delay-stddev",
-    "conversation-turn-mean",
-    "conversation-turn-stddev",
     "dataset-sampling-strategy",
     "export-http-trace",
     "export-outputs-json",
     "extra-verbose",
     "goodput",
     "gpu-telemetry",
-    "ignore-trace-delays",
-    "inter-turn-delay-cap-seconds",
     "log-level",
     "max-workers",
     "model-selection-strategy",
@@ -29,11 +21,8 @@ const NOT_BUILT_YET: &[&str] = &[
     "no-set-consistent-seed",
     "no-sweep-table",
     "no-vary-seed-per-trial",
-    "num-conversations",
     "num-prefix-prompts",
     "num-profile-runs",
-    "num-sessions",
-    "num-users",
     "parameter-sweep-cooldown-seconds",
     "parameter-sweep-mode",
     "parameter-sweep-same-seed",
@@ -56,13 +45,7 @@ const NOT_BUILT_YET: &[&str] = &[
     "sequence-distribution",
     "server-metrics",
     "server-metrics-formats",
-    "session-delay-ratio",
-    "session-turn-delay-mean",
-    "session-turn-delay-stddev",
-    "session-turns-mean",
-    "session-turns-stddev",
     "set-consistent-seed",
-    "shared-system-prompt-length",
     "slice-duration",
     "stats-interval",
     "sweep-type",
@@ -75,7 +58,6 @@ const NOT_BUILT_YET: &[&str] = &[
     "system-prompt",
     "system-prompt-file",
     "tokenizer-trust-remote-code",
-    "user-centric-rate",
     "user-context-prompt-length",
     "vary-seed-per-trial",
     "verbose",
@@ -261,15 +243,12 @@ mod tests {
 
     #[test]
     fn refused_flags_are_named() {
-        let line = typed("pinfire profile --model m --user-centric-rate=5").unwrap();
-        assert!(
-            line.starts_with("--user-centric-rate is not built yet"),
-            "{line}"
-        );
+        let line = typed("pinfire profile --model m --goodput=5").unwrap();
+        assert!(line.starts_with("--goodput is not built yet"), "{line}");
         let line = typed("pinfire profile --accuracy-benchmark x").unwrap();
         assert!(line.contains("does not have"), "{line}");
         assert_eq!(typed("pinfire profile --model m"), None);
-        assert_eq!(typed("pinfire profile -- --user-centric-rate"), None);
+        assert_eq!(typed("pinfire profile -- --goodput"), None);
     }
 
     #[test]

@@ -11,6 +11,13 @@ pub fn count(text: &str) -> Result<u64, String> {
 }
 
 /// An integer of at least 0.
+pub fn whole(text: &str) -> Result<u64, String> {
+    no_list(text)?;
+    text.parse()
+        .map_err(|_| "it must be a whole number of at least 0".to_owned())
+}
+
+/// A number of tokens, at least 0.
 pub fn length(text: &str) -> Result<u32, String> {
     no_list(text)?;
     text.parse()

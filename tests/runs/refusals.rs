@@ -137,6 +137,9 @@ fn input_files() {
     ];
     let missing = with(&[&["--input-file", "nowhere.jsonl"], &trace[..]].concat());
     one_line(&missing, "--input-file nowhere.jsonl");
+    let timeless = ["--input-file", "/dev/null", "--fixed-schedule"];
+    let timeless = with(&[&timeless[..], &trace[..2]].concat());
+    one_line(&timeless, "--fixed-schedule");
     one_line(
         &with(&["--input-file", "/dev/null"]),
         "--custom-dataset-type",

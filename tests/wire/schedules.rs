@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use pinfire_engine::{
     clock::{Span, Stamp},
-    dataset::ready::{Ready, ReadyTurn, Splice},
+    dataset::{
+        Splice,
+        ready::{Ready, ReadyTurn},
+    },
     plan::{DriverChoice, Reuse},
     record::{Correlation, Outcome, Record},
     schedule::{Arrivals, Pace, Pattern, RateProfile, Users},

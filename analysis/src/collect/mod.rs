@@ -104,6 +104,7 @@ impl Collector {
     pub fn add(&mut self, record: &Record) -> Result<(), ExportError> {
         static UNKNOWN: EntryFacts = EntryFacts {
             session_id: String::new(),
+            turn: 0,
             isl: None,
             requested_osl: None,
         };

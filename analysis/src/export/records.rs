@@ -142,7 +142,7 @@ impl LineWriter {
             x_request_id: &id,
             x_correlation_id: &correlation,
             conversation_id: &request.entry.session_id,
-            turn_index: 0,
+            turn_index: request.entry.turn,
             credit_issued_ns: wall(record.times.admitted),
             request_start_ns: wall(record.times.start),
             request_ack_ns: record.times.head.map(wall),

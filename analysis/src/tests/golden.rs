@@ -165,7 +165,7 @@ fn the_line_of_a_cancelled_request() {
         concat!(
             r#"{{"metadata":{{"session_num":2,"x_request_id":"02020202-0202-0202-0202-020202020202","#,
             r#""x_correlation_id":"c2c2c2c2-c2c2-c2c2-c2c2-c2c2c2c2c2c2","conversation_id":"session_000002","#,
-            r#""turn_index":0,"credit_issued_ns":{},"request_start_ns":{},"request_end_ns":{},"#,
+            r#""turn_index":2,"credit_issued_ns":{},"request_start_ns":{},"request_end_ns":{},"#,
             r#""worker_id":"worker_00000000","record_processor_id":"record_processor_00000000","#,
             r#""benchmark_phase":"profiling","phase_index":0,"profiling_index":0,"phase_name":"profiling","#,
             r#""phase_kind":"profiling","was_cancelled":true,"cancellation_time_ns":{},"#,

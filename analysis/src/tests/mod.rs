@@ -40,11 +40,11 @@ fn facts(dir: &Path) -> RunFacts {
 
 /// Entries with the input lengths of the golden run.
 fn entries() -> Arc<[EntryFacts]> {
-    [10, 8, 12]
-        .iter()
-        .enumerate()
-        .map(|(n, &isl)| EntryFacts {
+    (0..)
+        .zip([10, 8, 12])
+        .map(|(n, isl)| EntryFacts {
             session_id: format!("session_{n:06}"),
+            turn: n,
             isl: Some(isl),
             requested_osl: None,
         })

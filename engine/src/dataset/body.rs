@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Splice;
+
 /// The kinds of endpoint that bodies can be made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointKind {
@@ -60,9 +62,12 @@ pub struct BodyOptions {
 
 /// What a turn says.
 #[derive(Clone, Debug)]
-pub(super) enum Content {
-    /// One user text.
-    Text(String),
+pub(super) enum Content<'a> {
+    /// One user text, in chat behind the conversation's system message.
+    Text {
+        system: Option<&'a str>,
+        text: String,
+    },
     /// Ready chat messages, with the tools that came beside them.
     Messages {
         messages: Vec<Value>,
@@ -72,24 +77,22 @@ pub(super) enum Content {
 
 /// One request to be, before the run's options are applied.
 #[derive(Clone, Debug)]
-pub(super) struct Turn<'a> {
-    pub(super) content: Content,
+pub(super) struct Ask<'a> {
+    pub(super) content: Content<'a>,
     pub(super) max_tokens: Option<u32>,
     pub(super) extra: Option<&'a Map<String, Value>>,
 }
 
 impl BodyOptions {
     /// The body of the n-th prompt.
-    pub(super) fn body(&self, n: usize, turn: Turn<'_>) -> Map<String, Value> {
+    pub(super) fn body(&self, n: usize, ask: Ask<'_>) -> Map<String, Value> {
         let mut body = Map::new();
         let mut tools = None;
-        match (self.endpoint, turn.content) {
-            (EndpointKind::Chat, Content::Text(text)) => {
-                let message = Map::from_iter([
-                    ("role".to_owned(), Value::from("user")),
-                    ("content".to_owned(), Value::String(text)),
-                ]);
-                put(&mut body, "messages", vec![Value::Object(message)]);
+        match (self.endpoint, ask.content) {
+            (EndpointKind::Chat, Content::Text { system, text }) => {
+                let system = system.map(|text| message("system", text.to_owned()));
+                let messages = system.into_iter().chain([message("user", text)]);
+                put(&mut body, "messages", messages.collect::<Vec<_>>());
             }
             (
                 EndpointKind::Chat,
@@ -101,10 +104,12 @@ impl BodyOptions {
                 put(&mut body, "messages", messages);
                 tools = given;
             }
-            (EndpointKind::Completions, Content::Text(text)) if text.is_empty() => {
+            (EndpointKind::Completions, Content::Text { text, .. }) if text.is_empty() => {
                 put(&mut body, "prompt", Value::Array(Vec::new()));
             }
-            (EndpointKind::Completions, Content::Text(text)) => put(&mut body, "prompt", text),
+            (EndpointKind::Completions, Content::Text { text, .. }) => {
+                put(&mut body, "prompt", text);
+            }
             // The trace loader rejects these lines; a list is what the format would say.
             (EndpointKind::Completions, Content::Messages { messages, .. }) => {
                 put(&mut body, "prompt", messages);
@@ -119,7 +124,7 @@ impl BodyOptions {
         if let Some(tools) = tools {
             put(&mut body, "tools", tools);
         }
-        if let Some(limit) = turn.max_tokens {
+        if let Some(limit) = ask.max_tokens {
             match self.endpoint {
                 EndpointKind::Chat if self.legacy_max_tokens => put(&mut body, "max_tokens", limit),
                 EndpointKind::Chat => put(&mut body, "max_completion_tokens", limit),
@@ -127,7 +132,7 @@ impl BodyOptions {
                 EndpointKind::Completions => {}
             }
         }
-        for (key, value) in self.extra.iter().chain(turn.extra.into_iter().flatten()) {
+        for (key, value) in self.extra.iter().chain(ask.extra.into_iter().flatten()) {
             body.insert(key.clone(), value.clone());
         }
         self.ask_for_usage(&mut body);
@@ -152,6 +157,56 @@ impl BodyOptions {
                     .or_insert(Value::Bool(true));
             }
         }
+    }
+}
+
+fn message(role: &str, text: String) -> Value {
+    Value::Object(Map::from_iter([
+        ("role".to_owned(), Value::from(role)),
+        ("content".to_owned(), Value::String(text)),
+    ]))
+}
+
+/// The bytes of a body, and where its messages from number `first` on stand in them, if there are
+/// so many.
+pub(super) fn write(
+    body: &Map<String, Value>,
+    first: usize,
+) -> serde_json::Result<(Vec<u8>, Option<Splice>)> {
+    let mut bytes = vec![b'{'];
+    let mut splice = None;
+    for (key, value) in body {
+        separate(&mut bytes);
+        serde_json::to_writer(&mut bytes, key)?;
+        bytes.push(b':');
+        match value {
+            Value::Array(messages) if key == "messages" => {
+                bytes.push(b'[');
+                let mut at = None;
+                for (n, message) in messages.iter().enumerate() {
+                    separate(&mut bytes);
+                    if n == first {
+                        at = Some(bytes.len());
+                    }
+                    serde_json::to_writer(&mut bytes, message)?;
+                }
+                splice = at.map(|at| Splice {
+                    at,
+                    own: at..bytes.len(),
+                });
+                bytes.push(b']');
+            }
+            _ => serde_json::to_writer(&mut bytes, value)?,
+        }
+    }
+    bytes.push(b'}');
+    Ok((bytes, splice))
+}
+
+/// A comma, unless what follows is the first of its kind.
+fn separate(bytes: &mut Vec<u8>) {
+    if !matches!(bytes.last(), Some(b'{' | b'[')) {
+        bytes.push(b',');
     }
 }
 
@@ -194,16 +249,19 @@ mod tests {
         }
     }
 
-    fn text(text: &str, max_tokens: Option<u32>) -> Turn<'static> {
-        Turn {
-            content: Content::Text(text.into()),
+    fn text(text: &str, max_tokens: Option<u32>) -> Ask<'static> {
+        Ask {
+            content: Content::Text {
+                system: None,
+                text: text.into(),
+            },
             max_tokens,
             extra: None,
         }
     }
 
-    fn written(options: &BodyOptions, n: usize, turn: Turn<'_>) -> String {
-        serde_json::to_string(&options.body(n, turn)).unwrap()
+    fn written(options: &BodyOptions, n: usize, ask: Ask<'_>) -> String {
+        serde_json::to_string(&options.body(n, ask)).unwrap()
     }
 
     #[test]
@@ -223,7 +281,7 @@ mod tests {
             per_chunk_usage: true,
             ..plain
         };
-        let messages = Turn {
+        let messages = Ask {
             content: Content::Messages {
                 messages: vec![json!({"role": "user", "content": "x", "name": "a"})],
                 tools: Some(vec![json!({"type": "function"})]),
@@ -252,7 +310,7 @@ mod tests {
         let extra = json!({"model": "x", "stream_options": {"a": 1}});
         let shared = options(EndpointKind::Chat, true, extra.clone());
         let own = json!({"model": "y"});
-        let turn = Turn {
+        let turn = Ask {
             extra: own.as_object(),
             ..text("p", None)
         };
@@ -288,13 +346,73 @@ mod tests {
     }
 
     #[test]
+    fn no_place_for_history_without_own_messages() {
+        for body in [
+            json!({}),
+            json!({"messages": []}),
+            json!({"messages": "no", "a": {}}),
+        ] {
+            let body = body.as_object().unwrap();
+            let (bytes, splice) = write(body, 0).unwrap();
+            assert_eq!(bytes, serde_json::to_vec(body).unwrap());
+            assert_eq!(splice, None);
+        }
+    }
+
+    #[test]
     fn names() {
         assert_eq!(EndpointKind::from_name("CHAT"), Some(EndpointKind::Chat));
         assert_eq!(EndpointKind::from_name("embeddings"), None);
         assert_eq!(EndpointKind::Completions.default_path(), "/v1/completions");
     }
 
+    /// What the engine does with a turn: the history goes in front of its own messages.
+    fn spliced(body: &[u8], splice: &Splice, history: &[u8]) -> Vec<u8> {
+        [&body[..splice.at], history, &body[splice.at..]].concat()
+    }
+
     proptest! {
+        #[test]
+        fn history_goes_between_the_system_message_and_the_own_one(
+            system in proptest::option::of(".*"),
+            texts in proptest::collection::vec(".*", 1..4),
+            limit: Option<u32>,
+            note in ".*",
+        ) {
+            let extra = json!({"note": note, "nested": [{"messages": [1, {}]}, []]});
+            let options = options(EndpointKind::Chat, true, extra);
+            let mut history = Vec::new();
+            let mut expected: Vec<Value> = system
+                .iter()
+                .map(|text| json!({"role": "system", "content": text}))
+                .collect();
+            for (n, text) in texts.iter().enumerate() {
+                let ask = Ask {
+                    content: Content::Text { system: system.as_deref(), text: text.clone() },
+                    max_tokens: limit,
+                    extra: None,
+                };
+                let fields = options.body(n, ask);
+                let (body, splice) = write(&fields, usize::from(system.is_some())).unwrap();
+                prop_assert_eq!(&body, &serde_json::to_vec(&fields).unwrap());
+                let splice = splice.unwrap();
+                let own = [b"[", &body[splice.own.clone()], b"]"].concat();
+                let own: Vec<Value> = serde_json::from_slice(&own).unwrap();
+                prop_assert_eq!(&own, &[json!({"role": "user", "content": text})]);
+                expected.extend(own);
+                let sent: Value =
+                    serde_json::from_slice(&spliced(&body, &splice, &history)).unwrap();
+                prop_assert_eq!(&sent["messages"], &json!(expected));
+                prop_assert_eq!(&sent["note"], &json!(note));
+                let reply = json!({"role": "assistant", "content": note});
+                history.extend_from_slice(&body[splice.own]);
+                history.push(b',');
+                serde_json::to_writer(&mut history, &reply).unwrap();
+                history.push(b',');
+                expected.push(reply);
+            }
+        }
+
         #[test]
         fn every_text_survives_and_stream_is_always_there(
             content in ".*",

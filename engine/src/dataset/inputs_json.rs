@@ -3,11 +3,11 @@
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use serde::ser::{Error as _, SerializeStruct};
+use serde::ser::{Error as _, SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::{Dataset, Entry, Source};
+use super::{Conversation, Dataset, Source, Turn};
 
 /// The file's name in the artifact folder.
 pub const FILE_NAME: &str = "inputs.json";
@@ -25,7 +25,7 @@ pub struct InputsError {
 /// Writes `inputs.json` into `folder` and returns its path, or `None` for a trace, which has none
 /// because it would be huge.
 ///
-/// Indented by two blanks, entry by entry, into a temporary file that is then renamed: a reader
+/// Indented by two blanks, body by body, into a temporary file that is then renamed: a reader
 /// sees the whole file or none.
 ///
 /// # Errors
@@ -49,11 +49,11 @@ pub fn write(folder: &Path, dataset: &Dataset) -> Result<Option<PathBuf>, Inputs
 
 fn write_to(path: &Path, dataset: &Dataset) -> std::io::Result<()> {
     let mut file = BufWriter::with_capacity(1 << 18, std::fs::File::create(path)?);
-    serde_json::to_writer_pretty(&mut file, &Document(&dataset.entries))?;
+    serde_json::to_writer_pretty(&mut file, &Document(&dataset.conversations))?;
     file.flush()
 }
 
-struct Document<'a>(&'a [Entry]);
+struct Document<'a>(&'a [Conversation]);
 
 impl Serialize for Document<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -63,7 +63,7 @@ impl Serialize for Document<'_> {
     }
 }
 
-struct Sessions<'a>(&'a [Entry]);
+struct Sessions<'a>(&'a [Conversation]);
 
 impl Serialize for Sessions<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -71,16 +71,28 @@ impl Serialize for Sessions<'_> {
     }
 }
 
-struct Session<'a>(&'a Entry);
+struct Session<'a>(&'a Conversation);
 
 impl Serialize for Session<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // One body is parsed at a time, so that a large set costs no memory.
-        let body: Value = serde_json::from_slice(&self.0.body).map_err(S::Error::custom)?;
         let mut session = serializer.serialize_struct("session", 2)?;
         session.serialize_field("session_id", &self.0.session_id)?;
-        session.serialize_field("payloads", &[body])?;
+        session.serialize_field("payloads", &Payloads(&self.0.turns))?;
         session.end()
+    }
+}
+
+struct Payloads<'a>(&'a [Turn]);
+
+impl Serialize for Payloads<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut payloads = serializer.serialize_seq(Some(self.0.len()))?;
+        for turn in self.0 {
+            // One body is parsed at a time, so that a large set costs no memory.
+            let body: Value = serde_json::from_slice(&turn.body).map_err(S::Error::custom)?;
+            payloads.serialize_element(&body)?;
+        }
+        payloads.end()
     }
 }
 
@@ -89,15 +101,23 @@ mod tests {
     use super::*;
 
     fn dataset(source: Source) -> Dataset {
-        let entry = |id: &str| Entry {
-            session_id: id.into(),
-            body: br#"{"prompt":"a","model":"m","stream":true}"#.to_vec(),
+        let turn = |text: &str| Turn {
+            body: format!(r#"{{"prompt":"{text}","model":"m","stream":true}}"#).into_bytes(),
             isl: Some(1),
             osl: None,
-            timestamp_ms: None,
+            delay: None,
+            timestamp: None,
+            history: None,
+        };
+        let conversation = |id: &str, texts: &[&str]| Conversation {
+            session_id: id.into(),
+            turns: texts.iter().map(|text| turn(text)).collect(),
         };
         Dataset {
-            entries: vec![entry("session_000000"), entry("session_000001")],
+            conversations: vec![
+                conversation("session_000000", &["a"]),
+                conversation("session_000001", &["b", "c"]),
+            ],
             source,
             warnings: Vec::new(),
         }
@@ -114,6 +134,10 @@ mod tests {
                      \"payloads\": [\n        {\n          \"prompt\": \"a\",\n          \"model\"";
         assert!(text.starts_with(start), "{text}");
         assert!(text.ends_with("    }\n  ]\n}"), "{text}");
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let second = &document["data"][1]["payloads"];
+        let prompts = [&second[0]["prompt"], &second[1]["prompt"]];
+        assert_eq!(prompts, ["b", "c"], "every turn is there");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

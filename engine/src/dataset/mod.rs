@@ -1,12 +1,12 @@
 //! The requests of a run as ready bodies: built once, immutable, shared by all cores.
 //!
-//! Control plane only. Every body is a pure function of (seed, flags, file, entry index), so the
-//! number of threads that build it changes nothing.
+//! Control plane only. Every body is a pure function of (seed, flags, file, index), so the number
+//! of threads that build it changes nothing. The history of a conversation is put into its bodies
+//! when they are sent, since the replies are not known before.
 
 mod body;
 mod count;
 pub mod extra;
-pub mod fixed;
 pub mod inputs_json;
 pub mod mooncake;
 mod parallel;
@@ -15,11 +15,13 @@ pub mod ready;
 pub mod synthetic;
 pub mod url;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::clock::Span;
 use crate::random::Purpose;
 use crate::text::Warning;
 use crate::text::corpus::{Corpus, CorpusError, CorpusText};
@@ -29,22 +31,47 @@ use crate::uuid::Uuid;
 pub use body::{BodyOptions, EndpointKind};
 pub use count::input_length;
 
-/// One conversation of one request.
+/// Requests that are sent one after the other, each after the response of the one before it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct Conversation {
     /// From the file, else generated.
     pub session_id: String,
-    /// The JSON request body, ready to be sent.
+    /// In the order of sending; never empty.
+    pub turns: Vec<Turn>,
+}
+
+/// One request of a conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn {
+    /// The JSON request body of this turn alone, with the conversation's system message if it has
+    /// one.
     pub body: Vec<u8>,
-    /// Tokens of the body's texts by the run's tokenizer; absent without texts or tokenizer.
+    /// Tokens of the texts in `body` by the run's tokenizer; absent without texts or tokenizer.
     pub isl: Option<u32>,
     /// The output limit that the body carries.
     pub osl: Option<u32>,
-    /// When the trace wants it sent, in milliseconds of the trace's own clock.
-    pub timestamp_ms: Option<f64>,
+    /// How long after the response of the turn before it is sent; `None` for at once.
+    pub delay: Option<Span>,
+    /// When a fixed schedule wants it sent, from the schedule's zero point.
+    pub timestamp: Option<Span>,
+    /// How `body` takes the history; `None` for a turn that is complete by itself.
+    pub history: Option<Splice>,
 }
 
-/// Where the entries came from.
+/// Where the history goes in a turn's body, and what of the body becomes history.
+///
+/// History is earlier turns' own messages and the live replies to them: JSON objects, each with a
+/// comma behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Splice {
+    /// Where in the body the history is inserted: right before the turn's own first message,
+    /// behind a system message.
+    pub at: usize,
+    /// The bytes of the turn's own messages, without brackets: history for the next turn.
+    pub own: Range<usize>,
+}
+
+/// Where the conversations came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Made up here.
@@ -53,15 +80,22 @@ pub enum Source {
     MooncakeTrace,
 }
 
-/// All entries of a run, in dataset order.
+/// All conversations of a run, in the order in which they begin.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// The entries; never empty.
-    pub entries: Vec<Entry>,
+    /// The conversations; never empty.
+    pub conversations: Vec<Conversation>,
     /// Where they came from.
     pub source: Source,
     /// What the user should know about them.
     pub warnings: Vec<Warning>,
+}
+
+impl Dataset {
+    /// All turns, conversation by conversation.
+    pub fn turns(&self) -> impl Iterator<Item = &Turn> {
+        self.conversations.iter().flat_map(|one| &one.turns)
+    }
 }
 
 /// Why there is no dataset: nothing was sent, and the text says what to change.
@@ -74,7 +108,7 @@ pub enum DatasetError {
     /// Prompts must be made and counted, but no tokenizer was loaded.
     #[error("prompts of given lengths need a tokenizer: add `--tokenizer builtin` or another one")]
     NeedsTokenizer,
-    /// No entry at all.
+    /// No conversation at all.
     #[error("{what}: there is nothing to send")]
     Empty {
         /// What is empty.
@@ -100,21 +134,12 @@ pub enum DatasetError {
         /// What is wrong, and what would be right.
         reason: String,
     },
-    /// A fixed schedule needs a time for every entry.
-    #[error(
-        "session `{session}` of the dataset has no timestamp, so it has no place in a fixed schedule; \
-         add --no-fixed-schedule, or a `timestamp` to its line"
-    )]
-    NoTimestamp {
-        /// The session's id.
-        session: String,
-    },
     /// A body could not be written as JSON, which is our own fault.
     #[error("cannot write a request body (a bug in pinfire, please report it): {0}")]
     Body(serde_json::Error),
 }
 
-/// What every source needs to build its entries.
+/// What every source needs to build its conversations.
 pub struct Build<'a> {
     /// Counts and makes prompts; without it ISL is absent and prompts cannot be made.
     pub tokenizer: Option<&'a Tokenizer>,
@@ -151,24 +176,32 @@ impl Build<'_> {
         Uuid::draw(&mut draws).to_string()
     }
 
-    /// The finished entry. `known_tokens` is what the prompt's text counts to, which saves
-    /// encoding it once more where no extra can have changed what is counted.
-    fn entry(
+    /// The finished turn, without its times. `known_tokens` is what the texts count to, which
+    /// saves encoding them once more where no extra can have changed what is counted. `own` is
+    /// the number of its own first message, where history is to be put before it.
+    fn turn(
         &self,
-        session_id: String,
         body: &Map<String, Value>,
         known_tokens: Option<usize>,
-        timestamp_ms: Option<f64>,
-    ) -> Result<Entry, DatasetError> {
+        own: Option<usize>,
+    ) -> Result<Turn, DatasetError> {
         let known = known_tokens.and_then(|tokens| u32::try_from(tokens).ok());
         let isl = known.or_else(|| input_length(body, self.tokenizer?));
-        Ok(Entry {
-            session_id,
-            body: serde_json::to_vec(body).map_err(DatasetError::Body)?,
+        let (bytes, splice) = body::write(body, own.unwrap_or(0)).map_err(DatasetError::Body)?;
+        Ok(Turn {
+            body: bytes,
             isl,
             osl: body::output_limit(body),
-            timestamp_ms,
+            delay: None,
+            timestamp: None,
+            history: splice.filter(|_| own.is_some()),
         })
+    }
+
+    /// Whether these extras leave the messages to the dataset, so that history can be put there.
+    fn keeps_messages(&self, own: Option<&Map<String, Value>>) -> bool {
+        let replaced = |extra: &Map<String, Value>| extra.contains_key("messages");
+        !replaced(&self.bodies.extra) && !own.is_some_and(replaced)
     }
 
     /// Whether these extras leave the counted texts of a body alone.
@@ -180,4 +213,58 @@ impl Build<'_> {
         };
         !touched(&self.bodies.extra) && !own.is_some_and(touched)
     }
+}
+
+/// A delay above this is worth a word when nothing holds it.
+const LONG_DELAY: Span = Span::from_millis(60_000);
+
+/// A time given in milliseconds.
+fn millis(ms: f64) -> Span {
+    Span::from_secs_f64(ms / 1e3)
+}
+
+/// The turns, which are in order, put into conversations of these ids and sizes; their delays held
+/// to `cap`, with what the user should know about that.
+fn converse(
+    turns: Vec<Turn>,
+    sessions: impl IntoIterator<Item = (String, usize)>,
+    cap: Option<Span>,
+) -> (Vec<Conversation>, Option<Warning>) {
+    let limit = cap.unwrap_or(LONG_DELAY);
+    let mut long = 0_usize;
+    let mut turns = turns.into_iter().map(|mut turn| {
+        if turn.delay.is_some_and(|delay| delay > limit) {
+            long += 1;
+            turn.delay = cap.or(turn.delay);
+        }
+        turn
+    });
+    let conversations = sessions
+        .into_iter()
+        .map(|(session_id, size)| Conversation {
+            session_id,
+            turns: turns.by_ref().take(size).collect(),
+        })
+        .collect();
+    drop(turns);
+    let seconds = limit.as_secs_f64();
+    let said = match cap {
+        Some(_) => {
+            format!("{long} delays between turns were longer than {seconds} s and are held to that")
+        }
+        None => format!(
+            "{long} delays between turns are longer than {seconds} s; \
+             --inter-turn-delay-cap-seconds would hold them to less"
+        ),
+    };
+    (conversations, (long > 0).then_some(Warning(said)))
+}
+
+/// What is said when conversations lose their history to the extras.
+fn without_history() -> Warning {
+    Warning(
+        "the extra field `messages` replaces the dataset's messages: each turn is sent as it is, \
+         without system message and history"
+            .to_owned(),
+    )
 }

@@ -2,17 +2,8 @@
 
 use std::ops::Range;
 
+use super::{Conversation, Splice};
 use crate::clock::Span;
-
-/// How the body of a turn takes the history of its conversation.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Splice {
-    /// Where in the body earlier turns and their replies go: right before the turn's own first
-    /// message. They are JSON objects, each followed by a comma.
-    pub at: usize,
-    /// The bytes of the turn's own messages, without the brackets: history for the next turn.
-    pub own: Range<usize>,
-}
 
 /// One request to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,6 +53,19 @@ impl Ready {
         }
         ready.firsts.push(ready.turns.len() as u32);
         ready
+    }
+
+    /// The conversations of a dataset.
+    pub fn of_dataset(conversations: Vec<Conversation>) -> Self {
+        Self::new(conversations.into_iter().map(|conversation| {
+            let turns = conversation.turns.into_iter().map(|turn| ReadyTurn {
+                body: turn.body,
+                delay: turn.delay.unwrap_or(Span::ZERO),
+                at: turn.timestamp,
+                history: turn.history,
+            });
+            (conversation.session_id, turns.collect())
+        }))
     }
 
     /// Number of conversations.

@@ -8,7 +8,7 @@ use pinfire_engine::{
     text::{corpus::CorpusText, resolve, tokenizer::Tokenizer},
 };
 
-use crate::settings::{Input, Settings};
+use crate::{input::Input, settings::Settings};
 
 /// What a run sends and counts with.
 pub struct Prepared {

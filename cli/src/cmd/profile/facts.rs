@@ -6,8 +6,9 @@ use pinfire_engine::run::Engine;
 
 use super::{command_line, dataset::Prepared};
 use crate::{
+    input::Input,
     load::PhaseLoad,
-    settings::{self, Input, Settings},
+    settings::{self, Settings},
 };
 
 /// Gathers the facts.
@@ -82,7 +83,7 @@ fn dataset(settings: &Settings, prepared: &Prepared) -> DatasetFacts {
     };
     DatasetFacts {
         kind: kind.to_owned(),
-        entries: prepared.dataset.entries.len() as u64,
+        entries: prepared.dataset.conversations.len() as u64,
         isl,
         osl: osl_mean.map(|mean| lengths(mean, osl_stddev)),
         file,

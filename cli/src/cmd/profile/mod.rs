@@ -22,16 +22,12 @@ use pinfire_analysis::{
 };
 use pinfire_engine::{
     clock::{Span, Stamp},
-    dataset::{
-        Dataset,
-        ready::{Ready, ReadyTurn},
-        url::TargetUrl,
-    },
+    dataset::{Dataset, ready::Ready, url::TargetUrl},
     plan::{Address, PhasePlan, Reuse, Target},
     random::child_seed,
     record::Phase,
     run::{Engine, PhaseReport},
-    schedule::{Arrivals, CancelPlan, Limit, Pace, Schedule},
+    schedule::{Arrivals, CancelPlan, Limit, Pace, Schedule, Users},
 };
 use pinfire_tools::mock;
 
@@ -239,29 +235,22 @@ fn say_how(settings: &Settings, engine: &Engine) {
 
 type Entries = Arc<[pinfire_analysis::facts::EntryFacts]>;
 
-/// The bodies go to the cores, the rest to the analysis.
+/// What is sent goes to the cores, the rest to the analysis; both turn by turn, so that a record's
+/// entry is the place of its turn among all turns.
 fn split(dataset: Dataset) -> (Arc<Ready>, Entries) {
-    let (turns, entries): (Vec<_>, Vec<_>) = dataset
-        .entries
-        .into_iter()
-        .map(|entry| {
-            let facts = pinfire_analysis::facts::EntryFacts {
-                session_id: entry.session_id.clone(),
-                isl: entry.isl,
-                requested_osl: entry.osl,
-            };
-            let turn = ReadyTurn {
-                body: entry.body,
-                delay: Span::ZERO,
-                at: entry
-                    .timestamp_ms
-                    .map(|millis| Span::from_secs_f64(millis / 1e3)),
-                history: None,
-            };
-            ((entry.session_id, vec![turn]), facts)
-        })
-        .unzip();
-    (Arc::new(Ready::new(turns)), entries.into())
+    let mut entries = Vec::new();
+    for conversation in &dataset.conversations {
+        for (place, turn) in (0..).zip(&conversation.turns) {
+            entries.push(pinfire_analysis::facts::EntryFacts {
+                session_id: conversation.session_id.clone(),
+                turn: place,
+                isl: turn.isl,
+                requested_osl: turn.osl,
+            });
+        }
+    }
+    let ready = Ready::of_dataset(dataset.conversations);
+    (Arc::new(ready), entries.into())
 }
 
 /// Prints what would be sent. The dataset is made as for a run; nothing is written, no socket opened.
@@ -360,6 +349,10 @@ impl Phases<'_> {
                 let seed = child_seed(settings.seed.value, phase_name(phase));
                 let arrivals = Arrivals::new(seed, *pattern, profile.clone());
                 (Pace::Rate(arrivals), load.sessions)
+            }
+            Mode::Users { users, rate } => {
+                let turns = self.dataset.entries() as f64 / self.dataset.conversations() as f64;
+                (Pace::Users(Users::new(*users, *rate, turns)), load.sessions)
             }
             Mode::FixedSchedule => {
                 let starts = self.dataset.starts();

@@ -26,6 +26,7 @@ pub(super) struct Line {
     pub(super) ask: Ask,
     pub(super) output_length: Option<u32>,
     pub(super) timestamp_ms: Option<f64>,
+    pub(super) delay_ms: Option<f64>,
     pub(super) session_id: Option<String>,
     pub(super) extra: Option<Map<String, Value>>,
 }
@@ -55,19 +56,9 @@ impl Line {
         let mut fields = Fields(object);
         fields.0.retain(|_, value| !value.is_null());
         let ask = fields.ask()?;
-        if fields.0.contains_key("delay") {
-            let reason = "multi-turn replay is not there yet: a delay follows a turn before it; \
-                          remove it, or give the line a timestamp";
-            return Err(("delay", reason.to_owned()));
-        }
         let output_length = fields.length("output_length")?;
-        let timestamp_ms = match fields.0.get("timestamp") {
-            None => None,
-            Some(value) => Some(value.as_f64().filter(|ms| *ms >= 0.0).ok_or_else(|| {
-                let reason = format!("must be milliseconds, 0 or more, not {value}");
-                ("timestamp", reason)
-            })?),
-        };
+        let timestamp_ms = fields.millis("timestamp")?;
+        let delay_ms = fields.millis("delay")?;
         let session_id = match fields.0.remove("session_id") {
             None => None,
             Some(Value::String(id)) => Some(id),
@@ -84,9 +75,22 @@ impl Line {
             // An upper bound of nothing would be refused by servers.
             output_length: output_length.map(|length| length.max(1)),
             timestamp_ms,
+            delay_ms,
             session_id,
             extra,
         })
+    }
+}
+
+impl Ask {
+    /// What the turns of one session must have in common: made and literal prompts take the
+    /// history, messages and payloads are complete by themselves.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Length { .. } | Self::Text(_) => "prompts",
+            Self::Messages { .. } => "messages",
+            Self::Payload(_) => "payloads",
+        }
     }
 }
 
@@ -158,6 +162,20 @@ impl Fields {
             Some(_) => return Err(("tools", "must be a list that is not empty".to_owned())),
         };
         Ok(Ask::Messages { messages, tools })
+    }
+
+    fn millis(&self, field: &'static str) -> Result<Option<f64>, Fault> {
+        let Some(value) = self.0.get(field) else {
+            return Ok(None);
+        };
+        let reason = || {
+            (
+                field,
+                format!("must be milliseconds, 0 or more, not {value}"),
+            )
+        };
+        let valid = value.as_f64().filter(|ms| *ms >= 0.0);
+        valid.map(Some).ok_or_else(reason)
     }
 
     /// A whole number that may be a length; the reference lets 5.0 pass too.
@@ -236,7 +254,7 @@ mod tests {
             (json!({"payload": {}}), "payload"),
             (json!({"text_input": 5}), "text_input"),
             (json!({"text_input": "a", "timestamp": "now"}), "timestamp"),
-            (json!({"text_input": "a", "delay": 0}), "delay"),
+            (json!({"text_input": "a", "delay": -1}), "delay"),
             (json!({"text_input": "a", "session_id": 4}), "session_id"),
             (json!({"text_input": "a", "extra": []}), "extra"),
         ] {

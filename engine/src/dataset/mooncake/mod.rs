@@ -1,13 +1,14 @@
 //! Mooncake traces: recorded lengths and shared prefixes, replayed as made-up prompts.
 //!
-//! Every line is one request; sessions of several turns are refused for now. The whole file is
-//! checked before anything is made, bodies are made for the lines that will be sent.
+//! Every line is one request; lines with the same session id are the turns of one conversation. The
+//! whole file is checked before anything is made, bodies are made for the lines that will be sent.
 
 mod blocks;
 mod line;
+mod schedule;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -15,12 +16,15 @@ use sha2::{Digest, Sha256};
 
 use self::blocks::{Blocks, TraceSeed, layout};
 use self::line::{Ask, FIELDS, Line};
-use super::body::{Content, Turn};
-use super::fixed::FixedSpec;
+use self::schedule::{Clock, Session};
+use super::body::{Ask as BodyAsk, Content};
 use super::parallel::map_indexed;
 use super::prompt::exact_prompt;
 use super::synthetic::OutputLimits;
-use super::{Build, Dataset, DatasetError, EndpointKind, Entry, Source};
+use super::{
+    Build, Dataset, DatasetError, EndpointKind, Source, Turn, converse, millis, without_history,
+};
+use crate::clock::Span;
 use crate::random::Purpose;
 use crate::text::Warning;
 use crate::text::corpus::Corpus;
@@ -36,17 +40,66 @@ pub struct MooncakeSpec {
     pub path: PathBuf,
     /// Tokens of a block of `hash_ids`, at least 1.
     pub block_size: u32,
-    /// Replay by the timestamps, and which of them.
-    pub fixed: Option<FixedSpec>,
-    /// Make only the first so many entries, for a run that is shorter than the file.
+    /// Make only the first so many conversations, for a run that begins no more of them.
     pub limit: Option<usize>,
     /// Mean output limit of lines without `output_length`; `None` or 0 sends no limit.
     pub osl_mean: Option<u32>,
     /// Deviation of that limit; below 1 is none.
     pub osl_stddev: f64,
+    /// Send by the trace's timestamps; without it they are dropped.
+    pub fixed: Option<FixedSpec>,
+    /// Timestamps are divided by it.
+    pub speedup: f64,
+    /// Drop the delays between turns; a fixed schedule keeps them.
+    pub ignore_delays: bool,
+    /// The longest delay between turns.
+    pub delay_cap: Option<Span>,
 }
 
-/// Checks the whole trace and makes its entries, in file order; `progress` is told (done, total)
+/// Which part of a trace a fixed schedule takes, and where its time begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FixedSpec {
+    /// Lines before it are dropped. It is also the zero point, unless that is the first timestamp.
+    pub start_ms: Option<u64>,
+    /// Lines after it are dropped.
+    pub end_ms: Option<u64>,
+    /// The first timestamp that is kept is the zero point.
+    pub auto_offset: bool,
+}
+
+/// Whether the first line of this trace has a timestamp, so that it can be sent by them. What is no
+/// trace has none.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn has_timestamps(path: &Path) -> Result<bool, DatasetError> {
+    let read_error = |source| DatasetError::Read {
+        path: path.to_path_buf(),
+        source,
+    };
+    let mut file = BufReader::new(std::fs::File::open(path).map_err(read_error)?);
+    let zipped = file.fill_buf().map_err(read_error)?.starts_with(&GZIP);
+    let mut text: Box<dyn BufRead> = if zipped {
+        Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file)))
+    } else {
+        Box::new(file)
+    };
+    let mut line = Vec::new();
+    while line.trim_ascii().is_empty() {
+        line.clear();
+        if text.read_until(b'\n', &mut line).map_err(read_error)? == 0 {
+            break;
+        }
+    }
+    let first: Value = serde_json::from_slice(&line).unwrap_or_default();
+    Ok(first.get("timestamp").is_some_and(Value::is_number))
+}
+
+/// How a gzipped file begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// Checks the whole trace and makes its conversations, in the order of their first timestamps if
+/// these are to be kept, else in file order; `progress` is told (done, total)
 /// from the calling thread.
 ///
 /// # Errors
@@ -56,48 +109,51 @@ pub fn build(
     build: &Build<'_>,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Dataset, DatasetError> {
-    let mut trace = Trace::read(&spec.path)?;
+    let trace = Trace::read(&spec.path)?;
     let block = spec.block_size.max(1) as usize;
     trace.check(block, build.bodies.endpoint)?;
-    if let Some(fixed) = &spec.fixed {
-        trace.keep(fixed)?;
-    }
-    let count = spec.limit.unwrap_or(usize::MAX).min(trace.lines.len());
-    let lines = &trace.lines[..count];
+    let plan = schedule::plan(spec, &trace, build)?;
+    let lines = &trace.lines;
+    let places: Vec<(usize, &Session)> = plan.sessions.iter().flat_map(Session::places).collect();
+    let sent = || places.iter().map(|&(index, _)| &lines[index]);
     let maker = Maker {
         build,
         block,
+        clock: &plan.clock,
         limits: OutputLimits::new(build.seed, spec.osl_mean, spec.osl_stddev),
         texts: Purpose::new(build.seed, "dataset.prompt.corpus"),
     };
-    let entries = if lines
-        .iter()
-        .any(|line| matches!(line.ask, Ask::Length { .. }))
-    {
+    let make = |prompts: Option<&Prompts<'_>>| {
+        let turn = |at: usize| {
+            let (index, session) = places[at];
+            maker.turn(index, &lines[index], session, prompts)
+        };
+        map_indexed(places.len(), build.threads, turn, progress)
+    };
+    let turns = if sent().any(|line| matches!(line.ask, Ask::Length { .. })) {
         let (tokenizer, corpus) = build.prompt_material()?;
-        let wanted = wanted_blocks(lines, block);
+        let wanted = wanted_blocks(sent(), block);
         let seed = TraceSeed::new(build.seed, trace.id);
         let blocks = Blocks::place(tokenizer, &corpus, seed, &wanted, build.threads)?;
-        let prompts = Prompts {
+        make(Some(&Prompts {
             tokenizer,
             corpus: &corpus,
             blocks,
-        };
-        let make = |index: usize| maker.entry(index, &lines[index], Some(&prompts));
-        map_indexed(count, build.threads, make, progress)?
+        }))?
     } else {
-        let make = |index: usize| maker.entry(index, &lines[index], None);
-        map_indexed(count, build.threads, make, progress)?
+        make(None)?
     };
-    let mut dataset = Dataset {
-        entries,
+    let mut warnings = trace.warnings;
+    warnings.extend(plan.warnings);
+    let sizes = plan.sessions.into_iter();
+    let sizes = sizes.map(|session| (session.id, session.lines.len()));
+    let (conversations, warning) = converse(turns, sizes, spec.delay_cap);
+    warnings.extend(warning);
+    Ok(Dataset {
+        conversations,
         source: Source::MooncakeTrace,
-        warnings: trace.warnings,
-    };
-    if let Some(fixed) = &spec.fixed {
-        fixed.apply(&mut dataset)?;
-    }
-    Ok(dataset)
+        warnings,
+    })
 }
 
 /// A trace's lines, each valid by itself.
@@ -120,7 +176,7 @@ impl Trace {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
+        let bytes = if bytes.starts_with(&GZIP) {
             let mut inflated = Vec::new();
             let mut decoder = flate2::read::MultiGzDecoder::new(&bytes[..]);
             decoder.read_to_end(&mut inflated).map_err(read_error)?;
@@ -168,30 +224,6 @@ impl Trace {
         Ok(trace)
     }
 
-    /// Leaves out what lies outside of a fixed schedule's bounds.
-    fn keep(&mut self, fixed: &FixedSpec) -> Result<(), DatasetError> {
-        let all = self.lines.len();
-        self.lines
-            .retain(|line| line.timestamp_ms.is_none_or(|time| fixed.holds(time)));
-        let dropped = all - self.lines.len();
-        if self.lines.is_empty() {
-            return Err(DatasetError::Empty {
-                what: format!(
-                    "none of the {all} lines of {} lies within the offsets of the fixed schedule",
-                    self.path.display()
-                ),
-            });
-        }
-        if dropped > 0 {
-            self.warnings.push(Warning(format!(
-                "{dropped} of {all} lines of {} lie outside of the fixed schedule's offsets and are \
-                 left out",
-                self.path.display()
-            )));
-        }
-        Ok(())
-    }
-
     fn fault(&self, line: usize, field: &str, reason: String) -> DatasetError {
         DatasetError::Line {
             path: self.path.clone(),
@@ -203,16 +235,30 @@ impl Trace {
 
     /// The checks that need more than one line, or the run's flags.
     fn check(&self, block: usize, endpoint: EndpointKind) -> Result<(), DatasetError> {
-        let mut sessions = HashSet::new();
+        let mut sessions: HashMap<&str, &Line> = HashMap::new();
         let mut sizes: HashMap<i128, (usize, usize)> = HashMap::new();
         for line in &self.lines {
-            if line
-                .session_id
-                .as_ref()
-                .is_some_and(|id| !sessions.insert(id))
-            {
-                let reason = "multi-turn replay is not there yet: an earlier line has the same one";
-                return Err(self.fault(line.number, "session_id", reason.to_owned()));
+            if let Some(id) = &line.session_id {
+                let first = *sessions.entry(id).or_insert(line);
+                let (kind, before) = (line.ask.kind(), first.ask.kind());
+                let number = first.number;
+                if kind != before {
+                    let reason = format!(
+                        "line {number} of the same session has {before}, this one {kind}; a \
+                         session has one of them only"
+                    );
+                    return Err(self.fault(line.number, "session_id", reason));
+                }
+                if !std::ptr::eq(first, line)
+                    && endpoint == EndpointKind::Completions
+                    && kind == "prompts"
+                {
+                    let reason = format!(
+                        "line {number} has the same one, but completions has no conversations; \
+                         use --endpoint-type chat"
+                    );
+                    return Err(self.fault(line.number, "session_id", reason));
+                }
             }
             match &line.ask {
                 Ask::Messages { .. } if endpoint == EndpointKind::Completions => {
@@ -250,7 +296,7 @@ fn sized(ids: &[i128], block: usize, last: usize) -> impl Iterator<Item = (i128,
 }
 
 /// Every block of these lines once, in order of first use.
-fn wanted_blocks(lines: &[Line], block: usize) -> Vec<(i128, usize)> {
+fn wanted_blocks<'a>(lines: impl Iterator<Item = &'a Line>, block: usize) -> Vec<(i128, usize)> {
     let mut seen = HashSet::new();
     let mut wanted = Vec::new();
     for line in lines {
@@ -276,46 +322,48 @@ struct Prompts<'a> {
 struct Maker<'a> {
     build: &'a Build<'a>,
     block: usize,
+    clock: &'a Clock,
     limits: OutputLimits,
     texts: Purpose,
 }
 
 impl Maker<'_> {
-    fn entry(
+    fn turn(
         &self,
         index: usize,
         line: &Line,
+        session: &Session,
         prompts: Option<&Prompts<'_>>,
-    ) -> Result<Entry, DatasetError> {
-        let session_id = match &line.session_id {
-            Some(id) => id.clone(),
-            None => self.build.session_id(index),
-        };
+    ) -> Result<Turn, DatasetError> {
         let mut known = None;
+        let text = |text| Content::Text { system: None, text };
         let content = match &line.ask {
             Ask::Payload(body) => {
-                return self.build.entry(session_id, body, None, line.timestamp_ms);
+                let turn = self.build.turn(body, None, None)?;
+                return Ok(self.clock.timed(turn, line, index == session.lines[0]));
             }
-            Ask::Text(text) => Content::Text(text.clone()),
+            Ask::Text(given) => text(given.clone()),
             Ask::Messages { messages, tools } => Content::Messages {
                 messages: messages.clone(),
                 tools: tools.clone(),
             },
             Ask::Length { tokens, ids } => {
                 let prompts = prompts.ok_or(DatasetError::NeedsTokenizer)?;
-                let (text, count) = self.prompt(index, *tokens, ids, prompts);
+                let (made, count) = self.prompt(index, *tokens, ids, prompts);
                 known = count.filter(|_| self.build.keeps_texts(line.extra.as_ref()));
-                Content::Text(text)
+                text(made)
             }
         };
-        let turn = Turn {
+        let ask = BodyAsk {
             content,
             max_tokens: line.output_length.or_else(|| self.limits.at(index)),
             extra: line.extra.as_ref(),
         };
-        let body = self.build.bodies.body(index, turn);
-        self.build
-            .entry(session_id, &body, known, line.timestamp_ms)
+        let body = self.build.bodies.body(index, ask);
+        let turn = self
+            .build
+            .turn(&body, known, session.history.then_some(0))?;
+        Ok(self.clock.timed(turn, line, index == session.lines[0]))
     }
 
     /// The text of a line with lengths, and its count where that is certain already.

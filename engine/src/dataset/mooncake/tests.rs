@@ -26,6 +26,10 @@ fn spec(path: &Path) -> MooncakeSpec {
         limit: None,
         osl_mean: Some(11),
         osl_stddev: 0.0,
+        fixed: None,
+        speedup: 1.0,
+        ignore_delays: false,
+        delay_cap: None,
     }
 }
 
@@ -56,11 +60,11 @@ fn written(folder: &tempfile::TempDir, text: &str) -> PathBuf {
     path
 }
 
-fn body(entry: &Entry) -> Value {
+fn body(entry: &Turn) -> Value {
     serde_json::from_slice(&entry.body).unwrap()
 }
 
-fn content(entry: &Entry) -> String {
+fn content(entry: &Turn) -> String {
     let content = body(entry)["messages"][0]["content"].clone();
     content.as_str().unwrap().to_owned()
 }
@@ -69,11 +73,11 @@ fn content(entry: &Entry) -> String {
 fn every_kind_of_line() {
     let folder = tempfile::tempdir().unwrap();
     let dataset = built(&spec(&written(&folder, TRACE)), 2, EndpointKind::Chat).unwrap();
-    let entries = &dataset.entries;
+    let entries: Vec<&Turn> = dataset.turns().collect();
     let isl: Vec<Option<u32>> = entries.iter().map(|entry| entry.isl).collect();
     assert_eq!(isl, [20, 20, 24, 29, 33, 2, 2, 3].map(Some));
     let tokenizer = Tokenizer::builtin().unwrap();
-    for entry in entries {
+    for entry in &entries {
         let counted = crate::dataset::input_length(body(entry).as_object().unwrap(), &tokenizer);
         assert_eq!(counted, entry.isl, "what is said is what is sent");
     }
@@ -91,13 +95,15 @@ fn every_kind_of_line() {
             None
         ]
     );
-    assert_eq!(entries[1].timestamp_ms, Some(0.5));
-    assert_eq!(entries[4].timestamp_ms, None);
-    assert_eq!(body(&entries[4])["model"], "own");
-    assert_eq!(entries[5].session_id, "mine");
-    assert_eq!(entries[6].session_id, "session_000006");
+    assert!(
+        entries.iter().all(|entry| entry.timestamp.is_none()),
+        "no fixed schedule"
+    );
+    assert_eq!(body(entries[4])["model"], "own");
+    assert_eq!(dataset.conversations[5].session_id, "mine");
+    assert_eq!(dataset.conversations[6].session_id, "session_000006");
     assert_eq!(
-        body(&entries[6])["tools"],
+        body(entries[6])["tools"],
         json!([{"function": {"name": "f"}}])
     );
     assert_eq!(entries[7].body, br#"{"prompt":"as it is","stream":false}"#);
@@ -109,7 +115,7 @@ fn equal_ids_are_equal_text_and_each_block_begins_with_the_separator() {
     let folder = tempfile::tempdir().unwrap();
     let dataset = built(&spec(&written(&folder, TRACE)), 2, EndpointKind::Chat).unwrap();
     let blocks = |index: usize| -> Vec<String> {
-        let text = content(&dataset.entries[index]);
+        let text = content(&dataset.conversations[index].turns[0]);
         text.split("<|endoftext|>").map(str::to_owned).collect()
     };
     let (first, second, tailed) = (blocks(0), blocks(1), blocks(3));
@@ -126,10 +132,14 @@ fn equal_ids_are_equal_text_and_each_block_begins_with_the_separator() {
 fn gzip_limit_and_threads() {
     let folder = tempfile::tempdir().unwrap();
     let path = written(&folder, TRACE);
-    let one = built(&spec(&path), 1, EndpointKind::Chat).unwrap().entries;
+    let one = built(&spec(&path), 1, EndpointKind::Chat)
+        .unwrap()
+        .conversations;
     assert_eq!(
         one,
-        built(&spec(&path), 3, EndpointKind::Chat).unwrap().entries
+        built(&spec(&path), 3, EndpointKind::Chat)
+            .unwrap()
+            .conversations
     );
     let some = MooncakeSpec {
         fixed: None,
@@ -138,7 +148,7 @@ fn gzip_limit_and_threads() {
     };
     assert_eq!(
         one[..2],
-        built(&some, 2, EndpointKind::Chat).unwrap().entries
+        built(&some, 2, EndpointKind::Chat).unwrap().conversations
     );
     let zipped = folder.path().join("trace.jsonl.gz");
     let file = std::fs::File::create(&zipped).unwrap();
@@ -147,16 +157,9 @@ fn gzip_limit_and_threads() {
     encoder.finish().unwrap();
     let unzipped = built(&spec(&zipped), 2, EndpointKind::Chat)
         .unwrap()
-        .entries;
-    assert_eq!(
-        unzipped
-            .iter()
-            .map(|entry| entry.isl)
-            .collect::<Vec<_>>()
-            .len(),
-        one.len()
-    );
-    assert_ne!(unzipped[0].body, one[0].body, "another file, other texts");
+        .conversations;
+    assert_eq!(unzipped.len(), one.len());
+    assert_ne!(unzipped[0].turns, one[0].turns, "another file, other texts");
 }
 
 #[test]
@@ -170,8 +173,8 @@ fn a_long_line_of_blocks_counts_exactly() {
         ..spec(&path)
     };
     let dataset = built(&spec, 2, EndpointKind::Completions).unwrap();
-    assert_eq!(dataset.entries[0].isl, Some(249 * 512 + 17));
-    let prompt = body(&dataset.entries[0])["prompt"].clone();
+    assert_eq!(dataset.conversations[0].turns[0].isl, Some(249 * 512 + 17));
+    let prompt = body(&dataset.conversations[0].turns[0])["prompt"].clone();
     let counted = Tokenizer::builtin()
         .unwrap()
         .count(prompt.as_str().unwrap());
@@ -201,7 +204,7 @@ fn faults_name_file_line_and_field() {
         ),
         ("{\"input_length\": 8, \"hash_ids\": [1, 2]}", 1, "hash_ids"),
         (
-            "{\"text_input\": \"a\", \"session_id\": \"s\"}\n{\"text_input\": \"b\", \"session_id\": \"s\"}",
+            "{\"text_input\": \"a\", \"session_id\": \"s\"}\n{\"payload\": {\"a\": 1}, \"session_id\": \"s\"}",
             2,
             "session_id",
         ),
@@ -254,4 +257,245 @@ fn empty_missing_and_unknown_fields() {
         "{:?}",
         dataset.warnings
     );
+}
+
+/// Two sessions of several turns among lines of their own, out of order.
+const SESSIONS: &str = r#"{"timestamp": 3000, "text_input": "late", "delay": 5}
+{"timestamp": 1000, "text_input": "a1", "session_id": "a"}
+{"timestamp": 1200, "input_length": 7, "session_id": "b"}
+{"text_input": "a2", "session_id": "a", "delay": 70000}
+{"timestamp": 1201, "text_input": "b2", "session_id": "b", "delay": 0}
+{"timestamp": 1400, "messages": [{"role": "user", "content": "m1"}], "session_id": "m"}
+{"messages": [{"role": "user", "content": "m1"}, {"role": "assistant", "content": "r"}], "session_id": "m"}
+"#;
+
+fn ids(dataset: &Dataset) -> Vec<(&str, usize)> {
+    let conversations = dataset.conversations.iter();
+    conversations
+        .map(|one| (one.session_id.as_str(), one.turns.len()))
+        .collect()
+}
+
+/// The times of all turns in milliseconds.
+fn times(dataset: &Dataset) -> Vec<Option<f64>> {
+    dataset
+        .turns()
+        .map(|turn| turn.timestamp.map(Span::as_millis_f64))
+        .collect()
+}
+
+fn warnings(dataset: &Dataset) -> String {
+    let all: Vec<&str> = dataset
+        .warnings
+        .iter()
+        .map(|warning| warning.0.as_str())
+        .collect();
+    all.join("\n")
+}
+
+#[test]
+fn lines_of_one_session_are_one_conversation() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = written(&folder, SESSIONS);
+    let dataset = built(&spec(&path), 2, EndpointKind::Chat).unwrap();
+    assert_eq!(
+        ids(&dataset),
+        [("session_000000", 1), ("a", 2), ("b", 2), ("m", 2)]
+    );
+    let delays: Vec<_> = dataset.turns().map(|turn| turn.delay).collect();
+    let (long, none) = (Some(Span::from_millis(70_000)), Some(Span::ZERO));
+    assert_eq!(delays, [None, None, long, None, none, None, None]);
+    let takes: Vec<bool> = dataset.turns().map(|turn| turn.history.is_some()).collect();
+    assert_eq!(takes, [false, true, true, true, true, false, false]);
+    let turn = &dataset.conversations[1].turns[1];
+    let own = &turn.body[turn.history.as_ref().unwrap().own.clone()];
+    let own: Value = serde_json::from_slice(own).unwrap();
+    assert_eq!(own, json!({"role": "user", "content": "a2"}));
+    assert!(warnings(&dataset).contains("--inter-turn-delay-cap-seconds"));
+
+    let held = MooncakeSpec {
+        delay_cap: Some(Span::from_millis(1_500)),
+        ..spec(&path)
+    };
+    let dataset = built(&held, 2, EndpointKind::Chat).unwrap();
+    assert_eq!(dataset.conversations[1].turns[1].delay, held.delay_cap);
+    assert!(warnings(&dataset).starts_with("1 delays between turns were longer than 1.5 s"));
+
+    let ignored = MooncakeSpec {
+        ignore_delays: true,
+        limit: Some(2),
+        ..spec(&path)
+    };
+    let dataset = built(&ignored, 2, EndpointKind::Chat).unwrap();
+    assert_eq!(ids(&dataset), [("session_000000", 1), ("a", 2)]);
+    assert!(dataset.turns().all(|turn| turn.delay.is_none()));
+    assert!(dataset.warnings.is_empty());
+}
+
+const AUTO: FixedSpec = FixedSpec {
+    start_ms: None,
+    end_ms: None,
+    auto_offset: true,
+};
+
+fn scheduled(fixed: FixedSpec, speedup: f64, text: &str) -> Result<Dataset, DatasetError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = written(&folder, text);
+    let spec = MooncakeSpec {
+        fixed: Some(fixed),
+        speedup,
+        ignore_delays: true,
+        ..spec(&path)
+    };
+    built(&spec, 2, EndpointKind::Chat)
+}
+
+#[test]
+fn a_fixed_schedule_sorts_by_the_first_timestamp_and_counts_from_the_zero_point() {
+    let dataset = scheduled(AUTO, 1.0, SESSIONS).unwrap();
+    assert_eq!(
+        ids(&dataset),
+        [("a", 2), ("b", 2), ("m", 2), ("session_000000", 1)]
+    );
+    let some = |times: [f64; 4]| times.map(Some);
+    let [a, b1, b2, m] = some([0.0, 200.0, 201.0, 400.0]);
+    assert_eq!(times(&dataset), [a, None, b1, b2, m, None, Some(2000.0)]);
+    assert_eq!(
+        dataset.conversations[0].turns[1].delay,
+        Some(Span::from_millis(70_000))
+    );
+    assert!(warnings(&dataset).contains("--ignore-trace-delays changes nothing with"));
+
+    let absolute = FixedSpec {
+        auto_offset: false,
+        ..AUTO
+    };
+    let dataset = scheduled(absolute, 1.0, SESSIONS).unwrap();
+    assert_eq!(times(&dataset)[0], Some(1000.0));
+}
+
+#[test]
+fn offsets_are_inclusive_and_say_what_they_drop() {
+    let window = FixedSpec {
+        start_ms: Some(1200),
+        end_ms: Some(1400),
+        auto_offset: false,
+    };
+    let dataset = scheduled(window, 1.0, SESSIONS).unwrap();
+    assert_eq!(ids(&dataset), [("b", 2), ("m", 2)]);
+    assert_eq!(times(&dataset), [Some(0.0), Some(1.0), Some(200.0), None]);
+    assert!(
+        warnings(&dataset).contains("3 of 7 lines"),
+        "{}",
+        warnings(&dataset)
+    );
+    let inside = FixedSpec {
+        start_ms: Some(1201),
+        end_ms: Some(1399),
+        auto_offset: true,
+    };
+    let dataset = scheduled(inside, 1.0, SESSIONS).unwrap();
+    assert_eq!(ids(&dataset), [("b", 1)]);
+    assert!(
+        dataset.turns().all(|turn| turn.history.is_none()),
+        "one turn is left"
+    );
+    let nothing = FixedSpec {
+        start_ms: Some(9999),
+        ..AUTO
+    };
+    let error = scheduled(nothing, 1.0, SESSIONS).unwrap_err().to_string();
+    assert!(error.contains("within the offsets"), "{error}");
+}
+
+/// The vector of the specification, section 10.2, and a zero point that is scaled with the rest.
+#[test]
+fn the_speedup_divides_timestamps() {
+    let trace = "{\"timestamp\":1000,\"text_input\":\"a\"}\n{\"timestamp\":1201,\"text_input\":\"a\"}\n\
+                 {\"timestamp\":1400,\"text_input\":\"a\"}\n";
+    let absolute = FixedSpec {
+        auto_offset: false,
+        ..AUTO
+    };
+    let dataset = scheduled(absolute, 2.0, trace).unwrap();
+    assert_eq!(times(&dataset), [500.0, 600.0, 700.0].map(Some));
+    let from = FixedSpec {
+        start_ms: Some(1100),
+        ..absolute
+    };
+    assert_eq!(
+        times(&scheduled(from, 2.0, trace).unwrap()),
+        [50.0, 150.0].map(Some)
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let free = MooncakeSpec {
+        speedup: 2.0,
+        ..spec(&written(&folder, trace))
+    };
+    let dataset = built(&free, 1, EndpointKind::Chat).unwrap();
+    assert!(warnings(&dataset).contains("changes nothing without a fixed schedule"));
+}
+
+#[test]
+fn a_fixed_schedule_needs_the_first_timestamp_of_every_session() {
+    let trace = "{\"timestamp\":1,\"text_input\":\"a\"}\n\n{\"text_input\":\"b\",\"session_id\":\"s\"}\n\
+                 {\"timestamp\":2,\"text_input\":\"c\",\"session_id\":\"s\"}";
+    let error = scheduled(AUTO, 1.0, trace).unwrap_err().to_string();
+    assert!(error.contains("trace.jsonl:3: `timestamp`"), "{error}");
+}
+
+#[test]
+fn completions_has_no_conversations_but_takes_payloads() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = r#"{"text_input": "a", "session_id": "s"}"#;
+    let path = written(&folder, &format!("{line}\n{line}"));
+    let error = built(&spec(&path), 1, EndpointKind::Completions)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(":2: `session_id`") && error.contains("chat"),
+        "{error}"
+    );
+    let line = r#"{"payload": {"prompt": "a"}, "session_id": "s"}"#;
+    let path = written(&folder, &format!("{line}\n{line}"));
+    let dataset = built(&spec(&path), 1, EndpointKind::Completions).unwrap();
+    assert_eq!(ids(&dataset), [("s", 2)]);
+    assert!(dataset.turns().all(|turn| turn.history.is_none()));
+}
+
+#[test]
+fn an_extra_that_replaces_the_messages_takes_the_history_of_its_session() {
+    let trace = r#"{"text_input": "a", "session_id": "s"}
+{"text_input": "b", "session_id": "s", "extra": {"messages": []}}
+{"text_input": "a", "session_id": "t"}
+{"text_input": "b", "session_id": "t"}"#;
+    let folder = tempfile::tempdir().unwrap();
+    let dataset = built(&spec(&written(&folder, trace)), 1, EndpointKind::Chat).unwrap();
+    let takes: Vec<bool> = dataset.turns().map(|turn| turn.history.is_some()).collect();
+    assert_eq!(takes, [false, false, true, true]);
+    assert!(warnings(&dataset).contains("`messages`"));
+}
+
+#[test]
+fn whether_a_trace_has_timestamps_is_seen_in_its_first_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for (text, expected) in [
+        ("\n \n{\"timestamp\": 0, \"text_input\": \"a\"}", true),
+        ("{\"timestamp\": null}\n{\"timestamp\": 1}", false),
+        ("nonsense", false),
+        ("", false),
+    ] {
+        assert_eq!(
+            has_timestamps(&written(&folder, text)).unwrap(),
+            expected,
+            "{text}"
+        );
+        let zipped = folder.path().join("zipped");
+        let file = std::fs::File::create(&zipped).unwrap();
+        let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap();
+        assert_eq!(has_timestamps(&zipped).unwrap(), expected, "{text}");
+    }
+    assert!(has_timestamps(&folder.path().join("none")).is_err());
 }

@@ -1,0 +1,194 @@
+//! Which lines of a trace are sent, in which conversations, and when.
+
+use std::collections::HashMap;
+
+use super::line::Line;
+use super::{Build, DatasetError, FixedSpec, MooncakeSpec, Trace, Turn, millis, without_history};
+use crate::text::Warning;
+
+/// The conversations of a run over a trace, not yet made.
+pub(super) struct Plan {
+    pub(super) sessions: Vec<Session>,
+    pub(super) clock: Clock,
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// The lines of one conversation.
+pub(super) struct Session {
+    pub(super) id: String,
+    /// Places among the trace's lines, never none.
+    pub(super) lines: Vec<usize>,
+    /// The turns take the history.
+    pub(super) history: bool,
+}
+
+impl Session {
+    /// Every line's place, with the session.
+    pub(super) fn places(&self) -> impl Iterator<Item = (usize, &Self)> {
+        self.lines.iter().map(move |&line| (line, self))
+    }
+}
+
+/// What becomes of a line's times.
+pub(super) struct Clock {
+    /// The zero point of a fixed schedule in the trace's own time.
+    zero: Option<f64>,
+    speedup: f64,
+    delays: bool,
+}
+
+impl Clock {
+    /// The turn with the times of its line; the first of a conversation has nothing to wait for.
+    pub(super) fn timed(&self, turn: Turn, line: &Line, first: bool) -> Turn {
+        let at = |zero, ms| millis(self.scaled(ms) - self.scaled(zero));
+        Turn {
+            delay: line.delay_ms.filter(|_| self.delays && !first).map(millis),
+            timestamp: self
+                .zero
+                .zip(line.timestamp_ms)
+                .map(|(zero, ms)| at(zero, ms)),
+            ..turn
+        }
+    }
+
+    /// A time of the trace sped up: as the reference, to the whole millisecond below.
+    fn scaled(&self, ms: f64) -> f64 {
+        if self.speedup == 1.0 {
+            ms
+        } else {
+            (ms / self.speedup).trunc()
+        }
+    }
+}
+
+/// Sorts the lines into conversations, takes those that are wanted, and sets the clock.
+pub(super) fn plan(
+    spec: &MooncakeSpec,
+    trace: &Trace,
+    build: &Build<'_>,
+) -> Result<Plan, DatasetError> {
+    let mut warnings = Vec::new();
+    let mut dropped = 0;
+    let mut sessions: Vec<Session> = Vec::new();
+    for (n, (id, mut lines)) in grouped(&trace.lines).into_iter().enumerate() {
+        if let Some(fixed) = &spec.fixed {
+            let before = lines.len();
+            within(fixed, &trace.lines, &mut lines);
+            dropped += before - lines.len();
+        }
+        if !lines.is_empty() {
+            sessions.push(Session {
+                id: id.map_or_else(|| build.session_id(n), str::to_owned),
+                lines,
+                history: false,
+            });
+        }
+    }
+    if dropped > 0 {
+        warnings.push(Warning(format!(
+            "{dropped} of {} lines are outside of the fixed schedule's offsets and are not sent",
+            trace.lines.len()
+        )));
+    }
+    if sessions.is_empty() {
+        let what = format!("no line of {} is within the offsets", trace.path.display());
+        return Err(DatasetError::Empty { what });
+    }
+    let zero = match &spec.fixed {
+        Some(fixed) => Some(sort(fixed, trace, &mut sessions)?),
+        None => None,
+    };
+    let unused = [
+        (
+            zero.is_some() && spec.ignore_delays,
+            "--ignore-trace-delays",
+            "with",
+        ),
+        (
+            zero.is_none() && spec.speedup != 1.0,
+            "--synthesis-speedup-ratio",
+            "without",
+        ),
+    ];
+    for (_, flag, how) in unused.iter().filter(|(given, ..)| *given) {
+        warnings.push(Warning(format!(
+            "{flag} changes nothing {how} a fixed schedule"
+        )));
+    }
+    sessions.truncate(spec.limit.unwrap_or(usize::MAX));
+    let mut replaced = false;
+    for session in &mut sessions {
+        let lines = || session.lines.iter().map(|&line| &trace.lines[line]);
+        let takes = session.lines.len() > 1 && lines().all(|line| line.ask.kind() == "prompts");
+        let keeps = lines().all(|line| build.keeps_messages(line.extra.as_ref()));
+        replaced |= takes && !keeps;
+        session.history = takes && keeps;
+    }
+    warnings.extend(replaced.then(without_history));
+    let clock = Clock {
+        zero,
+        speedup: spec.speedup,
+        delays: zero.is_some() || !spec.ignore_delays,
+    };
+    Ok(Plan {
+        sessions,
+        clock,
+        warnings,
+    })
+}
+
+/// The lines by session, in the order in which the sessions first appear.
+fn grouped(lines: &[Line]) -> Vec<(Option<&str>, Vec<usize>)> {
+    let mut sessions: Vec<(Option<&str>, Vec<usize>)> = Vec::new();
+    let mut places = HashMap::new();
+    for (index, line) in lines.iter().enumerate() {
+        let id = line.session_id.as_deref();
+        let next = sessions.len();
+        let place = id.map_or(next, |id| *places.entry(id).or_insert(next));
+        if place == next {
+            sessions.push((id, Vec::new()));
+        }
+        sessions[place].1.push(index);
+    }
+    sessions
+}
+
+/// Keeps the lines of a session whose timestamps are within the offsets, ends included. A line
+/// without one follows the line before it.
+fn within(fixed: &FixedSpec, all: &[Line], lines: &mut Vec<usize>) {
+    let start = fixed.start_ms.map_or(f64::NEG_INFINITY, |ms| ms as f64);
+    let end = fixed.end_ms.map_or(f64::INFINITY, |ms| ms as f64);
+    let mut kept = true;
+    lines.retain(|&line| {
+        if let Some(at) = all[line].timestamp_ms {
+            kept = (start..=end).contains(&at);
+        }
+        kept
+    });
+}
+
+/// Sorts the sessions by their first timestamps and returns the zero point.
+fn sort(
+    fixed: &FixedSpec,
+    trace: &Trace,
+    sessions: &mut Vec<Session>,
+) -> Result<f64, DatasetError> {
+    let mut timed = Vec::with_capacity(sessions.len());
+    for session in sessions.drain(..) {
+        let line = &trace.lines[session.lines[0]];
+        let at = line.timestamp_ms.ok_or_else(|| {
+            let reason = "is missing, and a fixed schedule needs one in the first line of every \
+                          session; add it, or add --no-fixed-schedule";
+            trace.fault(line.number, "timestamp", reason.to_owned())
+        })?;
+        timed.push((at, session));
+    }
+    timed.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let earliest = timed.first().map_or(0.0, |(at, _)| *at);
+    sessions.extend(timed.into_iter().map(|(_, session)| session));
+    Ok(if fixed.auto_offset {
+        earliest
+    } else {
+        fixed.start_ms.map_or(0.0, |ms| ms as f64)
+    })
+}
