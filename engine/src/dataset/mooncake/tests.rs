@@ -26,7 +26,6 @@ fn spec(path: &Path) -> MooncakeSpec {
         limit: None,
         osl_mean: Some(11),
         osl_stddev: 0.0,
-        fixed: None,
         speedup: 1.0,
         ignore_delays: false,
         delay_cap: None,
