@@ -56,7 +56,7 @@ pub fn decide(flags: &Profile, kind: EndpointKind, sent: u64) -> Result<Input> {
     let shaping = synthetic_only(flags);
     ensure!(
         shaping.is_empty(),
-        "{} only shape synthetic prompts; leave them out with --input-file",
+        "for synthetic prompts only, not with --input-file: {}; leave it out",
         shaping.join(", ")
     );
     let given = input.custom_dataset_type.as_deref().unwrap_or_default();
