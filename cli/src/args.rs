@@ -460,6 +460,12 @@ mod tests {
             "pinfire profile --model m --request-cancellation-rate 0",
             "pinfire profile --model m --request-cancellation-rate 101",
             "pinfire profile --model m --concurency 5",
+            "pinfire profile --model m --num-sessions 5 --conversation-num 5",
+            "pinfire profile --model m --session-turns-mean 0",
+            "pinfire profile --model m --session-turns-mean 1.5",
+            "pinfire profile --model m --session-turns-stddev 0.5",
+            "pinfire profile --model m --synthesis-speedup-ratio 0",
+            "pinfire profile --model m --fixed-schedule-start-offset -1",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

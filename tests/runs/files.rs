@@ -45,6 +45,44 @@ fn the_summary_has_its_blocks() {
 }
 
 #[test]
+fn turns_are_numbered_and_their_bodies_are_in_the_inputs() {
+    let run = profile(
+        "mock:",
+        "--num-dataset-entries 2 --session-turns-mean 2 --request-count 4 --osl 1 \
+         --shared-system-prompt-length 9",
+    )
+    .run()
+    .code(0);
+    let mut turns: Vec<(u64, String, u64)> = run
+        .lines()
+        .iter()
+        .map(|line| {
+            let metadata = &line["metadata"];
+            let number = |key: &str| metadata[key].as_u64().unwrap();
+            let id = metadata["conversation_id"].as_str().unwrap();
+            (number("session_num"), id.to_owned(), number("turn_index"))
+        })
+        .collect();
+    turns.sort_unstable();
+    let inputs: Value = serde_json::from_str(&run.file("inputs.json")).unwrap();
+    let mut expected = Vec::new();
+    for (number, session) in (0..).zip(inputs["data"].as_array().unwrap()) {
+        let id = session["session_id"].as_str().unwrap();
+        let payloads = session["payloads"].as_array().unwrap();
+        assert_eq!(payloads.len(), 2);
+        for (turn, payload) in (0..).zip(payloads) {
+            assert_eq!(
+                payload["messages"].as_array().unwrap().len(),
+                2,
+                "no history"
+            );
+            expected.push((2 * number + turn, id.to_owned(), turn));
+        }
+    }
+    assert_eq!(turns, expected);
+}
+
+#[test]
 fn one_line_per_request_whatever_became_of_it() {
     let run = profile(
         "mock:",

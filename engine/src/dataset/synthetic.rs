@@ -84,7 +84,7 @@ impl OutputLimits {
 /// Makes the prompts and their bodies; `progress` is told (done, total) from the calling thread.
 ///
 /// # Errors
-/// Without a tokenizer, or when no entry is asked for.
+/// Without a tokenizer, or when no conversation is asked for.
 pub fn build(
     spec: &SyntheticSpec,
     build: &Build<'_>,
@@ -92,7 +92,7 @@ pub fn build(
 ) -> Result<Dataset, DatasetError> {
     if spec.count == 0 {
         return Err(DatasetError::Empty {
-            what: "a synthetic dataset of 0 entries".to_owned(),
+            what: "a synthetic dataset of 0 conversations".to_owned(),
         });
     }
     let (tokenizer, corpus) = build.prompt_material()?;
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_and_count_change_no_entry() {
+    fn threads_and_count_change_no_conversation() {
         let one = made(&SPEC, 1, true, json!({}));
         let four = made(&SPEC, 4, true, json!({}));
         assert_eq!(one.conversations, four.conversations);
@@ -331,6 +331,13 @@ mod tests {
         };
         let dataset = made(&SyntheticSpec { turns, ..SPEC }, 3, true, json!({}));
         assert_eq!(dataset.conversations.len(), 40);
+        let fewer = SyntheticSpec {
+            turns,
+            count: 9,
+            ..SPEC
+        };
+        let fewer = made(&fewer, 1, true, json!({})).conversations;
+        assert_eq!(dataset.conversations[..9], fewer);
         let sizes: Vec<usize> = dataset
             .conversations
             .iter()

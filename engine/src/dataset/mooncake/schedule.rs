@@ -68,52 +68,29 @@ pub(super) fn plan(
     build: &Build<'_>,
 ) -> Result<Plan, DatasetError> {
     let mut warnings = Vec::new();
-    let mut dropped = 0;
-    let mut sessions: Vec<Session> = Vec::new();
-    for (n, (id, mut lines)) in grouped(&trace.lines).into_iter().enumerate() {
-        if let Some(fixed) = &spec.fixed {
-            let before = lines.len();
-            within(fixed, &trace.lines, &mut lines);
-            dropped += before - lines.len();
-        }
-        if !lines.is_empty() {
-            sessions.push(Session {
-                id: id.map_or_else(|| build.session_id(n), str::to_owned),
-                lines,
-                history: false,
-            });
-        }
+    let mut sessions = sessions(spec, trace, build);
+    let all = trace.lines.len();
+    let dropped = all - sessions.iter().map(|one| one.lines.len()).sum::<usize>();
+    if dropped == all {
+        let what = format!("no line of {} is within the offsets", trace.path.display());
+        return Err(DatasetError::Empty { what });
     }
     if dropped > 0 {
         warnings.push(Warning(format!(
-            "{dropped} of {} lines are outside of the fixed schedule's offsets and are not sent",
-            trace.lines.len()
+            "{dropped} of {all} lines are outside of the fixed schedule's offsets and are not sent"
         )));
-    }
-    if sessions.is_empty() {
-        let what = format!("no line of {} is within the offsets", trace.path.display());
-        return Err(DatasetError::Empty { what });
     }
     let zero = match &spec.fixed {
         Some(fixed) => Some(sort(fixed, trace, &mut sessions)?),
         None => None,
     };
-    let unused = [
-        (
-            zero.is_some() && spec.ignore_delays,
-            "--ignore-trace-delays",
-            "with",
-        ),
-        (
-            zero.is_none() && spec.speedup != 1.0,
-            "--synthesis-speedup-ratio",
-            "without",
-        ),
-    ];
-    for (_, flag, how) in unused.iter().filter(|(given, ..)| *given) {
-        warnings.push(Warning(format!(
-            "{flag} changes nothing {how} a fixed schedule"
-        )));
+    if zero.is_some() && spec.ignore_delays {
+        let said = "--ignore-trace-delays changes nothing with a fixed schedule";
+        warnings.push(Warning(said.to_owned()));
+    }
+    if zero.is_none() && spec.speedup != 1.0 {
+        let said = "--synthesis-speedup-ratio changes nothing without a fixed schedule";
+        warnings.push(Warning(said.to_owned()));
     }
     sessions.truncate(spec.limit.unwrap_or(usize::MAX));
     let mut replaced = false;
@@ -125,16 +102,33 @@ pub(super) fn plan(
         session.history = takes && keeps;
     }
     warnings.extend(replaced.then(without_history));
-    let clock = Clock {
-        zero,
-        speedup: spec.speedup,
-        delays: zero.is_some() || !spec.ignore_delays,
-    };
     Ok(Plan {
         sessions,
-        clock,
+        clock: Clock {
+            zero,
+            speedup: spec.speedup,
+            delays: zero.is_some() || !spec.ignore_delays,
+        },
         warnings,
     })
+}
+
+/// The sessions of the trace in file order, with what is within the offsets of their lines.
+fn sessions(spec: &MooncakeSpec, trace: &Trace, build: &Build<'_>) -> Vec<Session> {
+    let groups = grouped(&trace.lines).into_iter().enumerate();
+    let sessions = groups.map(|(n, (id, mut lines))| {
+        if let Some(fixed) = &spec.fixed {
+            within(fixed, &trace.lines, &mut lines);
+        }
+        Session {
+            id: id.map_or_else(|| build.session_id(n), str::to_owned),
+            lines,
+            history: false,
+        }
+    });
+    sessions
+        .filter(|session| !session.lines.is_empty())
+        .collect()
 }
 
 /// The lines by session, in the order in which the sessions first appear.
