@@ -97,6 +97,8 @@ pub(super) struct Agenda {
     waits: u64,
     sessions: Vec<Session>,
     vacant: Vec<u32>,
+    /// Own connections of ended sessions, to be closed by the core.
+    left: Vec<(usize, u64)>,
     /// Sessions under way.
     open: usize,
     /// No new session.
@@ -129,6 +131,7 @@ impl Agenda {
             waits: 0,
             sessions: Vec::new(),
             vacant: Vec::new(),
+            left: Vec::new(),
             open: 0,
             closed,
             over: false,
@@ -445,6 +448,7 @@ impl Agenda {
         let session = &mut self.sessions[seat as usize];
         session.history.clear();
         session.body.clear();
+        self.left.extend(session.connection.take());
         self.open -= 1;
         self.slots.give(at);
         self.vacant.push(seat);
@@ -464,12 +468,9 @@ impl Agenda {
         Some(self.until? + self.plan.grace?)
     }
 
-    /// The connections that ended sessions have left behind.
-    pub(super) fn left_connections(&mut self) -> Vec<(usize, u64)> {
-        let vacant = self.vacant.iter();
-        vacant
-            .filter_map(|&seat| self.sessions[seat as usize].connection.take())
-            .collect()
+    /// A connection that an ended session has left behind.
+    pub(super) fn left_connection(&mut self) -> Option<(usize, u64)> {
+        self.left.pop()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     clock::{Span, Stamp, thread_cpu_time},
     health::{CoreHealth, Counts},
     limits::{DEADLINE_NEAR, START_PATIENCE, STARTS_PER_TURN},
-    plan::{PhasePlan, Precision, Reuse},
+    plan::{PhasePlan, Precision},
     random::Purpose,
     run::CoreReport,
 };
@@ -66,11 +66,8 @@ impl Core {
 
     /// Closes the connections of sessions that have ended.
     pub(super) fn close_left_behind(&mut self) {
-        let Some(phase) = &mut self.phase else { return };
-        if phase.plan.reuse != Reuse::Sticky {
-            return;
-        }
-        for (slot, visit) in phase.agenda.left_connections() {
+        let left = |core: &mut Self| core.phase.as_mut()?.agenda.left_connection();
+        while let Some((slot, visit)) = left(self) {
             let connection = &self.connections[slot];
             if connection.state == State::Idle && connection.visit == visit {
                 self.close(slot);

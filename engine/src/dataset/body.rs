@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Splice;
+use super::ask::{Ask, Content, Said};
 
 /// The kinds of endpoint that bodies can be made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,55 +61,41 @@ pub struct BodyOptions {
     pub extra: Map<String, Value>,
 }
 
-/// What a turn says.
-#[derive(Clone, Debug)]
-pub(super) enum Content<'a> {
-    /// One user text, in chat behind the conversation's system message.
-    Text {
-        system: Option<&'a str>,
-        text: String,
-    },
-    /// Ready chat messages, with the tools that came beside them.
-    Messages {
-        messages: Vec<Value>,
-        tools: Option<Vec<Value>>,
-    },
-}
-
-/// One request to be, before the run's options are applied.
-#[derive(Clone, Debug)]
-pub(super) struct Ask<'a> {
-    pub(super) content: Content<'a>,
-    pub(super) max_tokens: Option<u32>,
-    pub(super) extra: Option<&'a Map<String, Value>>,
-}
-
 impl BodyOptions {
     /// The body of the n-th prompt.
     pub(super) fn body(&self, n: usize, ask: Ask<'_>) -> Map<String, Value> {
         let mut body = Map::new();
         let mut tools = None;
         match (self.endpoint, ask.content) {
-            (EndpointKind::Chat, Content::Text { system, text }) => {
-                let system = system.map(|text| message("system", text.to_owned()));
-                let messages = system.into_iter().chain([message("user", text)]);
-                put(&mut body, "messages", messages.collect::<Vec<_>>());
-            }
-            (
-                EndpointKind::Chat,
-                Content::Messages {
-                    messages,
-                    tools: given,
-                },
-            ) => {
+            (EndpointKind::Chat, content) => {
+                let framed = [("system", ask.system), ("user", ask.user_context)];
+                let framed = framed
+                    .into_iter()
+                    .filter_map(|(role, text)| Some((role, text?)));
+                let mut messages: Vec<Value> = framed
+                    .map(|(role, text)| message(role, text.into()))
+                    .collect();
+                match content {
+                    Content::Said(said) => messages.push(message(
+                        said.role.as_deref().unwrap_or("user"),
+                        chat_content(&said),
+                    )),
+                    Content::Messages {
+                        messages: own,
+                        tools: given,
+                    } => {
+                        messages.extend(own);
+                        tools = given;
+                    }
+                }
                 put(&mut body, "messages", messages);
-                tools = given;
             }
-            (EndpointKind::Completions, Content::Text { text, .. }) if text.is_empty() => {
-                put(&mut body, "prompt", Value::Array(Vec::new()));
-            }
-            (EndpointKind::Completions, Content::Text { text, .. }) => {
-                put(&mut body, "prompt", text);
+            (EndpointKind::Completions, Content::Said(said)) => {
+                let texts: Vec<&str> = said.all_texts().collect();
+                match texts[..] {
+                    [one] => put(&mut body, "prompt", one),
+                    _ => put(&mut body, "prompt", texts),
+                }
             }
             // The trace loader rejects these lines; a list is what the format would say.
             (EndpointKind::Completions, Content::Messages { messages, .. }) => {
@@ -160,11 +147,27 @@ impl BodyOptions {
     }
 }
 
-fn message(role: &str, text: String) -> Value {
+fn message(role: &str, content: Value) -> Value {
     Value::Object(Map::from_iter([
         ("role".to_owned(), Value::from(role)),
-        ("content".to_owned(), Value::String(text)),
+        ("content".to_owned(), content),
     ]))
+}
+
+/// The content of one chat message: a bare string for a single text, else a list of parts.
+fn chat_content(said: &Said) -> Value {
+    if let Some(text) = said.only_text() {
+        return Value::from(text);
+    }
+    let parts: Vec<Value> = said
+        .all_texts()
+        .map(|text| json!({"type": "text", "text": text}))
+        .collect();
+    if parts.is_empty() {
+        Value::from("")
+    } else {
+        Value::from(parts)
+    }
 }
 
 /// The bytes of a body, and where its messages from number `first` on stand in them, if there are
@@ -251,12 +254,8 @@ mod tests {
 
     fn text(text: &str, max_tokens: Option<u32>) -> Ask<'static> {
         Ask {
-            content: Content::Text {
-                system: None,
-                text: text.into(),
-            },
             max_tokens,
-            extra: None,
+            ..Ask::of(Content::text(text.into()))
         }
     }
 
@@ -388,9 +387,9 @@ mod tests {
                 .collect();
             for (n, text) in texts.iter().enumerate() {
                 let ask = Ask {
-                    content: Content::Text { system: system.as_deref(), text: text.clone() },
+                    system: system.as_deref(),
                     max_tokens: limit,
-                    extra: None,
+                    ..Ask::of(Content::text(text.clone()))
                 };
                 let fields = options.body(n, ask);
                 let (body, splice) = write(&fields, usize::from(system.is_some())).unwrap();

@@ -4,6 +4,7 @@
 //! of threads that build it changes nothing. The history of a conversation is put into its bodies
 //! when they are sent, since the replies are not known before.
 
+mod ask;
 mod body;
 mod count;
 pub mod extra;

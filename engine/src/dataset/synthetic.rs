@@ -1,7 +1,7 @@
 //! Synthetic conversations of prompts of wanted lengths: each prompt is a pure function of (seed,
 //! its place among all turns).
 
-use super::body::{Ask, Content};
+use super::ask::{Ask, Content};
 use super::parallel::map_indexed;
 use super::prompt::{exact_prompt, sample_length};
 use super::{Build, Dataset, DatasetError, Source, Turn, converse, millis, without_history};
@@ -120,12 +120,9 @@ pub fn build(
             let wanted = sample_length(&mut lengths.at(at), isl_mean, spec.isl_stddev) as usize;
             let prompt = exact_prompt(tokenizer, &corpus, &mut texts.at(at), wanted);
             let ask = Ask {
-                content: Content::Text {
-                    system: system.as_deref(),
-                    text: prompt.text,
-                },
+                system: system.as_deref(),
                 max_tokens: limits.at(index),
-                extra: None,
+                ..Ask::of(Content::text(prompt.text))
             };
             let body = build.bodies.body(index, ask);
             let known = keeps_texts.then_some(prompt.tokens);

@@ -7,7 +7,6 @@ mod dry_run;
 mod facts;
 
 use std::{
-    cell::Cell,
     io::{IsTerminal, Write},
     net::{Ipv4Addr, SocketAddr},
     process::ExitCode,
@@ -115,10 +114,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     };
     interrupt.sending();
     let mut end = RunEnd::default();
-    let gave_up = std::cell::Cell::new(false);
-    let lost = phases
-        .run(&mut engine, &interrupt, &mut end, &gave_up)
-        .err();
+    let (gave_up, lost) = match phases.run(&mut engine, &interrupt, &mut end) {
+        Ok(gave_up) => (gave_up, None),
+        Err(lost) => (false, Some(lost)),
+    };
     drop(engine);
     if let Some(mock) = mock {
         drop(mock.stop());
@@ -153,7 +152,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         return Err(unwritten.into());
     }
     written?;
-    if gave_up.get() {
+    if gave_up {
         return Ok(ExitCode::FAILURE);
     }
     Ok(report.exit_code())
@@ -288,13 +287,8 @@ struct Phases<'a> {
 }
 
 impl Phases<'_> {
-    fn run(
-        &self,
-        engine: &mut Engine,
-        interrupt: &Interrupt,
-        end: &mut RunEnd,
-        gave_up: &Cell<bool>,
-    ) -> Result<()> {
+    /// Runs them. Whether the run gave up because too many requests failed.
+    fn run(&self, engine: &mut Engine, interrupt: &Interrupt, end: &mut RunEnd) -> Result<bool> {
         let mut sent = 0;
         let mut stopped = None;
         if let Some(warmup) = &self.settings.load.warmup {
@@ -322,17 +316,15 @@ impl Phases<'_> {
                 })
                 .collect();
         }
+        let gave_up = matches!(stopped, Some(Stopped::TooManyFailed { .. }));
         end.interrupted = match stopped {
             None => None,
             Some(Stopped::ByUser) => Some("cancelled by the user (Ctrl-C)".to_owned()),
-            Some(Stopped::TooManyFailed { failed, ended }) => {
-                gave_up.set(true);
-                Some(format!(
-                    "{failed} of {ended} requests failed, more than --failed-request-threshold allows"
-                ))
-            }
+            Some(Stopped::TooManyFailed { failed, ended }) => Some(format!(
+                "{failed} of {ended} requests failed, more than --failed-request-threshold allows"
+            )),
         };
-        Ok(())
+        Ok(gave_up)
     }
 
     fn plan(&self, phase: Phase, load: &PhaseLoad, first_session: u64) -> Arc<PhasePlan> {

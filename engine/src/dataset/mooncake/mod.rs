@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use self::blocks::{Blocks, TraceSeed, layout};
 use self::line::{Ask, FIELDS, Line};
 use self::schedule::{Clock, Session};
-use super::body::{Ask as BodyAsk, Content};
+use super::ask::{Ask as BodyAsk, Content};
 use super::parallel::map_indexed;
 use super::prompt::exact_prompt;
 use super::synthetic::OutputLimits;
@@ -336,13 +336,12 @@ impl Maker<'_> {
         prompts: Option<&Prompts<'_>>,
     ) -> Result<Turn, DatasetError> {
         let mut known = None;
-        let text = |text| Content::Text { system: None, text };
         let content = match &line.ask {
             Ask::Payload(body) => {
                 let turn = self.build.turn(body, None, None)?;
                 return Ok(self.clock.timed(turn, line, index == session.lines[0]));
             }
-            Ask::Text(given) => text(given.clone()),
+            Ask::Text(given) => Content::text(given.clone()),
             Ask::Messages { messages, tools } => Content::Messages {
                 messages: messages.clone(),
                 tools: tools.clone(),
@@ -351,13 +350,13 @@ impl Maker<'_> {
                 let prompts = prompts.ok_or(DatasetError::NeedsTokenizer)?;
                 let (made, count) = self.prompt(index, *tokens, ids, prompts);
                 known = count.filter(|_| self.build.keeps_texts(line.extra.as_ref()));
-                text(made)
+                Content::text(made)
             }
         };
         let ask = BodyAsk {
-            content,
             max_tokens: line.output_length.or_else(|| self.limits.at(index)),
             extra: line.extra.as_ref(),
+            ..BodyAsk::of(content)
         };
         let body = self.build.bodies.body(index, ask);
         let turn = self

@@ -1,0 +1,97 @@
+//! What one request is to say, before any endpoint's dialect: the common ground of dataset formats
+//! and endpoint kinds. A format fills it, an endpoint writes a body from it.
+
+use serde_json::{Map, Value};
+
+/// One request to be, before the run's options are applied.
+#[derive(Clone, Debug)]
+pub(super) struct Ask<'a> {
+    /// The session's system message, first in every request of it.
+    pub(super) system: Option<&'a str>,
+    /// The session's user-context message, a user message behind the system message.
+    pub(super) user_context: Option<&'a str>,
+    /// What the turn itself says.
+    pub(super) content: Content,
+    /// The output limit in tokens.
+    pub(super) max_tokens: Option<u32>,
+    /// The turn's own fields, merged over everything else.
+    pub(super) extra: Option<&'a Map<String, Value>>,
+}
+
+impl<'a> Ask<'a> {
+    /// A request of this content and nothing else.
+    pub(super) const fn of(content: Content) -> Self {
+        Self {
+            system: None,
+            user_context: None,
+            content,
+            max_tokens: None,
+            extra: None,
+        }
+    }
+}
+
+/// What a turn says.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Content {
+    /// Texts and media, which the endpoint puts into its own form.
+    Said(Said),
+    /// Ready messages in the endpoint's own form, with the tools that came beside them.
+    Messages {
+        messages: Vec<Value>,
+        tools: Option<Vec<Value>>,
+    },
+}
+
+/// Texts and media of one turn, in the order in which a body takes them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Said {
+    /// `None` is `user`.
+    pub(super) role: Option<String>,
+    pub(super) texts: Vec<Media>,
+    pub(super) images: Vec<Media>,
+    pub(super) audios: Vec<Media>,
+    pub(super) videos: Vec<Media>,
+    /// Cache ids of the images, one for each.
+    pub(super) image_uuids: Vec<String>,
+}
+
+/// Strings of one kind under one name: `query` and `passages` for rankings, mostly empty.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Media {
+    pub(super) name: String,
+    pub(super) contents: Vec<String>,
+}
+
+impl Content {
+    /// One text of the user.
+    pub(super) fn text(text: String) -> Self {
+        Self::Said(Said {
+            texts: vec![Media {
+                name: String::new(),
+                contents: vec![text],
+            }],
+            ..Said::default()
+        })
+    }
+}
+
+impl Said {
+    /// All texts in order, whatever their names, the empty ones left out.
+    pub(super) fn all_texts(&self) -> impl Iterator<Item = &str> {
+        let contents = self.texts.iter().flat_map(|media| &media.contents);
+        contents.map(String::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// The one string that a body may carry bare: there is one text, no other kind, and nothing to
+    /// tell it apart by.
+    pub(super) fn only_text(&self) -> Option<&str> {
+        let bare = [&self.images, &self.audios, &self.videos]
+            .iter()
+            .all(|kind| kind.is_empty());
+        match &self.texts[..] {
+            [media] if bare && media.contents.len() == 1 => Some(&media.contents[0]),
+            _ => None,
+        }
+    }
+}
