@@ -152,7 +152,7 @@ impl Core {
         body: &[u8],
         (first, full): (Stamp, Stamp),
     ) -> Flow {
-        let ask = self.keys.read(body);
+        let ask = self.keys.read(api, body);
         let number = self.requests;
         self.requests += 1;
         let limit = ask
@@ -161,6 +161,7 @@ impl Core {
         let fault = self.faults.of(number);
         let want = match fault {
             Some(Fault::NoTokens) => 0,
+            _ if !api.has_tokens() => 0,
             _ => limit.unwrap_or(self.script.tokens),
         };
         let frame = match self.script.framing {

@@ -3,14 +3,27 @@
 use std::fmt::Write;
 
 /// The handlers that requests are counted under, in the order of [`Metrics::count`].
-pub(super) const HANDLERS: [&str; 6] = [
+pub(super) const HANDLERS: [&str; 14] = [
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/generate",
+    "/generate_stream",
+    "/v1/embeddings",
+    "/v1/ranking",
+    "/v2/rerank",
+    "/rerank",
     "/v1/models",
     "/metrics",
     "/health",
     "none",
 ];
+
+/// Indices of those that are no answers of a model.
+pub(super) const MODELS: usize = 10;
+pub(super) const METRICS: usize = 11;
+pub(super) const HEALTH: usize = 12;
 
 /// Methods that are told apart.
 const METHODS: [&str; 3] = ["GET", "POST", "OTHER"];
@@ -54,7 +67,7 @@ pub(super) struct Metrics {
     /// Prompt and generated tokens of the requests that are running.
     pub(super) held_tokens: u64,
     finished: [u64; 4],
-    answered: [[[u64; 6]; 3]; 6],
+    answered: [[[u64; 6]; 3]; HANDLERS.len()],
 }
 
 impl Metrics {

@@ -4,6 +4,9 @@
 //! it on a thread of its own, [`Handle::stop`] ends it and gives a [`Summary`]. Nothing is global:
 //! a process may run as many as it likes, each on port 0.
 //!
+//! Which dialect an answer is in follows from the path; a POST to a path that is nobody's is
+//! answered as a chat.
+//!
 //! It is not an HTTP server for other uses: request bodies need a content-length, a client that
 //! closes its sending half counts as gone, and bodies are searched for a few keys, not parsed.
 
@@ -11,6 +14,7 @@ mod accept;
 mod answer;
 mod conn;
 mod deadline;
+mod dialect;
 mod fault;
 mod metrics;
 mod notice;

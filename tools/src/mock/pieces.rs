@@ -1,15 +1,70 @@
 //! Answers as ready bytes: every event is built once, and only its id and time are set per request.
 
+use super::dialect::{Counts, Parts, Speaker};
 use super::metrics::Finish;
 use super::script::Script;
 
-/// The two shapes of answers.
+/// The shapes of answers, by their paths; the order is that of the handlers in the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Api {
     /// `/v1/chat/completions`
     Chat,
     /// `/v1/completions`
     Completions,
+    /// `/v1/responses`
+    Responses,
+    /// `/v1/messages`
+    Messages,
+    /// `/generate`
+    Generate,
+    /// `/generate_stream`
+    GenerateStream,
+    /// `/v1/embeddings`
+    Embeddings,
+    /// `/v1/ranking`
+    Ranking,
+    /// `/v2/rerank`
+    Rerank,
+    /// `/rerank`
+    TeiRerank,
+}
+
+impl Api {
+    /// All, in order.
+    pub(super) const ALL: [Self; 10] = [
+        Self::Chat,
+        Self::Completions,
+        Self::Responses,
+        Self::Messages,
+        Self::Generate,
+        Self::GenerateStream,
+        Self::Embeddings,
+        Self::Ranking,
+        Self::Rerank,
+        Self::TeiRerank,
+    ];
+
+    /// Whether an answer is a stream, if the body asks for one or not.
+    pub(super) const fn streams(self, asked: bool) -> bool {
+        match self {
+            Self::Chat | Self::Completions | Self::Responses | Self::Messages => asked,
+            Self::GenerateStream => true,
+            _ => false,
+        }
+    }
+
+    /// Whether answers have tokens.
+    pub(super) const fn has_tokens(self) -> bool {
+        !matches!(
+            self,
+            Self::Embeddings | Self::Ranking | Self::Rerank | Self::TeiRerank
+        )
+    }
+
+    /// Whether streams are made of OpenAI's chunks.
+    pub(super) const fn has_chunks(self) -> bool {
+        matches!(self, Self::Chat | Self::Completions)
+    }
 }
 
 /// What differs between the answers of two requests: an id and a Unix time, both of fixed width.
@@ -39,13 +94,15 @@ struct Set {
 
 /// All ready bytes of a script.
 pub(super) struct Pieces {
-    /// Indexed by API, then 0 for bare events and 1 for one chunk per event.
+    /// Of chat and of completions, then 0 for bare events and 1 for one chunk per event.
     sets: [[Set; 2]; 2],
     usage: [Piece; 2],
     whole: [Piece; 2],
     end: &'static str,
     model: String,
     tokens_per_event: u32,
+    /// Tokens of reasoning and of arguments in each answer.
+    split: (u32, u32),
 }
 
 /// Placeholders of the two places, as wide as what replaces them.
@@ -115,7 +172,7 @@ impl Pieces {
             let head = opening(api, false, &model);
             let field = match api {
                 Api::Chat => "\"message\":{\"role\":\"assistant\",\"content\":\"",
-                Api::Completions => "\"text\":\"",
+                _ => "\"text\":\"",
             };
             Piece::new(&format!("{head}[{{\"index\":0,{field}"), false)
         };
@@ -126,11 +183,61 @@ impl Pieces {
             end,
             model,
             tokens_per_event: script.tokens_per_event,
+            split: (script.reasoning_tokens, script.tool_tokens),
         }
     }
 
     fn set(&self, api: Api, framed: bool) -> &Set {
-        &self.sets[api as usize][usize::from(framed)]
+        &self.sets[usize::from(api == Api::Completions)][usize::from(framed)]
+    }
+
+    /// How the tokens of an answer of `want` tokens are divided.
+    pub(super) fn parts(&self, api: Api, want: u32) -> Parts {
+        Parts::new(api, self.split, want)
+    }
+
+    fn speaker<'a>(
+        &'a self,
+        (api, framed, want): (Api, bool, u32),
+        mark: &'a Mark,
+        out: &'a mut Vec<u8>,
+    ) -> Speaker<'a> {
+        Speaker {
+            api,
+            parts: self.parts(api, want),
+            model: &self.model,
+            end: self.end,
+            framed,
+            mark,
+            out,
+        }
+    }
+
+    /// What a stream that is not made of OpenAI's chunks begins with.
+    pub(super) fn opening(
+        &self,
+        shape: (Api, bool, u32),
+        prompt: u32,
+        mark: &Mark,
+        out: &mut Vec<u8>,
+    ) {
+        let counts = Counts {
+            prompt,
+            completion: 0,
+        };
+        self.speaker(shape, mark, out).opening(counts);
+    }
+
+    /// What it ends with.
+    pub(super) fn closing(
+        &self,
+        shape: (Api, bool, u32),
+        finish: Finish,
+        counts: Counts,
+        mark: &Mark,
+        out: &mut Vec<u8>,
+    ) {
+        self.speaker(shape, mark, out).closing(finish, counts);
     }
 
     /// The model's name as a JSON string.
@@ -149,12 +256,16 @@ impl Pieces {
     #[inline]
     pub(super) fn content(
         &self,
-        api: Api,
-        framed: bool,
+        (api, framed, want): (Api, bool, u32),
         (token, count): (u32, u32),
         mark: &Mark,
         out: &mut Vec<u8>,
     ) {
+        if !api.has_chunks() || !self.parts(api, want).is_plain() {
+            let mut speaker = self.speaker((api, framed, want), mark, out);
+            (token..token + count).for_each(|token| speaker.token(token));
+            return;
+        }
         let start = token as usize % WORDS.len();
         if count == self.tokens_per_event {
             self.set(api, framed).content[start].put(mark, out);
@@ -202,15 +313,22 @@ impl Pieces {
         mark: &Mark,
         out: &mut Vec<u8>,
     ) {
-        let piece = &self.usage[api as usize];
+        let piece = &self.usage[usize::from(api == Api::Completions)];
+        let reasoning = match self.parts(api, completion).reasoning() {
+            0 => String::new(),
+            tokens => {
+                format!(",\"completion_tokens_details\":{{\"reasoning_tokens\":{tokens}}}")
+            }
+        };
         let digits = width(prompt) + width(completion) + width(prompt.saturating_add(completion));
-        let size = piece.bytes.len() + USAGE_TEXT + digits + 1 + 2 * self.end.len();
+        let more = reasoning.len() + 1 + 2 * self.end.len();
+        let size = piece.bytes.len() + USAGE_TEXT + digits + more;
         if framed {
             put_hex(size, out);
             out.extend_from_slice(b"\r\n");
         }
         piece.put(mark, out);
-        put_usage(prompt, completion, out);
+        put_usage(prompt, completion, &reasoning, out);
         out.push(b'}');
         out.extend_from_slice(self.end.as_bytes());
         out.extend_from_slice(self.end.as_bytes());
@@ -235,24 +353,29 @@ impl Pieces {
     /// A whole JSON answer.
     pub(super) fn whole(
         &self,
-        api: Api,
+        (api, empty): (Api, bool),
         finish: Finish,
         (prompt, completion): (u32, u32),
         mark: &Mark,
         out: &mut Vec<u8>,
     ) {
-        self.whole[api as usize].put(mark, out);
+        if !api.has_chunks() || !self.parts(api, completion).is_plain() {
+            let counts = Counts { prompt, completion };
+            let mut speaker = self.speaker((api, false, completion), mark, out);
+            return speaker.whole(finish, counts, empty);
+        }
+        self.whole[usize::from(api == Api::Completions)].put(mark, out);
         for token in 0..completion as usize {
             out.push(b' ');
             out.extend_from_slice(WORDS[token % WORDS.len()].as_bytes());
         }
         out.extend_from_slice(match api {
             Api::Chat => b"\"},\"logprobs\":null,\"finish_reason\":\"",
-            Api::Completions => b"\",\"logprobs\":null,\"finish_reason\":\"",
+            _ => b"\",\"logprobs\":null,\"finish_reason\":\"",
         });
         out.extend_from_slice(finish.name().as_bytes());
         out.extend_from_slice(b"\"}],\"usage\":");
-        put_usage(prompt, completion, out);
+        put_usage(prompt, completion, "", out);
         out.push(b'}');
     }
 }
@@ -267,13 +390,15 @@ const ROLE: &str = "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\
 /// Bytes of the usage object without its numbers.
 const USAGE_TEXT: usize = "{\"prompt_tokens\":,\"total_tokens\":,\"completion_tokens\":}".len();
 
-fn put_usage(prompt: u32, completion: u32, out: &mut Vec<u8>) {
+/// Appends a usage object; `more` are further fields, each with a comma before it.
+fn put_usage(prompt: u32, completion: u32, more: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"prompt_tokens\":");
     put_number(prompt, out);
     out.extend_from_slice(b",\"total_tokens\":");
     put_number(prompt.saturating_add(completion), out);
     out.extend_from_slice(b",\"completion_tokens\":");
     put_number(completion, out);
+    out.extend_from_slice(more.as_bytes());
     out.push(b'}');
 }
 
@@ -282,7 +407,7 @@ fn opening(api: Api, stream: bool, model: &str) -> String {
     let (prefix, object) = match (api, stream) {
         (Api::Chat, true) => ("chatcmpl-", "chat.completion.chunk"),
         (Api::Chat, false) => ("chatcmpl-", "chat.completion"),
-        (Api::Completions, _) => ("cmpl-", "text_completion"),
+        (_, _) => ("cmpl-", "text_completion"),
     };
     format!(
         "{{\"id\":\"{prefix}{ID}\",\"object\":\"{object}\",\"created\":{CREATED},\
@@ -298,7 +423,7 @@ fn event(api: Api, model: &str, end: &str, choice: &str, framed: bool) -> Piece 
 fn choice(api: Api, text: &str) -> String {
     let field = match api {
         Api::Chat => format!("\"delta\":{{\"content\":\"{text}\"}}"),
-        Api::Completions => format!("\"text\":\"{text}\""),
+        _ => format!("\"text\":\"{text}\""),
     };
     format!("{{\"index\":0,{field},\"logprobs\":null,\"finish_reason\":null}}")
 }
@@ -306,7 +431,7 @@ fn choice(api: Api, text: &str) -> String {
 fn closing(api: Api, reason: &str) -> String {
     let field = match api {
         Api::Chat => "\"delta\":{}",
-        Api::Completions => "\"text\":\"\"",
+        _ => "\"text\":\"\"",
     };
     format!(
         "{{\"index\":0,{field},\"logprobs\":null,\"finish_reason\":\"{reason}\",\
@@ -314,12 +439,14 @@ fn closing(api: Api, reason: &str) -> String {
     )
 }
 
-fn words(from: usize, count: usize) -> String {
+/// So many words of the answers, from this one on.
+pub(super) fn words(from: usize, count: usize) -> String {
     let word = |i| format!(" {}", WORDS[i % WORDS.len()]);
     (from..from + count).map(word).collect()
 }
 
-fn chunk(text: &str) -> String {
+/// A text as one chunk.
+pub(super) fn chunk(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
 }
 

@@ -4,7 +4,7 @@ use pinfire_engine::clock::Stamp;
 
 use super::answer::Flow;
 use super::conn::{Conn, Frame, Phase};
-use super::metrics::HANDLERS;
+use super::metrics::{HANDLERS, HEALTH, METRICS, MODELS};
 use super::request::{Head, Route};
 use super::turn::Core;
 
@@ -88,7 +88,7 @@ impl Core {
                 );
                 put_head(200, JSON, body.len(), head.close, out);
                 out.extend_from_slice(body.as_bytes());
-                (2, 200)
+                (MODELS, 200)
             }
             Route::Metrics => {
                 let mut body = String::new();
@@ -103,11 +103,11 @@ impl Core {
                     out,
                 );
                 out.extend_from_slice(body.as_bytes());
-                (3, 200)
+                (METRICS, 200)
             }
             Route::Health => {
                 put_head(200, "text/plain", 0, head.close, out);
-                (4, 200)
+                (HEALTH, 200)
             }
             Route::WrongMethod { handler, post } => {
                 let allow = if post { "POST" } else { "GET" };

@@ -4,6 +4,7 @@ use std::mem::MaybeUninit;
 
 use memchr::memmem::Finder;
 
+use super::metrics::{HANDLERS, HEALTH, METRICS, MODELS};
 use super::pieces::Api;
 
 /// What a request line asks for.
@@ -108,12 +109,14 @@ fn has_token(value: &[u8], token: &[u8]) -> bool {
 
 fn route(method: &str, target: &str) -> Route {
     let path = target.split_once('?').map_or(target, |(path, _)| path);
-    let (route, handler, post) = match path {
-        "/v1/chat/completions" => (Route::Generate(Api::Chat), 0, true),
-        "/v1/completions" => (Route::Generate(Api::Completions), 1, true),
-        "/v1/models" => (Route::Models, 2, false),
-        "/metrics" => (Route::Metrics, 3, false),
-        "/health" => (Route::Health, 4, false),
+    let api = Api::ALL.iter().find(|api| HANDLERS[**api as usize] == path);
+    let (route, handler, post) = match (path, api) {
+        (_, Some(api)) => (Route::Generate(*api), *api as usize, true),
+        ("/v1/models", _) => (Route::Models, MODELS, false),
+        ("/metrics", _) => (Route::Metrics, METRICS, false),
+        ("/health", _) => (Route::Health, HEALTH, false),
+        // A path of the user's own.
+        _ if method == "POST" => (Route::Generate(Api::Chat), Api::Chat as usize, true),
         _ => return Route::Unknown,
     };
     if method == if post { "POST" } else { "GET" } {
@@ -129,7 +132,7 @@ pub(super) struct Ask {
     pub(super) stream: bool,
     /// `stream_options.include_usage`
     pub(super) usage: bool,
-    /// `max_completion_tokens`, else `max_tokens`
+    /// Under the name that its kind of request has for it.
     pub(super) limit: Option<u32>,
     /// Words of the body, standing for prompt tokens.
     pub(super) words: u32,
@@ -142,6 +145,8 @@ pub(super) struct Keys {
     usage: Finder<'static>,
     limit: Finder<'static>,
     old_limit: Finder<'static>,
+    responses_limit: Finder<'static>,
+    generate_limit: Finder<'static>,
 }
 
 impl Keys {
@@ -152,6 +157,8 @@ impl Keys {
             usage: Finder::new("\"include_usage\""),
             limit: Finder::new("\"max_completion_tokens\""),
             old_limit: Finder::new("\"max_tokens\""),
+            responses_limit: Finder::new("\"max_output_tokens\""),
+            generate_limit: Finder::new("\"max_new_tokens\""),
         }
     }
 
@@ -162,15 +169,20 @@ impl Keys {
         self.head_end.find(&bytes[from..]).map(|at| from + at + 4)
     }
 
-    pub(super) fn read(&self, body: &[u8]) -> Ask {
+    pub(super) fn read(&self, api: Api, body: &[u8]) -> Ask {
         let is_true =
             |finder: &Finder<'_>| value(finder, body).is_some_and(|v| v.starts_with(b"true"));
         let number = |finder: &Finder<'_>| value(finder, body).and_then(leading_number);
-        let stream = is_true(&self.stream);
+        let stream = api.streams(is_true(&self.stream));
+        let limit = match api {
+            Api::Responses => number(&self.responses_limit),
+            Api::Generate | Api::GenerateStream => number(&self.generate_limit),
+            _ => number(&self.limit).or_else(|| number(&self.old_limit)),
+        };
         Ask {
             stream,
             usage: stream && is_true(&self.usage),
-            limit: number(&self.limit).or_else(|| number(&self.old_limit)),
+            limit,
             words: memchr::memchr_iter(b' ', body).count() as u32 + 1,
         }
     }
@@ -199,7 +211,7 @@ mod tests {
 
     #[test]
     fn bodies_are_read() {
-        let ask = |text: &str| Keys::new().read(text.as_bytes());
+        let ask = |text: &str| Keys::new().read(Api::Chat, text.as_bytes());
         let full = ask(
             r#"{"messages":[{"content":"say \"stream\": true twice"}], "stream" : true,
                "max_tokens":9,"max_completion_tokens": 12,"stream_options":{"include_usage":true}}"#,

@@ -15,6 +15,10 @@ pub struct Script {
     pub itl: Span,
     /// Output tokens of an answer, unless the request asks for fewer.
     pub tokens: u32,
+    /// The first so many tokens of an answer are reasoning (chat, responses, messages).
+    pub reasoning_tokens: u32,
+    /// The last so many tokens of an answer are the arguments of a tool call (likewise).
+    pub tool_tokens: u32,
     /// Answer with `tokens` whatever limit the request carries.
     pub ignore_max: bool,
     /// Every due time is moved by up to this fraction of its gap, either way: 0 to 1. The shift of
@@ -67,6 +71,8 @@ impl Default for Script {
             ttft: Span::from_millis(20),
             itl: Span::from_millis(5),
             tokens: 64,
+            reasoning_tokens: 0,
+            tool_tokens: 0,
             ignore_max: false,
             jitter: 0.0,
             seed: 0,
@@ -121,6 +127,9 @@ impl Script {
         if !(0.0..=1.0).contains(&self.jitter) {
             return Err(ScriptError::Jitter(self.jitter));
         }
+        if self.tokens_per_event > 1 && self.reasoning_tokens + self.tool_tokens > 0 {
+            return Err(ScriptError::Parts);
+        }
         let counts = [
             ("tokens per event", self.tokens_per_event),
             ("events per write", self.events_per_write),
@@ -144,6 +153,9 @@ pub enum ScriptError {
     /// The jitter is a fraction.
     #[error("jitter must be between 0 and 1, not {0}")]
     Jitter(f64),
+    /// An event has one part of an answer only.
+    #[error("reasoning and tool tokens need one token per event")]
+    Parts,
     /// A count that must be at least 1.
     #[error("{0} must be at least 1")]
     Zero(&'static str),

@@ -5,6 +5,7 @@ use rustix::io::Errno;
 
 use super::answer::Flow;
 use super::conn::{Active, Conn, Ending, Frame};
+use super::dialect::Counts;
 use super::fault::Fault;
 use super::metrics::Finish;
 use super::pieces::{STREAM_ERROR, put_chunk};
@@ -184,8 +185,13 @@ impl Core {
             }
             RoleTime::Never => false,
         };
+        let shape = (api, framed, active.want);
         if active.sent == 0 && role {
             self.pieces.role(api, framed, &mark, &mut out);
+        }
+        if active.sent == 0 {
+            let prompt = active.prompt;
+            self.pieces.opening(shape, prompt, &mark, &mut out);
         }
         let last = stop.min(active.sent.saturating_add(most));
         while active.sent < last {
@@ -202,7 +208,7 @@ impl Core {
                 self.pieces.bad(api, framed, &mark, &mut out);
             } else {
                 let tokens = (active.generated, count);
-                self.pieces.content(api, framed, tokens, &mark, &mut out);
+                self.pieces.content(shape, tokens, &mark, &mut out);
             }
             active.sent += 1;
             active.generated += count;
@@ -239,6 +245,15 @@ impl Core {
                 self.pieces.error(framed, false, out);
                 self.pieces.done(framed, out);
             }
+            _ if !api.has_chunks() => {
+                let counts = Counts {
+                    prompt: active.prompt,
+                    completion: active.generated,
+                };
+                let shape = (api, framed, active.want);
+                self.pieces
+                    .closing(shape, active.finish, counts, &mark, out);
+            }
             _ => {
                 self.pieces.finish(api, framed, active.finish, &mark, out);
                 if active.usage {
@@ -268,8 +283,10 @@ impl Core {
                 active.generated = active.want;
                 active.sent = active.events;
                 let usage = (active.prompt, active.generated);
+                let empty = matches!(fault, Some(Fault::NoTokens));
+                let shape = (active.api, empty);
                 self.pieces
-                    .whole(active.api, active.finish, usage, &active.mark, body);
+                    .whole(shape, active.finish, usage, &active.mark, body);
                 ending = match fault {
                     Some(Fault::ResetAfter(_)) => Ending::Reset,
                     Some(Fault::CutAfter(_)) => Ending::Cut,

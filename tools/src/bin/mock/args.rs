@@ -10,8 +10,10 @@ use pinfire_tools::mock::{FaultRule, Framing, HeadTime, LineEnd, Precision, Role
 /// A scripted OpenAI-style inference server that writes every token at an exact instant and logs
 /// what it saw.
 ///
-/// Endpoints: POST /v1/chat/completions, POST /v1/completions, GET /v1/models, /metrics (under
-/// vLLM's names) and /health. One thread, one processor. Runs until SIGINT or SIGTERM.
+/// Endpoints: POST /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages (Anthropic),
+/// /generate and /generate_stream, /v1/embeddings, /v1/ranking, /v2/rerank and /rerank, each
+/// answered in its own form, any other path as a chat; GET /v1/models, /metrics (under vLLM's names)
+/// and /health. One thread, one processor. Runs until SIGINT or SIGTERM.
 #[derive(Parser, Debug)]
 #[command(name = "pinfire-mock", version)]
 pub struct Args {
@@ -65,6 +67,12 @@ pub struct Args {
     /// Output tokens of an answer; a request that asks for fewer gets fewer.
     #[arg(long, value_name = "N", default_value = "64", help_heading = "Answer")]
     pub tokens: u32,
+    /// The first so many tokens are reasoning (chat, responses, messages).
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Answer")]
+    pub reasoning_tokens: u32,
+    /// The last so many tokens are the arguments of a tool call (chat, responses, messages).
+    #[arg(long, value_name = "N", default_value = "0", help_heading = "Answer")]
+    pub tool_tokens: u32,
     /// Answer with --tokens tokens whatever max_completion_tokens or max_tokens says.
     #[arg(long, help_heading = "Answer")]
     pub ignore_max: bool,
@@ -151,6 +159,8 @@ impl Args {
             ttft: gap(self.ttft),
             itl: gap(self.itl),
             tokens: self.tokens,
+            reasoning_tokens: self.reasoning_tokens,
+            tool_tokens: self.tool_tokens,
             ignore_max: self.ignore_max,
             jitter: self.jitter,
             seed: self.seed,
