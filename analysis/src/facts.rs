@@ -5,36 +5,10 @@
 use std::path::PathBuf;
 
 use pinfire_engine::clock::{Span, Stamp, WallAnchor};
+use pinfire_engine::endpoint::{Answers, Endpoint};
 use pinfire_engine::health::{CoreHealth, Counts};
 
 use crate::export::FileNames;
-
-/// The kind of endpoint: what its answers look like and what can be counted in them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Endpoint {
-    /// `/v1/chat/completions`.
-    #[default]
-    Chat,
-    /// `/v1/completions`.
-    Completions,
-}
-
-impl Endpoint {
-    /// The name of `--endpoint-type`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Completions => "completions",
-        }
-    }
-
-    /// The title of its metric tables.
-    pub const fn table_title(self) -> &'static str {
-        match self {
-            Self::Chat | Self::Completions => "LLM Metrics",
-        }
-    }
-}
 
 /// The duration behind run-level rates (D1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -126,8 +100,8 @@ pub struct RunFacts {
     pub models: Vec<String>,
     /// Server addresses as given.
     pub urls: Vec<String>,
-    /// Kind of endpoint.
-    pub endpoint: Endpoint,
+    /// Kind of endpoint, and how its answers are read.
+    pub answers: Answers,
     /// `--streaming`.
     pub streaming: bool,
     /// `--per-chunk-usage`: the first chunk's token count is taken out of the ITL divisor.
@@ -170,7 +144,7 @@ impl RunFacts {
             version: version.to_owned(),
             models: Vec::new(),
             urls: Vec::new(),
-            endpoint: Endpoint::Chat,
+            answers: Answers::default(),
             streaming: true,
             per_chunk_usage: false,
             dataset: DatasetFacts::default(),
@@ -188,6 +162,11 @@ impl RunFacts {
             thresholds: Thresholds::default(),
             log_file: None,
         }
+    }
+
+    /// What the kind of endpoint is.
+    pub fn endpoint(&self) -> &'static Endpoint {
+        self.answers.kind.row()
     }
 }
 

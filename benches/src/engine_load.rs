@@ -7,6 +7,7 @@ use clap::Parser;
 use pinfire_engine::{
     clock::{Span, Stamp},
     dataset::ready::Ready,
+    endpoint::Answers,
     health::CoreHealth,
     plan::{Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target},
     record::{Outcome, Phase, Record},
@@ -115,6 +116,7 @@ fn main() -> anyhow::Result<()> {
         }]
         .into(),
         dialling: Dialling::default(),
+        answers: Answers::default(),
         dataset: Arc::new(Ready::singles(vec![body.into_bytes()])),
         first_session: 0,
         schedule: Schedule::closed(args.requests),

@@ -98,7 +98,10 @@ pub struct Endpoint {
     /// Limit of connecting, TLS handshake included. [default: only --request-timeout-seconds]
     #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
     pub connect_timeout: Option<f64>,
-    /// Kind of endpoint: chat or completions.
+    /// Kind of endpoint: chat, completions, responses, messages (Anthropic), embeddings,
+    /// chat_embeddings, nim_rankings, cohere_rankings, hf_tei_rankings, huggingface_generate,
+    /// template (bodies from your own Jinja template: --extra-inputs payload_template, and
+    /// response_field for where the answer is) or raw (complete payloads from the dataset).
     #[arg(long, value_name = "TYPE", default_value = "chat")]
     pub endpoint_type: String,
     /// Path that replaces the default one of the endpoint's kind; begins with `/`.
@@ -110,7 +113,7 @@ pub struct Endpoint {
     /// Limit of one whole request, connecting included.
     #[arg(long, value_name = "SECONDS", default_value = "21600", value_parser = values::positive)]
     pub request_timeout_seconds: f64,
-    /// Sent as `Authorization: Bearer KEY`; shown nowhere.
+    /// Sent as `Authorization: Bearer KEY` (messages: as `x-api-key: KEY`); shown nowhere.
     #[arg(long, value_name = "KEY")]
     pub api_key: Option<String>,
     /// Header added to every request, `Name:value`; repeatable. Items are cut at commas; the form
@@ -124,12 +127,16 @@ pub struct Endpoint {
     /// sticky-user-sessions (kept for its session, closed after that) or never (closed).
     #[arg(long, value_name = "STRATEGY", default_value = "pooled")]
     pub connection_reuse_strategy: String,
-    /// Send the output limit as `max_tokens` instead of `max_completion_tokens`.
+    /// Send the output limit as `max_tokens` instead of `max_completion_tokens` (chat).
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub use_legacy_max_tokens: bool,
     /// Take token counts from the server's usage fields instead of tokenizing its text.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub use_server_token_count: bool,
+    /// Ask for usage in every chunk, so that a first chunk of several tokens does not flatter the
+    /// inter token latency. Needs chat, --streaming and --use-server-token-count.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub per_chunk_usage: bool,
 }
 
 #[derive(Args, Debug)]

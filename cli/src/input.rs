@@ -110,7 +110,12 @@ fn synthetic(flags: &Profile, kind: EndpointKind) -> Result<SyntheticSpec> {
         "--isl 0 leaves nothing to send; it must be at least 1"
     );
     ensure!(
-        kind == EndpointKind::Chat || conversations.shared_system_prompt_length.is_none(),
+        kind != EndpointKind::Raw,
+        "--endpoint-type raw sends complete payloads and makes none; give a dataset that has them \
+         with --input-file"
+    );
+    ensure!(
+        kind.row().takes_system_message || conversations.shared_system_prompt_length.is_none(),
         "--shared-system-prompt-length: {} has no system messages; use --endpoint-type chat",
         kind.name()
     );
@@ -134,7 +139,7 @@ fn turns(flags: &Conversations, kind: EndpointKind) -> Result<TurnSpec> {
     let mean = flags.session_turns_mean.unwrap_or(1);
     let stddev = flags.session_turns_stddev.unwrap_or(0);
     ensure!(
-        kind == EndpointKind::Chat || (mean == 1 && stddev == 0),
+        kind.row().several_turns || (mean == 1 && stddev == 0),
         "--session-turns-mean and --session-turns-stddev: {} has no conversations of several turns; \
          use --endpoint-type chat",
         kind.name()
@@ -356,19 +361,21 @@ mod tests {
     }
 
     #[test]
-    fn completions_has_neither_turns_nor_system_messages() {
+    fn a_kind_without_history_has_neither_turns_nor_system_messages() {
         for flags in [
             "--session-turns-mean 2",
             "--session-turns-stddev 1",
             "--shared-system-prompt-length 5",
         ] {
             let flag = flags.split(' ').next().unwrap();
-            refused(
-                flags,
-                EndpointKind::Completions,
-                &[flag, "--endpoint-type chat"],
-            );
+            for kind in [EndpointKind::Completions, EndpointKind::Embeddings] {
+                refused(flags, kind, &[flag, kind.name(), "--endpoint-type chat"]);
+            }
+            for kind in [EndpointKind::Responses, EndpointKind::Messages] {
+                assert!(decided(flags, kind).is_ok(), "{flags}");
+            }
         }
+        refused("", EndpointKind::Raw, &["raw", "--input-file"]);
         assert!(decided("--session-turns-mean 1", EndpointKind::Completions).is_ok());
     }
 

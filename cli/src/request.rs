@@ -12,6 +12,8 @@ pub struct HeaderPlan<'a> {
     pub target: &'a TargetUrl,
     /// `--header`, later ones win.
     pub custom: &'a [(String, String)],
+    /// Anthropic's own headers: its key has another name, and the interface a version.
+    pub anthropic: bool,
     /// `--api-key`.
     pub api_key: Option<&'a str>,
     /// `--streaming`.
@@ -55,7 +57,16 @@ impl HeaderPlan<'_> {
             }
             put(&mut headers, name, HeaderValue::Fixed(value));
         }
-        if let Some(bearer) = &bearer {
+        if self.anthropic {
+            if let Some(key) = self.api_key {
+                put(&mut headers, "x-api-key", HeaderValue::Fixed(key));
+            }
+            let version = "anthropic-version";
+            let given = |(name, _): &(&str, _)| name.eq_ignore_ascii_case(version);
+            if !headers.iter().any(given) {
+                headers.push((version, HeaderValue::Fixed("2023-06-01")));
+            }
+        } else if let Some(bearer) = &bearer {
             put(&mut headers, "Authorization", HeaderValue::Fixed(bearer));
         }
         let accept = if self.streaming {
@@ -130,6 +141,7 @@ mod tests {
         HeaderPlan {
             target,
             custom,
+            anthropic: false,
             api_key: Some("sk-1"),
             streaming: true,
             session_header: "X-Correlation-ID",
@@ -169,6 +181,28 @@ mod tests {
             affinity[0].split(": ").nth(1),
             correlation.split(": ").nth(1)
         );
+    }
+
+    #[test]
+    fn anthropics_key_and_version() {
+        let target = TargetUrl::join("h:1", "/v1/messages").unwrap();
+        let lines = |custom: &[(String, String)]| {
+            let plan = HeaderPlan {
+                anthropic: true,
+                ..plan(&target, custom)
+            };
+            head(&plan).unwrap().to_lowercase()
+        };
+        let text = lines(&[]);
+        assert!(text.contains("\r\nx-api-key: sk-1\r\n"), "{text}");
+        assert!(
+            text.contains("\r\nanthropic-version: 2023-06-01\r\n"),
+            "{text}"
+        );
+        assert!(!text.contains("authorization"), "{text}");
+        let own = lines(&[("Anthropic-Version".to_owned(), "2024-01-01".to_owned())]);
+        assert_eq!(own.matches("anthropic-version").count(), 1, "{own}");
+        assert!(own.contains("anthropic-version: 2024-01-01"), "{own}");
     }
 
     #[test]

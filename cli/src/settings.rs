@@ -1,11 +1,11 @@
 //! From the flags as typed to what the run needs, checked. Nothing after this looks at a flag.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
     export::FileNames,
-    facts::{Endpoint, RateWindow, Thresholds},
+    facts::{RateWindow, Thresholds},
 };
 use pinfire_engine::{
     clock::Span,
@@ -13,6 +13,7 @@ use pinfire_engine::{
         BodyOptions, EndpointKind,
         extra::{parse_extra_inputs, parse_headers},
     },
+    endpoint::{Answers, RESPONSE_FIELD, ResponseField, Template},
     plan::{DriverChoice, EngineSetup, Precision, Reuse},
 };
 
@@ -33,6 +34,7 @@ pub struct Settings {
     pub transport: Transport,
     pub endpoint_path: String,
     pub bodies: BodyOptions,
+    pub answers: Answers,
     pub headers: Vec<(String, String)>,
     pub api_key: Option<String>,
     pub session_header: String,
@@ -56,6 +58,8 @@ pub struct Settings {
     pub ui: Ui,
     pub engine: EngineSetup,
     pub places: Places,
+    /// What the user should know before the run.
+    pub warnings: Vec<String>,
 }
 
 /// The seed of every random decision.
@@ -72,19 +76,25 @@ impl Settings {
     /// # Errors
     /// The first combination that makes no sense, with the way out.
     pub fn new(flags: &Profile) -> Result<Self> {
-        let kind = EndpointKind::from_name(&flags.endpoint.endpoint_type).with_context(|| {
-            format!(
-                "--endpoint-type {}: only chat and completions are built yet",
-                flags.endpoint.endpoint_type
-            )
-        })?;
+        let kind = EndpointKind::from_name(&flags.endpoint.endpoint_type)
+            .map_err(|unknown| anyhow!("--endpoint-type {unknown}"))?;
+        let row = kind.row();
+        let mut warnings = Vec::new();
+        let streaming = flags.endpoint.streaming && row.streams;
+        if flags.endpoint.streaming && !row.streams {
+            warnings.push(format!(
+                "--streaming: {} has no streams; going on without",
+                row.name
+            ));
+        }
+        suits(flags, kind, streaming)?;
         let endpoint_path = match flags.endpoint.endpoint.as_deref() {
             Some(path) if path.bytes().any(|b| b <= b' ' || b >= 0x7F) => {
                 bail!("--endpoint `{path}` holds a blank or another character that needs encoding")
             }
             Some(path) if path.starts_with('/') => path.to_owned(),
             Some(path) => bail!("--endpoint `{path}` must begin with `/`"),
-            None => kind.default_path().to_owned(),
+            None => row.default_path(streaming).to_owned(),
         };
         ensure!(
             flags
@@ -96,13 +106,29 @@ impl Settings {
         );
         let transport = Transport::new(&flags.endpoint, &endpoint_path)?;
         let extra = parse_extra_inputs(&flags.input.extra_inputs).context("--extra-inputs")?;
+        let template = match kind {
+            EndpointKind::Template => Some(Arc::new(Template::of(&extra)?)),
+            EndpointKind::Raw => {
+                ensure!(
+                    extra.keys().all(|key| key == RESPONSE_FIELD),
+                    "--extra-inputs: raw sends its payloads as they are; only {RESPONSE_FIELD} can \
+                     be given"
+                );
+                None
+            }
+            _ => None,
+        };
+        let answers = answers(kind, extra.get(RESPONSE_FIELD))?;
         let bodies = BodyOptions {
             endpoint: kind,
             models: flags.endpoint.model.clone(),
-            streaming: flags.endpoint.streaming,
+            streaming,
             legacy_max_tokens: flags.endpoint.use_legacy_max_tokens,
-            per_chunk_usage: false,
+            per_chunk_usage: flags.endpoint.per_chunk_usage,
+            server_counts: flags.endpoint.use_server_token_count,
             extra,
+            template,
+            ..BodyOptions::default()
         };
         let input = input::decide(flags, kind, most_sessions(flags))?;
         let load = Load::new(flags, input.fixed_schedule())?;
@@ -126,6 +152,7 @@ impl Settings {
             transport,
             endpoint_path,
             bodies,
+            answers,
             headers: parse_headers(&flags.endpoint.header).context("--header")?,
             api_key: flags.endpoint.api_key.clone(),
             session_header: flags
@@ -193,15 +220,8 @@ impl Settings {
             },
             places,
             load,
+            warnings,
         })
-    }
-
-    /// The analysis side's name of the endpoint's kind.
-    pub fn endpoint(&self) -> Endpoint {
-        match self.bodies.endpoint {
-            EndpointKind::Chat => Endpoint::Chat,
-            EndpointKind::Completions => Endpoint::Completions,
-        }
     }
 
     /// Requests in flight at once over the phases, as far as something bounds them.
@@ -220,6 +240,58 @@ enum Level {
     Summary,
     Records,
     Raw,
+}
+
+/// Whether the flags about requests and answers mean something to this kind of endpoint.
+fn suits(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<()> {
+    let (endpoint, name, row) = (&flags.endpoint, kind.name(), kind.row());
+    if endpoint.per_chunk_usage {
+        ensure!(
+            kind == EndpointKind::Chat,
+            "--per-chunk-usage is for --endpoint-type chat only, not for {name}"
+        );
+        ensure!(
+            streaming,
+            "--per-chunk-usage needs --streaming: a whole answer has no chunks"
+        );
+        ensure!(
+            endpoint.use_server_token_count,
+            "--per-chunk-usage needs --use-server-token-count: it is for the server's own counts"
+        );
+    }
+    ensure!(
+        streaming || flags.load.prefill_concurrency.is_none() || !endpoint.streaming,
+        "--prefill-concurrency needs --streaming, and {name} has no streams"
+    );
+    // completions and messages have that name anyway.
+    let has_limit_name = matches!(
+        kind,
+        EndpointKind::Chat | EndpointKind::Completions | EndpointKind::Messages
+    );
+    ensure!(
+        has_limit_name || !endpoint.use_legacy_max_tokens,
+        "--use-legacy-max-tokens: {name} has no field of that name; leave it out"
+    );
+    ensure!(
+        row.output_tokens || flags.input.osl.is_none(),
+        "--osl: {name} gives no output tokens; leave it out"
+    );
+    Ok(())
+}
+
+/// How the answers are read: `template` and `raw` take the user's word on where the answer is.
+fn answers(kind: EndpointKind, field: Option<&serde_json::Value>) -> Result<Answers> {
+    let mut answers = Answers::of(kind);
+    let own_form = matches!(kind, EndpointKind::Template | EndpointKind::Raw);
+    if let Some(field) = field.filter(|_| own_form) {
+        let path = field
+            .as_str()
+            .with_context(|| format!("--extra-inputs: {RESPONSE_FIELD} must be a text"))?;
+        if path != "text" {
+            answers.field = Some(Arc::new(ResponseField::new(path)?));
+        }
+    }
+    Ok(answers)
 }
 
 /// The value of a flag that takes one of a few words.
@@ -300,7 +372,11 @@ fn artifact_dir(flags: &Profile, kind: EndpointKind, stimulus: &str) -> Result<P
             if models.len() > 1 {
                 model.push_str("_multi");
             }
-            PathBuf::from("artifacts").join(format!("{model}-openai-{}-{stimulus}", kind.name()))
+            PathBuf::from("artifacts").join(format!(
+                "{model}-{}-{}-{stimulus}",
+                kind.row().service,
+                kind.name()
+            ))
         }
     };
     ensure!(

@@ -26,7 +26,6 @@ const NOT_BUILT_YET: &[&str] = &[
     "parameter-sweep-cooldown-seconds",
     "parameter-sweep-mode",
     "parameter-sweep-same-seed",
-    "per-chunk-usage",
     "prefix-prompt-length",
     "prefix-prompt-pool-size",
     "profile-run-cooldown-seconds",

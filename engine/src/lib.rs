@@ -8,6 +8,7 @@ pub mod random;
 pub mod uuid;
 
 pub mod dataset;
+pub mod endpoint;
 pub mod plan;
 pub mod schedule;
 pub mod text;

@@ -12,6 +12,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use crate::{
     clock::Span,
     dataset::ready::Ready,
+    endpoint::Answers,
     record::Phase,
     request::RequestHead,
     schedule::{CancelPlan, Limit, Schedule},
@@ -165,6 +166,8 @@ pub struct PhasePlan {
     pub targets: Arc<[Target]>,
     /// How connections to them are made.
     pub dialling: Dialling,
+    /// How answers are read, the same in every phase.
+    pub answers: Answers,
     /// What is sent.
     pub dataset: Arc<Ready>,
     /// Sessions of the phases before: this one goes on behind them in the dataset.

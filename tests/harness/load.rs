@@ -10,6 +10,7 @@ use crossbeam_channel::Receiver;
 use pinfire_engine::{
     clock::{Span, Stamp, WallAnchor},
     dataset::ready::Ready,
+    endpoint::Answers,
     health::Counts,
     plan::{
         Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target, Tls,
@@ -154,6 +155,7 @@ impl Load {
             phase: self.phase,
             targets: targets.collect(),
             dialling: self.dialling.clone(),
+            answers: Answers::default(),
             dataset: Arc::clone(&self.dataset),
             first_session: self.first_session,
             schedule: Schedule::new(

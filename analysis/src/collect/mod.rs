@@ -82,7 +82,7 @@ impl Collector {
             })
             .collect();
         let rules = Rules {
-            endpoint: facts.endpoint,
+            answers: facts.answers.clone(),
             target: Target::of_urls(&facts.urls),
         };
         Ok(Self {
@@ -216,16 +216,14 @@ fn failed(path: &Path, error: std::io::Error) -> ExportError {
 
 /// The conditions of the table that hold in a run.
 fn conditions(facts: &RunFacts, client_counts: bool) -> Flags {
-    // Both endpoint kinds there are produce and count tokens.
-    let mut conditions = Flags::OUTPUT_TOKENS | Flags::INPUT_TOKENS;
-    if facts.streaming {
-        conditions |= Flags::STREAMING;
-    }
-    if client_counts {
-        conditions |= Flags::CLIENT_COUNTS;
-    }
-    if facts.cancellation.is_some() {
-        conditions |= Flags::CANCELLATION;
-    }
-    conditions
+    let endpoint = facts.endpoint();
+    let all = [
+        (endpoint.output_tokens, Flags::OUTPUT_TOKENS),
+        (endpoint.counts_input, Flags::INPUT_TOKENS),
+        (facts.streaming, Flags::STREAMING),
+        (client_counts, Flags::CLIENT_COUNTS),
+        (facts.cancellation.is_some(), Flags::CANCELLATION),
+    ];
+    let holding = all.into_iter().filter(|(holds, _)| *holds);
+    holding.fold(Flags::NONE, |flags, (_, flag)| flags | flag)
 }

@@ -86,7 +86,7 @@ impl Report {
     }
 
     fn metric_tables(&self, width: usize, colour: bool) -> String {
-        let title = self.facts.endpoint.table_title();
+        let title = self.facts.endpoint().title;
         let mut text = String::new();
         for group in Group::ALL {
             let mut rows: Vec<(u16, &Block)> = self

@@ -15,7 +15,7 @@ pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
     config.insert("models".into(), json!({"items": models}));
     let endpoint = json!({
         "urls": facts.urls,
-        "type": facts.endpoint.name(),
+        "type": facts.endpoint().name,
         "streaming": facts.streaming,
     });
     config.insert("endpoint".into(), endpoint);

@@ -6,11 +6,10 @@
 
 use std::io;
 
+use pinfire_engine::endpoint::answer::{Reported, reported};
 use pinfire_engine::record::{Cancel, Failure, Stage};
 use serde::Serialize;
 use serde_json::Value;
-
-use super::event::Reported;
 
 /// What went wrong with a request, in the exports' terms.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize)]
@@ -289,7 +288,7 @@ fn data_message(fields: &[(&str, &str)]) -> Option<String> {
         .map(|(_, value)| *value)
         .collect();
     let document: Value = serde_json::from_str(&data.join("\n")).ok()?;
-    let nested = super::event::reported(&document).map(|r| r.message);
+    let nested = reported(&document).map(|r| r.message);
     nested.or_else(|| Some(document.get("message")?.as_str()?.to_owned()))
 }
 

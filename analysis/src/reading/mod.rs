@@ -5,17 +5,15 @@
 //! and stamps are read as well, and kept out of the latency metrics by its verdict.
 
 mod error;
-mod event;
 mod unescape;
-mod usage;
 
 use pinfire_engine::clock::Stamp;
+use pinfire_engine::endpoint::Answers;
+use pinfire_engine::endpoint::answer::{Piece, Reader, Reported};
 use pinfire_engine::record::{MarkKind, Outcome, Record, Transcript};
 
 pub use error::{Problem, Target};
-pub use usage::Usage;
-
-use crate::facts::Endpoint;
+pub use pinfire_engine::endpoint::Usage;
 
 /// What a response amounts to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,8 +62,8 @@ pub struct Reading {
 /// What a reader must know besides the record.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// Shape of the answers.
-    pub endpoint: Endpoint,
+    /// How the answers are read.
+    pub answers: Answers,
     /// The server, for messages.
     pub target: Target,
 }
@@ -83,7 +81,7 @@ impl Reading {
             events: record.transcript.marks().len() as u32,
             verdict: Verdict::Valid,
         };
-        let reported = reading.transcript(record, rules.endpoint);
+        let reported = reading.transcript(record, &rules.answers);
         reading.verdict = reading.judge(record, rules, reported);
         reading
     }
@@ -99,9 +97,10 @@ impl Reading {
     }
 
     /// Reads all events and gives the first error that the server reported inside the response.
-    fn transcript(&mut self, record: &Record, endpoint: Endpoint) -> Option<Problem> {
+    fn transcript(&mut self, record: &Record, answers: &Answers) -> Option<Problem> {
         let is_error_status = !is_success(record.wire.status) && record.wire.status != 0;
         let mut reported = None;
+        let mut reader = Reader::new(answers);
         for mark in record.transcript.iter() {
             let found = match mark.kind {
                 // An error status has a body, but no content, whatever it looks like.
@@ -124,16 +123,57 @@ impl Reading {
                 }
                 MarkKind::Empty | MarkKind::Done => None,
                 MarkKind::Data => self
-                    .json(mark.at, mark.bytes, endpoint)
+                    .document(mark.at, mark.bytes, false, &mut reader)
                     .map(Problem::in_stream),
                 MarkKind::ErrorEvent => error::of_event(mark.bytes),
                 MarkKind::Body => self
-                    .json(mark.at, mark.bytes, endpoint)
+                    .document(mark.at, mark.bytes, true, &mut reader)
                     .map(Problem::in_body),
             };
             reported = reported.or(found);
         }
         reported
+    }
+
+    /// Reads one document, an event or a `whole` body, that arrived at `at`; gives the error object
+    /// in it, if there is one.
+    fn document(
+        &mut self,
+        at: Stamp,
+        bytes: &[u8],
+        whole: bool,
+        reader: &mut Reader<'_>,
+    ) -> Option<Reported> {
+        let (mut content, mut output) = (false, false);
+        let heard = reader.read(bytes, whole, &mut |piece| {
+            content |= piece.is_content();
+            match piece {
+                Piece::Text(text) => self.output.get_or_insert_default().push_str(text),
+                Piece::Reasoning(text) => {
+                    self.reasoning.get_or_insert_default().push_str(text);
+                    return;
+                }
+                Piece::Tool {
+                    name, arguments, ..
+                } => {
+                    let text = self.output.get_or_insert_default();
+                    text.push_str(name);
+                    text.push_str(&arguments);
+                }
+                Piece::Bare => {}
+                Piece::Call { .. } | Piece::Signature(_) | Piece::Item(_) => return,
+            }
+            output = true;
+        });
+        if content {
+            self.content.push(Content { at, output });
+            if self.first_chunk_tokens.is_none() {
+                self.first_chunk_tokens = heard.usage.and_then(|usage| usage.completion);
+            }
+        }
+        self.usage = heard.usage.or(self.usage);
+        self.finish = heard.finish.or(self.finish.take());
+        heard.error
     }
 
     fn judge(&self, record: &Record, rules: &Rules, reported: Option<Problem>) -> Verdict {

@@ -1,6 +1,7 @@
 //! The specification's test table of streams (4.7), at the level of transcripts.
 
 use pinfire_engine::clock::Span;
+use pinfire_engine::endpoint::EndpointKind;
 use pinfire_engine::record::{Cancel, Disconnect, Failure, MarkKind, Outcome, Record, Stage};
 
 use super::*;
@@ -24,7 +25,7 @@ fn stream(events: &[(MarkKind, &str)]) -> Record {
 
 fn read(record: &Record) -> Reading {
     let rules = Rules {
-        endpoint: Endpoint::Chat,
+        answers: Answers::default(),
         target: Target::of_urls(&["http://user:key@localhost:8121/v1".to_owned()]),
     };
     Reading::of(record, &rules)
@@ -197,7 +198,7 @@ fn a_whole_body_is_one_response() {
 
     let text = r#"{"object":"text_completion","choices":[{"index":0,"text":"Hi"}]}"#;
     let rules = Rules {
-        endpoint: Endpoint::Completions,
+        answers: Answers::of(EndpointKind::Completions),
         ..Rules::default()
     };
     let reading = Reading::of(&stream(&[(Body, text)]), &rules);

@@ -7,10 +7,10 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use crate::{
     clock::{Span, Stamp},
+    endpoint::spoken,
     plan::PhasePlan,
     random::Purpose,
     record::{Correlation, Outcome, Record},
-    request::assistant_message,
     schedule::{ArrivalWalk, Pace, Slots, UserWalk},
     uuid::Uuid,
 };
@@ -497,7 +497,7 @@ impl Session {
         self.history.push(b',');
         if record.outcome == Outcome::Complete
             && record.wire.status / 100 == 2
-            && assistant_message(&record.transcript, &mut self.history)
+            && spoken::append_turn(&plan.answers, &record.transcript, &mut self.history)
         {
             self.history.push(b',');
         }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::{
     clock::Stamp,
+    endpoint::Scan,
     net::{Pollable, tls::Secure},
     proto::Exchange,
     request::Request,
@@ -64,6 +65,14 @@ impl Default for Connection {
 }
 
 impl Connection {
+    /// An empty slot for answers whose events of this kind the cores read.
+    pub(super) fn of(scan: Scan) -> Self {
+        Self {
+            exchange: Exchange::of(scan),
+            ..Self::default()
+        }
+    }
+
     /// A new connection moves in; its connect is pending.
     pub(super) fn open(&mut self, socket: Rc<Pollable>, target: usize, request: Request) {
         self.state = State::Connecting;

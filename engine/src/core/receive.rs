@@ -87,13 +87,13 @@ impl Core {
     /// So many events came with one read: counted, and the first content frees a prefill slot.
     #[inline]
     pub(super) fn events_came(&mut self, slot: usize, at: Stamp, events: usize) {
-        let (Some(phase), Some(request)) = (&mut self.phase, &self.connections[slot].request)
+        let (Some(phase), Some(request)) = (&mut self.phase, &mut self.connections[slot].request)
         else {
             return;
         };
         phase.health.events += events as u64;
-        if request.has_content()
-            && phase.agenda.awaits_content(request.seat())
+        if phase.agenda.awaits_content(request.seat())
+            && request.has_content(&phase.plan.answers)
             && phase.agenda.content_came(request.seat(), at)
         {
             phase.look_again();

@@ -97,6 +97,7 @@ impl Core {
         let Some(phase) = &mut self.phase else { return };
         phase.health.connects += 1;
         let plan = &phase.plan;
+        let scan = plan.answers.scan();
         let (source, address) = plan
             .dialling
             .route(&plan.targets[target], self.dialled[target]);
@@ -113,7 +114,7 @@ impl Core {
                     request.due().min(Stamp::now() + limit)
                 });
                 let slot = self.vacant.pop().unwrap_or_else(|| {
-                    self.connections.push(Connection::default());
+                    self.connections.push(Connection::of(scan));
                     self.connections.len() - 1
                 });
                 self.connections[slot].open(Rc::clone(&socket), target, request);

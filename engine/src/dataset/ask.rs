@@ -5,22 +5,22 @@ use serde_json::{Map, Value};
 
 /// One request to be, before the run's options are applied.
 #[derive(Clone, Debug)]
-pub(super) struct Ask<'a> {
+pub(crate) struct Ask<'a> {
     /// The session's system message, first in every request of it.
-    pub(super) system: Option<&'a str>,
+    pub(crate) system: Option<&'a str>,
     /// The session's user-context message, a user message behind the system message.
-    pub(super) user_context: Option<&'a str>,
+    pub(crate) user_context: Option<&'a str>,
     /// What the turn itself says.
-    pub(super) content: Content,
+    pub(crate) content: Content,
     /// The output limit in tokens.
-    pub(super) max_tokens: Option<u32>,
+    pub(crate) max_tokens: Option<u32>,
     /// The turn's own fields, merged over everything else.
-    pub(super) extra: Option<&'a Map<String, Value>>,
+    pub(crate) extra: Option<&'a Map<String, Value>>,
 }
 
 impl<'a> Ask<'a> {
     /// A request of this content and nothing else.
-    pub(super) const fn of(content: Content) -> Self {
+    pub(crate) const fn of(content: Content) -> Self {
         Self {
             system: None,
             user_context: None,
@@ -33,7 +33,7 @@ impl<'a> Ask<'a> {
 
 /// What a turn says.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// Texts and media, which the endpoint puts into its own form.
     Said(Said),
     /// Ready messages in the endpoint's own form, with the tools that came beside them.
@@ -45,27 +45,27 @@ pub(super) enum Content {
 
 /// Texts and media of one turn, in the order in which a body takes them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Said {
+pub(crate) struct Said {
     /// `None` is `user`.
-    pub(super) role: Option<String>,
-    pub(super) texts: Vec<Media>,
-    pub(super) images: Vec<Media>,
-    pub(super) audios: Vec<Media>,
-    pub(super) videos: Vec<Media>,
+    pub(crate) role: Option<String>,
+    pub(crate) texts: Vec<Media>,
+    pub(crate) images: Vec<Media>,
+    pub(crate) audios: Vec<Media>,
+    pub(crate) videos: Vec<Media>,
     /// Cache ids of the images, one for each.
-    pub(super) image_uuids: Vec<String>,
+    pub(crate) image_uuids: Vec<String>,
 }
 
 /// Strings of one kind under one name: `query` and `passages` for rankings, mostly empty.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Media {
-    pub(super) name: String,
-    pub(super) contents: Vec<String>,
+pub(crate) struct Media {
+    pub(crate) name: String,
+    pub(crate) contents: Vec<String>,
 }
 
 impl Content {
     /// One text of the user.
-    pub(super) fn text(text: String) -> Self {
+    pub(crate) fn text(text: String) -> Self {
         Self::Said(Said {
             texts: vec![Media {
                 name: String::new(),
@@ -78,14 +78,14 @@ impl Content {
 
 impl Said {
     /// All texts in order, whatever their names, the empty ones left out.
-    pub(super) fn all_texts(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn all_texts(&self) -> impl Iterator<Item = &str> {
         let contents = self.texts.iter().flat_map(|media| &media.contents);
         contents.map(String::as_str).filter(|text| !text.is_empty())
     }
 
     /// The one string that a body may carry bare: there is one text, no other kind, and nothing to
     /// tell it apart by.
-    pub(super) fn only_text(&self) -> Option<&str> {
+    pub(crate) fn only_text(&self) -> Option<&str> {
         let bare = [&self.images, &self.audios, &self.videos]
             .iter()
             .all(|kind| kind.is_empty());

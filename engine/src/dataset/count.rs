@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::text::tokenizer::Tokenizer;
 
 /// Keys of a body that [`input_length`] reads; an extra that sets none of them changes no count.
-pub(super) const COUNTED_KEYS: [&str; 9] = [
+pub(super) const COUNTED_KEYS: [&str; 11] = [
     "messages",
     "input",
     "tools",
@@ -17,6 +17,8 @@ pub(super) const COUNTED_KEYS: [&str; 9] = [
     "system",
     "query",
     "passages",
+    "documents",
+    "texts",
     "inputs",
 ];
 
@@ -60,15 +62,22 @@ fn collect(body: &Map<String, Value>) -> Fragments {
     }
     if let Some(value) = body.get("prompt").or_else(|| body.get("input")) {
         found.plain(value);
-    } else if let Some(query) = body.get("query").filter(|query| query.is_string()) {
-        found.plain(query);
-        body.get("passages")
-            .into_iter()
-            .for_each(|value| found.plain(value));
+    } else if let Some(query) = body.get("query").filter(|query| is_text(query)) {
+        // A ranking, in any of its three forms.
+        found.ranked(query);
+        ["passages", "documents", "texts"]
+            .iter()
+            .filter_map(|key| body.get(*key))
+            .for_each(|value| found.ranked(value));
     } else if let Some(value) = body.get("inputs") {
         found.plain(value);
     }
     found
+}
+
+/// A text, bare or as the `text` of an object.
+fn is_text(value: &Value) -> bool {
+    value.is_string() || value["text"].is_string()
 }
 
 impl Fragments {
@@ -149,6 +158,16 @@ impl Fragments {
         }
     }
 
+    /// A text of a ranking, or a list of them.
+    fn ranked(&mut self, value: &Value) {
+        match value {
+            Value::String(text) => self.text(text),
+            Value::Array(values) => values.iter().for_each(|value| self.ranked(value)),
+            Value::Object(_) => self.field(value, "text"),
+            _ => {}
+        }
+    }
+
     /// A string, token ids, or lists of either.
     fn plain(&mut self, value: &Value) {
         match value {
@@ -198,7 +217,14 @@ mod tests {
         );
         let ranking = json!({"query": "q", "passages": ["x", "y"]});
         assert_eq!(texts(ranking).0, ["q", "x", "y"]);
-        assert_eq!(texts(json!({"query": {"text": "q"}})), (vec![], 0));
+        for ranking in [
+            json!({"query": {"text": "q"}, "passages": [{"text": "x"}, {"text": "y"}]}),
+            json!({"query": "q", "documents": ["x", "y"]}),
+            json!({"query": "q", "texts": ["x", "y"]}),
+        ] {
+            assert_eq!(texts(ranking).0, ["q", "x", "y"]);
+        }
+        assert_eq!(texts(json!({"query": 5, "texts": ["x"]})), (vec![], 0));
         let responses = json!({"instructions": "i", "input": [{"role": "user", "content": "c"}]});
         assert_eq!(texts(responses).0, ["i", "c"]);
     }

@@ -4,8 +4,7 @@
 //! of threads that build it changes nothing. The history of a conversation is put into its bodies
 //! when they are sent, since the replies are not known before.
 
-mod ask;
-mod body;
+pub(crate) mod ask;
 mod count;
 pub mod extra;
 pub mod inputs_json;
@@ -23,13 +22,14 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::clock::Span;
+use crate::endpoint::{self, BodyError, BodyRef};
 use crate::random::Purpose;
 use crate::text::Warning;
 use crate::text::corpus::{Corpus, CorpusError, CorpusText};
 use crate::text::tokenizer::Tokenizer;
 use crate::uuid::Uuid;
 
-pub use body::{BodyOptions, EndpointKind};
+pub use crate::endpoint::{BodyOptions, EndpointKind};
 pub use count::input_length;
 
 /// Requests that are sent one after the other, each after the response of the one before it.
@@ -135,6 +135,9 @@ pub enum DatasetError {
         /// What is wrong, and what would be right.
         reason: String,
     },
+    /// A turn cannot be sent to this kind of endpoint.
+    #[error(transparent)]
+    Unfit(#[from] BodyError),
     /// A body could not be written as JSON, which is our own fault.
     #[error("cannot write a request body (a bug in pinfire, please report it): {0}")]
     Body(serde_json::Error),
@@ -178,41 +181,52 @@ impl Build<'_> {
     }
 
     /// The finished turn, without its times. `known_tokens` is what the texts count to, which
-    /// saves encoding them once more where no extra can have changed what is counted. `own` is
-    /// the number of its own first message, where history is to be put before it.
-    fn turn(
+    /// saves encoding them once more where no extra can have changed what is counted. With
+    /// `history` it takes what was said before, in front of its own messages.
+    fn turn<'b>(
         &self,
-        body: &Map<String, Value>,
+        body: impl Into<BodyRef<'b>>,
         known_tokens: Option<usize>,
-        own: Option<usize>,
+        history: bool,
     ) -> Result<Turn, DatasetError> {
+        let BodyRef {
+            fields,
+            framing,
+            limit_asked,
+        } = body.into();
         let known = known_tokens.and_then(|tokens| u32::try_from(tokens).ok());
-        let isl = known.or_else(|| input_length(body, self.tokenizer?));
-        let (bytes, splice) = body::write(body, own.unwrap_or(0)).map_err(DatasetError::Body)?;
+        let isl = known.or_else(|| input_length(fields, self.tokenizer?));
+        let row = self.bodies.endpoint.row();
+        let key = row.messages_key.filter(|_| history && row.several_turns);
+        let (bytes, history) = endpoint::write(fields, key, framing).map_err(DatasetError::Body)?;
         Ok(Turn {
             body: bytes,
             isl,
-            osl: body::output_limit(body),
+            osl: endpoint::output_limit(fields).filter(|_| limit_asked),
             delay: None,
             timestamp: None,
-            history: splice.filter(|_| own.is_some()),
+            history,
         })
     }
 
     /// Whether these extras leave the messages to the dataset, so that history can be put there.
     fn keeps_messages(&self, own: Option<&Map<String, Value>>) -> bool {
-        let replaced = |extra: &Map<String, Value>| extra.contains_key("messages");
+        let key = self.bodies.endpoint.row().messages_key;
+        let replaced = |extra: &Map<String, Value>| key.is_some_and(|key| extra.contains_key(key));
         !replaced(&self.bodies.extra) && !own.is_some_and(replaced)
     }
 
-    /// Whether these extras leave the counted texts of a body alone.
+    /// Whether these extras leave the counted texts of a body alone. What a template makes of them
+    /// is not known.
     fn keeps_texts(&self, own: Option<&Map<String, Value>>) -> bool {
         let touched = |extra: &Map<String, Value>| {
             count::COUNTED_KEYS
                 .iter()
                 .any(|key| extra.contains_key(*key))
         };
-        !touched(&self.bodies.extra) && !own.is_some_and(touched)
+        self.bodies.endpoint != EndpointKind::Template
+            && !touched(&self.bodies.extra)
+            && !own.is_some_and(touched)
     }
 }
 
@@ -264,7 +278,7 @@ fn converse(
 /// What is said when conversations lose their history to the extras.
 fn without_history() -> Warning {
     Warning(
-        "the extra field `messages` replaces the dataset's messages: each turn is sent as it is, \
+        "an extra field replaces the dataset's `messages` (or `input`): each turn is sent as it is, \
          without system message and history"
             .to_owned(),
     )

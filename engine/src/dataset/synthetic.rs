@@ -124,12 +124,12 @@ pub fn build(
                 max_tokens: limits.at(index),
                 ..Ask::of(Content::text(prompt.text))
             };
-            let body = build.bodies.body(index, ask);
+            let body = build.bodies.body(index, ask)?;
             let known = keeps_texts.then_some(prompt.tokens);
-            let own = (place.of_many && keeps_messages).then_some(usize::from(system.is_some()));
+            let history = place.of_many && keeps_messages;
             Ok::<_, DatasetError>(Turn {
                 delay: spec.turns.delay(&delays, at).filter(|_| !place.first),
-                ..build.turn(&body, known, own)?
+                ..build.turn(&body, known, history)?
             })
         },
         progress,
@@ -231,9 +231,8 @@ mod tests {
             endpoint: EndpointKind::Chat,
             models: vec!["m".into()],
             streaming: true,
-            legacy_max_tokens: false,
-            per_chunk_usage: false,
             extra: extra.as_object().cloned().unwrap_or_default(),
+            ..BodyOptions::default()
         };
         let context = Build {
             tokenizer: Some(tokenizer),

@@ -1,6 +1,6 @@
 //! The usage object under all the names that servers give its fields.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Token counts that a server reported; an absent field was not reported, 0 was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -69,11 +69,13 @@ impl Usage {
         ]
         .into_iter()
         .flatten()
-        .find(|object| object.as_object().is_some_and(|o| !o.is_empty()))
-        .map(Self::of)
+        .filter_map(Value::as_object)
+        .find(|fields| !fields.is_empty())
+        .map(Self::of_fields)
     }
 
-    fn of(object: &Value) -> Self {
+    /// The counts of a usage object.
+    pub(super) fn of_fields(object: &Map<String, Value>) -> Self {
         let cache_read =
             detail(object, PROMPT_DETAILS, "cached_tokens").or_else(|| first(object, CACHE_READ));
         Self {
@@ -89,7 +91,7 @@ impl Usage {
 }
 
 /// Prompt tokens of a provider that leaves cached tokens out of its input count.
-fn exclusive_prompt(object: &Value) -> Option<u64> {
+fn exclusive_prompt(object: &Map<String, Value>) -> Option<u64> {
     EXCLUSIVE.iter().find_map(|&(input, read, write)| {
         let (read, write) = (first(object, &[read]), first(object, &[write]));
         if read.is_none() && write.is_none() {
@@ -99,14 +101,14 @@ fn exclusive_prompt(object: &Value) -> Option<u64> {
     })
 }
 
-fn first(object: &Value, names: &[&str]) -> Option<u64> {
-    names.iter().find_map(|name| number(object.get(name)?))
+fn first(object: &Map<String, Value>, names: &[&str]) -> Option<u64> {
+    names.iter().find_map(|name| number(object.get(*name)?))
 }
 
-fn detail(object: &Value, parents: &[&str], name: &str) -> Option<u64> {
+fn detail(object: &Map<String, Value>, parents: &[&str], name: &str) -> Option<u64> {
     parents
         .iter()
-        .find_map(|parent| number(object.get(parent)?.get(name)?))
+        .find_map(|parent| number(object.get(*parent)?.get(name)?))
 }
 
 /// A count, also when a server writes it as `12.0`.

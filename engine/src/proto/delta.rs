@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use crate::record::MarkKind;
+use crate::{endpoint::Scan, record::MarkKind};
 
 /// Classifies the `data` of one response's events.
 #[derive(Debug, Default)]
@@ -15,9 +15,18 @@ pub(super) struct DeltaScanner {
     before: Vec<u8>,
     after: Vec<u8>,
     kind: Option<MarkKind>,
+    scan: Scan,
 }
 
 impl DeltaScanner {
+    /// For answers whose events of this kind are read here, and all others kept.
+    pub(super) fn of(scan: Scan) -> Self {
+        Self {
+            scan,
+            ..Self::default()
+        }
+    }
+
     /// Forgets the last response.
     pub(super) fn reset(&mut self) {
         self.kind = None;
@@ -44,7 +53,12 @@ impl DeltaScanner {
         if data == b"[DONE]" {
             return (MarkKind::Done, b"");
         }
-        match Walk::new(data).event() {
+        let object: &[u8] = match self.scan {
+            Scan::Chat => b"chat.completion.chunk",
+            Scan::Completions => b"text_completion",
+            Scan::Keep => return (MarkKind::Data, data),
+        };
+        match Walk::new(data).event(object) {
             Some(Found::Nothing) => (MarkKind::Empty, b""),
             Some(Found::Text(kind, range)) => {
                 self.before.clear();
@@ -80,19 +94,15 @@ impl<'a> Walk<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// The whole document: a chat chunk or a completions chunk whose only news is one string.
-    fn event(mut self) -> Option<Found> {
-        let (mut chat, mut choice) = (None, Choice::default());
+    /// The whole document: a chunk of the kind `object` whose only news is one string.
+    fn event(mut self, object: &[u8]) -> Option<Found> {
+        let (mut named, mut choice) = (false, Choice::default());
         self.object(|walk, key| {
             match key {
                 b"object" => {
                     let range = walk.string()?;
-                    chat = Some(match &walk.bytes[range] {
-                        b"chat.completion.chunk" => true,
-                        b"text_completion" => false,
-                        _ => return None,
-                    });
-                    Some(())
+                    named = true;
+                    (&walk.bytes[range] == object).then_some(())
                 }
                 b"choices" => walk.choices(&mut choice),
                 // A value here is news: usage, an error, statistics of speculative decoding.
@@ -104,10 +114,13 @@ impl<'a> Walk<'a> {
         if self.at != self.bytes.len() {
             return None;
         }
-        let (content, reasoning) = if chat? {
-            (choice.content, choice.reasoning)
-        } else {
+        if !named {
+            return None;
+        }
+        let (content, reasoning) = if object == b"text_completion" {
             (choice.text, None)
+        } else {
+            (choice.content, choice.reasoning)
         };
         match (
             content.filter(|r| !r.is_empty()),
@@ -168,6 +181,7 @@ impl<'a> Walk<'a> {
                 Some(())
             }
             b"tool_calls" => walk.null_or_empty_array(),
+            b"function_call" => walk.null(),
             _ => walk.value(0),
         })
     }
@@ -362,7 +376,11 @@ mod tests {
     use super::*;
 
     fn check(data: &str, expected: (MarkKind, &str)) {
-        let mut scanner = DeltaScanner::default();
+        check_as(Scan::Chat, data, expected);
+    }
+
+    fn check_as(scan: Scan, data: &str, expected: (MarkKind, &str)) {
+        let mut scanner = DeltaScanner::of(scan);
         for _ in 0..2 {
             let (kind, bytes) = scanner.classify(data.as_bytes());
             assert_eq!(
@@ -432,15 +450,42 @@ mod tests {
     fn usual_completions() {
         let text =
             r#"{"object":"text_completion","choices":[{"text":" x","index":0}],"usage":null}"#;
-        check(text, (MarkKind::Content, " x"));
+        check_as(Scan::Completions, text, (MarkKind::Content, " x"));
         let second = r#"{"object":"text_completion","choices":[{"text":""},{"text":"no"}]}"#;
-        check(second, (MarkKind::Empty, ""));
+        check_as(Scan::Completions, second, (MarkKind::Empty, ""));
+    }
+
+    #[test]
+    fn only_events_of_the_endpoints_own_kind_are_read() {
+        let chat = chunk(r#"{"content":"x"}"#);
+        let text = r#"{"object":"text_completion","choices":[{"text":" x","index":0}]}"#;
+        let other = [
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x"}}"#,
+            r#"{"type":"response.output_text.delta","delta":"x"}"#,
+            r#"{"object":"text_completion","type":"message_start","choices":[{"text":"x"}]}"#,
+            r#"{"token":{"text":"x"}}"#,
+        ];
+        for (scan, data) in [
+            (Scan::Chat, text),
+            (Scan::Completions, chat.as_str()),
+            (Scan::Keep, text),
+            (Scan::Keep, chat.as_str()),
+        ]
+        .into_iter()
+        .chain(other.map(|data| (Scan::Keep, data)))
+        .chain(other.map(|data| (Scan::Chat, data)))
+        {
+            check_as(scan, data, (MarkKind::Data, data));
+        }
+        check_as(Scan::Keep, "[DONE]", (MarkKind::Done, ""));
+        check_as(Scan::Keep, "", (MarkKind::Empty, ""));
     }
 
     #[test]
     fn unusual_events_are_kept() {
         for data in [
             chunk(r#"{"tool_calls":[{"index":0}]}"#),
+            chunk(r#"{"content":null,"function_call":{"name":"f"}}"#),
             chunk(r#"{"content":"a","reasoning_content":"b"}"#),
             chunk(r#"{"content":"a","content":"b"}"#),
             chunk(r#"{"content":5}"#),

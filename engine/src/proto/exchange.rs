@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     clock::Stamp,
+    endpoint::Scan,
     limits::{BODY_BYTES, KEPT_BUFFER_BYTES},
     record::MarkKind,
 };
@@ -66,6 +67,14 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// For responses whose events of this kind are read here, and all others kept.
+    pub fn of(scan: Scan) -> Self {
+        Self {
+            delta: DeltaScanner::of(scan),
+            ..Self::default()
+        }
+    }
+
     /// Makes ready for the next response.
     pub fn reset(&mut self) {
         self.offset = 0;

@@ -86,8 +86,14 @@ impl Transcript {
 
     /// The events with their bytes, in order.
     pub fn iter(&self) -> impl Iterator<Item = Body<'_>> {
-        let mut rest = self.bytes.as_slice();
-        self.marks.iter().map(move |mark| {
+        self.iter_from(0, 0)
+    }
+
+    /// The same, behind so many marks and their bytes.
+    pub fn iter_from(&self, marks: usize, bytes: usize) -> impl Iterator<Item = Body<'_>> {
+        let mut rest = self.bytes.get(bytes..).unwrap_or_default();
+        let marks = self.marks.get(marks..).unwrap_or_default();
+        marks.iter().map(move |mark| {
             let (bytes, tail) = rest.split_at((mark.len as usize).min(rest.len()));
             rest = tail;
             Body {

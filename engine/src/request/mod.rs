@@ -4,13 +4,12 @@
 //! Those four take the request by value and give its record, so that a request cannot end twice.
 
 mod head;
-mod reply;
 
 pub use head::{HeaderValue, Ids, RequestHead};
-pub use reply::assistant_message;
 
 use crate::{
     clock::{Span, Stamp},
+    endpoint::{Answers, answer::Reader},
     proto::{Closed, Head, Sink},
     record::{
         Cancel, Disconnect, Failure, MarkKind, Outcome, Phase, Record, Stage, Times, Transcript,
@@ -51,6 +50,8 @@ pub struct Request {
     total_bytes: usize,
     deadline: Stamp,
     seat: u32,
+    /// Marks that have been looked at for content, and their bytes; `has_content` is theirs.
+    looked: (usize, usize),
     has_content: bool,
     record: Record,
 }
@@ -65,6 +66,7 @@ impl Request {
             total_bytes: 0,
             deadline: at + timeout,
             seat: ticket.seat,
+            looked: (0, 0),
             has_content: false,
             record: Record {
                 phase: ticket.phase,
@@ -131,8 +133,26 @@ impl Request {
         self.seat
     }
 
-    /// Whether a token has come, by the endpoint's own notion of content.
-    pub const fn has_content(&self) -> bool {
+    /// Whether a token has come, by the endpoint's own notion of content. Each event is looked at
+    /// once at most, and none behind the first token.
+    pub fn has_content(&mut self, answers: &Answers) -> bool {
+        let (marks, bytes) = self.looked;
+        if self.has_content || marks == self.record.transcript.marks().len() {
+            return self.has_content;
+        }
+        let mut reader = Reader::new(answers);
+        let came = self.record.transcript.iter_from(marks, bytes);
+        self.has_content = came.into_iter().any(|mark| match mark.kind {
+            MarkKind::Content | MarkKind::Reasoning => true,
+            MarkKind::Data | MarkKind::Body => {
+                let mut any = false;
+                let whole = mark.kind == MarkKind::Body;
+                reader.read(mark.bytes, whole, &mut |piece| any |= piece.is_content());
+                any
+            }
+            _ => false,
+        });
+        self.looked = self.room();
         self.has_content
     }
 
@@ -283,12 +303,6 @@ impl Sink for Request {
 
     #[inline]
     fn event(&mut self, at: Stamp, kind: MarkKind, bytes: &[u8]) {
-        self.has_content |= match kind {
-            MarkKind::Content | MarkKind::Reasoning => true,
-            // Read once per response at most: a token of the usual kind has come before the rest.
-            MarkKind::Data if !self.has_content => reply::has_content(bytes),
-            _ => false,
-        };
         self.record.transcript.push(at, kind, bytes);
     }
 }
@@ -296,7 +310,7 @@ impl Sink for Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{random::Purpose, record::Correlation};
+    use crate::{endpoint::EndpointKind, random::Purpose, record::Correlation};
 
     fn request(cancel_after: Option<Span>) -> Request {
         let ticket = Ticket {
@@ -362,6 +376,39 @@ mod tests {
             (record.times.body_first, record.times.body_last),
             (Some(at(25)), Some(at(26)))
         );
+    }
+
+    #[test]
+    fn the_first_token_by_the_endpoints_own_notion() {
+        let mut request = request(None);
+        let answers = Answers::of(EndpointKind::Messages);
+        let events: [(MarkKind, &[u8], bool); 5] = [
+            (MarkKind::Data, br#"{"type":"message_start"}"#, false),
+            // Another kind's token is none of this one's.
+            (
+                MarkKind::Data,
+                br#"{"choices":[{"delta":{"content":"x"}}]}"#,
+                false,
+            ),
+            (MarkKind::Data, b"rubbish", false),
+            (
+                MarkKind::Data,
+                br#"{"type":"content_block_delta","delta":{"type":"thinking_delta","thinking":"h"}}"#,
+                true,
+            ),
+            (MarkKind::Data, br#"{"type":"message_stop"}"#, true),
+        ];
+        for (kind, bytes, expected) in events {
+            request.event(at(1), kind, bytes);
+            assert_eq!(request.has_content(&answers), expected);
+        }
+        let mut chat = self::request(None);
+        let answers = Answers::default();
+        chat.event(at(1), MarkKind::Empty, b"");
+        assert!(!chat.has_content(&answers));
+        let call = br#"{"choices":[{"delta":{"tool_calls":[{"function":{"name":"f"}}]}}]}"#;
+        chat.event(at(1), MarkKind::Data, call);
+        assert!(chat.has_content(&answers));
     }
 
     #[test]

@@ -74,6 +74,7 @@ pub fn prepare(settings: &Settings) -> Result<Prepared> {
     };
     bar.finish_and_clear();
     warnings.extend(dataset.warnings.iter().map(|warning| warning.0.clone()));
+    warnings.extend(settings.bodies.notes.take());
     Ok(Prepared {
         dataset,
         tokenizer_name: tokenizer

@@ -25,8 +25,9 @@ pub fn of(
     let mut facts = RunFacts::new(&id, env!("CARGO_PKG_VERSION"), engine.anchor());
     facts.models = settings.bodies.models.clone();
     facts.urls = settings.transport.urls.clone();
-    facts.endpoint = settings.endpoint();
+    facts.answers = settings.answers.clone();
     facts.streaming = settings.bodies.streaming;
+    facts.per_chunk_usage = settings.bodies.per_chunk_usage;
     facts.dataset = dataset(settings, prepared);
     facts.warmup = settings.load.warmup.as_ref().map(phase);
     facts.profiling = phase(&settings.load.profiling);

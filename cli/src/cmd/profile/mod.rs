@@ -21,7 +21,7 @@ use pinfire_analysis::{
 };
 use pinfire_engine::{
     clock::{Span, Stamp},
-    dataset::{Dataset, ready::Ready, url::TargetUrl},
+    dataset::{Dataset, EndpointKind, ready::Ready, url::TargetUrl},
     plan::{Address, PhasePlan, Reuse, Target},
     random::child_seed,
     record::Phase,
@@ -51,7 +51,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Anything that keeps the run from starting or its results from being written.
 pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     let settings = Settings::new(flags)?;
-    for warning in &settings.load.warnings {
+    for warning in settings.warnings.iter().chain(&settings.load.warnings) {
         say::warning(warning);
     }
     if flags.load.dry_run {
@@ -182,6 +182,7 @@ fn targets(settings: &Settings, servers: Vec<Reached>) -> Result<Arc<[Target]>> 
         let head = HeaderPlan {
             target: &server.url,
             custom: &settings.headers,
+            anthropic: settings.bodies.endpoint == EndpointKind::Messages,
             api_key: settings.api_key.as_deref(),
             streaming: settings.bodies.streaming,
             session_header: &settings.session_header,
@@ -361,6 +362,7 @@ impl Phases<'_> {
             phase,
             targets: Arc::clone(&self.targets),
             dialling: settings.transport.dialling.clone(),
+            answers: settings.answers.clone(),
             dataset: Arc::clone(&self.dataset),
             // A fixed schedule begins at its first entry, whatever a warmup has sent.
             first_session: match load.mode {

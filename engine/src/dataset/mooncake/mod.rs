@@ -249,21 +249,21 @@ impl Trace {
                     );
                     return Err(self.fault(line.number, "session_id", reason));
                 }
-                if !std::ptr::eq(first, line)
-                    && endpoint == EndpointKind::Completions
-                    && kind == "prompts"
+                if !std::ptr::eq(first, line) && !endpoint.row().several_turns && kind == "prompts"
                 {
                     let reason = format!(
-                        "line {number} has the same one, but completions has no conversations; \
-                         use --endpoint-type chat"
+                        "line {number} has the same one, but {} has no conversations; use \
+                         --endpoint-type chat",
+                        endpoint.name()
                     );
                     return Err(self.fault(line.number, "session_id", reason));
                 }
             }
             match &line.ask {
-                Ask::Messages { .. } if endpoint == EndpointKind::Completions => {
-                    let reason = "cannot be sent to completions; use --endpoint-type chat";
-                    return Err(self.fault(line.number, "messages", reason.to_owned()));
+                Ask::Messages { .. } if endpoint.row().messages_key.is_none() => {
+                    let name = endpoint.name();
+                    let reason = format!("cannot be sent to {name}; use --endpoint-type chat");
+                    return Err(self.fault(line.number, "messages", reason));
                 }
                 Ask::Length { tokens, ids } if !ids.is_empty() => {
                     let (last, _) = layout(*tokens, ids.len(), block)
@@ -338,7 +338,7 @@ impl Maker<'_> {
         let mut known = None;
         let content = match &line.ask {
             Ask::Payload(body) => {
-                let turn = self.build.turn(body, None, None)?;
+                let turn = self.build.turn(body, None, false)?;
                 return Ok(self.clock.timed(turn, line, index == session.lines[0]));
             }
             Ask::Text(given) => Content::text(given.clone()),
@@ -358,10 +358,8 @@ impl Maker<'_> {
             extra: line.extra.as_ref(),
             ..BodyAsk::of(content)
         };
-        let body = self.build.bodies.body(index, ask);
-        let turn = self
-            .build
-            .turn(&body, known, session.history.then_some(0))?;
+        let body = self.build.bodies.body(index, ask)?;
+        let turn = self.build.turn(&body, known, session.history)?;
         Ok(self.clock.timed(turn, line, index == session.lines[0]))
     }
 

@@ -38,9 +38,7 @@ fn built(spec: &MooncakeSpec, threads: usize, kind: EndpointKind) -> Result<Data
         endpoint: kind,
         models: vec!["m".into()],
         streaming: true,
-        legacy_max_tokens: false,
-        per_chunk_usage: false,
-        extra: Map::new(),
+        ..BodyOptions::default()
     };
     let context = Build {
         tokenizer: Some(&tokenizer),
