@@ -40,6 +40,8 @@ pub struct Seen {
     pub id: String,
     /// Body bytes.
     pub body: usize,
+    /// All of it: head, blank line, body.
+    pub text: String,
 }
 
 /// One accepted connection.
@@ -115,6 +117,14 @@ impl Raw {
     }
 }
 
+impl Seen {
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        let (_, body) = self.text.split_once("\r\n\r\n").expect("a blank line");
+        serde_json::from_str(body).expect("a body of JSON")
+    }
+}
+
 impl Drop for Raw {
     fn drop(&mut self) {
         let _guard = watch("the raw server did not end");
@@ -145,12 +155,14 @@ impl Conn {
         while self.inbox.len() < head + body {
             self.read()?;
         }
+        let whole = String::from_utf8_lossy(&self.inbox[..head + body]).into_owned();
         self.inbox.drain(..head + body);
         let seen = Seen {
             conn: self.number,
             nth: self.requests,
             id: value("x-request-id").unwrap_or_default(),
             body,
+            text: whole,
         };
         self.requests += 1;
         lock(&self.shared.seen).push(seen.clone());

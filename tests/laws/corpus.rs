@@ -35,6 +35,19 @@ pub fn delta(text: &str) -> String {
     )
 }
 
+const RESPONSES: &str = concat!(
+    "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"object\":\"response\"}}\n\n",
+    "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"output_index\":0,\"content_index\":0,\"delta\":\"Gr\u{fc}\u{df}e\"}\n\n",
+    "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"usage\":{\"output_tokens\":1}}}\n\n",
+);
+const MESSAGES: &str = concat!(
+    "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":3}}}\n\n",
+    "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hi\"}}\n\n",
+    "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+);
+const GENERATE: &str =
+    "data:{\"index\":1,\"token\":{\"text\":\" a\"},\"generated_text\":\" a\"}\n\n";
+
 /// Every case.
 pub fn all() -> Vec<Case> {
     let hello = format!("{}\n\n{}\n\ndata: [DONE]\n\n", delta("Hel"), delta("lo"));
@@ -87,6 +100,9 @@ pub fn all() -> Vec<Case> {
         case("tool calls", chunked(format!("{role}{tools}{tools}").as_bytes(), 11)),
         case("reasoning", chunked(format!("{reasoning}{hello}").as_bytes(), 13)),
         case("completions", until_close(&format!("{completions}{completions}data: [DONE]\n\n"))),
+        case("responses", chunked(RESPONSES.as_bytes(), 37)),
+        case("messages", until_close(MESSAGES)),
+        case("generate", until_close(GENERATE)),
         case("error in data", until_close("data: {\"error\":{\"message\":\"no\",\"code\":500}}\n\ndata: [DONE]\n\n")),
         case("not json", until_close("data: {\"choices\":[{\"index\":0,\n\ndata: <html>\n\n")),
         case("spaced json", until_close("data: { \"choices\" : [ { \"delta\" : { \"content\" : \"x\" } , \"index\" : 0 } ] }\n\n")),

@@ -1,9 +1,10 @@
 //! Every single cut of the corpus, byte by byte, and bounded fuzzing from it.
 
 use pinfire_engine::{
+    endpoint::Scan,
     proto::{
         Closed,
-        fuzz::{End, cuts_change_nothing, run},
+        fuzz::{End, SCANS, cuts_change_nothing, run, run_as},
     },
     random::{Draws, Purpose},
     record::MarkKind,
@@ -13,26 +14,46 @@ use super::corpus;
 
 #[test]
 fn every_single_cut_and_byte_by_byte() {
-    for case in corpus::all() {
-        let whole = run(&case.bytes, []);
+    for (case, scan) in corpus::all()
+        .iter()
+        .flat_map(|case| SCANS.map(|scan| (case, scan)))
+    {
+        let name = format!("{} as {scan:?}", case.name);
+        let whole = run_as(scan, &case.bytes, []);
         for cut in 0..=case.bytes.len() {
-            assert_eq!(run(&case.bytes, [cut]), whole, "{} cut at {cut}", case.name);
+            let seen = run_as(scan, &case.bytes, [cut]);
+            assert_eq!(seen, whole, "{name} cut at {cut}");
         }
-        assert_eq!(
-            run(&case.bytes, 1..case.bytes.len()),
-            whole,
-            "{}, byte by byte",
-            case.name
-        );
+        let seen = run_as(scan, &case.bytes, 1..case.bytes.len());
+        assert_eq!(seen, whole, "{name}, byte by byte");
         // Empty reads in between change nothing either.
         let twice = (1..case.bytes.len()).flat_map(|at| [at, at]);
-        assert_eq!(
-            run(&case.bytes, twice),
-            whole,
-            "{}, with empty reads",
-            case.name
-        );
+        let seen = run_as(scan, &case.bytes, twice);
+        assert_eq!(seen, whole, "{name}, with empty reads");
     }
+}
+
+#[test]
+fn events_of_other_dialects_are_kept_whole() {
+    for case in corpus::all() {
+        let dialect = ["responses", "messages", "generate"].contains(&case.name);
+        let read = |kind: &MarkKind| matches!(kind, MarkKind::Content | MarkKind::Reasoning);
+        for scan in SCANS {
+            let seen = run_as(scan, &case.bytes, []);
+            let any = seen.events.iter().any(|(kind, _)| read(kind));
+            assert!(!(any && dialect), "{} as {scan:?}", case.name);
+            // Of chat and completions only their own.
+            let own = match case.name {
+                "completions" => Scan::Completions,
+                _ => Scan::Chat,
+            };
+            assert!(!any || scan == own, "{} as {scan:?}", case.name);
+        }
+    }
+    let all = corpus::all();
+    let completions = all.iter().find(|case| case.name == "completions").unwrap();
+    let seen = run_as(Scan::Completions, &completions.bytes, []);
+    assert_eq!(seen.events[0], (MarkKind::Content, b" word".to_vec()));
 }
 
 #[test]
@@ -84,7 +105,8 @@ fn two_hundred_thousand_mutations() {
         let case = &corpus[draws.below(corpus.len() as u64) as usize];
         let cuts = draws.below(32) as usize;
         data.clear();
-        data.push(cuts as u8);
+        let scan = draws.below(SCANS.len() as u64) as u8;
+        data.push(scan << 5 | cuts as u8);
         data.extend((0..cuts).map(|_| draws.below(48) as u8));
         let from = data.len();
         data.extend_from_slice(&case.bytes);

@@ -7,6 +7,7 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod endpoints;
 mod ends;
 mod files;
 mod refusals;

@@ -44,7 +44,11 @@ fn wrong_flags() {
         ("--ui dashboard", "not built yet"),
         ("--export-level raw", "not built yet"),
         ("--endpoint x", "must begin with `/`"),
-        ("--endpoint-type embeddings", "only chat and completions"),
+        (
+            "--endpoint-type Image-Edit",
+            "image_edit: this endpoint type is not part",
+        ),
+        ("--endpoint-type chatt", "there are: chat, completions"),
         ("--header Content-Length:5", "break the framing"),
         ("--concurrency 4000000", "descriptors"),
     ] {

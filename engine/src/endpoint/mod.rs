@@ -91,11 +91,17 @@ pub struct Endpoint {
     pub service: &'static str,
     /// Which of its events the cores read themselves.
     pub scan: Scan,
-    compose: fn(&BodyOptions, usize, Ask<'_>) -> Result<Body, BodyError>,
-    read: fn(&Value, &mut Context<'_>, &mut dyn FnMut(Piece<'_>)) -> Heard,
-    /// The assistant's turn as the history takes it, appended; false if the answer said nothing.
-    turn: Option<fn(&Spoken, &mut Vec<u8>) -> bool>,
+    compose: Compose,
+    read: Read,
+    turn: Option<Turn>,
 }
+
+/// The body of the n-th prompt.
+type Compose = fn(&BodyOptions, usize, Ask<'_>) -> Result<Body, BodyError>;
+/// What one document of an answer says.
+type Read = fn(&Value, &mut Context<'_>, &mut dyn FnMut(Piece<'_>)) -> Heard;
+/// The assistant's turn as the history takes it, appended; false if the answer said nothing.
+type Turn = fn(&Spoken, &mut Vec<u8>) -> bool;
 
 /// Which events of a stream the cores read without a JSON parser. All others they keep whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

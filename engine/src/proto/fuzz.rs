@@ -1,7 +1,7 @@
 //! The law of cuts as a function: the fuzz target, the property test and the corpus test call it.
 
 use super::{Exchange, Head, Progress, ProtoError, Sink, exchange::Closed};
-use crate::{clock::Stamp, record::MarkKind};
+use crate::{clock::Stamp, endpoint::Scan, record::MarkKind};
 
 /// Everything a response gave, without its stamps.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -41,7 +41,12 @@ impl Sink for Seen {
 
 /// Feeds `input` in the given pieces (cut offsets in rising order), then closes.
 pub fn run(input: &[u8], cuts: impl IntoIterator<Item = usize>) -> Seen {
-    let mut exchange = Exchange::default();
+    run_as(Scan::Chat, input, cuts)
+}
+
+/// The same for answers of another kind.
+pub fn run_as(scan: Scan, input: &[u8], cuts: impl IntoIterator<Item = usize>) -> Seen {
+    let mut exchange = Exchange::of(scan);
     let mut seen = Seen::default();
     let at = Stamp::from_nanos(1);
     let mut from = 0;
@@ -66,8 +71,11 @@ pub fn run(input: &[u8], cuts: impl IntoIterator<Item = usize>) -> Seen {
     seen
 }
 
-/// Body of the fuzz target: the first byte says how many of the following bytes are cut distances,
-/// the rest is the response. Panics if the cuts change what is seen.
+/// The kinds of scan, as [`cuts_change_nothing`] numbers them.
+pub const SCANS: [Scan; 3] = [Scan::Chat, Scan::Completions, Scan::Keep];
+
+/// Body of the fuzz target: the first byte says how many of the following bytes are cut distances
+/// (lower five bits) and which events are read (the others), the rest is the response. Panics if the cuts change what is seen.
 ///
 /// # Panics
 /// If the law of cuts is broken.
@@ -75,15 +83,20 @@ pub fn cuts_change_nothing(data: &[u8]) {
     let Some((&count, data)) = data.split_first() else {
         return;
     };
+    let scan = SCANS[usize::from(count / 32) % SCANS.len()];
     let (distances, input) = data.split_at(usize::from(count % 32).min(data.len()));
     let cuts = distances.iter().scan(0_usize, |at, &distance| {
         *at += usize::from(distance);
         Some(*at)
     });
     assert_eq!(
-        run(input, cuts),
-        run(input, []),
+        run_as(scan, input, cuts),
+        run_as(scan, input, []),
         "cuts changed what was seen"
     );
-    assert_eq!(run(input, 1..input.len()), run(input, []), "byte by byte");
+    assert_eq!(
+        run_as(scan, input, 1..input.len()),
+        run_as(scan, input, []),
+        "byte by byte"
+    );
 }
