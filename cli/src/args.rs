@@ -113,6 +113,17 @@ pub struct Endpoint {
     /// Limit of one whole request, connecting included.
     #[arg(long, value_name = "SECONDS", default_value = "21600", value_parser = values::positive)]
     pub request_timeout_seconds: f64,
+    /// Before anything else, ask every server for every model until it answers, for so many seconds
+    /// each; a server that is not ready by then is an error. 0 does not ask. [default: 0]
+    #[arg(long, value_name = "SECONDS", value_parser = values::not_negative)]
+    pub wait_for_model_timeout: Option<f64>,
+    /// What is asked: inference (a request of one token; any status below 500 is an answer), models
+    /// (whether /v1/models lists the model) or both (models, then inference). [default: inference]
+    #[arg(long, value_name = "MODE")]
+    pub wait_for_model_mode: Option<String>,
+    /// Seconds between two attempts. [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub wait_for_model_interval: Option<f64>,
     /// Sent as `Authorization: Bearer KEY` (messages: as `x-api-key: KEY`); shown nowhere.
     #[arg(long, value_name = "KEY")]
     pub api_key: Option<String>,

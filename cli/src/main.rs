@@ -6,6 +6,7 @@ mod environment;
 mod input;
 mod load;
 mod place;
+mod probe;
 mod progress;
 mod request;
 mod say;

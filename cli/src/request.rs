@@ -24,6 +24,8 @@ pub struct HeaderPlan<'a> {
     pub affinity: bool,
     /// Close after each response.
     pub close: bool,
+    /// Ask for something instead of sending it.
+    pub get: bool,
 }
 
 impl HeaderPlan<'_> {
@@ -93,7 +95,12 @@ impl HeaderPlan<'_> {
         for (name, value) in &headers {
             check(name, *value)?;
         }
-        Ok(RequestHead::post(&self.target.path_and_query, headers))
+        let path = &self.target.path_and_query;
+        Ok(if self.get {
+            RequestHead::get(path, headers)
+        } else {
+            RequestHead::post(path, headers)
+        })
     }
 }
 
@@ -147,6 +154,7 @@ mod tests {
             session_header: "X-Correlation-ID",
             affinity: true,
             close: false,
+            get: false,
         }
     }
 

@@ -23,6 +23,7 @@ use crate::{
     input::{self, Input},
     load::{DEFAULT_REQUESTS, Load, Mode, PhaseLoad},
     place::{Places, divide},
+    probe::Probe,
     progress::Ui,
     transport::Transport,
     values::word,
@@ -40,6 +41,7 @@ pub struct Settings {
     pub session_header: String,
     pub affinity: bool,
     pub timeout: Span,
+    pub probe: Option<Probe>,
     pub reuse: Reuse,
     pub load: Load,
     pub cancellation: Option<(f64, Span)>,
@@ -162,6 +164,7 @@ impl Settings {
                 .unwrap_or_else(|| "X-Correlation-ID".to_owned()),
             affinity: environment::switch("HTTP_X_SESSION_AFFINITY_FROM_CORRELATION_ID", true)?,
             timeout: Span::from_secs_f64(flags.endpoint.request_timeout_seconds),
+            probe: Probe::new(&flags.endpoint)?,
             reuse: named(
                 "--connection-reuse-strategy",
                 &flags.endpoint.connection_reuse_strategy,

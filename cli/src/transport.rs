@@ -55,6 +55,8 @@ pub struct Transport {
 /// A server whose name is resolved.
 #[derive(Debug)]
 pub struct Reached {
+    /// As given, without the endpoint's path.
+    pub base: String,
     pub url: TargetUrl,
     pub addresses: Vec<Address>,
     pub tls: Option<Tls>,
@@ -150,12 +152,14 @@ impl Transport {
                  and change requests and answers, the API key included",
             );
         }
-        urls.iter().map(|url| self.reach_one(url)).collect()
+        let bases = self.urls.iter().zip(urls);
+        bases.map(|(base, url)| self.reach_one(base, url)).collect()
     }
 
-    fn reach_one(&self, url: &TargetUrl) -> Result<Reached> {
+    fn reach_one(&self, base: &str, url: &TargetUrl) -> Result<Reached> {
         if let Some(path) = &url.unix {
             return Ok(Reached {
+                base: base.to_owned(),
                 url: url.clone(),
                 addresses: vec![Address::Unix(path.clone())],
                 tls: None,
@@ -185,6 +189,7 @@ impl Transport {
             try_handshake(url, tls, &addresses, limit)?;
         }
         Ok(Reached {
+            base: base.to_owned(),
             url: url.clone(),
             addresses: addresses.into_iter().map(Address::Tcp).collect(),
             tls,

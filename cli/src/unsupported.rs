@@ -60,9 +60,6 @@ const NOT_BUILT_YET: &[&str] = &[
     "user-context-prompt-length",
     "vary-seed-per-trial",
     "verbose",
-    "wait-for-model-interval",
-    "wait-for-model-mode",
-    "wait-for-model-timeout",
     "workers-max",
 ];
 

@@ -230,6 +230,28 @@ impl Build<'_> {
     }
 }
 
+/// The body of a request of one word that asks for one token, to see whether a server answers. A
+/// kind of endpoint that a plain text does not fit gets chat's, and the flag says so.
+///
+/// # Errors
+/// It cannot be written as JSON, which is our own fault.
+pub fn one_token(bodies: &BodyOptions) -> Result<(Vec<u8>, bool), DatasetError> {
+    let ask = || ask::Ask {
+        max_tokens: Some(1),
+        ..ask::Ask::of(ask::Content::text("Hello".to_owned()))
+    };
+    let chat = BodyOptions {
+        endpoint: EndpointKind::Chat,
+        ..bodies.clone()
+    };
+    let (body, fits) = match bodies.body(0, ask()) {
+        Ok(body) => (body, true),
+        Err(_) => (chat.body(0, ask())?, false),
+    };
+    let bytes = serde_json::to_vec(&*body).map_err(DatasetError::Body)?;
+    Ok((bytes, fits))
+}
+
 /// A delay above this is worth a word when nothing holds it.
 const LONG_DELAY: Span = Span::from_millis(60_000);
 

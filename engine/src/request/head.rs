@@ -39,8 +39,24 @@ impl RequestHead {
         path: &str,
         headers: impl IntoIterator<Item = (&'a str, HeaderValue<'a>)>,
     ) -> Self {
+        Self::of("POST", path, headers)
+    }
+
+    /// The same for a GET, whose body is to be empty.
+    pub fn get<'a>(
+        path: &str,
+        headers: impl IntoIterator<Item = (&'a str, HeaderValue<'a>)>,
+    ) -> Self {
+        Self::of("GET", path, headers)
+    }
+
+    fn of<'a>(
+        method: &str,
+        path: &str,
+        headers: impl IntoIterator<Item = (&'a str, HeaderValue<'a>)>,
+    ) -> Self {
         let mut head = Self {
-            bytes: format!("POST {path} HTTP/1.1\r\n").into_bytes(),
+            bytes: format!("{method} {path} HTTP/1.1\r\n").into_bytes(),
             ids_at: Vec::new(),
         };
         for (name, value) in headers {

@@ -92,9 +92,15 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         }
         Server::Remote(_) => None,
     };
-    let targets = targets(&settings, servers)?;
+    let targets: Arc<[Target]> = servers
+        .iter()
+        .map(|server| target(&settings, server, &server.url, false))
+        .collect::<Result<_>>()?;
     let mut engine = Engine::start(&settings.engine)?;
     say_how(&settings, &engine);
+    if let Some(probe) = &settings.probe {
+        probe.wait(&settings, &servers, &mut engine)?;
+    }
 
     let facts = facts::of(&settings, &prepared, &engine, arguments)?;
     let (dataset, entries) = split(prepared.dataset);
@@ -168,35 +174,35 @@ fn start_embedded(settings: &Settings) -> Result<(Reached, mock::Handle)> {
     let handle = server
         .spawn(cpu)
         .context("the embedded server cannot start")?;
+    let base = format!("http://{address}");
     let reached = Reached {
-        url: TargetUrl::join(&format!("http://{address}"), &settings.endpoint_path)?,
+        url: TargetUrl::join(&base, &settings.endpoint_path)?,
+        base,
         addresses: vec![Address::Tcp(address)],
         tls: None,
     };
     Ok((reached, handle))
 }
 
-/// The servers with the head of their requests.
-fn targets(settings: &Settings, servers: Vec<Reached>) -> Result<Arc<[Target]>> {
-    let target = |server: Reached| {
-        let head = HeaderPlan {
-            target: &server.url,
-            custom: &settings.headers,
-            anthropic: settings.bodies.endpoint == EndpointKind::Messages,
-            api_key: settings.api_key.as_deref(),
-            streaming: settings.bodies.streaming,
-            session_header: &settings.session_header,
-            affinity: settings.affinity,
-            close: settings.reuse == Reuse::Never,
-        }
-        .head()?;
-        Ok(Target {
-            addresses: server.addresses,
-            head,
-            tls: server.tls,
-        })
-    };
-    servers.into_iter().map(target).collect()
+/// A server with the head of the requests to `url`, which is one of its own.
+pub fn target(settings: &Settings, server: &Reached, url: &TargetUrl, get: bool) -> Result<Target> {
+    let head = HeaderPlan {
+        target: url,
+        custom: &settings.headers,
+        anthropic: settings.bodies.endpoint == EndpointKind::Messages,
+        api_key: settings.api_key.as_deref(),
+        streaming: settings.bodies.streaming,
+        session_header: &settings.session_header,
+        affinity: settings.affinity,
+        close: settings.reuse == Reuse::Never,
+        get,
+    }
+    .head()?;
+    Ok(Target {
+        addresses: server.addresses.clone(),
+        head,
+        tls: server.tls.clone(),
+    })
 }
 
 fn say_how(settings: &Settings, engine: &Engine) {

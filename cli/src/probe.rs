@@ -1,0 +1,329 @@
+//! The readiness probe: every server is asked for every model before the run, by the engine itself,
+//! so that a server which answers here is one that the run can reach.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Result, bail, ensure};
+use pinfire_analysis::reading::{Reading, Rules, Target as ServerName, Verdict};
+use pinfire_engine::{
+    clock::{Span, Stamp},
+    dataset::{EndpointKind, one_token, ready::Ready, url::TargetUrl},
+    endpoint::{Answers, BodyOptions},
+    plan::{PhasePlan, Reuse, Target},
+    record::{MarkKind, Outcome, Phase, Record},
+    run::Engine,
+    schedule::{Limit, Schedule},
+};
+
+use crate::{
+    args,
+    cmd::profile::target,
+    say,
+    settings::{Settings, named},
+    transport::Reached,
+};
+
+/// Seconds between two attempts when no flag says so.
+const INTERVAL: f64 = 5.0;
+/// An attempt has at least so long: a first token may wait for kernels to be compiled.
+const INFERENCE_LEAST: f64 = 30.0;
+/// A list of models has nothing to wait for.
+const MODELS_LEAST: f64 = 5.0;
+/// How often the control side looks whether an attempt has ended.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What to ask, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Probe {
+    /// Per server, model and question.
+    budget: Span,
+    interval: Span,
+    mode: Mode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Models,
+    Inference,
+    Both,
+}
+
+/// One question to one server.
+#[derive(Clone, Copy)]
+enum Question {
+    Models,
+    /// Whether it is there at all: for servers without a list of models.
+    Base,
+    Inference,
+}
+
+impl Probe {
+    /// Reads the flags.
+    ///
+    /// # Errors
+    /// A mode or an interval without a time to wait.
+    pub fn new(flags: &args::Endpoint) -> Result<Option<Self>> {
+        let mode = match &flags.wait_for_model_mode {
+            None => Mode::Inference,
+            Some(text) => named(
+                "--wait-for-model-mode",
+                text,
+                &[
+                    ("models", Mode::Models),
+                    ("inference", Mode::Inference),
+                    ("both", Mode::Both),
+                ],
+            )?,
+        };
+        let interval = flags.wait_for_model_interval.unwrap_or(INTERVAL);
+        let budget = flags.wait_for_model_timeout.unwrap_or(0.0);
+        if budget <= 0.0 {
+            ensure!(
+                mode == Mode::Inference,
+                "--wait-for-model-mode has no effect without --wait-for-model-timeout; add it"
+            );
+            ensure!(
+                interval == INTERVAL,
+                "--wait-for-model-interval has no effect without --wait-for-model-timeout; add it"
+            );
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            budget: Span::from_secs_f64(budget),
+            interval: Span::from_secs_f64(interval),
+            mode,
+        }))
+    }
+
+    /// Waits until every server has answered for every model.
+    ///
+    /// # Errors
+    /// One has not in its time; the text says what its last answer was.
+    pub fn wait(
+        &self,
+        settings: &Settings,
+        servers: &[Reached],
+        engine: &mut Engine,
+    ) -> Result<()> {
+        let questions: &[Question] = match self.mode {
+            Mode::Models => &[Question::Models],
+            Mode::Inference => &[Question::Inference],
+            Mode::Both => &[Question::Models, Question::Inference],
+        };
+        if self.mode != Mode::Models && !one_token(&settings.bodies)?.1 {
+            say::warning(format_args!(
+                "{} has no request of one word: the servers are asked with one of chat",
+                settings.bodies.endpoint.name()
+            ));
+        }
+        for server in servers {
+            for model in &settings.bodies.models {
+                for &question in questions {
+                    self.ask(settings, server, model, question, engine)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(
+        &self,
+        settings: &Settings,
+        server: &Reached,
+        model: &str,
+        question: Question,
+        engine: &mut Engine,
+    ) -> Result<()> {
+        let end = Stamp::now() + self.budget;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let begun = Stamp::now();
+            let record = self.attempt(settings, server, model, question, end, engine)?;
+            let reason = match unready(&record, question, model, &server.base) {
+                Some(NotThere::ListMissing) => {
+                    let record =
+                        self.attempt(settings, server, model, Question::Base, end, engine)?;
+                    unready(&record, Question::Base, model, &server.base)
+                        .map(|_| "neither /v1/models nor the URL itself is there".to_owned())
+                }
+                Some(NotThere::Because(reason)) => Some(reason),
+                None => None,
+            };
+            let Some(reason) = reason else { return Ok(()) };
+            let next = begun + self.interval;
+            if next >= end {
+                bail!(
+                    "{} was not ready for model {model} within {} s ({tries} {}, the last: \
+                     {reason}); nothing was measured. Look at the server, or raise \
+                     --wait-for-model-timeout",
+                    server.base,
+                    self.budget.as_secs_f64(),
+                    if tries == 1 { "try" } else { "tries" },
+                );
+            }
+            if tries == 1 {
+                say::line(format_args!(
+                    "waiting for {} to serve {model} ({reason})",
+                    server.base
+                ));
+            }
+            let rest = next.since(Stamp::now());
+            std::thread::sleep(Duration::from_nanos(rest.nanos()));
+        }
+    }
+
+    /// One request, as a phase of its own.
+    fn attempt(
+        &self,
+        settings: &Settings,
+        server: &Reached,
+        model: &str,
+        question: Question,
+        end: Stamp,
+        engine: &mut Engine,
+    ) -> Result<Record> {
+        let (target, body) = self.request(settings, server, model, question)?;
+        let least = match question {
+            Question::Inference => INFERENCE_LEAST,
+            Question::Models | Question::Base => MODELS_LEAST,
+        };
+        let timeout = self.interval.max(Span::from_secs_f64(least));
+        let left = end.since(Stamp::now()).max(Span::from_millis(1));
+        let plan = Arc::new(PhasePlan {
+            phase: Phase::Warmup,
+            targets: Arc::new([target]),
+            dialling: settings.transport.dialling.clone(),
+            dataset: Arc::new(Ready::singles(vec![body])),
+            answers: Answers::of(EndpointKind::Raw),
+            first_session: 0,
+            schedule: Schedule::closed(1),
+            concurrency: Some(Limit::of(1)),
+            prefill: None,
+            duration: None,
+            grace: None,
+            cancel: None,
+            id_key: crate::settings::random_bits()?,
+            timeout: timeout.min(left),
+            // The run's connections are its own.
+            reuse: Reuse::Never,
+            receive_stamps: false,
+        });
+        engine.begin(&plan);
+        while engine.wait(LOOK)?.is_none() {}
+        // A phase that has ended has given up all its records.
+        match engine.records().try_recv() {
+            Ok(record) => Ok(record),
+            Err(_) => bail!("the readiness probe left no record (a bug in pinfire)"),
+        }
+    }
+
+    fn request(
+        &self,
+        settings: &Settings,
+        server: &Reached,
+        model: &str,
+        question: Question,
+    ) -> Result<(Target, Vec<u8>)> {
+        let get = |path: &str| -> Result<_> {
+            let url = TargetUrl::join(&server.base, path)?;
+            Ok((target(settings, server, &url, true)?, Vec::new()))
+        };
+        match question {
+            Question::Models => get("/v1/models"),
+            Question::Base => get(""),
+            Question::Inference => {
+                let bodies = BodyOptions {
+                    models: vec![model.to_owned()],
+                    streaming: false,
+                    ..settings.bodies.clone()
+                };
+                let (body, _) = one_token(&bodies)?;
+                Ok((target(settings, server, &server.url, false)?, body))
+            }
+        }
+    }
+}
+
+/// Why a server is not ready yet.
+#[derive(Debug, PartialEq, Eq)]
+enum NotThere {
+    /// It has no list of models (404).
+    ListMissing,
+    Because(String),
+}
+
+/// `None` for an answer that will do.
+fn unready(record: &Record, question: Question, model: &str, base: &str) -> Option<NotThere> {
+    let because = |reason: String| Some(NotThere::Because(reason));
+    let status = record.wire.status;
+    if record.outcome != Outcome::Complete {
+        let rules = Rules {
+            target: ServerName::of_urls(&[base.to_owned()]),
+            ..Rules::default()
+        };
+        return match Reading::of(record, &rules).verdict {
+            Verdict::Error(problem) => because(format!("{}: {}", problem.kind, problem.message)),
+            _ => because("it was interrupted".to_owned()),
+        };
+    }
+    let fine = match question {
+        Question::Inference => status < 500,
+        Question::Models | Question::Base => (200..300).contains(&status),
+    };
+    match question {
+        Question::Models if status == 404 => Some(NotThere::ListMissing),
+        _ if !fine => because(format!("HTTP status {status}")),
+        Question::Models if !lists(record, model) => {
+            because(format!("/v1/models does not list {model}"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the body is a list of models with this one in it.
+fn lists(record: &Record, model: &str) -> bool {
+    record.transcript.iter().any(|mark| {
+        mark.kind == MarkKind::Body
+            && serde_json::from_slice::<serde_json::Value>(mark.bytes).is_ok_and(|list| {
+                let models = list["data"].as_array();
+                models.is_some_and(|models| models.iter().any(|one| one["id"] == model))
+            })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser;
+
+    fn probe(more: &str) -> Result<Option<Probe>> {
+        let line = format!("pinfire profile --model m {more}");
+        let cli = Cli::try_parse_from(line.split_whitespace())?;
+        let Command::Profile(flags) = cli.command;
+        Probe::new(&flags.endpoint)
+    }
+
+    #[test]
+    fn a_mode_or_an_interval_needs_a_time_to_wait() {
+        assert_eq!(probe("").unwrap(), None);
+        assert_eq!(probe("--wait-for-model-timeout 0").unwrap(), None);
+        // The defaults, typed, change nothing.
+        let defaults = "--wait-for-model-mode inference --wait-for-model-interval 5";
+        assert_eq!(probe(defaults).unwrap(), None);
+        for (line, flag) in [
+            ("--wait-for-model-mode models", "--wait-for-model-mode"),
+            (
+                "--wait-for-model-timeout 0 --wait-for-model-interval 1",
+                "--wait-for-model-interval",
+            ),
+        ] {
+            let error = probe(line).unwrap_err().to_string();
+            assert!(error.starts_with(flag), "{error}");
+            assert!(error.contains("--wait-for-model-timeout"), "{error}");
+        }
+        let both = probe("--wait-for-model-timeout 2 --wait-for-model-mode Both").unwrap();
+        assert_eq!(both.map(|probe| probe.mode), Some(Mode::Both));
+    }
+}
