@@ -1,12 +1,9 @@
 //! Certificates made on the spot, servers that show them, clients that trust them or do not.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use pinfire_engine::plan::Tls;
-use pinfire_tools::front;
+use pinfire_tools::mock::Script;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
@@ -29,8 +26,8 @@ impl Identity {
         self.0.cert.pem()
     }
 
-    /// Opens a port that speaks TLS with it, in front of `server`.
-    pub fn before(&self, server: SocketAddr) -> SocketAddr {
+    /// The script of a mock that shows it to clients that speak TLS.
+    pub fn shown(&self, script: Script) -> Script {
         let key = PrivatePkcs8KeyDer::from(self.0.signing_key.serialize_der());
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
@@ -38,8 +35,10 @@ impl Identity {
             .with_no_client_auth()
             .with_single_cert(vec![self.0.cert.der().clone()], PrivateKeyDer::Pkcs8(key))
             .expect("a server's certificate");
-        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        front::tls(anywhere, server, Arc::new(config)).expect("a port for TLS")
+        Script {
+            tls: Some(Arc::new(config)),
+            ..script
+        }
     }
 
     /// What a client needs that trusts it.

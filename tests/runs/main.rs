@@ -7,9 +7,11 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod combinations;
 mod endpoints;
 mod ends;
 mod files;
+mod ready;
 mod refusals;
 mod schedules;
 

@@ -1,4 +1,4 @@
-//! TLS, against the mock behind a door that speaks it.
+//! TLS, against the mock.
 
 use std::{
     io::{Read, Write},
@@ -41,8 +41,9 @@ fn saying(bytes: &'static [u8]) -> SocketAddr {
 
 on_both_drivers! {
     fn streams_arrive_whole(driver) {
-        let (mock, identity) = (Mock::start(script()), Identity::new());
-        let load = Load::new(driver, identity.before(mock.address())).of(20, 200);
+        let identity = Identity::new();
+        let mock = Mock::start(identity.shown(script()));
+        let load = Load::new(driver, mock.address()).of(20, 200);
         let run = load.over(identity.trusted()).run();
         assert_eq!(run.ends(), [200, 0, 0, 0]);
         assert_eq!(run.connects(), 20);
@@ -57,8 +58,9 @@ on_both_drivers! {
     }
 
     fn every_request_with_a_connection_of_its_own(driver) {
-        let (mock, identity) = (Mock::start(instant(3)), Identity::new());
-        let load = Load::new(driver, identity.before(mock.address())).of(8, 64);
+        let identity = Identity::new();
+        let mock = Mock::start(identity.shown(instant(3)));
+        let load = Load::new(driver, mock.address()).of(8, 64);
         let mut load = load.over(identity.trusted());
         load.reuse = Reuse::Never;
         let run = load.run();
@@ -66,8 +68,9 @@ on_both_drivers! {
     }
 
     fn a_cancel_without_delay_sends_the_whole_request(driver) {
-        let (mock, identity) = (Mock::start(silent()), Identity::new());
-        let load = Load::new(driver, identity.before(mock.address())).of(8, 60);
+        let identity = Identity::new();
+        let mock = Mock::start(identity.shown(silent()));
+        let load = Load::new(driver, mock.address()).of(8, 60);
         let load = load.with_bodies(vec![large_body(9_000)]).cancelling(100.0, Span::ZERO);
         let run = load.over(identity.trusted()).run();
         assert_eq!(run.ends(), [0, 0, 60, 0]);
@@ -80,9 +83,10 @@ on_both_drivers! {
     }
 
     fn cancels_in_the_middle_of_streams(driver) {
-        let mock = Mock::start(pinfire_tools::mock::Script { tokens: 10_000, ..script() });
         let identity = Identity::new();
-        let load = Load::new(driver, identity.before(mock.address())).of(10, 40);
+        let script = pinfire_tools::mock::Script { tokens: 10_000, ..script() };
+        let mock = Mock::start(identity.shown(script));
+        let load = Load::new(driver, mock.address()).of(10, 40);
         let load = load.cancelling(100.0, Span::from_millis(30));
         let run = load.over(identity.trusted()).run();
         assert_eq!(run.ends(), [0, 0, 40, 0]);
@@ -90,8 +94,9 @@ on_both_drivers! {
     }
 
     fn a_large_body_goes_out_in_parts(driver) {
-        let (mock, identity) = (Mock::start(instant(3)), Identity::new());
-        let load = Load::new(driver, identity.before(mock.address())).of(4, 16);
+        let identity = Identity::new();
+        let mock = Mock::start(identity.shown(instant(3)));
+        let load = Load::new(driver, mock.address()).of(4, 16);
         let mut load = load.with_bodies(vec![large_body(1 << 20)]).over(identity.trusted());
         // A small buffer makes every write fall short.
         load.dialling.send_buffer = Some(16 * 1024);
@@ -104,8 +109,9 @@ on_both_drivers! {
     }
 
     fn a_certificate_of_someone_else(driver) {
-        let (mock, identity) = (Mock::start(script()), Identity::new());
-        let load = Load::new(driver, identity.before(mock.address())).of(2, 4);
+        let identity = Identity::new();
+        let mock = Mock::start(identity.shown(script()));
+        let load = Load::new(driver, mock.address()).of(2, 4);
         let run = load.over(Identity::new().trusted()).run();
         assert_eq!(run.ends(), [0, 4, 0, 0]);
         let Failure::Tls { reason } = failure(&run) else { panic!("{:?}", failure(&run)) };
@@ -141,8 +147,9 @@ on_both_drivers! {
 
 /// A run of the binary against a server with a certificate of its own.
 fn run(more: impl Fn(&str) -> String) -> Ended {
-    let (mock, identity) = (Mock::start(script()), Identity::new());
-    let door = identity.before(mock.address());
+    let identity = Identity::new();
+    let mock = Mock::start(identity.shown(script()));
+    let door = mock.address();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), identity.pem()).unwrap();
     let flags = format!(

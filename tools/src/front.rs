@@ -1,28 +1,21 @@
-//! A door in front of a server: TLS, or a Unix socket. A thread per connection hands the bytes on, so
-//! it is for tests of a client and not for measurements.
+//! What goes in front of a server: its certificates, or a door in the file system. There a thread per
+//! connection hands the bytes on, so it is for tests of a client and not for measurements.
 
 use std::{
     error::Error,
-    io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    os::{
-        fd::AsFd,
-        unix::net::{UnixListener, UnixStream},
-    },
+    io,
+    net::{Shutdown, SocketAddr, TcpStream},
+    os::unix::net::{UnixListener, UnixStream},
     path::Path,
     sync::Arc,
     thread,
 };
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustls::{
-    ServerConfig, ServerConnection,
+    ServerConfig,
     crypto::ring::default_provider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-
-/// Bytes handed on at once.
-const PIECE: usize = 64 * 1024;
 
 /// TLS as a server with these certificates and their key, both PEM.
 ///
@@ -37,32 +30,6 @@ pub fn server_config(certificates: &Path, key: &Path) -> Result<ServerConfig, Bo
             .with_no_client_auth()
             .with_single_cert(chain, key)?,
     )
-}
-
-/// Opens a port on which TLS is spoken; what is inside goes to `server`. It stays open for the life of
-/// the process.
-///
-/// # Errors
-/// The port cannot be had.
-pub fn tls(
-    at: SocketAddr,
-    server: SocketAddr,
-    config: Arc<ServerConfig>,
-) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(at)?;
-    let at = listener.local_addr()?;
-    thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let config = Arc::clone(&config);
-            thread::spawn(move || {
-                // Whatever ends it, both sides see the end.
-                let _ =
-                    TcpStream::connect(server).and_then(|server| unseal(&client, &server, config));
-                let _ = client.shutdown(Shutdown::Write);
-            });
-        }
-    });
-    Ok(at)
 }
 
 /// Opens a socket in the file system; what comes goes to `server`.
@@ -88,48 +55,4 @@ fn relay(client: &UnixStream, server: &TcpStream) -> io::Result<()> {
         let _ = io::copy(&mut &*client, &mut &*server);
         server.shutdown(Shutdown::Write)
     })
-}
-
-fn unseal(client: &TcpStream, server: &TcpStream, config: Arc<ServerConfig>) -> io::Result<()> {
-    client.set_nodelay(true)?;
-    server.set_nodelay(true)?;
-    let mut session = ServerConnection::new(config).map_err(io::Error::other)?;
-    let mut buffer = vec![0; PIECE];
-    loop {
-        while session.wants_write() {
-            session.write_tls(&mut &*client)?;
-        }
-        let mut ready = [
-            PollFd::from_borrowed_fd(client.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(server.as_fd(), PollFlags::IN),
-        ];
-        poll(&mut ready, None)?;
-        if !ready[0].revents().is_empty() {
-            let ended = session.read_tls(&mut &*client)? == 0;
-            let failed = session.process_new_packets().err();
-            while let Ok(bytes @ 1..) = session.reader().read(&mut buffer) {
-                (&mut &*server).write_all(&buffer[..bytes])?;
-            }
-            if let Some(error) = failed {
-                // The alert.
-                let _ = session.write_tls(&mut &*client);
-                return Err(io::Error::other(error));
-            }
-            if ended {
-                return Ok(());
-            }
-        }
-        if !ready[1].revents().is_empty() {
-            match (&mut &*server).read(&mut buffer)? {
-                0 => {
-                    session.send_close_notify();
-                    while session.wants_write() {
-                        session.write_tls(&mut &*client)?;
-                    }
-                    return Ok(());
-                }
-                bytes => session.writer().write_all(&buffer[..bytes])?,
-            }
-        }
-    }
 }

@@ -157,7 +157,7 @@ pub struct Profile<'a> {
     pub server: SocketAddr,
     /// `--io-driver`
     pub driver: &'a str,
-    /// `--concurrency`
+    /// `--concurrency`; 0 leaves it out.
     pub streams: u64,
     /// `--request-count`
     pub requests: u64,
@@ -165,6 +165,8 @@ pub struct Profile<'a> {
     pub flags: &'a [&'a str],
     /// A line per request is written.
     pub lines: bool,
+    /// Talk TLS, and trust the certificate in this file.
+    pub trusted: Option<&'a Path>,
 }
 
 impl Profile<'_> {
@@ -181,10 +183,19 @@ impl Profile<'_> {
             "--ui",
             "none",
         ]);
-        command.args(["--url", &format!("http://{}", self.server)]);
+        let scheme = match self.trusted {
+            Some(certificate) => {
+                command.arg("--ca-cert").arg(certificate);
+                "https"
+            }
+            None => "http",
+        };
+        command.args(["--url", &format!("{scheme}://{}", self.server)]);
         command.args(["--cores", &format!("{},", scene.client_cpu)]);
         command.args(["--io-driver", self.driver]);
-        command.args(["--concurrency", &self.streams.to_string()]);
+        if self.streams > 0 {
+            command.args(["--concurrency", &self.streams.to_string()]);
+        }
         command.args(["--request-count", &self.requests.to_string()]);
         command.args(["--isl", "100", "--num-dataset-entries", "1"]);
         command.args([

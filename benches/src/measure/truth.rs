@@ -17,6 +17,8 @@ pub struct Truth {
     pub full: u64,
     /// The first content event was about to be written.
     pub w_first: u64,
+    /// The last one.
+    pub w_last: u64,
     /// The client's leaving was noticed.
     pub closed: u64,
 }
@@ -35,29 +37,63 @@ fn truth(line: &str) -> Result<(String, Truth)> {
         first: number("first"),
         full: number("full"),
         w_first: number("w_first"),
+        w_last: number("w_last"),
         closed: number("closed"),
     };
     Ok((id, truth))
 }
 
-/// Client lines joined to the log: error of the TTFT in µs, one per request that has one.
-pub fn ttft_errors(lines: &str, truths: &HashMap<String, Truth>) -> Result<Vec<f64>> {
-    let mut errors = Vec::new();
+/// What both sides say of the requests that they have in common, in µs.
+#[derive(Default)]
+pub struct Joined {
+    /// Client's time of the first token minus the server's write of it.
+    pub first: Vec<f64>,
+    /// The same of the last token.
+    pub last: Vec<f64>,
+    /// Server's read of the last request byte minus T2, where the line has T2.
+    pub written: Vec<f64>,
+    /// Start of the request minus its place in the schedule.
+    pub started: Vec<f64>,
+    /// Server's read of its first byte minus that place.
+    pub arrived: Vec<f64>,
+}
+
+/// Client lines joined to the log.
+pub fn join(lines: &str, truths: &HashMap<String, Truth>) -> Result<Joined> {
+    let mut joined = Joined::default();
     for line in lines.lines() {
         let value: Value = serde_json::from_str(line).context("a client line is damaged")?;
-        let id = value["metadata"]["x_request_id"].as_str();
+        let metadata = &value["metadata"];
+        let id = metadata["x_request_id"].as_str();
         let Some(truth) = id.and_then(|id| truths.get(id)) else {
             continue;
         };
-        let start = value["metadata"]["request_start_ns"].as_u64();
-        let ttft = value["metrics"]["time_to_first_token"]["value"].as_f64();
-        if let (Some(start), Some(ttft)) = (start, ttft)
-            && truth.w_first > 0
+        if let Some(written) = metadata["cancellation"]["written_ns"].as_u64() {
+            joined.written.push(between(written, truth.full) / 1e3);
+        }
+        let metric = |name: &str| value["metrics"][name]["value"].as_f64();
+        let Some(start) = metadata["request_start_ns"].as_u64() else {
+            continue;
+        };
+        if truth.w_first > 0
+            && let Some(ttft) = metric("time_to_first_token")
         {
-            errors.push((between(truth.w_first, start) + ttft * 1e6) / 1e3);
+            let error = between(truth.w_first, start) + ttft * 1e6;
+            joined.first.push(error / 1e3);
+        }
+        if let Some(latency) = metric("request_latency") {
+            let error = between(truth.w_last, start) + latency * 1e6;
+            joined.last.push(error / 1e3);
+            if let Some(effective) = metric("effective_latency") {
+                let late = (effective - latency) * 1e3;
+                joined.started.push(late);
+                joined
+                    .arrived
+                    .push(between(start, truth.first) / 1e3 + late);
+            }
         }
     }
-    Ok(errors)
+    Ok(joined)
 }
 
 /// The client's account of its cancels, in µs past the due instant.
@@ -99,7 +135,7 @@ mod tests {
             r#"{"metadata":{"x_request_id":"b","request_start_ns":1,"cancellation":{"due_ns":2000,"asked_ns":1500,"closed_ns":4000}},"metrics":{}}"#,
         );
         let truths = read(log).unwrap();
-        assert_eq!(ttft_errors(lines, &truths).unwrap(), [50.0]);
+        assert_eq!(join(lines, &truths).unwrap().first, [50.0]);
         let cancels = cancels(lines).unwrap();
         assert_eq!((cancels.asked, cancels.closed), (vec![-0.5], vec![2.0]));
     }

@@ -62,7 +62,8 @@ impl Core {
             return;
         }
         self.metrics.connections += 1;
-        let conn = Conn::new(fd, slot, number, port, Stamp::now());
+        let tls = self.script.tls.clone();
+        let conn = Conn::new(fd, (slot, number), port, Stamp::now(), tls);
         self.conns[slot as usize] = Some(Box::new(conn));
     }
 }

@@ -1,5 +1,7 @@
 //! One connection: its socket, what has come in and not been used, what could not go out yet.
 
+use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pinfire_engine::clock::Stamp;
@@ -8,6 +10,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustls::{ServerConfig, ServerConnection};
 
 use super::fault::Fault;
 use super::metrics::Finish;
@@ -92,6 +95,9 @@ pub(super) struct Conn {
     pub(super) port: u16,
     pub(super) accept: Stamp,
     pub(super) phase: Phase,
+    /// TLS may be spoken here; the first byte will tell.
+    offered: Option<Arc<ServerConfig>>,
+    secure: Option<Box<Secure>>,
     /// Number of the current or next request on this connection, from 0.
     pub(super) nth: u32,
     /// Bytes received and not yet used.
@@ -118,7 +124,13 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(fd: OwnedFd, slot: u32, number: u64, port: u16, accept: Stamp) -> Self {
+    pub(super) fn new(
+        fd: OwnedFd,
+        (slot, number): (u32, u64),
+        port: u16,
+        accept: Stamp,
+        offered: Option<Arc<ServerConfig>>,
+    ) -> Self {
         Self {
             fd,
             slot,
@@ -126,6 +138,8 @@ impl Conn {
             port,
             accept,
             phase: Phase::Receiving,
+            offered,
+            secure: None,
             nth: 0,
             inbox: Vec::new(),
             looked: 0,
@@ -151,6 +165,16 @@ impl Conn {
     /// Sends `bytes`; keeps what the socket does not take.
     #[inline]
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), Errno> {
+        let Some(mut secure) = self.secure.take() else {
+            return self.send_plain(bytes);
+        };
+        let sealed = secure.seal(bytes);
+        let sent = sealed.and_then(|sealed| self.send_plain(sealed));
+        self.secure = Some(secure);
+        sent
+    }
+
+    fn send_plain(&mut self, bytes: &[u8]) -> Result<(), Errno> {
         let taken = if self.flushed() {
             send_some(&self.fd, bytes)?
         } else {
@@ -175,12 +199,47 @@ impl Conn {
     /// Reads once. `Ok(0)` is the client's orderly end, `AGAIN` no news.
     #[inline]
     pub(super) fn recv(&mut self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        loop {
-            match recv(&self.fd, &mut *buffer, RecvFlags::DONTWAIT) {
-                Ok((count, _)) => return Ok(count),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
+        if self.offered.is_some() {
+            self.look_for_tls()?;
+        }
+        match self.secure.take() {
+            None => recv_some(&self.fd, buffer, RecvFlags::empty()),
+            Some(mut secure) => {
+                let received = self.recv_sealed(&mut secure, buffer);
+                self.secure = Some(secure);
+                received
             }
+        }
+    }
+
+    /// The first byte of TLS is no letter of HTTP.
+    fn look_for_tls(&mut self) -> Result<(), Errno> {
+        const HANDSHAKE: u8 = 0x16;
+        let mut first = [0];
+        let seen = recv_some(&self.fd, &mut first, RecvFlags::PEEK)?;
+        if let Some(config) = self.offered.take()
+            && seen > 0
+            && first[0] == HANDSHAKE
+        {
+            let session = ServerConnection::new(config).map_err(|_| Errno::CONNABORTED)?;
+            self.secure = Some(Box::new(Secure::new(session)));
+        }
+        Ok(())
+    }
+
+    /// One read of records, which is smaller than any buffer for what is in them.
+    fn recv_sealed(&mut self, secure: &mut Secure, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let mut records = [0; 16 * 1024];
+        let count = recv_some(&self.fd, &mut records, RecvFlags::empty())?;
+        if count == 0 {
+            return Ok(0);
+        }
+        let opened = secure.open(&records[..count], buffer);
+        // The handshake's own messages, or an alert.
+        let own = secure.seal(&[]).and_then(|own| self.send_plain(own));
+        match opened? {
+            0 => own.and(Err(Errno::AGAIN)),
+            opened => own.map(|()| opened),
         }
     }
 
@@ -191,7 +250,11 @@ impl Conn {
     }
 
     /// Ends our half, so that the client can read the last answer before the socket goes.
-    pub(super) fn end_sending(&self) {
+    pub(super) fn end_sending(&mut self) {
+        if let Some(secure) = &mut self.secure {
+            secure.session.send_close_notify();
+            let _ = self.send(&[]);
+        }
         // Refused only when the client is gone already.
         let _ = shutdown(&self.fd, Shutdown::Write);
     }
@@ -238,6 +301,61 @@ impl Conn {
             line.id = &[];
         }
         line
+    }
+}
+
+/// TLS as a filter of bytes: nothing here touches the socket.
+struct Secure {
+    session: ServerConnection,
+    sealed: Vec<u8>,
+}
+
+impl Secure {
+    fn new(mut session: ServerConnection) -> Self {
+        // What the socket does not take is kept behind the filter, not in it.
+        session.set_buffer_limit(None);
+        Self {
+            session,
+            sealed: Vec::new(),
+        }
+    }
+
+    /// The records to be sent: those of `bytes` and what the session itself has to say.
+    fn seal(&mut self, bytes: &[u8]) -> Result<&[u8], Errno> {
+        let aborted = |_: io::Error| Errno::CONNABORTED;
+        self.session.writer().write_all(bytes).map_err(aborted)?;
+        self.sealed.clear();
+        while self.session.wants_write() {
+            let written = self.session.write_tls(&mut self.sealed);
+            written.map_err(aborted)?;
+        }
+        Ok(&self.sealed)
+    }
+
+    /// Opens records into `buffer`; gives the number of bytes that were in them.
+    fn open(&mut self, mut records: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
+        let aborted = |_: io::Error| Errno::CONNABORTED;
+        let mut opened = 0;
+        while !records.is_empty() {
+            self.session.read_tls(&mut records).map_err(aborted)?;
+            let state = self.session.process_new_packets();
+            state.map_err(|_| Errno::CONNABORTED)?;
+            while let Ok(bytes @ 1..) = self.session.reader().read(&mut buffer[opened..]) {
+                opened += bytes;
+            }
+        }
+        Ok(opened)
+    }
+}
+
+#[inline]
+fn recv_some(fd: &OwnedFd, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
+    loop {
+        match recv(fd, &mut *buffer, RecvFlags::DONTWAIT | flags) {
+            Ok((count, _)) => return Ok(count),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

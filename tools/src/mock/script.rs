@@ -1,6 +1,9 @@
 //! What a scripted server does, as plain data.
 
+use std::sync::Arc;
+
 use pinfire_engine::clock::Span;
+use rustls::ServerConfig;
 use thiserror::Error;
 
 use super::fault::FaultRule;
@@ -8,6 +11,8 @@ use super::fault::FaultRule;
 /// The behaviour of one server. `Default` streams 64 events 5 ms apart after 20 ms.
 #[derive(Clone, Debug)]
 pub struct Script {
+    /// Speak TLS too, on the same port, with clients whose first byte is TLS.
+    pub tls: Option<Arc<ServerConfig>>,
     /// From the instant at which a request is whole (or got its slot) to its first content event.
     pub ttft: Span,
     /// From one token to the next. Zero together with a zero `ttft` is instant mode: the whole
@@ -68,6 +73,7 @@ pub struct Script {
 impl Default for Script {
     fn default() -> Self {
         Self {
+            tls: None,
             ttft: Span::from_millis(20),
             itl: Span::from_millis(5),
             tokens: 64,

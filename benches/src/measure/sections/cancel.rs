@@ -104,6 +104,7 @@ fn run(
             requests,
             flags: &[&["--streaming"][..], &cancellation, &delay].concat(),
             lines: true,
+            trusted: None,
         };
         let (summary, lines) = profile.run(scene)?;
         let packets = capture.map(Capture::finish).transpose()?;

@@ -61,6 +61,7 @@ fn round(scene: &Scene, board: &mut Board, mock: &Mock, streams: u64, requests: 
             requests,
             flags: &["--streaming", "--osl", "64"],
             lines: false,
+            trusted: None,
         };
         let (summary, _) = scene.steady(|| profile.run(scene))?;
         let core = |key: &str| number(&summary, &format!("/client_health/cores/0/{key}"));

@@ -61,6 +61,7 @@ fn whole(scene: &Scene, server: SocketAddr, driver: &str, streams: u64) -> Comma
         requests: streams,
         flags: &["--streaming"],
         lines: false,
+        trusted: None,
     };
     profile.command(scene)
 }

@@ -5,8 +5,10 @@ mod cpu;
 mod instant;
 mod memory;
 mod proto;
+mod rate;
 mod start;
 mod timer;
+mod tls;
 mod ttft;
 
 use anyhow::Result;
@@ -33,6 +35,10 @@ pub enum Section {
     Start,
     /// resident memory per idle stream
     Memory,
+    /// sends of an open loop against their schedule
+    Rate,
+    /// TLS beside clear text
+    Tls,
 }
 
 impl Section {
@@ -47,6 +53,8 @@ impl Section {
             Self::Timer => timer::TITLE,
             Self::Start => start::TITLE,
             Self::Memory => memory::TITLE,
+            Self::Rate => rate::TITLE,
+            Self::Tls => tls::TITLE,
         }
     }
 
@@ -61,6 +69,8 @@ impl Section {
             Self::Timer => timer::measure(scene, board),
             Self::Start => start::measure(scene, board),
             Self::Memory => memory::measure(scene, board),
+            Self::Rate => rate::measure(scene, board),
+            Self::Tls => tls::measure(scene, board),
         }
     }
 }

@@ -24,6 +24,7 @@ pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
                 requests: 1,
                 flags: &["--streaming"],
                 lines: false,
+                trusted: None,
             };
             scene.pause();
             let mut command = profile.command(scene);

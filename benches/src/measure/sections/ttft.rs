@@ -29,9 +29,10 @@ pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
                         requests,
                         flags: &["--streaming"],
                         lines: true,
+                        trusted: None,
                     };
                     let (_, lines) = profile.run(scene)?;
-                    truth::ttft_errors(&lines, &truth::read(&mock.stop()?)?)
+                    Ok(truth::join(&lines, &truth::read(&mock.stop()?)?)?.first)
                 })?;
                 let joined = errors.len() as u64;
                 ensure!(joined == requests, "{joined} of {requests} requests joined");

@@ -20,14 +20,14 @@ pub struct Args {
     /// Where to listen; port 0 takes a free one, which is printed.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8000")]
     pub listen: SocketAddr,
-    /// Also speak TLS, on a free port that is printed, with the certificates in this PEM file. A
-    /// thread per connection opens and seals it: for trying a client, not for measuring one.
+    /// Also speak TLS, on the same port, with the certificates in this PEM file.
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// The key of --tls-cert, PEM.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Also listen on a socket in the file system, likewise by a thread per connection.
+    /// Also listen on a socket in the file system; a thread per connection hands its bytes on, so
+    /// it is for trying a client, not for measuring one.
     #[arg(long, value_name = "PATH")]
     pub unix: Option<PathBuf>,
     /// Run the server's thread on this processor only.

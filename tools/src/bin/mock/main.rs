@@ -4,7 +4,6 @@ mod args;
 
 use std::error::Error;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -28,16 +27,17 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     // Before the port is open: a signal must never meet the default action once clients may come.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let server = Server::bind(args.script(), args.listen, args.truth.clone())?;
+    let mut script = args.script();
+    if let (Some(certificates), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        script.tls = Some(Arc::new(front::server_config(certificates, key)?));
+    }
+    let server = Server::bind(script, args.listen, args.truth.clone())?;
     let handle = server.spawn(args.cpu)?;
     let mut out = std::io::stdout();
     // A reader that has gone is no reason not to serve.
     let _ = writeln!(out, "listening on http://{}", handle.local_addr());
-    if let (Some(certificates), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        let at = SocketAddr::new(args.listen.ip(), 0);
-        let config = Arc::new(front::server_config(certificates, key)?);
-        let at = front::tls(at, handle.local_addr(), config)?;
-        let _ = writeln!(out, "listening on https://{at}");
+    if args.tls_cert.is_some() {
+        let _ = writeln!(out, "listening on https://{}", handle.local_addr());
     }
     if let Some(path) = &args.unix {
         front::unix(path, handle.local_addr())?;
