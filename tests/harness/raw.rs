@@ -40,8 +40,10 @@ pub struct Seen {
     pub id: String,
     /// Body bytes.
     pub body: usize,
-    /// All of it: head, blank line, body.
-    pub text: String,
+    /// The body.
+    pub sent: Vec<u8>,
+    /// The head.
+    pub head: String,
 }
 
 /// One accepted connection.
@@ -120,8 +122,7 @@ impl Raw {
 impl Seen {
     /// The body as JSON.
     pub fn json(&self) -> serde_json::Value {
-        let (_, body) = self.text.split_once("\r\n\r\n").expect("a blank line");
-        serde_json::from_str(body).expect("a body of JSON")
+        serde_json::from_slice(&self.sent).expect("a body of JSON")
     }
 }
 
@@ -155,14 +156,14 @@ impl Conn {
         while self.inbox.len() < head + body {
             self.read()?;
         }
-        let whole = String::from_utf8_lossy(&self.inbox[..head + body]).into_owned();
-        self.inbox.drain(..head + body);
+        let sent = self.inbox.drain(..head + body).skip(head).collect();
         let seen = Seen {
             conn: self.number,
             nth: self.requests,
             id: value("x-request-id").unwrap_or_default(),
             body,
-            text: whole,
+            sent,
+            head: text,
         };
         self.requests += 1;
         lock(&self.shared.seen).push(seen.clone());

@@ -1,6 +1,11 @@
 //! Every kind of endpoint, from its flags to its figures: what is sent, what is counted, and when
 //! the first token was there, against the scripted server and against exact bytes.
 
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
 use pinfire_engine::clock::Span;
 use pinfire_engine::text::tokenizer::Tokenizer;
 use pinfire_tests::{
@@ -388,7 +393,69 @@ fn two_turns(kind: &str, events: &[&str]) -> (String, Vec<Value>) {
     let seen = server.seen();
     assert_eq!(seen.len(), 2);
     let bodies = seen.iter().map(|request| request.json()).collect();
-    (seen[0].text.clone(), bodies)
+    (seen[0].head.clone(), bodies)
+}
+
+#[test]
+fn the_first_token_of_any_dialect_frees_a_prefill_slot() {
+    let mock = Mock::start(answering());
+    let flags = "--streaming --isl 5 --request-count 6 --concurrency 3 --prefill-concurrency 1";
+    for kind in ["chat", "responses", "messages", "huggingface_generate"] {
+        let run = asked(&url(&mock), kind, flags).run().code(0);
+        let lines = run.lines();
+        let span = |line: &Value| {
+            let start = line["metadata"]["request_start_ns"].as_u64().unwrap();
+            let ttft = metric(line, "time_to_first_token").unwrap();
+            (start, start + (ttft * 1e6).round() as u64)
+        };
+        let mut spans: Vec<(u64, u64)> = lines.iter().map(span).collect();
+        spans.sort_unstable();
+        for pair in spans.windows(2) {
+            // A microsecond for what display units round away.
+            assert!(pair[1].0 + 1_000 >= pair[0].1, "{kind}: {spans:?}");
+        }
+    }
+}
+
+#[test]
+fn a_prefill_slot_is_free_before_the_answer_has_ended() {
+    for (kind, before, token) in [
+        (
+            "chat",
+            r#"{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"role":"assistant"}}]}"#,
+            r#"{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"f"}}]}}]}"#,
+        ),
+        (
+            "responses",
+            r#"{"type":"response.created"}"#,
+            r#"{"type":"response.reasoning_text.delta","delta":"x"}"#,
+        ),
+        (
+            "messages",
+            r#"{"type":"message_start","message":{}}"#,
+            r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}"#,
+        ),
+    ] {
+        let arrived = AtomicUsize::new(0);
+        // Each answer ends only when both requests are there.
+        let server = Raw::start(move |conn| {
+            while conn.request().is_some() {
+                arrived.fetch_add(1, Ordering::AcqRel);
+                let events = format!("data: {before}\n\ndata: {token}\n\n");
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: ";
+                conn.send(format!("{head}{}\r\n\r\n{events}", events.len() + 1).as_bytes());
+                while arrived.load(Ordering::Acquire) < 2 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                conn.send(b"\n");
+            }
+        });
+        let url = format!("http://{}", server.address());
+        let flags = "--streaming --isl 5 --request-count 2 --concurrency 2 --prefill-concurrency 1 \
+                     --request-timeout-seconds 30";
+        let run = asked(&url, kind, flags).run().code(0);
+        assert_eq!(sums(&run), [2, 2, 0, 0, 0], "{kind}");
+    }
 }
 
 #[test]
@@ -506,13 +573,13 @@ fn paths_and_the_folders_name() {
     let seen = server.seen();
     let paths: Vec<&str> = seen
         .iter()
-        .map(|request| request.text.split(' ').nth(1).unwrap())
+        .map(|request| request.head.split(' ').nth(1).unwrap())
         .collect();
     assert_eq!(
         paths,
         ["/base/generate", "/base/generate_stream", "/base/mine"]
     );
-    assert!(seen[1].text.contains("\r\nAccept: text/event-stream\r\n"));
+    assert!(seen[1].head.contains("\r\nAccept: text/event-stream\r\n"));
 }
 
 #[test]

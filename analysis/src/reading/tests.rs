@@ -206,6 +206,66 @@ fn a_whole_body_is_one_response() {
 }
 
 #[test]
+fn other_dialects_by_their_own_rules() {
+    let read_as = |kind, marks: &[(MarkKind, &str)]| {
+        let rules = Rules {
+            answers: Answers::of(kind),
+            ..Rules::default()
+        };
+        Reading::of(&stream(marks), &rules)
+    };
+    let reading = read_as(
+        EndpointKind::Messages,
+        &[
+            (
+                Data,
+                r#"{"type":"message_start","message":{"usage":{"input_tokens":7,"output_tokens":1}}}"#,
+            ),
+            (
+                Data,
+                r#"{"type":"content_block_delta","delta":{"type":"thinking_delta","thinking":"hm"}}"#,
+            ),
+            (
+                Data,
+                r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"hi"}}"#,
+            ),
+            (
+                Data,
+                r#"{"type":"message_delta","delta":{},"usage":{"output_tokens":5}}"#,
+            ),
+        ],
+    );
+    assert_eq!(reading.verdict, Verdict::Valid);
+    let content: Vec<_> = reading.content.iter().map(|c| (c.at, c.output)).collect();
+    assert_eq!(content, [(ms(20.0), false), (ms(30.0), true)]);
+    let usage = reading.usage.unwrap();
+    assert_eq!((usage.prompt, usage.completion), (Some(7), Some(5)));
+
+    // The end of a text that came in pieces has a time, and no text.
+    let reading = read_as(
+        EndpointKind::Responses,
+        &[
+            (
+                Data,
+                r#"{"type":"response.output_text.delta","delta":"hi"}"#,
+            ),
+            (Data, r#"{"type":"response.output_text.done","text":"hi"}"#),
+            (Data, r#"{"type":"response.completed","response":{}}"#),
+        ],
+    );
+    assert_eq!(reading.output.as_deref(), Some("hi"));
+    assert_eq!(reading.last(), Some(ms(20.0)));
+
+    // Numbers are an answer without tokens.
+    let body = r#"{"data":[{"object":"embedding","embedding":[0.5]}]}"#;
+    let reading = read_as(EndpointKind::Embeddings, &[(Body, body)]);
+    assert_eq!(reading.verdict, Verdict::Valid);
+    assert_eq!((reading.output, reading.content.len()), (None, 1));
+    let reading = read_as(EndpointKind::NimRankings, &[(Body, r#"{"rankings":[]}"#)]);
+    assert!(matches!(reading.verdict, Verdict::Error(_)));
+}
+
+#[test]
 fn an_error_status_is_its_body() {
     let mut record = stream(&[(Body, r#"{"error":{"message":"slow down"}}"#)]);
     record.wire.status = 429;

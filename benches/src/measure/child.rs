@@ -166,7 +166,8 @@ mod tests {
         assert_eq!(shell("echo yes", scratch).finish(limit).unwrap(), "yes\n");
         let failed = shell("echo why >&2; exit 3", scratch).finish(limit);
         assert!(failed.unwrap_err().to_string().contains("why"));
-        let late = shell("sleep 1000", scratch).finish(Span::ZERO);
+        // `exec`, so that killing the shell leaves no sleeper behind, with its files and locks.
+        let late = shell("exec sleep 1000", scratch).finish(Span::ZERO);
         assert!(late.unwrap_err().to_string().contains("had not ended"));
         let mut ready = shell(
             "echo up; trap 'exit 0' TERM; while :; do sleep 0.01; done",

@@ -22,12 +22,14 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::clock::Span;
-use crate::endpoint::{self, BodyError, BodyRef};
+use crate::endpoint::body::{self, Body, BodyError, BodyRef};
 use crate::random::Purpose;
 use crate::text::Warning;
 use crate::text::corpus::{Corpus, CorpusError, CorpusText};
 use crate::text::tokenizer::Tokenizer;
 use crate::uuid::Uuid;
+
+use self::ask::Ask;
 
 pub use crate::endpoint::{BodyOptions, EndpointKind};
 pub use count::input_length;
@@ -137,7 +139,7 @@ pub enum DatasetError {
     },
     /// A turn cannot be sent to this kind of endpoint.
     #[error(transparent)]
-    Unfit(#[from] BodyError),
+    Endpoint(#[from] BodyError),
     /// A body could not be written as JSON, which is our own fault.
     #[error("cannot write a request body (a bug in pinfire, please report it): {0}")]
     Body(serde_json::Error),
@@ -180,6 +182,11 @@ impl Build<'_> {
         Uuid::draw(&mut draws).to_string()
     }
 
+    /// The body of the `number`-th turn of the dataset.
+    fn body(&self, number: usize, ask: Ask<'_>) -> Result<Body, DatasetError> {
+        Ok(self.bodies.body(number, ask)?)
+    }
+
     /// The finished turn, without its times. `known_tokens` is what the texts count to, which
     /// saves encoding them once more where no extra can have changed what is counted. With
     /// `history` it takes what was said before, in front of its own messages.
@@ -198,11 +205,11 @@ impl Build<'_> {
         let isl = known.or_else(|| input_length(fields, self.tokenizer?));
         let row = self.bodies.endpoint.row();
         let key = row.messages_key.filter(|_| history && row.several_turns);
-        let (bytes, history) = endpoint::write(fields, key, framing).map_err(DatasetError::Body)?;
+        let (bytes, history) = body::write(fields, key, framing).map_err(DatasetError::Body)?;
         Ok(Turn {
             body: bytes,
             isl,
-            osl: endpoint::output_limit(fields).filter(|_| limit_asked),
+            osl: body::output_limit(fields).filter(|_| limit_asked),
             delay: None,
             timestamp: None,
             history,

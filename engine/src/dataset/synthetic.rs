@@ -124,7 +124,7 @@ pub fn build(
                 max_tokens: limits.at(index),
                 ..Ask::of(Content::text(prompt.text))
             };
-            let body = build.bodies.body(index, ask)?;
+            let body = build.body(index, ask)?;
             let known = keeps_texts.then_some(prompt.tokens);
             let history = place.of_many && keeps_messages;
             Ok::<_, DatasetError>(Turn {

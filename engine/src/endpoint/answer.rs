@@ -132,12 +132,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The error at the top of a document: an object, or a bare text.
+/// The error at the top of a document: an object, or a bare text. An empty text is none.
 pub fn reported(document: &Value) -> Option<Reported> {
     let error = document.get("error")?;
     let message = match error {
         Value::Object(fields) => fields.get("message").and_then(Value::as_str),
-        Value::String(text) => Some(text.as_str()),
+        Value::String(text) if !text.is_empty() => Some(text.as_str()),
         _ => return None,
     };
     Some(Reported {
@@ -165,6 +165,37 @@ pub(super) fn text_of<'d>(object: &'d Value, name: &str) -> Option<&'d str> {
 /// A number that is there, else 0.
 pub(super) fn index_of(object: &Value, name: &str) -> u64 {
     object.get(name).and_then(Value::as_u64).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn errors_at_the_top() {
+        for (document, expected) in [
+            (
+                json!({"error": {"message": "no", "code": "429"}}),
+                Some((Some(429), "no")),
+            ),
+            (
+                json!({"error": {"type": "x"}}),
+                Some((None, r#"{"type":"x"}"#)),
+            ),
+            (json!({"error": "no"}), Some((None, "no"))),
+            (json!({"error": ""}), None),
+            (json!({"error": null}), None),
+            (json!({"error": false}), None),
+            (json!([{"error": "no"}]), None),
+        ] {
+            let found = reported(&document);
+            let found = found
+                .as_ref()
+                .map(|error| (error.code, error.message.as_str()));
+            assert_eq!(found, expected, "{document}");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ impl BodyOptions {
     /// Adds `stream_options.include_usage` to a body that streams after all merging; a server
     /// rejects it on one that does not.
     pub(super) fn ask_for_usage(&self, fields: &mut Map<String, Value>) {
-        if !fields.get("stream").is_some_and(truthy) {
+        if !streams(fields) {
             return;
         }
         let options = fields.entry("stream_options").or_insert(Value::Null);
@@ -348,6 +348,11 @@ fn separate(bytes: &mut Vec<u8>) {
     }
 }
 
+/// Whether a ready body asks for a stream.
+pub(crate) fn streams(body: &Map<String, Value>) -> bool {
+    body.get("stream").is_some_and(truthy)
+}
+
 /// The output limit that a ready body carries, under any of its names.
 pub(crate) fn output_limit(body: &Map<String, Value>) -> Option<u32> {
     let limits = [
@@ -366,7 +371,7 @@ pub(super) fn put(body: &mut Map<String, Value>, key: &str, value: impl Into<Val
 }
 
 /// The reference's notion of true: not null, false, zero or empty.
-pub(super) fn truthy(value: &Value) -> bool {
+fn truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(set) => *set,

@@ -5,7 +5,7 @@
 //! side and for the history of a conversation; the cores ask for no more than a [`Scan`].
 
 pub mod answer;
-mod body;
+pub(crate) mod body;
 mod chat;
 mod completions;
 mod detect;
@@ -26,7 +26,6 @@ use serde_json::Value;
 use crate::dataset::ask::Ask;
 use answer::{Context, Heard, Piece};
 pub use body::{Body, BodyError, BodyOptions, BodyRef, Notes};
-pub(crate) use body::{output_limit, write};
 pub use field::{FieldError, ResponseField};
 use spoken::Spoken;
 pub use template::{RESPONSE_FIELD, TEMPLATE, Template, TemplateError};

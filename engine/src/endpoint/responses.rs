@@ -80,8 +80,12 @@ pub(super) fn read(
     context: &mut Context<'_>,
     each: &mut dyn FnMut(Piece<'_>),
 ) -> Heard {
-    if document.get("object").and_then(Value::as_str) == Some("response") {
-        return whole(document, each);
+    match document.get("object").and_then(Value::as_str) {
+        Some("response") => return whole(document, each),
+        Some(_) => return Heard::default(),
+        // A server that names no object is given the benefit of the doubt.
+        None if context.whole => return whole(document, each),
+        None => {}
     }
     let mut heard = Heard::default();
     let delta = || text_of(document, "delta");
@@ -405,6 +409,11 @@ mod tests {
         assert_eq!(all.heard.usage.unwrap().prompt, Some(2));
         let last = r#"{"object":"response","output":[],"output_text":"late"}"#;
         assert_eq!(body(Responses, last).output, "late");
+        let nameless =
+            r#"{"output":[{"type":"message","content":[{"type":"output_text","text":"x"}]}]}"#;
+        assert_eq!(body(Responses, nameless).output, "x");
+        let chat = r#"{"object":"chat.completion","choices":[{"message":{"content":"x"}}]}"#;
+        assert_eq!(body(Responses, chat).with_content, [false]);
         let thought = r#"{"object":"response","output":[{"type":"reasoning","summary":[],"content":[{"type":"reasoning_text","text":"t"}]}]}"#;
         assert_eq!(body(Responses, thought).reasoning, "t");
     }

@@ -176,6 +176,104 @@ fn not_streaming() {
 }
 
 #[test]
+fn every_dialect_by_its_path() {
+    for framing in [
+        Framing::ChunkPerEvent,
+        Framing::ChunkPerWrite,
+        Framing::UntilClose,
+    ] {
+        let rig = Rig::new(Script {
+            reasoning_tokens: 1,
+            tool_tokens: 1,
+            framing,
+            pieces: 3,
+            ..quick(3)
+        });
+        let answer = |path: &str, body: &str| {
+            let mut client = rig.client();
+            client.post(path, "", body);
+            let answer = client.answer();
+            assert_eq!((answer.status(), answer.end), (200, End::Whole), "{path}");
+            answer
+        };
+        for (path, pieces) in [
+            (
+                "/v1/responses",
+                [
+                    r#""delta":" the""#,
+                    r#""delta":" of""#,
+                    r#""delta":"{\"q\":\" and\"}""#,
+                ],
+            ),
+            (
+                "/v1/messages",
+                [
+                    r#""thinking":" the""#,
+                    r#""text":" of""#,
+                    r#""partial_json":"{\"q\":\" and\"}""#,
+                ],
+            ),
+            (
+                "/any/other",
+                [
+                    r#""reasoning_content":" the""#,
+                    r#""content":" of""#,
+                    r#""arguments":"{\"q\":\" and\"}""#,
+                ],
+            ),
+            (
+                "/generate_stream",
+                [
+                    r#""text":" the""#,
+                    r#""text":" of""#,
+                    r#""generated_text":" the of and""#,
+                ],
+            ),
+        ] {
+            let answer = answer(path, r#"{"stream":true}"#);
+            let data = answer.data();
+            let at = |piece: &str| data.iter().position(|event| event.contains(piece));
+            let places: Vec<Option<usize>> = pieces.iter().map(|piece| at(piece)).collect();
+            assert!(
+                places.iter().all(Option::is_some) && places.is_sorted(),
+                "{path}: {data:?}"
+            );
+            for event in data.iter().filter(|event| **event != "[DONE]") {
+                let read = serde_json::from_str::<serde_json::Value>(event);
+                assert!(read.is_ok(), "{path}: {event}");
+            }
+        }
+        for (path, place, expected) in [
+            ("/v1/responses", "/output/1/content/0/text", " of"),
+            ("/v1/messages", "/content/2/input/q", " and"),
+            (
+                "/v1/chat/completions",
+                "/choices/0/message/reasoning_content",
+                " the",
+            ),
+            ("/generate", "/generated_text", " the of and"),
+            ("/v1/embeddings", "/data/0/object", "embedding"),
+        ] {
+            let answer = answer(path, "{}").json();
+            assert_eq!(answer.pointer(place).unwrap(), expected, "{path}");
+        }
+        for (path, place) in [
+            ("/v1/ranking", "/rankings/0/logit"),
+            ("/v2/rerank", "/results/0/relevance_score"),
+            ("/rerank", "/0/score"),
+        ] {
+            assert!(
+                answer(path, "{}")
+                    .json()
+                    .pointer(place)
+                    .unwrap()
+                    .is_number()
+            );
+        }
+    }
+}
+
+#[test]
 fn other_endpoints() {
     let rig = Rig::new(quick(3));
     let mut client = rig.client();

@@ -358,7 +358,7 @@ impl Maker<'_> {
             extra: line.extra.as_ref(),
             ..BodyAsk::of(content)
         };
-        let body = self.build.bodies.body(index, ask)?;
+        let body = self.build.body(index, ask)?;
         let turn = self.build.turn(&body, known, session.history)?;
         Ok(self.clock.timed(turn, line, index == session.lines[0]))
     }
