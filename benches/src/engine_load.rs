@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use clap::Parser;
 use pinfire_engine::{
     clock::{Span, Stamp},
-    dataset::ready::Ready,
+    dataset::{ready::Ready, sampling::Sampling},
     health::CoreHealth,
     plan::{Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target},
     record::{Outcome, Phase, Record},
@@ -116,6 +116,7 @@ fn main() -> anyhow::Result<()> {
         .into(),
         dialling: Dialling::default(),
         dataset: Arc::new(Ready::singles(vec![body.into_bytes()])),
+        sampling: Sampling::Sequential,
         first_session: 0,
         schedule: Schedule::closed(args.requests),
         concurrency: Some(Limit::of(args.concurrency)),

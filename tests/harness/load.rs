@@ -9,7 +9,7 @@ use std::{
 use crossbeam_channel::Receiver;
 use pinfire_engine::{
     clock::{Span, Stamp, WallAnchor},
-    dataset::ready::Ready,
+    dataset::{ready::Ready, sampling::Sampling},
     health::Counts,
     plan::{
         Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target, Tls,
@@ -155,6 +155,7 @@ impl Load {
             targets: targets.collect(),
             dialling: self.dialling.clone(),
             dataset: Arc::clone(&self.dataset),
+            sampling: Sampling::Sequential,
             first_session: self.first_session,
             schedule: Schedule::new(
                 self.pace.clone(),

@@ -129,7 +129,7 @@ impl BodyOptions {
     /// Adds `stream_options.include_usage` to a body that streams after all merging; a server
     /// rejects it on one that does not.
     fn ask_for_usage(&self, body: &mut Map<String, Value>) {
-        if !body.get("stream").is_some_and(truthy) {
+        if !streams(body) {
             return;
         }
         let options = body.entry("stream_options").or_insert(Value::Null);
@@ -211,6 +211,11 @@ fn separate(bytes: &mut Vec<u8>) {
     if !matches!(bytes.last(), Some(b'{' | b'[')) {
         bytes.push(b',');
     }
+}
+
+/// Whether a ready body asks for a stream.
+pub(super) fn streams(body: &Map<String, Value>) -> bool {
+    body.get("stream").is_some_and(truthy)
 }
 
 /// The output limit that a ready body carries, under either of its names.

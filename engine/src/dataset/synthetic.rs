@@ -124,7 +124,7 @@ pub fn build(
                 max_tokens: limits.at(index),
                 ..Ask::of(Content::text(prompt.text))
             };
-            let body = build.bodies.body(index, ask);
+            let body = build.body(index, ask);
             let known = keeps_texts.then_some(prompt.tokens);
             let own = (place.of_many && keeps_messages).then_some(usize::from(system.is_some()));
             Ok::<_, DatasetError>(Turn {
@@ -239,6 +239,7 @@ mod tests {
             tokenizer: Some(tokenizer),
             corpus: None,
             bodies: &bodies,
+            model_choice: crate::dataset::ModelChoice::RoundRobin,
             seed: 42,
             fixed_seed,
             threads,

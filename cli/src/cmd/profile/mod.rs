@@ -362,6 +362,7 @@ impl Phases<'_> {
             targets: Arc::clone(&self.targets),
             dialling: settings.transport.dialling.clone(),
             dataset: Arc::clone(&self.dataset),
+            sampling: settings.sampling,
             // A fixed schedule begins at its first entry, whatever a warmup has sent.
             first_session: match load.mode {
                 Mode::FixedSchedule => 0,
