@@ -40,6 +40,8 @@ pub struct Seen {
     pub id: String,
     /// Body bytes.
     pub body: usize,
+    /// The body.
+    pub sent: Vec<u8>,
 }
 
 /// One accepted connection.
@@ -145,12 +147,13 @@ impl Conn {
         while self.inbox.len() < head + body {
             self.read()?;
         }
-        self.inbox.drain(..head + body);
+        let sent = self.inbox.drain(..head + body).skip(head).collect();
         let seen = Seen {
             conn: self.number,
             nth: self.requests,
             id: value("x-request-id").unwrap_or_default(),
             body,
+            sent,
         };
         self.requests += 1;
         lock(&self.shared.seen).push(seen.clone());

@@ -7,8 +7,10 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod datasets;
 mod ends;
 mod files;
+mod malformed;
 mod refusals;
 mod schedules;
 
