@@ -155,8 +155,7 @@ fn file(flags: &Profile, path: &Path, format: &'static Format) -> Result<FileSpe
             given.join(", ")
         );
     }
-    let random = name == "random_pool";
-    if !random {
+    if !format.drawn {
         no_entries(flags, format)?;
     }
     let fixed = match schedule.fixed_schedule {
@@ -179,7 +178,7 @@ fn file(flags: &Profile, path: &Path, format: &'static Format) -> Result<FileSpe
     Ok(FileSpec {
         path: path.to_path_buf(),
         format,
-        entries: entries.filter(|_| random).map(size),
+        entries: entries.filter(|_| format.drawn).map(size),
         osl_mean: input.osl,
         osl_stddev: input.osl_stddev.unwrap_or(0.0),
         limit: fixed.and(flags.load.request_count).map(size),

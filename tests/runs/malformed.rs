@@ -384,7 +384,7 @@ fn bodies_and_documents() {
         (
             "inputs_json",
             "{\"data\": [{\"session_id\": \"a\", \"payloads\": [{\"a\": 1}]},\n{\"session_id\": \"a\", \"payloads\": [{\"a\": 1}]}]}",
-            &[":2: `data[1].session_id`", "`a`", "line 1 already"],
+            &[":2: `data[1].session_id`", "\"a\"", "line 1 already"],
         ),
         (
             "inputs_json",

@@ -1,5 +1,6 @@
 //! Faults of a dataset: where in the file, which field, what is wrong and what would be right.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::Value;
@@ -12,6 +13,8 @@ pub(super) type Fault = (String, String);
 
 /// Characters of a value that a message shows.
 const SHOWN: usize = 40;
+/// Names that a list shows.
+pub(super) const NAMES: usize = 12;
 
 /// The fault of `field`.
 pub(super) fn fault<T>(field: impl Into<String>, reason: impl Into<String>) -> Result<T, Fault> {
@@ -60,6 +63,27 @@ pub(super) fn shown(value: &Value) -> String {
     }
     let start: String = kind.chars().take(SHOWN).collect();
     format!("{start}…")
+}
+
+/// A text as messages show it: short and on one line.
+pub(super) fn quoted(text: &str) -> String {
+    shown(&Value::from(text))
+}
+
+/// Names as warnings show them: not more than a few.
+pub(super) fn listed(names: &BTreeSet<String>) -> String {
+    let mut shown: Vec<String> = names.iter().take(NAMES).map(|name| plain(name)).collect();
+    if names.len() > NAMES {
+        shown.push("and others".to_owned());
+    }
+    shown.join(", ")
+}
+
+/// A name without quotes if it is one word.
+fn plain(name: &str) -> String {
+    let word = |c: char| c.is_alphanumeric() || c == '_' || c == '-' || c == '.';
+    let short = name.chars().count() <= SHOWN && name.chars().all(word);
+    if short { name.to_owned() } else { quoted(name) }
 }
 
 /// The object of a piece, or why there is none.

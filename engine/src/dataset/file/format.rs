@@ -24,6 +24,8 @@ pub struct Format {
     pub support: Support,
     /// Its lines may have timestamps.
     pub timed: bool,
+    /// How many conversations it makes is the user's choice.
+    pub drawn: bool,
     /// Bodies are in the file and sent as they are: nothing is added.
     pub verbatim: bool,
     /// A run over it writes `inputs.json`.
@@ -58,6 +60,7 @@ const COMMON: Format = Format {
     block_size: None,
     support: Support::NotBuilt,
     timed: false,
+    drawn: false,
     verbatim: false,
     writes_inputs: true,
     fits: |_| Fit::No,
@@ -96,6 +99,7 @@ pub static FORMATS: &[Format] = &[
     Format {
         name: "random_pool",
         support: file_or_folder(random_pool::load),
+        drawn: true,
         fits: random_pool::fits,
         ..COMMON
     },

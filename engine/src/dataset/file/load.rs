@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::fault::{Fault, fault, piece_fault};
+use super::fault::{Fault, NAMES, fault, listed, piece_fault, quoted};
 use super::pieces::{Elements, Lines, Opened, Piece};
 use super::{DatasetError, FileSpec, said};
 use crate::clock::Span;
@@ -76,9 +76,12 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    fn add(&mut self, other: Self) {
-        self.unknown.extend(other.unknown);
-        self.roles.extend(other.roles);
+    pub(super) fn add(&mut self, other: Self) {
+        // No more than a message shows, and one to tell that there are more.
+        let room = |names: &BTreeSet<String>| (NAMES + 1).saturating_sub(names.len());
+        let (unknown, roles) = (room(&self.unknown), room(&self.roles));
+        self.unknown.extend(other.unknown.into_iter().take(unknown));
+        self.roles.extend(other.roles.into_iter().take(roles));
         self.assistant += other.assistant;
         self.left_out += other.left_out;
         self.cut += other.cut;
@@ -256,8 +259,9 @@ impl<'a> Loading<'a> {
                 Some(&place) => {
                     let line = self.lines[place];
                     let reason = format!(
-                        "`{id}` is the id of the session in line {line} already; every session needs \
-                         its own"
+                        "{} is the id of the session in line {line} already; every session needs its \
+                         own",
+                        quoted(&id)
                     );
                     return fault("session_id", reason);
                 }
@@ -506,10 +510,6 @@ impl<'a> Loading<'a> {
         let mut said = Vec::new();
         let (path, notes) = (self.spec.path.display(), &self.notes);
         let name = self.spec.format.name;
-        let listed = |names: &BTreeSet<String>| {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            names.join(", ")
-        };
         if !notes.unknown.is_empty() {
             let names = listed(&notes.unknown);
             said.push(format!(

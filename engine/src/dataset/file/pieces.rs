@@ -416,6 +416,8 @@ impl Elements {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
     use std::io::Write;
 
     fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
@@ -546,6 +548,38 @@ mod tests {
         ] {
             let error = elements(text, key).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn elements_are_those_of_the_parser(
+            values in proptest::collection::vec("[\\]\\[a-z{},:\"\\\\ \n]{0,12}", 0..5),
+            pretty: bool,
+            keyed: bool,
+        ) {
+            let values: Vec<Value> = values
+                .into_iter()
+                .map(|text| {
+                    let mut object = serde_json::Map::new();
+                    object.insert(text.clone(), json!([text, 1.5, -2, null]));
+                    json!([object, [], {}])
+                })
+                .collect();
+            let document = match keyed {
+                true => json!({"before": values, "data": values, "after": {"data": [1]}}),
+                false => json!(values),
+            };
+            let text = match pretty {
+                true => serde_json::to_string_pretty(&document).unwrap(),
+                false => document.to_string(),
+            };
+            let found = elements(&text, keyed.then_some("data")).unwrap();
+            let found: Vec<Value> = found
+                .into_iter()
+                .map(|(_, text)| serde_json::from_str(&text).unwrap())
+                .collect();
+            prop_assert_eq!(found, values);
         }
     }
 }

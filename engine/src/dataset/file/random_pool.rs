@@ -1,12 +1,11 @@
 //! random_pool: conversations of one turn, each put together from one draw with replacement out of
 //! every pool. A file is a pool; a folder has a pool per file, whose name the texts of it get.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::fault::{Fault, fault, line_fault, object, piece_fault};
+use super::fault::{Fault, fault, line_fault, listed, object, piece_fault};
 use super::fields::Fields;
 use super::folder;
 use super::format::{FirstLine, Fit, Sample, check_type};
@@ -95,21 +94,23 @@ pub(super) fn load(
         })
     };
     let count = spec.entries.unwrap_or(DEFAULT_ENTRIES);
-    let conversations = map_indexed(count, build.threads, make, progress)?;
+    let conversations = map_indexed(count, build.threads, make, &|_, _| {})?;
     Ok(Dataset {
         conversations,
         source: Source::File(spec.format.name),
-        warnings: warnings(spec, &notes.unknown, &notes.roles),
+        warnings: warnings(spec, &notes),
     })
 }
 
-fn warnings(spec: &FileSpec, unknown: &BTreeSet<String>, roles: &BTreeSet<String>) -> Vec<Warning> {
-    let listed = |names: &BTreeSet<String>| Vec::from_iter(names.clone()).join(", ");
+fn warnings(spec: &FileSpec, notes: &Notes) -> Vec<Warning> {
     let said = [
-        ("fields that random_pool does not have are ignored", unknown),
+        (
+            "fields that random_pool does not have are ignored",
+            &notes.unknown,
+        ),
         (
             "roles that OpenAI's API does not have are sent as they are",
-            roles,
+            &notes.roles,
         ),
     ];
     let said = said.into_iter().filter(|(_, names)| !names.is_empty());
@@ -160,8 +161,7 @@ fn pool(
             Ok::<_, DatasetError>((item, notes))
         })?;
         for (item, found) in items {
-            notes.unknown.extend(found.unknown);
-            notes.roles.extend(found.roles);
+            notes.add(found);
             pool.push(item);
         }
         progress(kib(before + lines.opened.read()), kib(total));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::fault::{Fault, fault, shown};
+use super::fault::{Fault, fault, quoted, shown};
 use super::fields::Fields;
 use crate::dataset::ask::{Media, Said};
 
@@ -193,12 +193,12 @@ fn check((one, _): Kind, field: &str, content: &str) -> Result<(), Fault> {
     if sound || content.starts_with("data:") || content.contains("://") {
         return Ok(());
     }
-    let start: String = content.chars().take(40).collect();
     fault(
         field,
         format!(
-            "`{start}` is no URL and no data: URI; local files are not read, so give it as \
-             data:…;base64,…"
+            "{} is no URL and no data: URI; local files are not read, so give it as \
+             data:…;base64,…",
+            quoted(content)
         ),
     )
 }

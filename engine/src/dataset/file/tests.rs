@@ -1,7 +1,9 @@
 //! Formats against files: what is sent, in which conversations, and when.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
+use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -60,7 +62,7 @@ impl Case {
     }
 
     fn build(&self) -> Result<Dataset, DatasetError> {
-        let tokenizer = Tokenizer::builtin().unwrap();
+        static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::builtin().unwrap());
         let bodies = BodyOptions {
             endpoint: self.endpoint,
             models: self.models.clone(),
@@ -70,7 +72,7 @@ impl Case {
             extra: self.extra.clone(),
         };
         let context = Build {
-            tokenizer: Some(&tokenizer),
+            tokenizer: Some(&TOKENIZER),
             corpus: None,
             bodies: &bodies,
             model_choice: self.choice,
@@ -485,7 +487,7 @@ fn inputs_are_replayed_in_their_sessions() {
     assert_eq!(made.conversations[1].session_id, "y");
     let twice = text.replace("\"y\"", "\"x\"");
     let error = case("inputs_json", &twice).error();
-    assert!(error.contains(":4: `data[1].session_id`: `x`"), "{error}");
+    assert!(error.contains(":4: `data[1].session_id`: \"x\""), "{error}");
 }
 
 #[test]
@@ -712,6 +714,134 @@ fn what_is_not_recognised_is_not_guessed() {
     assert!(error.contains("--custom-dataset-type"), "{error}");
     let error = detect(Path::new("/dev/null")).unwrap_err().to_string();
     assert!(error.contains("--custom-dataset-type"), "{error}");
+}
+
+#[test]
+fn messages_stay_on_one_line_and_short() {
+    let many: String = (0..40).map(|n| format!(", \"x{n:02}\": 1")).collect();
+    let text = format!("{{\"text\": \"a\", \"a\\nb\": 1{many}, \"role\": \"odd one\"}}");
+    let warnings = case("single_turn", &text).made().warnings;
+    assert!(
+        warnings[0].0.contains(r#""a\nb", x00, x01"#),
+        "{warnings:?}"
+    );
+    assert!(warnings[0].0.ends_with("x10, and others"), "{warnings:?}");
+    assert!(warnings[1].0.ends_with("\"odd one\""), "{warnings:?}");
+    let session = |id: &str| json!({"session_id": id, "payloads": [{"a": 1}]});
+    let twice = json!({"data": [session("a\nb"), session("a\nb")]}).to_string();
+    for error in [
+        case("inputs_json", &twice).error(),
+        case("single_turn", r#"{"image": "a\nb"}"#).error(),
+        case("single_turn", r#"{"text": "a", "output_length": "a\nb"}"#).error(),
+    ] {
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(error.contains(r"a\nb"), "{error}");
+    }
+}
+
+/// Values that look like lines of the formats, right and wrong.
+fn line() -> impl Strategy<Value = Value> {
+    let words = ["system", "human", "gpt", "http://i", ""];
+    let keys = [
+        "text",
+        "texts",
+        "images",
+        "image_uuids",
+        "audio",
+        "turns",
+        "role",
+        "session_id",
+        "timestamp",
+        "delay",
+        "output_length",
+        "extra",
+        "messages",
+        "data",
+        "payloads",
+        "conversations",
+        "from",
+        "value",
+        "name",
+        "contents",
+        "type",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-3_i64..4).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        proptest::sample::select(words.to_vec()).prop_map(Value::from),
+        ".{0,4}".prop_map(Value::from),
+    ];
+    let leaf = leaf.boxed();
+    let key = proptest::sample::select(keys.to_vec());
+    leaf.prop_recursive(5, 60, 6, move |inner| {
+        let object = proptest::collection::btree_map(key.clone(), inner.clone(), 0..6);
+        prop_oneof![
+            proptest::collection::vec(inner, 0..4).prop_map(Value::from),
+            object.prop_map(|fields| json!(fields)),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn whatever_is_in_a_file_is_read_or_refused(
+        lines in proptest::collection::vec(line(), 1..4),
+        cut in proptest::option::of(0_usize..200),
+        pretty: bool,
+    ) {
+        let write = |line: &Value| match pretty {
+            true => serde_json::to_string_pretty(line).unwrap() + "\n",
+            false => line.to_string() + "\n",
+        };
+        let mut text: String = lines.iter().map(write).collect();
+        if let Some(cut) = cut.filter(|&cut| text.is_char_boundary(cut)) {
+            text.truncate(cut);
+        }
+        for format in FORMATS.iter() {
+            let case = case(format.name, &text);
+            let (detected, built) = (detect(&case.spec.path), case.build());
+            if let Ok(made) = &built {
+                prop_assert!(made.conversations.iter().all(|one| !one.turns.is_empty()));
+                for turn in made.turns() {
+                    let _: Value = serde_json::from_slice(&turn.body).unwrap();
+                }
+            }
+            for error in [detected.err(), built.err()].into_iter().flatten() {
+                prop_assert_eq!(error.to_string().lines().count(), 1, "{}", error);
+            }
+        }
+    }
+}
+
+/// The first JSON example of a format's section in the documentation.
+fn documented(name: &str) -> Option<&'static str> {
+    let text = include_str!("../../../../docs/DATASETS.md");
+    let section = text
+        .split("\n## ")
+        .find(|section| section.starts_with(&format!("{name}\n")))?;
+    section.split("```json\n").nth(1)?.split("```").next()
+}
+
+#[test]
+fn documented_examples_can_be_read() {
+    for name in [
+        "single_turn",
+        "multi_turn",
+        "random_pool",
+        "raw_payload",
+        "sharegpt",
+    ] {
+        let made = case(name, documented(name).unwrap()).made();
+        assert!(made.warnings.is_empty(), "{name}: {:?}", made.warnings);
+    }
+    for line in documented("mooncake_trace").unwrap().lines() {
+        let line: Map<String, Value> = serde_json::from_str(line).unwrap();
+        assert_eq!(crate::dataset::mooncake::check_line(line), Ok(()));
+    }
 }
 
 #[test]
