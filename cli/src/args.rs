@@ -301,7 +301,8 @@ pub struct Input {
 
 #[derive(Args, Debug)]
 pub struct Conversations {
-    /// Conversations to begin; also the number of synthetic ones to make. [default: no limit]
+    /// Conversations to begin; also the number to make of synthetic prompts or out of a random_pool.
+    /// [default: no limit]
     #[arg(long, visible_aliases = ["conversation-num", "num-sessions"], value_name = "CONVERSATIONS", value_parser = values::count)]
     pub num_conversations: Option<u64>,
     /// Mean number of turns of a synthetic conversation. Each turn carries the turns before it and

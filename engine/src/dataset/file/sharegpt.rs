@@ -37,7 +37,14 @@ pub(super) fn load(
     build: &Build<'_>,
     progress: Progress<'_>,
 ) -> Result<Dataset, DatasetError> {
-    let tokenizer = build.tokenizer.ok_or(DatasetError::NeedsTokenizer)?;
+    let Some(tokenizer) = build.tokenizer else {
+        return Err(DatasetError::Unfit {
+            path: spec.path.clone(),
+            reason: "prompts and answers of sharegpt are measured in tokens: add `--tokenizer \
+                     builtin` or another one"
+                .to_owned(),
+        });
+    };
     let rules = Rules {
         history: true,
         leading_system: false,

@@ -62,6 +62,10 @@ impl Case {
     }
 
     fn build(&self) -> Result<Dataset, DatasetError> {
+        self.build_with(true)
+    }
+
+    fn build_with(&self, counted: bool) -> Result<Dataset, DatasetError> {
         static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::builtin().unwrap());
         let bodies = BodyOptions {
             endpoint: self.endpoint,
@@ -72,7 +76,7 @@ impl Case {
             extra: self.extra.clone(),
         };
         let context = Build {
-            tokenizer: Some(&TOKENIZER),
+            tokenizer: counted.then(|| &*TOKENIZER),
             corpus: None,
             bodies: &bodies,
             model_choice: self.choice,
@@ -568,6 +572,23 @@ fn people_and_their_answers() {
     let case = case.with(|case| case.endpoint = EndpointKind::Completions);
     let made = case.made();
     assert!(made.conversations.iter().all(|one| one.turns.len() == 1));
+}
+
+#[test]
+fn only_what_must_count_needs_a_tokenizer() {
+    let made = case("single_turn", "{\"text\": \"a\"}")
+        .build_with(false)
+        .unwrap();
+    assert_eq!(made.conversations[0].turns[0].isl, None);
+    let made = case("raw_payload", "{\"messages\": [{}]}")
+        .build_with(false)
+        .unwrap();
+    assert_eq!(made.conversations[0].turns[0].isl, None);
+    let error = case("sharegpt", "[]")
+        .build_with(false)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("--tokenizer builtin"), "{error}");
 }
 
 #[test]
