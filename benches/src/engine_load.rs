@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use clap::Parser;
 use pinfire_engine::{
     clock::{Span, Stamp},
-    dataset::ready::Ready,
+    dataset::{ready::Ready, sampling::Sampling},
     endpoint::Answers,
     health::CoreHealth,
     plan::{Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target},
@@ -118,6 +118,7 @@ fn main() -> anyhow::Result<()> {
         dialling: Dialling::default(),
         answers: Answers::default(),
         dataset: Arc::new(Ready::singles(vec![body.into_bytes()])),
+        sampling: Sampling::Sequential,
         first_session: 0,
         schedule: Schedule::closed(args.requests),
         concurrency: Some(Limit::of(args.concurrency)),

@@ -60,6 +60,9 @@ pub struct Endpoint {
         required = true
     )]
     pub model: Vec<String>,
+    /// How turns come by one of several models: round_robin (in turn) or random.
+    #[arg(long, value_name = "STRATEGY", default_value = "round_robin")]
+    pub model_selection_strategy: String,
     /// Base URL of the server: http://, https:// or unix:/path/to.sock; `mock:` is a scripted server
     /// inside this process. Several (comma list, repeated, or one after the other) take the requests
     /// in turn.
@@ -273,16 +276,38 @@ pub struct Input {
     /// Standard deviation of the output limit; needs --osl. [default: 0]
     #[arg(long, visible_aliases = ["output-tokens-stddev", "prompt-output-tokens-stddev"], value_name = "TOKENS", value_parser = values::not_negative)]
     pub osl_stddev: Option<f64>,
-    /// Synthetic conversations to make; the run takes them in turn. [default: --num-conversations,
-    /// else --request-count, else 100]
+    /// Conversations to make, synthetic or out of a random_pool; the run takes them in turn. All
+    /// entries of any other file are taken. [default: --num-conversations, else --request-count,
+    /// else 100]
     #[arg(long, visible_alias = "num-prompts", value_name = "PROMPTS", value_parser = values::count)]
     pub num_dataset_entries: Option<u64>,
-    /// Dataset to send instead of synthetic prompts; needs --custom-dataset-type.
-    #[arg(long, value_name = "FILE")]
+    /// Dataset to send instead of synthetic prompts: a file, gzipped or not, or a folder
+    /// (random_pool, raw_payload).
+    #[arg(long, value_name = "PATH")]
     pub input_file: Option<PathBuf>,
-    /// Format of --input-file: mooncake_trace.
-    #[arg(long, value_name = "TYPE")]
+    /// Format of --input-file. [default: what its first line shows]
+    ///
+    /// single_turn, a request per line:
+    ///   {"text": "Who wrote Faust?", "output_length": 50}
+    /// multi_turn, a conversation per line, with live replies in between:
+    ///   {"turns": [{"role": "system", "text": "Be brief."}, {"text": "Hi"}, {"text": "Why?", "delay": 500}]}
+    /// random_pool, lines that requests are drawn from, out of each file of a folder one:
+    ///   {"text": "Summarize this."}
+    /// raw_payload, a request body per line, sent byte for byte:
+    ///   {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9}
+    /// inputs_json, the inputs.json of a run, sent again:
+    ///   {"data": [{"session_id": "a", "payloads": [{"model": "m", "messages": []}]}]}
+    /// sharegpt, recorded conversations:
+    ///   [{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]}]
+    /// mooncake_trace, recorded lengths and shared prefixes:
+    ///   {"timestamp": 0, "input_length": 1000, "output_length": 50, "hash_ids": [1, 2]}
+    #[arg(long, value_name = "TYPE", verbatim_doc_comment)]
     pub custom_dataset_type: Option<String>,
+    /// Which conversation a session takes: sequential (in the order of the dataset, again and again),
+    /// shuffle (each once per pass, every pass in another order) or random (drawn each time). The
+    /// seed alone decides, and profiling goes on where the warmup stopped.
+    #[arg(long, value_name = "STRATEGY", default_value = "sequential")]
+    pub dataset_sampling_strategy: String,
     /// Tokens per hash id of a trace. [default: 512]
     #[arg(long, visible_aliases = ["synthetic-input-tokens-block-size", "prompt-input-tokens-block-size"], value_name = "TOKENS", value_parser = values::count)]
     pub isl_block_size: Option<u64>,
@@ -294,7 +319,8 @@ pub struct Input {
 
 #[derive(Args, Debug)]
 pub struct Conversations {
-    /// Conversations to begin; also the number of synthetic ones to make. [default: no limit]
+    /// Conversations to begin; also the number to make of synthetic prompts or out of a random_pool.
+    /// [default: no limit]
     #[arg(long, visible_aliases = ["conversation-num", "num-sessions"], value_name = "CONVERSATIONS", value_parser = values::count)]
     pub num_conversations: Option<u64>,
     /// Mean number of turns of a synthetic conversation. Each turn carries the turns before it and
@@ -324,8 +350,8 @@ pub struct Conversations {
 
 #[derive(Args, Debug)]
 pub struct Schedule {
-    /// Send by the timestamps of the trace. So it is without this flag too, if
-    /// --custom-dataset-type names a trace and its first line has a timestamp.
+    /// Send by the timestamps of the trace (or of single_turn and multi_turn lines). So it is without
+    /// this flag too, if --custom-dataset-type names a trace and its first line has a timestamp.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub fixed_schedule: bool,
     /// Ignore the trace's timestamps: send as fast as --concurrency allows.

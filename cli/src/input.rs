@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use pinfire_engine::{
     clock::Span,
     dataset::{
         EndpointKind,
+        file::{FileSpec, Format, Support, detect},
         mooncake::{self, DEFAULT_BLOCK_SIZE, FixedSpec, MooncakeSpec},
         synthetic::{SyntheticSpec, TurnSpec},
     },
@@ -21,12 +22,18 @@ pub enum Input {
     Synthetic(SyntheticSpec),
     /// A trace file.
     Mooncake(MooncakeSpec),
+    /// Any other file or folder.
+    File(FileSpec),
 }
 
 impl Input {
     /// Whether it is sent by its timestamps.
     pub fn fixed_schedule(&self) -> bool {
-        matches!(self, Self::Mooncake(spec) if spec.fixed.is_some())
+        match self {
+            Self::Synthetic(_) => false,
+            Self::Mooncake(spec) => spec.fixed.is_some(),
+            Self::File(spec) => spec.fixed.is_some(),
+        }
     }
 }
 
@@ -35,11 +42,12 @@ const DEFAULT_ENTRIES: u64 = 100;
 /// Mean input length of synthetic prompts.
 const DEFAULT_ISL: u32 = 550;
 
-/// Reads the flags; `sent` is the most conversations that the run begins, warmup included.
+/// Reads the flags; `sent` is the most conversations that the run begins, warmup included, and
+/// `in_order` that it takes them as they stand in the file.
 ///
 /// # Errors
 /// The first combination that makes no sense, with the way out.
-pub fn decide(flags: &Profile, kind: EndpointKind, sent: u64) -> Result<Input> {
+pub fn decide(flags: &Profile, kind: EndpointKind, sent: u64, in_order: bool) -> Result<Input> {
     let input = &flags.input;
     ensure!(
         input.osl_stddev.is_none() || input.osl.is_some(),
@@ -53,22 +61,28 @@ pub fn decide(flags: &Profile, kind: EndpointKind, sent: u64) -> Result<Input> {
         "--input-file {}: there is no such file",
         path.display()
     );
+    let schedule = &flags.schedule;
+    ensure!(
+        !(schedule.fixed_schedule && schedule.no_fixed_schedule),
+        "--fixed-schedule and --no-fixed-schedule exclude each other"
+    );
     let shaping = synthetic_only(flags);
     ensure!(
         shaping.is_empty(),
         "for synthetic prompts only, not with --input-file: {}; leave it out",
         shaping.join(", ")
     );
-    let given = input.custom_dataset_type.as_deref().unwrap_or_default();
-    ensure!(
-        given.to_lowercase().replace('-', "_") == "mooncake_trace",
-        "--custom-dataset-type {given}: only mooncake_trace is built yet; name it explicitly"
-    );
-    let fixed = fixed(&flags.schedule, path)?;
+    let (format, named) = format(input.custom_dataset_type.as_deref(), path)?;
+    if !matches!(format.support, Support::Mooncake) {
+        return file(flags, path, format).map(Input::File);
+    }
+    no_entries(flags, format)?;
+    let fixed = fixed(&flags.schedule, path, named)?;
     let limit = match fixed {
         // The schedule ends with the trace, unless the user asks for less of it.
         Some(_) => flags.load.request_count,
-        None => Some(sent),
+        // Any other order than the file's may reach all of it.
+        None => in_order.then_some(sent),
     };
     Ok(Input::Mooncake(MooncakeSpec {
         path: path.clone(),
@@ -81,6 +95,107 @@ pub fn decide(flags: &Profile, kind: EndpointKind, sent: u64) -> Result<Input> {
         ignore_delays: flags.schedule.ignore_trace_delays,
         delay_cap: delay_cap(&flags.conversations),
     }))
+}
+
+/// The format of an input file, and whether the user named it.
+fn format(given: Option<&str>, path: &Path) -> Result<(&'static Format, bool)> {
+    let (format, said) = match given {
+        Some(name) => match Format::named(name) {
+            Some(format) => (format, format!("--custom-dataset-type {name}")),
+            None => bail!(
+                "--custom-dataset-type {name}: there is no such format; it must be one of: {}",
+                Format::built_names()
+            ),
+        },
+        None => {
+            let format = detect(path)?;
+            let said = format!(
+                "--input-file {} has the format {}",
+                path.display(),
+                format.name
+            );
+            (format, said)
+        }
+    };
+    ensure!(
+        format.is_built(),
+        "{said}: that one is not built; turn it into one of: {}",
+        Format::built_names()
+    );
+    format.check_kind(path)?;
+    Ok((format, given.is_some()))
+}
+
+/// Everything but synthetic prompts and Mooncake traces.
+fn file(flags: &Profile, path: &Path, format: &'static Format) -> Result<FileSpec> {
+    let (input, schedule, name) = (&flags.input, &flags.schedule, format.name);
+    ensure!(
+        input.isl_block_size.is_none(),
+        "--isl-block-size is for traces with hash ids, {name} has none; leave it out"
+    );
+    ensure!(
+        schedule.synthesis_speedup_ratio.is_none() && !schedule.ignore_trace_delays,
+        "--synthesis-speedup-ratio and --ignore-trace-delays are for traces, {name} is none; leave \
+         them out"
+    );
+    if format.verbatim {
+        let given = [
+            ("--osl", input.osl.is_some()),
+            ("--extra-inputs", !input.extra_inputs.is_empty()),
+            (
+                "--use-legacy-max-tokens",
+                flags.endpoint.use_legacy_max_tokens,
+            ),
+        ];
+        let given = given.into_iter().filter(|(_, given)| *given);
+        let given: Vec<&str> = given.map(|(flag, _)| flag).collect();
+        ensure!(
+            given.is_empty(),
+            "{}: the bodies of {name} are sent as they are, nothing is put into them; leave it out",
+            given.join(", ")
+        );
+    }
+    if !format.drawn {
+        no_entries(flags, format)?;
+    }
+    let fixed = match schedule.fixed_schedule {
+        true => {
+            ensure!(
+                format.timed,
+                "--fixed-schedule: {name} has no timestamps; leave it out"
+            );
+            fixed_spec(schedule)?
+        }
+        false => {
+            no_offsets(schedule)?;
+            None
+        }
+    };
+    let entries = input
+        .num_dataset_entries
+        .or(flags.conversations.num_conversations)
+        .or(flags.load.request_count);
+    Ok(FileSpec {
+        path: path.to_path_buf(),
+        format,
+        entries: entries.filter(|_| format.drawn).map(size),
+        osl_mean: input.osl,
+        osl_stddev: input.osl_stddev.unwrap_or(0.0),
+        limit: fixed.and(flags.load.request_count).map(size),
+        fixed,
+        delay_cap: delay_cap(&flags.conversations),
+    })
+}
+
+/// Only what is made up has a number of entries to be chosen.
+fn no_entries(flags: &Profile, format: &Format) -> Result<()> {
+    ensure!(
+        flags.input.num_dataset_entries.is_none(),
+        "--num-dataset-entries is for synthetic prompts and random_pool; all entries of a \
+         {} file are taken, so leave it out (--num-conversations limits how many are sent)",
+        format.name
+    );
+    Ok(())
 }
 
 fn synthetic(flags: &Profile, kind: EndpointKind) -> Result<SyntheticSpec> {
@@ -168,7 +283,6 @@ fn synthetic_only(flags: &Profile) -> Vec<&'static str> {
     let all = [
         ("--isl", input.isl.is_some()),
         ("--isl-stddev", input.isl_stddev.is_some()),
-        ("--num-dataset-entries", input.num_dataset_entries.is_some()),
         (
             "--session-turns-mean",
             conversations.session_turns_mean.is_some(),
@@ -199,12 +313,8 @@ fn synthetic_only(flags: &Profile) -> Vec<&'static str> {
 }
 
 /// What a fixed schedule over this trace takes, if there is to be one: asked for, or because the
-/// trace has timestamps and nothing speaks against it.
-fn fixed(schedule: &Schedule, path: &Path) -> Result<Option<FixedSpec>> {
-    ensure!(
-        !(schedule.fixed_schedule && schedule.no_fixed_schedule),
-        "--fixed-schedule and --no-fixed-schedule exclude each other"
-    );
+/// user named the format, the trace has timestamps, and nothing speaks against it.
+fn fixed(schedule: &Schedule, path: &Path, named: bool) -> Result<Option<FixedSpec>> {
     let timed = mooncake::has_timestamps(path)?;
     ensure!(
         timed || !schedule.fixed_schedule,
@@ -212,9 +322,15 @@ fn fixed(schedule: &Schedule, path: &Path) -> Result<Option<FixedSpec>> {
          trace as fast as --concurrency allows",
         path.display()
     );
-    if !timed || schedule.no_fixed_schedule {
+    let wanted = schedule.fixed_schedule || (named && timed);
+    if !wanted || schedule.no_fixed_schedule {
         return no_offsets(schedule).map(|()| None);
     }
+    fixed_spec(schedule)
+}
+
+/// Which part of the file a fixed schedule takes, and where its time begins.
+fn fixed_spec(schedule: &Schedule) -> Result<Option<FixedSpec>> {
     let (start_ms, end_ms) = (
         schedule.fixed_schedule_start_offset,
         schedule.fixed_schedule_end_offset,
@@ -277,14 +393,14 @@ mod tests {
     }
 
     fn decided(flags: &str, kind: EndpointKind) -> Result<Input> {
-        decide(&parsed(flags), kind, 10)
+        decide(&parsed(flags), kind, 10, true)
     }
 
     #[track_caller]
     fn made(flags: &str) -> SyntheticSpec {
         match decided(flags, EndpointKind::Chat).unwrap() {
             Input::Synthetic(spec) => spec,
-            Input::Mooncake(_) => panic!("{flags} is synthetic"),
+            other => panic!("{flags} is synthetic, not {other:?}"),
         }
     }
 
@@ -315,7 +431,7 @@ mod tests {
     fn replayed(flags: &str) -> MooncakeSpec {
         match decided(flags, EndpointKind::Chat).unwrap() {
             Input::Mooncake(spec) => spec,
-            Input::Synthetic(_) => panic!("{flags} is a trace"),
+            other => panic!("{flags} is a trace, not {other:?}"),
         }
     }
 
@@ -385,7 +501,6 @@ mod tests {
         for flag in [
             "--isl",
             "--isl-stddev",
-            "--num-dataset-entries",
             "--session-turns-mean",
             "--session-turns-stddev",
             "--session-turn-delay-mean",
@@ -498,6 +613,137 @@ mod tests {
                 EndpointKind::Chat,
                 &["need a fixed schedule", "--fixed-schedule"],
             );
+        }
+    }
+
+    /// A file of this name and text, and the flag that names it.
+    fn file_of(name: &str, text: &str) -> (tempfile::TempDir, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let flag = format!("--input-file {}", path.display());
+        (folder, flag)
+    }
+
+    #[track_caller]
+    fn read(flags: &str) -> FileSpec {
+        match decided(flags, EndpointKind::Chat).unwrap() {
+            Input::File(spec) => spec,
+            other => panic!("{flags} is a file, not {other:?}"),
+        }
+    }
+
+    const ROW: &str = r#"{"text": "a", "timestamp": 5}"#;
+
+    #[test]
+    fn formats_are_named_or_recognised() {
+        let (_folder, row) = file_of("a.jsonl", ROW);
+        assert_eq!(read(&row).format.name, "single_turn");
+        let named = format!("{row} --custom-dataset-type Multi-Turn");
+        assert_eq!(read(&named).format.name, "multi_turn");
+        let (_trace, trace) = file_of("t.jsonl", TIMED);
+        // Only a format that is named makes a fixed schedule by itself.
+        assert!(replayed(&trace).fixed.is_none());
+        assert!(
+            replayed(&format!("{trace} --fixed-schedule"))
+                .fixed
+                .is_some()
+        );
+        for (name, words) in [
+            (
+                "nonsense",
+                &["there is no such format", "single_turn, multi_turn"][..],
+            ),
+            (
+                "bailian_trace",
+                &["--custom-dataset-type bailian_trace", "not built"],
+            ),
+            ("burst-gpt-trace", &["burst-gpt-trace", "not built"]),
+            ("speed_bench_throughput_8k_mixed", &["not built"]),
+        ] {
+            let flags = format!("{row} --custom-dataset-type {name}");
+            refused(&flags, EndpointKind::Chat, words);
+        }
+        let line =
+            r#"{"chat_id":1,"timestamp":1,"input_length":2,"output_length":3,"type":"text"}"#;
+        let (_other, bailian) = file_of("b.jsonl", line);
+        refused(
+            &bailian,
+            EndpointKind::Chat,
+            &["b.jsonl has the format bailian_trace", "not built"],
+        );
+    }
+
+    #[test]
+    fn schedules_and_numbers_of_files() {
+        let (_folder, row) = file_of("a.jsonl", ROW);
+        assert_eq!(read(&row).fixed, None);
+        let spec = read(&format!(
+            "{row} --fixed-schedule --fixed-schedule-end-offset 7 --request-count 3"
+        ));
+        assert_eq!(spec.fixed.unwrap().end_ms, Some(7));
+        assert_eq!(spec.limit, Some(3));
+        assert_eq!(read(&format!("{row} --request-count 3")).limit, None);
+        let pool = format!("{row} --custom-dataset-type random_pool");
+        assert_eq!(read(&pool).entries, None);
+        let flags = format!("{pool} --request-count 3 --num-sessions 4 --num-prompts 5");
+        assert_eq!(read(&flags).entries, Some(5));
+        for (flags, words) in [
+            (
+                format!("{row} --num-prompts 5"),
+                ["--num-dataset-entries", "single_turn"],
+            ),
+            (
+                format!("{row} --fixed-schedule-end-offset 5"),
+                ["need a fixed", "--fixed-schedule"],
+            ),
+            (
+                format!("{row} --isl-block-size 5"),
+                ["--isl-block-size", "single_turn"],
+            ),
+            (
+                format!("{row} --synthesis-speedup-ratio 2"),
+                ["--synthesis", "traces"],
+            ),
+            (
+                format!("{row} --ignore-trace-delays"),
+                ["--ignore-trace-delays", "traces"],
+            ),
+            (
+                format!("{pool} --fixed-schedule"),
+                ["--fixed-schedule", "random_pool"],
+            ),
+        ] {
+            refused(&flags, EndpointKind::Chat, &words);
+        }
+    }
+
+    #[test]
+    fn nothing_is_put_into_ready_bodies() {
+        let line = r#"{"messages": [{"role": "user", "content": "a"}]}"#;
+        let (_folder, file) = file_of("a.jsonl", line);
+        let payloads = format!("{file} --custom-dataset-type raw_payload");
+        assert!(read(&payloads).format.verbatim);
+        for flag in ["--osl 5", "--extra-inputs a:1", "--use-legacy-max-tokens"] {
+            let name = flag.split(' ').next().unwrap();
+            refused(
+                &format!("{payloads} {flag}"),
+                EndpointKind::Chat,
+                &[name, "as they are"],
+            );
+        }
+    }
+
+    #[test]
+    fn another_order_may_reach_all_of_a_trace() {
+        let (_folder, trace) = file_of("t.jsonl", TIMED);
+        for in_order in [true, false] {
+            let Ok(Input::Mooncake(spec)) =
+                decide(&parsed(&trace), EndpointKind::Chat, 10, in_order)
+            else {
+                panic!("it is a trace");
+            };
+            assert_eq!(spec.limit, in_order.then_some(10));
         }
     }
 }

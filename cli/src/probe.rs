@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use pinfire_analysis::reading::{Reading, Rules, Target as ServerName, Verdict};
 use pinfire_engine::{
     clock::{Span, Stamp},
-    dataset::{EndpointKind, one_token, ready::Ready, url::TargetUrl},
+    dataset::{EndpointKind, one_token, ready::Ready, sampling::Sampling, url::TargetUrl},
     endpoint::{Answers, BodyOptions},
     plan::{PhasePlan, Reuse, Target},
     record::{MarkKind, Outcome, Phase, Record},
@@ -195,6 +195,7 @@ impl Probe {
             targets: Arc::new([target]),
             dialling: settings.transport.dialling.clone(),
             dataset: Arc::new(Ready::singles(vec![body])),
+            sampling: Sampling::Sequential,
             answers: Answers::of(EndpointKind::Raw),
             first_session: 0,
             schedule: Schedule::closed(1),

@@ -10,8 +10,9 @@ use pinfire_analysis::{
 use pinfire_engine::{
     clock::Span,
     dataset::{
-        BodyOptions, EndpointKind,
+        BodyOptions, EndpointKind, ModelChoice,
         extra::{parse_extra_inputs, parse_headers},
+        sampling::Sampling,
     },
     endpoint::{Answers, RESPONSE_FIELD, ResponseField, Template},
     plan::{DriverChoice, EngineSetup, Precision, Reuse},
@@ -46,6 +47,8 @@ pub struct Settings {
     pub load: Load,
     pub cancellation: Option<(f64, Span)>,
     pub seed: Seed,
+    pub sampling: Sampling,
+    pub model_choice: ModelChoice,
     pub input: Input,
     pub tokenizer: Option<String>,
     pub tokenizer_revision: String,
@@ -132,7 +135,23 @@ impl Settings {
             template,
             ..BodyOptions::default()
         };
-        let input = input::decide(flags, kind, most_sessions(flags))?;
+        let order = named(
+            "--dataset-sampling-strategy",
+            &flags.input.dataset_sampling_strategy,
+            &[
+                ("sequential", Order::Sequential),
+                ("shuffle", Order::Shuffle),
+                ("random", Order::Random),
+            ],
+        )?;
+        let in_order = order == Order::Sequential;
+        let input = input::decide(flags, kind, most_sessions(flags), in_order)?;
+        ensure!(
+            in_order || !input.fixed_schedule(),
+            "--dataset-sampling-strategy {}: a fixed schedule is sent in its own order; leave it out, \
+             or add --no-fixed-schedule",
+            flags.input.dataset_sampling_strategy
+        );
         let load = Load::new(flags, input.fixed_schedule())?;
         let most = load.phases().map(PhaseLoad::most_cores).max();
         let places = divide(flags.engine.cores.as_ref(), most.unwrap_or(1))?;
@@ -175,6 +194,12 @@ impl Settings {
                 ],
             )?,
             cancellation: cancellation(flags)?,
+            sampling: match order {
+                Order::Sequential => Sampling::Sequential,
+                Order::Shuffle => Sampling::shuffle(seed.value),
+                Order::Random => Sampling::random(seed.value),
+            },
+            model_choice: model_choice(&flags.endpoint.model_selection_strategy)?,
             seed,
             input,
             tokenizer: flags.tokenizer.tokenizer.clone(),
@@ -295,6 +320,30 @@ fn answers(kind: EndpointKind, field: Option<&serde_json::Value>) -> Result<Answ
         }
     }
     Ok(answers)
+}
+
+/// In which order sessions take conversations.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Sequential,
+    Shuffle,
+    Random,
+}
+
+fn model_choice(strategy: &str) -> Result<ModelChoice> {
+    ensure!(
+        !strategy.eq_ignore_ascii_case("weighted"),
+        "--model-selection-strategy weighted is not built; take round_robin or random, and name a \
+         model several times to have it more often"
+    );
+    named(
+        "--model-selection-strategy",
+        strategy,
+        &[
+            ("round-robin", ModelChoice::RoundRobin),
+            ("random", ModelChoice::Random),
+        ],
+    )
 }
 
 /// The value of a flag that takes one of a few words.

@@ -7,7 +7,6 @@ const NOT_BUILT_YET: &[&str] = &[
     "batch-size-text",
     "confidence-level",
     "config",
-    "dataset-sampling-strategy",
     "export-http-trace",
     "export-outputs-json",
     "extra-verbose",
@@ -15,7 +14,6 @@ const NOT_BUILT_YET: &[&str] = &[
     "gpu-telemetry",
     "log-level",
     "max-workers",
-    "model-selection-strategy",
     "no-parameter-sweep-same-seed",
     "no-profile-run-disable-warmup-after-first",
     "no-set-consistent-seed",
@@ -34,7 +32,6 @@ const NOT_BUILT_YET: &[&str] = &[
     "prompt-corpus",
     "prompt-prefix-length",
     "prompt-prefix-pool-size",
-    "public-dataset",
     "random-corpus-style",
     "random-range-ratio",
     "record-processor-service-count",
@@ -210,6 +207,13 @@ const NOT_PART: &[&str] = &[
     "zmq-ipc-path",
 ];
 
+/// Flags of features that pinfire does not have, with another way to the same end.
+const ANOTHER_WAY: &[(&str, &str)] = &[(
+    "public-dataset",
+    "nothing is downloaded; for sharegpt fetch ShareGPT_V3_unfiltered_cleaned_split.json and give it \
+     with --input-file FILE --custom-dataset-type sharegpt",
+)];
+
 /// The line that refuses the first such flag among the arguments.
 pub fn first_of(arguments: &[String]) -> Option<String> {
     // What follows `--` alone is no flag.
@@ -223,6 +227,8 @@ pub fn first_of(arguments: &[String]) -> Option<String> {
             let name = flag.split('=').next().unwrap_or(flag);
             if NOT_BUILT_YET.contains(&name) {
                 Some(format!("--{name} is not built yet; nothing was sent"))
+            } else if let Some((_, way)) = ANOTHER_WAY.iter().find(|(flag, _)| *flag == name) {
+                Some(format!("--{name}: {way}"))
             } else if NOT_PART.contains(&name) {
                 Some(format!(
                     "--{name} belongs to a feature that pinfire does not have; nothing was sent"

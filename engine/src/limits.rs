@@ -53,3 +53,14 @@ pub const KEPT_BUFFER_BYTES: usize = 64 * 1024;
 /// From the command to begin a phase with a schedule to the schedule's zero: every core has woken up
 /// by then, also on a machine that is busy.
 pub const BEGIN_LEAD: Span = Span::from_millis(5);
+
+/// Bytes of one line of a dataset, or of one element of a JSON document. A million tokens are about
+/// 6 MB of text and a dozen inline pictures rarely 50 MB; a file that is no JSONL at all shows by it
+/// before it fills the memory.
+pub const LINE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Lines of a dataset that are read, checked and built together: enough to pay for the threads.
+pub const BATCH_LINES: usize = 4_096;
+
+/// Bytes after which such a batch is full: what is read ahead stays small beside what is kept.
+pub const BATCH_BYTES: usize = 8 * 1024 * 1024;

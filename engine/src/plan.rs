@@ -11,7 +11,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 
 use crate::{
     clock::Span,
-    dataset::ready::Ready,
+    dataset::{ready::Ready, sampling::Sampling},
     endpoint::Answers,
     record::Phase,
     request::RequestHead,
@@ -170,6 +170,8 @@ pub struct PhasePlan {
     pub answers: Answers,
     /// What is sent.
     pub dataset: Arc<Ready>,
+    /// In which order sessions take its conversations.
+    pub sampling: Sampling,
     /// Sessions of the phases before: this one goes on behind them in the dataset.
     pub first_session: u64,
     /// When sessions begin, and how many.
@@ -201,10 +203,11 @@ impl PhasePlan {
         ((self.first_session + number) % self.targets.len() as u64) as usize
     }
 
-    /// The conversation of session `number`: in order, from the start again at the end.
+    /// The conversation of session `number`, counted on over the phases.
     #[inline]
     pub fn conversation(&self, number: u64) -> u32 {
-        ((self.first_session + number) % self.dataset.conversations() as u64) as u32
+        let count = self.dataset.conversations() as u64;
+        self.sampling.pick(self.first_session + number, count) as u32
     }
 
     /// The turns of the conversation of session `number`.

@@ -9,7 +9,7 @@ use std::{
 use crossbeam_channel::Receiver;
 use pinfire_engine::{
     clock::{Span, Stamp, WallAnchor},
-    dataset::ready::Ready,
+    dataset::{ready::Ready, sampling::Sampling},
     endpoint::Answers,
     health::Counts,
     plan::{
@@ -157,6 +157,7 @@ impl Load {
             dialling: self.dialling.clone(),
             answers: Answers::default(),
             dataset: Arc::clone(&self.dataset),
+            sampling: Sampling::Sequential,
             first_session: self.first_session,
             schedule: Schedule::new(
                 self.pace.clone(),

@@ -8,9 +8,11 @@
 )]
 
 mod combinations;
+mod datasets;
 mod endpoints;
 mod ends;
 mod files;
+mod malformed;
 mod ready;
 mod refusals;
 mod schedules;

@@ -66,17 +66,22 @@ pub(crate) struct Media {
 impl Content {
     /// One text of the user.
     pub(crate) fn text(text: String) -> Self {
-        Self::Said(Said {
-            texts: vec![Media {
-                name: String::new(),
-                contents: vec![text],
-            }],
-            ..Said::default()
-        })
+        Self::Said(Said::text(text))
     }
 }
 
 impl Said {
+    /// One text of the user.
+    pub(crate) fn text(text: String) -> Self {
+        Self {
+            texts: vec![Media {
+                name: String::new(),
+                contents: vec![text],
+            }],
+            ..Self::default()
+        }
+    }
+
     /// All texts in order, whatever their names, the empty ones left out.
     pub(crate) fn all_texts(&self) -> impl Iterator<Item = &str> {
         let contents = self.texts.iter().flat_map(|media| &media.contents);

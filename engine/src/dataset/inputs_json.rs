@@ -7,7 +7,7 @@ use serde::ser::{Error as _, SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::{Conversation, Dataset, Source, Turn};
+use super::{Conversation, Dataset, Turn};
 
 /// The file's name in the artifact folder.
 pub const FILE_NAME: &str = "inputs.json";
@@ -22,8 +22,8 @@ pub struct InputsError {
     pub source: std::io::Error,
 }
 
-/// Writes `inputs.json` into `folder` and returns its path, or `None` for a trace, which has none
-/// because it would be huge.
+/// Writes `inputs.json` into `folder` and returns its path, or `None` for a source that has none:
+/// traces, and files that hold the bodies already.
 ///
 /// Indented by two blanks, body by body, into a temporary file that is then renamed: a reader
 /// sees the whole file or none.
@@ -31,7 +31,7 @@ pub struct InputsError {
 /// # Errors
 /// When the folder cannot be written to.
 pub fn write(folder: &Path, dataset: &Dataset) -> Result<Option<PathBuf>, InputsError> {
-    if dataset.source == Source::MooncakeTrace {
+    if !dataset.source.writes_inputs() {
         return Ok(None);
     }
     let path = folder.join(FILE_NAME);
@@ -99,6 +99,7 @@ impl Serialize for Payloads<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::Source;
 
     fn dataset(source: Source) -> Dataset {
         let turn = |text: &str| Turn {
@@ -144,10 +145,15 @@ mod tests {
     #[test]
     fn not_for_a_trace_and_errors_name_the_file() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(
-            write(folder.path(), &dataset(Source::MooncakeTrace)).unwrap(),
-            None
-        );
+        for source in [
+            Source::MooncakeTrace,
+            Source::File("raw_payload"),
+            Source::File("inputs_json"),
+        ] {
+            assert_eq!(write(folder.path(), &dataset(source)).unwrap(), None);
+        }
+        let written = write(folder.path(), &dataset(Source::File("single_turn"))).unwrap();
+        assert!(written.is_some());
         let missing = folder.path().join("missing");
         let error = write(&missing, &dataset(Source::Synthetic)).unwrap_err();
         assert!(error.to_string().contains("inputs.json"), "{error}");

@@ -7,11 +7,13 @@
 pub(crate) mod ask;
 mod count;
 pub mod extra;
+pub mod file;
 pub mod inputs_json;
 pub mod mooncake;
 mod parallel;
 mod prompt;
 pub mod ready;
+pub mod sampling;
 pub mod synthetic;
 pub mod url;
 
@@ -81,6 +83,21 @@ pub enum Source {
     Synthetic,
     /// A Mooncake trace.
     MooncakeTrace,
+    /// A file of the format of this name.
+    File(&'static str),
+}
+
+impl Source {
+    /// Whether a run over it writes `inputs.json`: not for what is a file of bodies already, nor for
+    /// traces, whose bodies would be huge.
+    pub(super) fn writes_inputs(self) -> bool {
+        let written = |name| file::Format::named(name).is_none_or(|format| format.writes_inputs);
+        match self {
+            Self::Synthetic => true,
+            Self::MooncakeTrace => written("mooncake_trace"),
+            Self::File(name) => written(name),
+        }
+    }
 }
 
 /// All conversations of a run, in the order in which they begin.
@@ -125,6 +142,14 @@ pub enum DatasetError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The file or folder as a whole is not what was asked for.
+    #[error("{}: {reason}", path.display())]
+    Unfit {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
     /// A line of the file is not what its format asks.
     #[error("{}:{line}: `{field}`: {reason}", path.display())]
     Line {
@@ -145,6 +170,15 @@ pub enum DatasetError {
     Body(serde_json::Error),
 }
 
+/// How turns come by their model, where there are several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelChoice {
+    /// The n-th turn gets n mod count.
+    RoundRobin,
+    /// Each turn draws one.
+    Random,
+}
+
 /// What every source needs to build its conversations.
 pub struct Build<'a> {
     /// Counts and makes prompts; without it ISL is absent and prompts cannot be made.
@@ -153,6 +187,8 @@ pub struct Build<'a> {
     pub corpus: Option<Arc<CorpusText>>,
     /// The shape of the bodies.
     pub bodies: &'a BodyOptions,
+    /// How turns come by their model, where there are several.
+    pub model_choice: ModelChoice,
     /// The run's seed.
     pub seed: u64,
     /// The user fixed the seed: session ids are then `session_000000` and so on.
@@ -182,9 +218,28 @@ impl Build<'_> {
         Uuid::draw(&mut draws).to_string()
     }
 
-    /// The body of the `number`-th turn of the dataset.
+    /// The body of the `number`-th turn of the dataset, with the model that it gets.
     fn body(&self, number: usize, ask: Ask<'_>) -> Result<Body, DatasetError> {
-        Ok(self.bodies.body(number, ask)?)
+        let model = match self.model_choice {
+            ModelChoice::RoundRobin => number,
+            ModelChoice::Random => {
+                let draws = Purpose::new(self.seed, "composer.turn.model_selection");
+                draws
+                    .at(number as u64)
+                    .below(self.bodies.models.len() as u64) as usize
+            }
+        };
+        Ok(self.bodies.body(model, ask)?)
+    }
+
+    /// Whether the endpoint takes conversations of several turns.
+    fn converses(&self) -> bool {
+        self.bodies.endpoint.row().several_turns
+    }
+
+    /// Whether the endpoint takes a system message beside the turns.
+    fn sends_system(&self) -> bool {
+        self.bodies.endpoint.row().takes_system_message
     }
 
     /// The finished turn, without its times. `known_tokens` is what the texts count to, which
@@ -274,15 +329,9 @@ fn converse(
     sessions: impl IntoIterator<Item = (String, usize)>,
     cap: Option<Span>,
 ) -> (Vec<Conversation>, Option<Warning>) {
-    let limit = cap.unwrap_or(LONG_DELAY);
-    let mut long = 0_usize;
-    let mut turns = turns.into_iter().map(|mut turn| {
-        if turn.delay.is_some_and(|delay| delay > limit) {
-            long += 1;
-            turn.delay = cap.or(turn.delay);
-        }
-        turn
-    });
+    let mut turns = turns;
+    let warning = hold_delays(&mut turns, cap);
+    let mut turns = turns.into_iter();
     let conversations = sessions
         .into_iter()
         .map(|(session_id, size)| Conversation {
@@ -290,7 +339,22 @@ fn converse(
             turns: turns.by_ref().take(size).collect(),
         })
         .collect();
-    drop(turns);
+    (conversations, warning)
+}
+
+/// Holds the delays of these turns to `cap`, and says what the user should know about that.
+fn hold_delays<'a>(
+    turns: impl IntoIterator<Item = &'a mut Turn>,
+    cap: Option<Span>,
+) -> Option<Warning> {
+    let limit = cap.unwrap_or(LONG_DELAY);
+    let mut long = 0_usize;
+    for turn in turns {
+        if turn.delay.is_some_and(|delay| delay > limit) {
+            long += 1;
+            turn.delay = cap.or(turn.delay);
+        }
+    }
     let seconds = limit.as_secs_f64();
     let said = match cap {
         Some(_) => {
@@ -301,7 +365,7 @@ fn converse(
              --inter-turn-delay-cap-seconds would hold them to less"
         ),
     };
-    (conversations, (long > 0).then_some(Warning(said)))
+    (long > 0).then_some(Warning(said))
 }
 
 /// What is said when conversations lose their history to the extras.

@@ -1,7 +1,7 @@
 //! Many indexed pieces of work on all cores, with results in the order of the indices.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 
 /// Indices a thread takes at a time: few enough to share evenly, enough to pay for the atomic.
 const BATCH: usize = 8;
@@ -69,6 +69,25 @@ pub(super) fn map_indexed<T: Send, E: Send>(
     Ok(results)
 }
 
+/// `work` of every item, as [`map_indexed`], which it takes for itself.
+pub(super) fn map_each<I: Send, T: Send, E: Send>(
+    items: Vec<I>,
+    threads: usize,
+    work: impl Fn(I) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E> {
+    let cells: Vec<Mutex<Option<I>>> = items
+        .into_iter()
+        .map(|item| Mutex::new(Some(item)))
+        .collect();
+    // Each index comes once, so each item is there.
+    let each = |index: usize| {
+        let item = cells[index].lock().ok().and_then(|mut item| item.take());
+        item.map(&work).transpose()
+    };
+    let results = map_indexed(cells.len(), threads, each, &|_, _| {})?;
+    Ok(results.into_iter().flatten().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +106,15 @@ mod tests {
         assert_eq!(last.get(), (101, 101));
         let none: Result<Vec<usize>, ()> = map_indexed(0, 2, Ok, &|_, _| {});
         assert_eq!(none.unwrap(), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn each_item_once_and_in_order() {
+        let items: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+        let same: Result<Vec<String>, ()> = map_each(items.clone(), 3, Ok);
+        assert_eq!(same.unwrap(), items);
+        let none: Result<Vec<()>, u8> = map_each(vec![1, 2], 2, Err);
+        assert_eq!(none.unwrap_err(), 1);
     }
 
     #[test]

@@ -238,6 +238,7 @@ mod tests {
             tokenizer: Some(tokenizer),
             corpus: None,
             bodies: &bodies,
+            model_choice: crate::dataset::ModelChoice::RoundRobin,
             seed: 42,
             fixed_seed,
             threads,

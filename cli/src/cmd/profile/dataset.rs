@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use pinfire_engine::{
-    dataset::{Build, Dataset, mooncake, synthetic},
+    dataset::{Build, Dataset, file, mooncake, synthetic},
     text::{corpus::CorpusText, resolve, tokenizer::Tokenizer},
 };
 
-use crate::{input::Input, settings::Settings};
+use crate::{input::Input, load::Mode, settings::Settings};
 
 /// What a run sends and counts with.
 pub struct Prepared {
@@ -29,8 +29,9 @@ pub fn prepare(settings: &Settings) -> Result<Prepared> {
     let mut warnings = Vec::new();
     // A trace may need prompts too; whether it does is only known once it is read.
     let may_do_without = settings.server_counts && !synthetic;
+    let makes_prompts = !matches!(settings.input, Input::File(_));
     let (tokenizer, corpus) = std::thread::scope(|scope| {
-        let corpus = scope.spawn(|| CorpusText::inflate().map(Arc::new));
+        let corpus = scope.spawn(move || makes_prompts.then(CorpusText::inflate).transpose());
         let tokenizer = resolve(
             settings.tokenizer.as_deref(),
             model,
@@ -54,16 +55,24 @@ pub fn prepare(settings: &Settings) -> Result<Prepared> {
     };
     let corpus = corpus
         .ok()
-        .context("the thread that reads the embedded corpus has ended")??;
+        .context("the thread that reads the embedded corpus has ended")??
+        .map(Arc::new);
     let build = Build {
         tokenizer: tokenizer.as_ref(),
-        corpus: Some(corpus),
+        corpus,
         bodies: &settings.bodies,
+        model_choice: settings.model_choice,
         seed: settings.seed.value,
         fixed_seed: settings.seed.fixed,
         threads: settings.places.engine.len() + settings.places.rest.len(),
     };
-    let bar = settings.ui.bar("Prompts", 0);
+    // A file is read by its size, prompts are made one by one.
+    let name = if makes_prompts {
+        "Prompts"
+    } else {
+        "Dataset (KiB)"
+    };
+    let bar = settings.ui.bar(name, 0);
     let progress = |done: usize, total: usize| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
@@ -71,7 +80,14 @@ pub fn prepare(settings: &Settings) -> Result<Prepared> {
     let dataset = match &settings.input {
         Input::Synthetic(spec) => synthetic::build(spec, &build, &progress)?,
         Input::Mooncake(spec) => mooncake::build(spec, &build, &progress)?,
+        Input::File(spec) => file::build(spec, &build, &progress)?,
     };
+    let turns = dataset.turns().count() as f64 / dataset.conversations.len() as f64;
+    ensure!(
+        synthetic || turns >= 2.0 || !matches!(settings.load.profiling.mode, Mode::Users { .. }),
+        "--user-centric-rate needs conversations: the dataset has {turns:.2} turns each, it should be \
+         at least 2; for single turns take --request-rate"
+    );
     bar.finish_and_clear();
     warnings.extend(dataset.warnings.iter().map(|warning| warning.0.clone()));
     warnings.extend(settings.bodies.notes.take());

@@ -81,6 +81,13 @@ fn dataset(settings: &Settings, prepared: &Prepared) -> DatasetFacts {
             spec.osl_stddev,
             Some(spec.path.clone()),
         ),
+        Input::File(spec) => (
+            "file",
+            None,
+            spec.osl_mean,
+            spec.osl_stddev,
+            Some(spec.path.clone()),
+        ),
     };
     DatasetFacts {
         kind: kind.to_owned(),

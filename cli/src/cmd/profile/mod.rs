@@ -244,7 +244,7 @@ type Entries = Arc<[pinfire_analysis::facts::EntryFacts]>;
 /// What is sent goes to the cores, the rest to the analysis; both turn by turn, so that a record's
 /// entry is the place of its turn among all turns.
 fn split(dataset: Dataset) -> (Arc<Ready>, Entries) {
-    let mut entries = Vec::new();
+    let mut entries = Vec::with_capacity(dataset.turns().count());
     for conversation in &dataset.conversations {
         for (place, turn) in (0..).zip(&conversation.turns) {
             entries.push(pinfire_analysis::facts::EntryFacts {
@@ -370,6 +370,7 @@ impl Phases<'_> {
             dialling: settings.transport.dialling.clone(),
             answers: settings.answers.clone(),
             dataset: Arc::clone(&self.dataset),
+            sampling: settings.sampling,
             // A fixed schedule begins at its first entry, whatever a warmup has sent.
             first_session: match load.mode {
                 Mode::FixedSchedule => 0,

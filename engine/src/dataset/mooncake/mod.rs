@@ -95,6 +95,12 @@ pub fn has_timestamps(path: &Path) -> Result<bool, DatasetError> {
     Ok(first.get("timestamp").is_some_and(Value::is_number))
 }
 
+/// What is wrong with this line by itself, as a field and a reason.
+pub(super) fn check_line(line: Map<String, Value>) -> Result<(), (String, String)> {
+    let checked = Line::from_object(1, line).map(drop);
+    checked.map_err(|(field, reason)| (field.to_owned(), reason))
+}
+
 /// How a gzipped file begins.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 

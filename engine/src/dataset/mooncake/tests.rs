@@ -44,6 +44,7 @@ fn built(spec: &MooncakeSpec, threads: usize, kind: EndpointKind) -> Result<Data
         tokenizer: Some(&tokenizer),
         corpus: None,
         bodies: &bodies,
+        model_choice: crate::dataset::ModelChoice::RoundRobin,
         seed: 42,
         fixed_seed: true,
         threads,

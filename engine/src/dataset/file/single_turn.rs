@@ -1,0 +1,77 @@
+//! single_turn: JSONL, one request per line. Rows of one session are turns of a conversation, each
+//! complete by itself.
+
+use serde_json::{Map, Value};
+
+use super::fault::{Fault, fault, object};
+use super::fields::Fields;
+use super::format::{Fit, Sample, check_type};
+use super::load::{Entry, Loading, Notes, Progress, Row, Rules, What};
+use super::pieces::{Lines, Opened, Piece};
+use super::{DatasetError, FileSpec, said};
+use crate::dataset::{Build, Dataset};
+
+/// Whether a file's first line is of this format.
+pub(super) fn fits(sample: &Sample<'_>) -> Fit {
+    match sample.first {
+        Some(first) if said::has_any(first) && !first.contains_key("turns") => {
+            Fit::of(entry(first.clone(), &mut Notes::default()))
+        }
+        _ => Fit::No,
+    }
+}
+
+pub(super) fn load(
+    spec: &FileSpec,
+    build: &Build<'_>,
+    progress: Progress<'_>,
+) -> Result<Dataset, DatasetError> {
+    let mut loading = Loading::new(
+        spec,
+        build,
+        Rules {
+            history: false,
+            leading_system: false,
+            joined: true,
+        },
+    );
+    let opened = Opened::new(&spec.path)?;
+    let total = opened.size;
+    let read = |piece: &Piece, notes: &mut Notes| entry(object(&piece.bytes)?, notes).map(Some);
+    loading.take(&spec.path, Lines::new(opened), &read, (progress, 0, total))?;
+    loading.finish()
+}
+
+fn entry(object: Map<String, Value>, notes: &mut Notes) -> Result<Entry, Fault> {
+    let mut fields = Fields::new(object);
+    check_type(&mut fields, "single_turn")?;
+    let session = fields.name("session_id")?;
+    let row = turn(&mut fields, notes)?;
+    fields.rest(&mut notes.unknown);
+    Ok(Entry {
+        session,
+        rows: vec![row],
+    })
+}
+
+/// The fields that a turn has in this format and in multi_turn.
+pub(super) fn turn(fields: &mut Fields, notes: &mut Notes) -> Result<Row, Fault> {
+    if fields.has("timestamp") && fields.has("delay") {
+        return fault(
+            "timestamp",
+            "and `delay` exclude each other; keep one of them",
+        );
+    }
+    let mut given = said::said(fields, "")?;
+    if said::is_empty(&given) {
+        return said::nothing();
+    }
+    given.role = said::role(fields, &mut notes.roles)?;
+    Ok(Row {
+        what: What::Said(given),
+        max_tokens: fields.tokens("output_length")?,
+        at_ms: fields.millis("timestamp")?,
+        delay_ms: fields.millis("delay")?,
+        extra: fields.object("extra")?,
+    })
+}
