@@ -133,6 +133,11 @@ impl Drop for Raw {
 impl Conn {
     /// Waits for the next whole request. `None` when the client has left.
     pub fn request(&mut self) -> Option<Seen> {
+        Some(self.whole_request()?.0)
+    }
+
+    /// The same, with the body.
+    pub fn whole_request(&mut self) -> Option<(Seen, Vec<u8>)> {
         let head = self.head()?;
         let text = String::from_utf8_lossy(&self.inbox[..head]).into_owned();
         let value = |name: &str| {
@@ -145,7 +150,7 @@ impl Conn {
         while self.inbox.len() < head + body {
             self.read()?;
         }
-        self.inbox.drain(..head + body);
+        let bytes = self.inbox.drain(..head + body).skip(head).collect();
         let seen = Seen {
             conn: self.number,
             nth: self.requests,
@@ -154,7 +159,7 @@ impl Conn {
         };
         self.requests += 1;
         lock(&self.shared.seen).push(seen.clone());
-        Some(seen)
+        Some((seen, bytes))
     }
 
     /// Waits for the next request's head, leaves it where it is and gives its length.

@@ -11,6 +11,7 @@ mod ends;
 mod files;
 mod refusals;
 mod schedules;
+mod traces;
 
 use pinfire_tests::binary::Ended;
 use serde_json::Value;
