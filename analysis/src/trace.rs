@@ -99,7 +99,7 @@ struct Line {
 pub fn analyze(path: &Path, block: u32) -> Result<TraceFigures, DatasetError> {
     let mut lines = Lines::open(path)?;
     let mut trace = Trace::default();
-    while let Some((number, text)) = lines.next()? {
+    while let Some((number, text)) = lines.read()? {
         let line: Result<Line, _> = serde_json::from_slice(text);
         // A list would be read as the fields in their order.
         let object = text.trim_ascii_start().starts_with(b"{");

@@ -83,7 +83,7 @@ pub struct FixedSpec {
 /// When the file cannot be read.
 pub fn has_timestamps(path: &Path) -> Result<bool, DatasetError> {
     let mut lines = Lines::open(path)?;
-    let Some((_, line)) = lines.next()? else {
+    let Some((_, line)) = lines.read()? else {
         return Ok(false);
     };
     let first: Value = serde_json::from_slice(line).unwrap_or_default();
@@ -179,7 +179,7 @@ impl Trace {
         let mut source = Lines::open(path)?;
         let mut lines = Vec::new();
         let mut unknown = BTreeSet::new();
-        while let Some((number, text)) = source.next()? {
+        while let Some((number, text)) = source.read()? {
             let object: serde_json::Result<Map<String, Value>> = serde_json::from_slice(text);
             let object = object.map_err(|cause| {
                 source.fault(number, "line", format!("is no JSON object: {cause}"))

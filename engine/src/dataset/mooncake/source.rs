@@ -23,7 +23,7 @@ pub struct Lines {
 /// The file's bytes on their way to the hash, inflated behind it if they are gzipped.
 enum Text {
     Plain(BufReader<Hashing>),
-    Zipped(BufReader<MultiGzDecoder<BufReader<Hashing>>>),
+    Zipped(Box<BufReader<MultiGzDecoder<BufReader<Hashing>>>>),
 }
 
 struct Hashing {
@@ -50,10 +50,10 @@ impl Lines {
             let mut bytes = BufReader::with_capacity(1 << 16, Hashing { file, hash });
             let zipped = bytes.fill_buf()?.starts_with(&[0x1f, 0x8b]);
             Ok(if zipped {
-                Text::Zipped(BufReader::with_capacity(
+                Text::Zipped(Box::new(BufReader::with_capacity(
                     1 << 16,
                     MultiGzDecoder::new(bytes),
-                ))
+                )))
             } else {
                 Text::Plain(bytes)
             })
@@ -70,7 +70,7 @@ impl Lines {
     ///
     /// # Errors
     /// The file cannot be read on, or the line is longer than 256 MiB.
-    pub fn next(&mut self) -> Result<Option<(usize, &[u8])>, DatasetError> {
+    pub fn read(&mut self) -> Result<Option<(usize, &[u8])>, DatasetError> {
         loop {
             self.line.clear();
             let line = &mut self.line;
@@ -136,7 +136,7 @@ mod tests {
         file.write_all(bytes).unwrap();
         let mut lines = Lines::open(file.path()).unwrap();
         let mut found = Vec::new();
-        while let Some((number, line)) = lines.next().unwrap() {
+        while let Some((number, line)) = lines.read().unwrap() {
             found.push((
                 number,
                 String::from_utf8(line.trim_ascii().to_vec()).unwrap(),
@@ -177,7 +177,7 @@ mod tests {
         damaged.write_all(cut).unwrap();
         let mut lines = Lines::open(damaged.path()).unwrap();
         let error = loop {
-            match lines.next() {
+            match lines.read() {
                 Ok(Some(_)) => {}
                 Ok(None) => panic!("a damaged file was read to its end"),
                 Err(error) => break error,
