@@ -19,11 +19,8 @@ const TRACE: &str = r#"{"timestamp": 0, "input_length": 1500, "output_length": 1
 fn analyze_trace_shows_and_writes_its_figures() {
     for by_name in [false, true] {
         let name: &[&str] = if by_name { &["--input-file"] } else { &[] };
-        let arguments = [
-            &["analyze-trace"],
-            name,
-            &["trace.jsonl", "--output-file", "out.json"],
-        ];
+        let rest = ["trace.jsonl", "--output-file", "out.json"];
+        let arguments: [&[&str]; 3] = [&["analyze-trace"], name, &rest];
         let run = call(arguments.concat());
         std::fs::write(run.folder().join("trace.jsonl"), TRACE).unwrap();
         let folder = run.folder().to_path_buf();
@@ -73,8 +70,8 @@ fn analyze_trace_says_what_is_wrong() {
     assert_eq!(bad.stderr.lines().count(), 1);
 }
 
-/// A run over the trace: its summary and its lines, in the order of sending.
-fn replay(flags: &str) -> (Vec<(u64, u64)>, String) {
+/// A run over the trace with these flags: the inputs that were sent, sorted, and what was said.
+fn replay(flags: &str) -> (Vec<u64>, String) {
     let mock = Mock::start(instant(1));
     let mut run = call([
         "profile",
@@ -86,45 +83,30 @@ fn replay(flags: &str) -> (Vec<(u64, u64)>, String) {
     ]);
     std::fs::write(run.folder().join("trace.jsonl"), TRACE).unwrap();
     let url = format!("http://{}", mock.address());
-    run.more([
-        "--url",
-        &url,
-        "--artifact-dir",
-        "out",
-        "--input-file",
-        "trace.jsonl",
-    ]);
-    run.more(["--custom-dataset-type", "mooncake_trace"]);
-    run.more(flags.split_whitespace());
+    let more = "--artifact-dir out --input-file trace.jsonl --custom-dataset-type mooncake_trace";
+    run.more(["--url", &url]);
+    run.more(more.split(' ').chain(flags.split_whitespace()));
     let ended = run.run().code(0);
     sums(&ended);
-    let mut lines = ended.lines();
-    lines.sort_by_key(|line| line["metadata"]["session_num"].as_u64());
-    let number = |line: &Value, tag: &str| line["metrics"][tag]["value"].as_f64().unwrap() as u64;
-    let isl = lines
+    let isl = |line: &Value| line["metrics"]["input_sequence_length"]["value"].as_f64();
+    let mut lengths: Vec<u64> = ended
+        .lines()
         .iter()
-        .map(|line| number(line, "input_sequence_length"));
-    let osl = lines
-        .iter()
-        .map(|line| number(line, "output_sequence_length"));
-    (isl.zip(osl).collect(), ended.stderr.clone())
+        .map(|line| isl(line).unwrap() as u64)
+        .collect();
+    lengths.sort_unstable();
+    (lengths, ended.stderr.clone())
 }
 
 #[test]
 fn multipliers_reach_the_wire() {
-    let isl = |flags: &str| -> Vec<u64> {
-        let mut isl: Vec<u64> = replay(flags).0.into_iter().map(|(isl, _)| isl).collect();
-        isl.sort_unstable();
-        isl
-    };
-    assert_eq!(isl(""), [100, 600, 1024, 1400, 1500]);
-    let doubled = isl("--synthesis-prefix-len-multiplier 2");
+    assert_eq!(replay("").0, [100, 600, 1024, 1400, 1500]);
+    let doubled = replay("--synthesis-prefix-len-multiplier 2").0;
     assert_eq!(doubled, [100, 600, 2048, 2424, 2524]);
-    let (_, said) = replay("--synthesis-max-isl 1400 --synthesis-max-osl 4");
-    assert!(
-        said.contains("1 of 5 lines are longer than --synthesis-max-isl"),
-        "{said}"
-    );
+    let (lengths, said) = replay("--synthesis-max-isl 1400 --synthesis-max-osl 4");
+    assert_eq!(lengths, [100, 600, 1024, 1400]);
+    let warning = "1 of 5 lines are longer than --synthesis-max-isl";
+    assert!(said.contains(warning), "{said}");
 }
 
 #[test]
