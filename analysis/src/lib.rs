@@ -11,6 +11,7 @@ pub mod reading;
 pub mod report;
 pub mod stats;
 pub mod tokens;
+pub mod trace;
 
 #[cfg(test)]
 mod testing;

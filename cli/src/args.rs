@@ -22,6 +22,25 @@ pub enum Command {
     /// First run, with nothing installed, against the embedded server:
     ///   pinfire profile --url mock: --model mock --streaming --concurrency 100 --request-count 2000
     Profile(Box<Profile>),
+    /// Show lengths, shared prefixes and the theoretical cache hits of a Mooncake trace.
+    AnalyzeTrace(AnalyzeTrace),
+}
+
+#[derive(Args, Debug)]
+#[command(arg_required_else_help = true)]
+pub struct AnalyzeTrace {
+    /// The trace: JSONL, possibly gzipped.
+    #[arg(value_name = "FILE", required_unless_present = "input_file")]
+    pub file: Option<PathBuf>,
+    /// The trace, by name.
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub input_file: Option<PathBuf>,
+    /// Tokens per hash id.
+    #[arg(long, value_name = "TOKENS", default_value_t = 512, value_parser = values::block)]
+    pub block_size: u32,
+    /// Write the figures to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub output_file: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -39,6 +58,8 @@ pub struct Profile {
     pub conversations: Conversations,
     #[command(flatten, next_help_heading = "Fixed schedule")]
     pub schedule: Schedule,
+    #[command(flatten, next_help_heading = "Trace synthesis")]
+    pub synthesis: SynthesisFlags,
     #[command(flatten, next_help_heading = "Tokenizer")]
     pub tokenizer: TokenizerFlags,
     #[command(flatten, next_help_heading = "Output")]
@@ -376,6 +397,32 @@ pub struct Schedule {
     pub ignore_trace_delays: bool,
 }
 
+/// For traces only, as --synthesis-speedup-ratio.
+#[derive(Args, Debug)]
+pub struct SynthesisFlags {
+    /// Length of the prefixes that lines of a trace share, in blocks: 2 is twice as long. Only the
+    /// whole part lengthens what is shared; blocks of a fraction are new in each line. [default: 1]
+    #[arg(long, value_name = "FACTOR", value_parser = values::positive)]
+    pub synthesis_prefix_len_multiplier: Option<f64>,
+    /// Spread the lines of a trace at random over so many prefix trees that share nothing.
+    /// [default: 1]
+    #[arg(long, value_name = "TREES", value_parser = values::count)]
+    pub synthesis_prefix_root_multiplier: Option<u64>,
+    /// Length of what lines of a trace do not share, in tokens. [default: 1]
+    #[arg(long, value_name = "FACTOR", value_parser = values::positive)]
+    pub synthesis_prompt_len_multiplier: Option<f64>,
+    /// Output lengths of the trace are multiplied by it; at least one token is left. [default: 1]
+    #[arg(long, value_name = "FACTOR", value_parser = values::not_negative)]
+    pub synthesis_output_len_multiplier: Option<f64>,
+    /// Leave out lines whose recorded input is longer; inputs that the multipliers make longer are
+    /// cut to it. [default: no limit]
+    #[arg(long, value_name = "TOKENS", value_parser = values::count)]
+    pub synthesis_max_isl: Option<u64>,
+    /// The highest output limit; higher ones become it. [default: no limit]
+    #[arg(long, value_name = "TOKENS", value_parser = values::count)]
+    pub synthesis_max_osl: Option<u64>,
+}
+
 #[derive(Args, Debug)]
 pub struct TokenizerFlags {
     /// Tokenizer for prompts and counts: `builtin` (o200k_base, embedded), a folder with a
@@ -451,10 +498,12 @@ mod tests {
 
     #[test]
     fn every_flag_has_help_and_a_value_name() {
-        for flag in profile()
-            .get_arguments()
-            .filter(|flag| flag.get_id() != "help")
-        {
+        let mut root = Cli::command();
+        root.build();
+        let commands = root.get_subcommands();
+        let commands = commands.filter(|command| command.get_name() != "help");
+        let flags = commands.flat_map(clap::Command::get_arguments);
+        for flag in flags.filter(|flag| flag.get_id() != "help") {
             assert!(flag.get_help().is_some(), "{} has no help", flag.get_id());
             if flag.get_action().takes_values() {
                 let name = &flag.get_value_names().unwrap()[0];
@@ -509,6 +558,16 @@ mod tests {
             "pinfire profile --model m --session-turns-mean 1.5",
             "pinfire profile --model m --session-turns-stddev 0.5",
             "pinfire profile --model m --synthesis-speedup-ratio 0",
+            "pinfire profile --model m --synthesis-prefix-len-multiplier 0",
+            "pinfire profile --model m --synthesis-prefix-root-multiplier 0",
+            "pinfire profile --model m --synthesis-prefix-root-multiplier 1.5",
+            "pinfire profile --model m --synthesis-prompt-len-multiplier nan",
+            "pinfire profile --model m --synthesis-output-len-multiplier -1",
+            "pinfire profile --model m --synthesis-max-isl 0",
+            "pinfire profile --model m --synthesis-max-osl 0",
+            "pinfire analyze-trace a --input-file b",
+            "pinfire analyze-trace --block-size 8",
+            "pinfire analyze-trace a --block-size 0",
             "pinfire profile --model m --fixed-schedule-start-offset -1",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");

@@ -14,6 +14,7 @@ use pinfire_engine::{
 };
 
 use crate::args::{Conversations, Profile, Schedule};
+use crate::synthesis;
 
 /// Where the requests come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +93,7 @@ pub fn decide(flags: &Profile, kind: EndpointKind, sent: u64, in_order: bool) ->
         osl_stddev: input.osl_stddev.unwrap_or(0.0),
         fixed,
         speedup: flags.schedule.synthesis_speedup_ratio.unwrap_or(1.0),
+        synthesis: synthesis::decide(&flags.synthesis),
         ignore_delays: flags.schedule.ignore_trace_delays,
         delay_cap: delay_cap(&flags.conversations),
     }))
@@ -219,6 +221,7 @@ fn synthetic(flags: &Profile, kind: EndpointKind) -> Result<SyntheticSpec> {
         "--synthesis-speedup-ratio and --ignore-trace-delays are for the times of a trace; they need \
          --input-file"
     );
+    synthesis::refuse(&flags.synthesis, "synthetic prompts")?;
     let isl_mean = input.isl.unwrap_or(DEFAULT_ISL);
     ensure!(
         isl_mean > 0,
@@ -384,11 +387,14 @@ mod tests {
     use super::*;
     use crate::args::{Cli, Command};
     use clap::Parser;
+    use pinfire_engine::dataset::mooncake::Synthesis;
 
     fn parsed(flags: &str) -> Box<Profile> {
         let line = format!("pinfire profile --model m {flags}");
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
-        let Command::Profile(flags) = cli.command;
+        let Command::Profile(flags) = cli.command else {
+            panic!("{line} is no profile");
+        };
         flags
     }
 
@@ -528,6 +534,12 @@ mod tests {
             ("--fixed-schedule-end-offset 5", "--fixed-schedule"),
             ("--synthesis-speedup-ratio 2", "--input-file"),
             ("--ignore-trace-delays", "--input-file"),
+            ("--synthesis-prefix-len-multiplier 2", "synthetic prompts"),
+            ("--synthesis-prefix-root-multiplier 2", "synthetic prompts"),
+            ("--synthesis-prompt-len-multiplier 2", "synthetic prompts"),
+            ("--synthesis-output-len-multiplier 2", "synthetic prompts"),
+            ("--synthesis-max-isl 2", "synthetic prompts"),
+            ("--synthesis-max-osl 2", "--input-file"),
             ("--isl-block-size 2", "--input-file"),
             ("--custom-dataset-type mooncake_trace", "--input-file"),
         ] {
@@ -554,6 +566,24 @@ mod tests {
         refused(&flags, EndpointKind::Chat, &["trace.jsonl", "no timestamp"]);
         let flags = format!("{timed} --fixed-schedule --no-fixed-schedule");
         refused(&flags, EndpointKind::Chat, &["exclude each other"]);
+    }
+
+    #[test]
+    fn multipliers_of_a_trace() {
+        let (_folder, file) = trace(UNTIMED);
+        assert_eq!(replayed(&file).synthesis, Synthesis::default());
+        let flags = "--synthesis-prefix-len-multiplier 1.5 --synthesis-prefix-root-multiplier 3 \
+                     --synthesis-prompt-len-multiplier 0.5 --synthesis-output-len-multiplier 0 \
+                     --synthesis-max-isl 1000 --synthesis-max-osl 20";
+        let expected = Synthesis {
+            prefix_len: 1.5,
+            prefix_root: 3,
+            prompt_len: 0.5,
+            output_len: 0.0,
+            max_isl: Some(1000),
+            max_osl: Some(20),
+        };
+        assert_eq!(replayed(&format!("{file} {flags}")).synthesis, expected);
     }
 
     #[test]

@@ -473,7 +473,9 @@ mod tests {
     fn load(more: &str) -> Result<Load> {
         let line = format!("pinfire profile --model m {more}");
         let cli = Cli::try_parse_from(line.split_whitespace())?;
-        let Command::Profile(flags) = cli.command;
+        let Command::Profile(flags) = cli.command else {
+            panic!("{line} is no profile");
+        };
         Load::new(&flags, flags.schedule.fixed_schedule)
     }
 

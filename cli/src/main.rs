@@ -12,6 +12,7 @@ mod request;
 mod say;
 mod settings;
 mod signals;
+mod synthesis;
 mod transport;
 mod unsupported;
 mod values;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Profile(flags) => cmd::profile::run(&flags, &arguments),
+        Command::AnalyzeTrace(flags) => cmd::analyze_trace::run(&flags),
     };
     result.unwrap_or_else(|error| failed(&format!("{error:#}")))
 }

@@ -24,6 +24,14 @@ pub fn length(text: &str) -> Result<u32, String> {
         .map_err(|_| "it must be a whole number of tokens, at least 0".to_owned())
 }
 
+/// Tokens of a block, at least 1.
+pub fn block(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|tokens| *tokens > 0)
+        .ok_or("it must be a whole number of tokens, at least 1".to_owned())
+}
+
 /// A number of at least 0.
 pub fn not_negative(text: &str) -> Result<f64, String> {
     no_list(text)?;

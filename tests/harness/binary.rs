@@ -114,6 +114,11 @@ impl Call {
         self.folder.path()
     }
 
+    /// Adds arguments.
+    pub fn more<'a>(&mut self, arguments: impl IntoIterator<Item = &'a str>) {
+        self.command.args(arguments);
+    }
+
     /// Starts it.
     pub fn start(mut self) -> Running {
         let mut child = self.command.spawn().expect("pinfire starts");

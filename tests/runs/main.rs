@@ -16,6 +16,7 @@ mod malformed;
 mod ready;
 mod refusals;
 mod schedules;
+mod traces;
 
 use pinfire_tests::binary::Ended;
 use serde_json::Value;

@@ -11,4 +11,5 @@ mod answers;
 mod cancel;
 mod disconnect;
 mod phases;
+mod ropes;
 mod schedules;

@@ -37,6 +37,7 @@ fn turn(text: &str, delay: Span) -> ReadyTurn {
     let body = format!(r#"{before}{own}],"model":"mock","stream":true}}"#);
     ReadyTurn {
         body: body.into_bytes(),
+        rope: None,
         delay,
         at: None,
         history: Some(Splice {

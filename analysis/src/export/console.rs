@@ -233,14 +233,14 @@ fn cells(block: &Block) -> Vec<String> {
 }
 
 /// Two decimals with thousands separators; `N/A` where there is no value.
-fn number(value: Option<f64>) -> String {
+pub(super) fn number(value: Option<f64>) -> String {
     value
         .filter(|v| v.is_finite())
         .map_or_else(|| "N/A".to_owned(), |v| thousands(&format!("{v:.2}")))
 }
 
 /// Commas between groups of three digits before the point.
-fn thousands(number: &str) -> String {
+pub(super) fn thousands(number: &str) -> String {
     let whole = number.find('.').unwrap_or(number.len());
     let mut text = String::with_capacity(number.len() + 4);
     for (at, c) in number.chars().enumerate() {

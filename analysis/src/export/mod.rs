@@ -11,6 +11,7 @@ mod json;
 mod names;
 pub mod records;
 mod table;
+mod trace;
 
 use std::fmt;
 use std::fs;

@@ -29,8 +29,10 @@ pub(super) struct Session {
     holds_prefill: bool,
     /// Earlier turns and their replies: JSON objects, each followed by a comma.
     history: Vec<u8>,
-    /// The body of the turn in flight, if history had to be put into it.
+    /// The body of the turn in flight, if it had to be put together.
     body: Vec<u8>,
+    /// History is in that body.
+    spliced: bool,
     /// Its own connection, and which of the connection's rests that is.
     pub(super) connection: Option<(usize, u64)>,
 }
@@ -324,7 +326,7 @@ impl Agenda {
         let session = &mut self.sessions[seat as usize];
         session.turn += 1;
         session.entry += 1;
-        session.splice(&self.plan);
+        session.assemble(&self.plan);
         Some(self.go(index, seat, scheduled, eligible))
     }
 
@@ -365,6 +367,7 @@ impl Agenda {
         session.entry = entries.start;
         session.turn = 0;
         session.turns = turns;
+        session.assemble(&self.plan);
         self.slots.take();
         self.open += 1;
         Some(self.go(index, seat, scheduled, eligible))
@@ -383,6 +386,7 @@ impl Agenda {
                 holds_prefill: false,
                 history: Vec::new(),
                 body: Vec::new(),
+                spliced: false,
                 connection: None,
             });
             self.sessions.len() as u32 - 1
@@ -426,7 +430,9 @@ impl Agenda {
         if !last {
             session.remember(plan, record);
         }
-        if !session.body.is_empty() {
+        // What went in front of the turn's own messages counts as its input; a body that is known
+        // beforehand is counted already, and its buffer stays for the next.
+        if session.spliced {
             record.body = Some(std::mem::take(&mut session.body));
         }
         if last || self.over || record.outcome == Outcome::Dropped {
@@ -475,16 +481,19 @@ impl Agenda {
 }
 
 impl Session {
-    /// Makes the body of the turn that comes: its own with the history in front of its message.
-    fn splice(&mut self, plan: &PhasePlan) {
+    /// Puts the body of the turn that comes together: its own with the texts that it shares with
+    /// others, and with the history in front of its message.
+    fn assemble(&mut self, plan: &PhasePlan) {
         self.body.clear();
         let turn = plan.dataset.turn(self.entry);
-        if let Some(splice) = &turn.history
-            && !self.history.is_empty()
-        {
-            self.body.extend_from_slice(&turn.body[..splice.at]);
+        let splice = turn.history.as_ref().filter(|_| !self.history.is_empty());
+        self.spliced = splice.is_some();
+        if let Some(splice) = splice {
+            turn.copy(0..splice.at, &mut self.body);
             self.body.extend_from_slice(&self.history);
-            self.body.extend_from_slice(&turn.body[splice.at..]);
+            turn.copy(splice.at..turn.size(), &mut self.body);
+        } else if turn.rope.is_some() {
+            turn.copy(0..turn.size(), &mut self.body);
         }
     }
 
@@ -492,8 +501,7 @@ impl Session {
     fn remember(&mut self, plan: &PhasePlan, record: &Record) {
         let turn = plan.dataset.turn(self.entry);
         let Some(splice) = &turn.history else { return };
-        self.history
-            .extend_from_slice(&turn.body[splice.own.clone()]);
+        turn.copy(splice.own.clone(), &mut self.history);
         self.history.push(b',');
         if record.outcome == Outcome::Complete
             && record.wire.status / 100 == 2

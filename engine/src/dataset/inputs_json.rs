@@ -104,6 +104,7 @@ mod tests {
     fn dataset(source: Source) -> Dataset {
         let turn = |text: &str| Turn {
             body: format!(r#"{{"prompt":"{text}","model":"m","stream":true}}"#).into_bytes(),
+            rope: None,
             isl: Some(1),
             osl: None,
             delay: None,

@@ -13,10 +13,12 @@ pub mod mooncake;
 mod parallel;
 mod prompt;
 pub mod ready;
+pub mod rope;
 pub mod sampling;
 pub mod synthetic;
 pub mod url;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use crate::text::tokenizer::Tokenizer;
 use crate::uuid::Uuid;
 
 use self::ask::Ask;
+use self::rope::Rope;
 
 pub use crate::endpoint::{BodyOptions, EndpointKind};
 pub use count::input_length;
@@ -49,8 +52,10 @@ pub struct Conversation {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Turn {
     /// The JSON request body of this turn alone, with the conversation's system message if it has
-    /// one.
+    /// one; without what `rope` puts into it.
     pub body: Vec<u8>,
+    /// What of the body lies in a text that many turns share.
+    pub rope: Option<Rope>,
     /// Tokens of the texts in `body` by the run's tokenizer; absent without texts or tokenizer.
     pub isl: Option<u32>,
     /// The output limit that the body carries.
@@ -63,13 +68,23 @@ pub struct Turn {
     pub history: Option<Splice>,
 }
 
+impl Turn {
+    /// The whole body, with what its rope puts into it.
+    pub fn whole(&self) -> Cow<'_, [u8]> {
+        match &self.rope {
+            None => Cow::Borrowed(&self.body),
+            Some(rope) => Cow::Owned(rope.whole(&self.body)),
+        }
+    }
+}
+
 /// Where the history goes in a turn's body, and what of the body becomes history.
 ///
 /// History is earlier turns' own messages and the live replies to them: JSON objects, each with a
 /// comma behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Splice {
-    /// Where in the body the history is inserted: right before the turn's own first message,
+    /// Where in the whole body the history is inserted: right before the turn's own first message,
     /// behind a system message.
     pub at: usize,
     /// The bytes of the turn's own messages, without brackets: history for the next turn.
@@ -263,6 +278,7 @@ impl Build<'_> {
         let (bytes, history) = body::write(fields, key, framing).map_err(DatasetError::Body)?;
         Ok(Turn {
             body: bytes,
+            rope: None,
             isl,
             osl: body::output_limit(fields).filter(|_| limit_asked),
             delay: None,

@@ -2,20 +2,41 @@
 
 use std::ops::Range;
 
+use super::rope::Rope;
 use super::{Conversation, Splice};
 use crate::clock::Span;
 
 /// One request to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReadyTurn {
-    /// The JSON body of this turn alone.
+    /// The JSON body of this turn alone, without what `rope` puts into it.
     pub body: Vec<u8>,
+    /// What of the body lies in a text that many turns share.
+    pub rope: Option<Rope>,
     /// From the end of the turn before to this one.
     pub delay: Span,
     /// When a fixed schedule wants it sent, from the phase's start.
     pub at: Option<Span>,
     /// `None`: the body is complete by itself.
     pub history: Option<Splice>,
+}
+
+impl ReadyTurn {
+    /// Bytes of the whole body.
+    #[inline]
+    pub fn size(&self) -> usize {
+        self.rope
+            .as_ref()
+            .map_or(self.body.len(), |rope| rope.size(&self.body))
+    }
+
+    /// Appends the bytes `range` of the whole body; nothing is allocated where `into` has the room.
+    pub fn copy(&self, range: Range<usize>, into: &mut Vec<u8>) {
+        match &self.rope {
+            None => into.extend_from_slice(&self.body[range]),
+            Some(rope) => rope.copy(&self.body, range, into),
+        }
+    }
 }
 
 /// All turns; the entry of a record is an index into them. Never empty.
@@ -34,6 +55,7 @@ impl Ready {
         let single = |body| {
             let turn = ReadyTurn {
                 body,
+                rope: None,
                 delay: Span::ZERO,
                 at: None,
                 history: None,
@@ -60,6 +82,7 @@ impl Ready {
         Self::new(conversations.into_iter().map(|conversation| {
             let turns = conversation.turns.into_iter().map(|turn| ReadyTurn {
                 body: turn.body,
+                rope: turn.rope,
                 delay: turn.delay.unwrap_or(Span::ZERO),
                 at: turn.timestamp,
                 history: turn.history,
@@ -107,5 +130,28 @@ impl Ready {
             .iter()
             .map(first)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rope::Insert;
+    use super::*;
+
+    #[test]
+    fn the_whole_of_a_turn_with_and_without_a_rope() {
+        let mut ready = Ready::singles(vec![b"abc".to_vec()]);
+        let mut part = Vec::new();
+        ready.turn(0).copy(1..3, &mut part);
+        assert_eq!((ready.turn(0).size(), part.as_slice()), (3, &b"bc"[..]));
+        let insert = Insert {
+            at: 1,
+            len: 2,
+            start: 1,
+        };
+        let rope = Rope::new(b"xyz".as_slice().into(), 3, vec![insert]);
+        ready.turns[0].rope = Some(rope);
+        ready.turn(0).copy(0..4, &mut part);
+        assert_eq!((ready.turn(0).size(), part.as_slice()), (5, &b"bcayzb"[..]));
     }
 }

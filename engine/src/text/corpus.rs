@@ -91,8 +91,8 @@ impl CorpusText {
 /// A token of the corpus, from which a prompt may begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    chunk: u32,
-    token: u32,
+    pub(crate) chunk: u32,
+    pub(crate) token: u32,
 }
 
 /// The tokens of the text, chunk by chunk and only of those that a prompt comes by: a hundred
@@ -161,7 +161,13 @@ impl Corpus {
             .sum()
     }
 
-    fn tokens(&self, chunk: usize) -> &[u32] {
+    /// The texts of all chunks, in order.
+    pub(crate) fn chunks(&self) -> &[String] {
+        &self.text.chunks
+    }
+
+    /// The tokens of one chunk.
+    pub(crate) fn tokens(&self, chunk: usize) -> &[u32] {
         self.encoded[chunk].get_or_init(|| self.tokenizer.encode(&self.text.chunks[chunk]))
     }
 }

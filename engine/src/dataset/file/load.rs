@@ -408,6 +408,7 @@ impl<'a> Loading<'a> {
                     isl: self.build.tokenizer.and_then(count),
                     osl: endpoint::output_limit(&fields),
                     body: bytes,
+                    rope: None,
                     delay: None,
                     timestamp: None,
                     history: None,

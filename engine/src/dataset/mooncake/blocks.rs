@@ -4,9 +4,11 @@
 //! it starts. The start is a pure function of (seed, trace, id, size).
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::super::DatasetError;
 use super::super::parallel::map_indexed;
+use super::slices::Slices;
 use crate::random::{Draws, Purpose, child_seed};
 use crate::text::corpus::{Corpus, Place};
 use crate::text::tokenizer::Tokenizer;
@@ -29,19 +31,24 @@ pub(super) fn layout(tokens: usize, ids: usize, block: usize) -> Result<(usize, 
     }
 }
 
-/// Where a piece of text starts, and whether it encodes to the tokens it was cut from.
-#[derive(Clone, Copy, Default)]
-struct Fit {
+/// A block of one size.
+#[derive(Clone, Default)]
+struct Block {
     place: Place,
+    /// It encodes to the tokens it was cut from.
     exact: bool,
+    /// Where it stands in the text, if its tokens are no slices of the corpus.
+    own: Option<Range<usize>>,
 }
 
 /// The blocks of one trace.
 pub(super) struct Blocks<'a> {
-    tokenizer: &'a Tokenizer,
-    corpus: &'a Corpus,
+    slices: Slices<'a>,
     trace_seed: TraceSeed,
-    places: HashMap<i128, Fit>,
+    /// The separator in the text.
+    separator: Option<Range<usize>>,
+    /// By id and size.
+    blocks: HashMap<(i128, usize), Block>,
 }
 
 /// What the blocks of a trace draw from.
@@ -64,90 +71,175 @@ impl TraceSeed {
     }
 }
 
+/// A prompt made of blocks.
+pub(super) struct Made {
+    /// Its slices of [`Blocks::text`], or the whole of it where it is none.
+    pub(super) text: Result<Vec<Range<usize>>, String>,
+    /// Its number of tokens where that is certain without counting.
+    pub(super) tokens: Option<usize>,
+}
+
 impl<'a> Blocks<'a> {
-    /// Finds the place of every block of `wanted` (id, size), in parallel.
+    /// Finds the place of every block of `wanted` (id, size), in parallel. All sizes of one id begin
+    /// at the same place.
     pub(super) fn place(
         tokenizer: &'a Tokenizer,
         corpus: &'a Corpus,
         trace_seed: TraceSeed,
-        wanted: &[(i128, usize)],
+        mut wanted: Vec<(i128, usize)>,
         threads: usize,
     ) -> Result<Self, DatasetError> {
+        let mut slices = Slices::new(tokenizer, corpus);
+        let separator = tokenizer.separator().map(|id| tokenizer.decode(&[id]));
         let mut blocks = Self {
-            tokenizer,
-            corpus,
+            separator: separator.map(|text| slices.add(&text)),
+            slices,
             trace_seed,
-            places: HashMap::new(),
+            blocks: HashMap::new(),
         };
-        let find = |index: usize| {
-            let (id, size) = wanted[index];
-            Ok::<_, DatasetError>((id, blocks.find(id, size)))
-        };
-        let places = map_indexed(wanted.len(), threads, find, &|_, _| {})?;
-        blocks.places.extend(places);
+        wanted.sort_unstable();
+        wanted.dedup();
+        let ids: Vec<&[(i128, usize)]> = wanted.chunk_by(|a, b| a.0 == b.0).collect();
+        let find = |index: usize| Ok::<_, DatasetError>(blocks.find(ids[index]));
+        let found = map_indexed(ids.len(), threads, find, &|_, _| {})?;
+        for (&key, (mut block, text)) in wanted.iter().zip(found.into_iter().flatten()) {
+            block.own = text.map(|text| blocks.slices.add(&text));
+            blocks.blocks.insert(key, block);
+        }
         Ok(blocks)
     }
 
-    fn find(&self, id: i128, size: usize) -> Fit {
-        let mut draws = Purpose::keyed(self.trace_seed.of_block(id)).at(0);
-        let separated = usize::from(self.tokenizer.separator().is_some());
-        let mut ids = Vec::with_capacity(size);
-        self.fitting(&mut draws, size - separated.min(size), &mut ids)
+    /// What all prompts are slices of.
+    pub(super) fn text(&self) -> &str {
+        self.slices.text()
     }
 
-    /// The first drawn place from which `into`, lengthened by `count` tokens, encodes to its own
-    /// length again. Without this some blocks would be a token off, since their ends
-    /// cut what the tokenizer takes as one piece.
-    fn fitting(&self, draws: &mut Draws, count: usize, into: &mut Vec<u32>) -> Fit {
-        let before = into.len();
-        let mut fit = Fit::default();
+    /// The blocks of one id, each with its text if that is no slice.
+    fn find(&self, sizes: &[(i128, usize)]) -> Vec<(Block, Option<String>)> {
+        let id = sizes.first().map_or(0, |(id, _)| *id);
+        let mut draws = Purpose::keyed(self.trace_seed.of_block(id)).at(0);
+        let counts: Vec<usize> = sizes.iter().map(|(_, size)| self.behind(*size)).collect();
+        let (place, exact) = self.fitting(&mut draws, &[], &counts);
+        let block = |(&count, exact): (&usize, bool)| {
+            let mut ranges = Vec::new();
+            let text = if self.slices.locate(place, count, &mut ranges) {
+                None
+            } else {
+                let mut tokens = Vec::from_iter(self.slices.tokenizer.separator());
+                self.slices.corpus.extend(&mut tokens, place, count);
+                Some(self.slices.tokenizer.decode(&tokens))
+            };
+            let own = None;
+            (Block { place, exact, own }, text)
+        };
+        counts.iter().zip(exact).map(block).collect()
+    }
+
+    /// Tokens of a block behind its separator.
+    fn behind(&self, size: usize) -> usize {
+        size - usize::from(self.separator.is_some()).min(size)
+    }
+
+    /// The first drawn place from which each of `counts` tokens, behind `before`, encodes to its own
+    /// length again, and of which of them that is true. Without this some blocks would be a token
+    /// off, since their ends cut what the tokenizer takes as one piece.
+    fn fitting(
+        &self,
+        draws: &mut Draws,
+        before: &[(Place, usize)],
+        counts: &[usize],
+    ) -> (Place, Vec<bool>) {
+        let mut fit = (Place::default(), Vec::new());
         for _ in 0..ATTEMPTS {
-            into.truncate(before);
-            fit.place = self.corpus.place(draws);
-            self.corpus.extend(into, fit.place, count);
-            fit.exact = self.tokenizer.count(&self.tokenizer.decode(into)) == into.len();
+            let place = self.slices.corpus.place(draws);
+            let fits = |&count: &usize| {
+                let parts = [before, &[(place, count)]].concat();
+                self.slices.adds_up(&parts)
+            };
+            fit = (place, counts.iter().map(fits).collect());
             // Without separator no seam is safe, so that there is nothing to gain by trying.
-            if fit.exact || self.tokenizer.separator().is_none() {
+            if self.separator.is_none() || !fit.1.contains(&false) {
                 break;
             }
         }
         fit
     }
 
-    /// The text of a line: its blocks, the last one `last` tokens long, and `tail` fresh tokens
-    /// drawn from `draws`; with its number of tokens where that is certain without counting.
+    /// The prompt of a line: its blocks, the last one `last` tokens long, and `tail` fresh tokens
+    /// drawn from `draws`.
     ///
-    /// Decoded once, since texts joined later would encode otherwise.
-    pub(super) fn text(
+    /// What counts is its tokens decoded all at once, since texts joined later could encode
+    /// otherwise. Of the embedded vocabularies every token is its bytes, so that joined slices are
+    /// the same; of others it is looked at.
+    pub(super) fn made(
         &self,
         ids: &[i128],
         block: usize,
         (last, tail): (usize, usize),
         draws: &mut Draws,
-    ) -> (String, Option<usize>) {
-        let separator = self.tokenizer.separator();
-        let mut tokens = Vec::with_capacity(ids.len() * block + tail);
-        let mut last_segment = 0;
-        let mut certain = separator.is_some() && self.tokenizer.adds_up_at_specials();
+    ) -> Made {
+        let tokenizer = self.slices.tokenizer;
+        let certain = self.separator.is_some() && tokenizer.adds_up_at_specials();
+        let (mut exact, mut sliced) = (certain, true);
+        let mut ranges = Vec::with_capacity(2 * ids.len() + 2);
+        let mut parts = Vec::with_capacity(ids.len() + 1);
+        let mut total = tail;
         for (index, id) in ids.iter().enumerate() {
-            let size = if index + 1 == ids.len() { last } else { block };
-            let end = tokens.len() + size;
-            tokens.extend(separator);
-            last_segment = tokens.len();
-            let fit = self.places.get(id).copied().unwrap_or_default();
-            certain &= fit.exact;
-            self.corpus
-                .extend(&mut tokens, fit.place, end.saturating_sub(last_segment));
+            let end = index + 1 == ids.len();
+            let size = if end { last } else { block };
+            let found = self.blocks.get(&(*id, size)).cloned().unwrap_or_default();
+            total += size;
+            // What a tail follows is looked at together with it.
+            exact &= found.exact || (end && tail > 0);
+            parts.push((found.place, self.behind(size)));
+            match found.own {
+                Some(own) => ranges.push(own),
+                None => {
+                    ranges.extend(self.separator.clone());
+                    let count = self.behind(size);
+                    sliced &= self.slices.locate(found.place, count, &mut ranges);
+                }
+            }
         }
         if tail > 0 {
-            let mut segment = tokens.split_off(last_segment);
-            certain &= self.fitting(draws, tail, &mut segment).exact;
-            tokens.append(&mut segment);
+            let before = &parts[parts.len() - usize::from(!parts.is_empty())..];
+            let (place, fits) = self.fitting(draws, before, &[tail]);
+            exact &= fits == [true];
+            parts.push((place, tail));
+            sliced &= self.slices.locate(place, tail, &mut ranges);
         }
-        (
-            self.tokenizer.decode(&tokens),
-            certain.then_some(tokens.len()),
-        )
+        let tokens = exact.then_some(total);
+        if sliced && certain {
+            return Made {
+                text: Ok(ranges),
+                tokens,
+            };
+        }
+        let whole = self.decoded(&parts, ids.len());
+        let joined = || {
+            ranges
+                .iter()
+                .flat_map(|range| self.text()[range.clone()].bytes())
+        };
+        let text = if sliced && joined().eq(whole.bytes()) {
+            Ok(ranges)
+        } else {
+            Err(whole)
+        };
+        Made { text, tokens }
+    }
+
+    /// The tokens of these parts decoded all at once, with a separator before each of the first
+    /// `separated`.
+    fn decoded(&self, parts: &[(Place, usize)], separated: usize) -> String {
+        let mut tokens = Vec::new();
+        for (n, &(place, count)) in parts.iter().enumerate() {
+            if n < separated {
+                tokens.extend(self.slices.tokenizer.separator());
+            }
+            self.slices.corpus.extend(&mut tokens, place, count);
+        }
+        self.slices.tokenizer.decode(&tokens)
     }
 }
 

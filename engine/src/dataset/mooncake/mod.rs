@@ -5,18 +5,22 @@
 
 mod blocks;
 mod line;
+mod ropes;
 mod schedule;
+mod slices;
+mod source;
+mod synthesis;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::io::{BufRead, BufReader, Read};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
-use self::blocks::{Blocks, TraceSeed, layout};
+use self::blocks::{Blocks, Made, TraceSeed, layout};
 use self::line::{Ask, FIELDS, Line};
-use self::schedule::{Clock, Session};
+use self::ropes::Pool;
+use self::schedule::Session;
 use super::ask::{Ask as BodyAsk, Content};
 use super::parallel::map_indexed;
 use super::prompt::exact_prompt;
@@ -29,6 +33,9 @@ use crate::random::Purpose;
 use crate::text::Warning;
 use crate::text::corpus::Corpus;
 use crate::text::tokenizer::Tokenizer;
+
+pub use self::source::Lines;
+pub use self::synthesis::Synthesis;
 
 /// Tokens of a block unless the user says otherwise.
 pub const DEFAULT_BLOCK_SIZE: u32 = 512;
@@ -50,6 +57,8 @@ pub struct MooncakeSpec {
     pub fixed: Option<FixedSpec>,
     /// Timestamps are divided by it.
     pub speedup: f64,
+    /// How lengths and prefixes are changed.
+    pub synthesis: Synthesis,
     /// Drop the delays between turns; a fixed schedule keeps them.
     pub ignore_delays: bool,
     /// The longest delay between turns.
@@ -73,25 +82,11 @@ pub struct FixedSpec {
 /// # Errors
 /// When the file cannot be read.
 pub fn has_timestamps(path: &Path) -> Result<bool, DatasetError> {
-    let read_error = |source| DatasetError::Read {
-        path: path.to_path_buf(),
-        source,
+    let mut lines = Lines::open(path)?;
+    let Some((_, line)) = lines.read()? else {
+        return Ok(false);
     };
-    let mut file = BufReader::new(std::fs::File::open(path).map_err(read_error)?);
-    let zipped = file.fill_buf().map_err(read_error)?.starts_with(&GZIP);
-    let mut text: Box<dyn BufRead> = if zipped {
-        Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(file)))
-    } else {
-        Box::new(file)
-    };
-    let mut line = Vec::new();
-    while line.trim_ascii().is_empty() {
-        line.clear();
-        if text.read_until(b'\n', &mut line).map_err(read_error)? == 0 {
-            break;
-        }
-    }
-    let first: Value = serde_json::from_slice(&line).unwrap_or_default();
+    let first: Value = serde_json::from_slice(line).unwrap_or_default();
     Ok(first.get("timestamp").is_some_and(Value::is_number))
 }
 
@@ -100,9 +95,6 @@ pub(super) fn check_line(line: Map<String, Value>) -> Result<(), (String, String
     let checked = Line::from_object(1, line).map(drop);
     checked.map_err(|(field, reason)| (field.to_owned(), reason))
 }
-
-/// How a gzipped file begins.
-const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Checks the whole trace and makes its conversations, in the order of their first timestamps if
 /// these are to be kept, else in file order; `progress` is told (done, total)
@@ -115,35 +107,51 @@ pub fn build(
     build: &Build<'_>,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Dataset, DatasetError> {
-    let trace = Trace::read(&spec.path)?;
+    let mut trace = Trace::read(&spec.path)?;
     let block = spec.block_size.max(1) as usize;
     trace.check(block, build.bodies.endpoint)?;
-    let plan = schedule::plan(spec, &trace, build)?;
+    let chosen = schedule::choose(spec, &trace, build)?;
+    let order = chosen.places();
+    let roots = Purpose::new(build.seed, "dataset.synthesis.root");
+    let changed = spec.synthesis.apply(&mut trace.lines, &order, block, roots);
+    changed.map_err(|(line, (field, reason))| trace.fault(line, field, reason))?;
+    let plan = schedule::plan(spec, &trace, build, chosen)?;
     let lines = &trace.lines;
     let places: Vec<(usize, &Session)> = plan.sessions.iter().flat_map(Session::places).collect();
     let sent = || places.iter().map(|&(index, _)| &lines[index]);
     let maker = Maker {
         build,
         block,
-        clock: &plan.clock,
         limits: OutputLimits::new(build.seed, spec.osl_mean, spec.osl_stddev),
+        synthesis: &spec.synthesis,
         texts: Purpose::new(build.seed, "dataset.prompt.corpus"),
     };
     let make = |prompts: Option<&Prompts<'_>>| {
         let turn = |at: usize| {
             let (index, session) = places[at];
-            maker.turn(index, &lines[index], session, prompts)
+            let line = &lines[index];
+            let made = maker.turn(index, line, session, prompts);
+            made.map(|turn| plan.clock.timed(turn, line, index == session.lines[0]))
         };
         map_indexed(places.len(), build.threads, turn, progress)
     };
+    let mut drift = None;
     let turns = if sent().any(|line| matches!(line.ask, Ask::Length { .. })) {
         let (tokenizer, corpus) = build.prompt_material()?;
         let wanted = wanted_blocks(sent(), block);
-        let seed = TraceSeed::new(build.seed, trace.id);
-        let blocks = Blocks::place(tokenizer, &corpus, seed, &wanted, build.threads)?;
+        drift = (!wanted.is_empty() && tokenizer.separator().is_none()).then(|| {
+            Warning(format!(
+                "the tokenizer `{}` has neither BOS nor EOS to put between the blocks of a prompt: \
+                 prompts may be a few tokens longer or shorter than the trace says",
+                tokenizer.name()
+            ))
+        });
+        let seed = TraceSeed::new(build.seed, trace.id.clone());
+        let blocks = Blocks::place(tokenizer, &corpus, seed, wanted, build.threads)?;
         make(Some(&Prompts {
             tokenizer,
             corpus: &corpus,
+            pool: maker.pool(&blocks, &places, lines)?,
             blocks,
         }))?
     } else {
@@ -151,6 +159,7 @@ pub fn build(
     };
     let mut warnings = trace.warnings;
     warnings.extend(plan.warnings);
+    warnings.extend(drift);
     let sizes = plan.sessions.into_iter();
     let sizes = sizes.map(|session| (session.id, session.lines.len()));
     let (conversations, warning) = converse(turns, sizes, spec.delay_cap);
@@ -173,37 +182,13 @@ struct Trace {
 
 impl Trace {
     fn read(path: &Path) -> Result<Self, DatasetError> {
-        let read_error = |source| DatasetError::Read {
-            path: path.to_path_buf(),
-            source,
-        };
-        let bytes = std::fs::read(path).map_err(read_error)?;
-        let id = Sha256::digest(&bytes)[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let bytes = if bytes.starts_with(&GZIP) {
-            let mut inflated = Vec::new();
-            let mut decoder = flate2::read::MultiGzDecoder::new(&bytes[..]);
-            decoder.read_to_end(&mut inflated).map_err(read_error)?;
-            inflated
-        } else {
-            bytes
-        };
-        let mut trace = Self {
-            path: path.to_path_buf(),
-            id,
-            lines: Vec::new(),
-            warnings: Vec::new(),
-        };
+        let mut source = Lines::open(path)?;
+        let mut lines = Vec::new();
         let mut unknown = BTreeSet::new();
-        for (index, text) in bytes.split(|&byte| byte == b'\n').enumerate() {
-            if text.trim_ascii().is_empty() {
-                continue;
-            }
-            let number = index + 1;
-            let object: Map<String, Value> = serde_json::from_slice(text).map_err(|cause| {
-                trace.fault(number, "line", format!("is no JSON object: {cause}"))
+        while let Some((number, text)) = source.read()? {
+            let object: serde_json::Result<Map<String, Value>> = serde_json::from_slice(text);
+            let object = object.map_err(|cause| {
+                source.fault(number, "line", format!("is no JSON object: {cause}"))
             })?;
             unknown.extend(
                 object
@@ -212,9 +197,15 @@ impl Trace {
                     .cloned(),
             );
             let line = Line::from_object(number, object)
-                .map_err(|(field, reason)| trace.fault(number, field, reason))?;
-            trace.lines.push(line);
+                .map_err(|(field, reason)| source.fault(number, field, reason))?;
+            lines.push(line);
         }
+        let mut trace = Self {
+            path: path.to_path_buf(),
+            id: source.id()?,
+            lines,
+            warnings: Vec::new(),
+        };
         if trace.lines.is_empty() {
             return Err(DatasetError::Empty {
                 what: format!("the trace {} has no lines", path.display()),
@@ -301,18 +292,15 @@ fn sized(ids: &[i128], block: usize, last: usize) -> impl Iterator<Item = (i128,
         .map(move |(place, &id)| (id, size(place)))
 }
 
-/// Every block of these lines once, in order of first use.
+/// Every block of these lines, some more than once.
 fn wanted_blocks<'a>(lines: impl Iterator<Item = &'a Line>, block: usize) -> Vec<(i128, usize)> {
-    let mut seen = HashSet::new();
     let mut wanted = Vec::new();
     for line in lines {
-        let Ask::Length { tokens, ids } = &line.ask else {
-            continue;
-        };
-        let Ok((last, _)) = layout(*tokens, ids.len(), block) else {
-            continue;
-        };
-        wanted.extend(sized(ids, block, last).filter(|(id, _)| seen.insert(*id)));
+        if let Ask::Length { tokens, ids } = &line.ask
+            && let Ok((last, _)) = layout(*tokens, ids.len(), block)
+        {
+            wanted.extend(sized(ids, block, last));
+        }
     }
     wanted
 }
@@ -322,18 +310,37 @@ struct Prompts<'a> {
     tokenizer: &'a Tokenizer,
     corpus: &'a Corpus,
     blocks: Blocks<'a>,
+    /// The text of the blocks as bodies have it; `None` where bodies change their texts.
+    pool: Option<Pool>,
 }
 
 /// What all lines of a trace have in common.
 struct Maker<'a> {
     build: &'a Build<'a>,
     block: usize,
-    clock: &'a Clock,
     limits: OutputLimits,
+    synthesis: &'a Synthesis,
     texts: Purpose,
 }
 
 impl Maker<'_> {
+    /// The blocks' text for bodies that are put together when they are sent, if the endpoint's can
+    /// be.
+    fn pool(
+        &self,
+        blocks: &Blocks<'_>,
+        places: &[(usize, &Session)],
+        lines: &[Line],
+    ) -> Result<Option<Pool>, DatasetError> {
+        let made = |(index, _): &&(usize, &Session)| matches!(&lines[*index].ask, Ask::Length { ids, .. } if !ids.is_empty());
+        let Some(&(index, session)) = places.iter().find(made) else {
+            return Ok(None);
+        };
+        let written = |content| self.written(index, &lines[index], session, content, None);
+        Ok(ropes::fits(written)?.then(|| Pool::new(blocks.text())))
+    }
+
+    /// The turn of a line, without its times.
     fn turn(
         &self,
         index: usize,
@@ -343,10 +350,7 @@ impl Maker<'_> {
     ) -> Result<Turn, DatasetError> {
         let mut known = None;
         let content = match &line.ask {
-            Ask::Payload(body) => {
-                let turn = self.build.turn(body, None, false)?;
-                return Ok(self.clock.timed(turn, line, index == session.lines[0]));
-            }
+            Ask::Payload(body) => return self.build.turn(body, None, false),
             Ask::Text(given) => Content::text(given.clone()),
             Ask::Messages { messages, tools } => Content::Messages {
                 messages: messages.clone(),
@@ -354,35 +358,63 @@ impl Maker<'_> {
             },
             Ask::Length { tokens, ids } => {
                 let prompts = prompts.ok_or(DatasetError::NeedsTokenizer)?;
-                let (made, count) = self.prompt(index, *tokens, ids, prompts);
-                known = count.filter(|_| self.build.keeps_texts(line.extra.as_ref()));
-                Content::text(made)
+                let made = self.prompt(index, *tokens, ids, prompts);
+                known = made
+                    .tokens
+                    .filter(|_| self.build.keeps_texts(line.extra.as_ref()));
+                let whole = |text: &[Range<usize>]| {
+                    text.iter()
+                        .map(|range| &prompts.blocks.text()[range.clone()])
+                        .collect()
+                };
+                match (made.text, &prompts.pool) {
+                    (Err(text), _) => Content::text(text),
+                    (Ok(text), None) => Content::text(whole(&text)),
+                    (Ok(text), Some(pool)) => {
+                        let write = |content| self.written(index, line, session, content, known);
+                        let mut turn = write(ropes::marked())?;
+                        // What was counted in the mark's body is not what will be sent.
+                        if known.is_none() || turn.isl.map(|isl| isl as usize) != known {
+                            turn.isl = write(Content::text(whole(&text)))?.isl;
+                        }
+                        return Ok(pool.fill(turn, &text));
+                    }
+                }
             }
         };
+        self.written(index, line, session, content, known)
+    }
+
+    /// The turn of a line that says `content`.
+    fn written(
+        &self,
+        index: usize,
+        line: &Line,
+        session: &Session,
+        content: Content,
+        known: Option<usize>,
+    ) -> Result<Turn, DatasetError> {
+        let limit = line.output_length.or_else(|| self.limits.at(index));
         let ask = BodyAsk {
-            max_tokens: line.output_length.or_else(|| self.limits.at(index)),
+            max_tokens: self.synthesis.capped(limit),
             extra: line.extra.as_ref(),
             ..BodyAsk::of(content)
         };
         let body = self.build.body(index, ask)?;
-        let turn = self.build.turn(&body, known, session.history)?;
-        Ok(self.clock.timed(turn, line, index == session.lines[0]))
+        self.build.turn(&body, known, session.history)
     }
 
-    /// The text of a line with lengths, and its count where that is certain already.
-    fn prompt(
-        &self,
-        index: usize,
-        tokens: usize,
-        ids: &[i128],
-        prompts: &Prompts<'_>,
-    ) -> (String, Option<usize>) {
+    /// The text of a line with lengths.
+    fn prompt(&self, index: usize, tokens: usize, ids: &[i128], prompts: &Prompts<'_>) -> Made {
         let mut draws = self.texts.at(index as u64);
         match layout(tokens, ids.len(), self.block) {
-            Ok(rest) if !ids.is_empty() => prompts.blocks.text(ids, self.block, rest, &mut draws),
+            Ok(rest) if !ids.is_empty() => prompts.blocks.made(ids, self.block, rest, &mut draws),
             _ => {
                 let made = exact_prompt(prompts.tokenizer, prompts.corpus, &mut draws, tokens);
-                (made.text, Some(made.tokens))
+                Made {
+                    text: Err(made.text),
+                    tokens: Some(made.tokens),
+                }
             }
         }
     }

@@ -61,25 +61,86 @@ impl Clock {
     }
 }
 
-/// Sorts the lines into conversations, takes those that are wanted, and sets the clock.
+/// The lines that are sent, in their conversations and in file order.
+pub(super) struct Chosen {
+    sessions: Vec<Session>,
+    warnings: Vec<Warning>,
+}
+
+impl Chosen {
+    /// The places of all lines, session by session.
+    pub(super) fn places(&self) -> Vec<usize> {
+        let sessions = self.sessions.iter();
+        sessions.flat_map(|one| one.lines.iter().copied()).collect()
+    }
+}
+
+/// Sorts the lines into conversations and leaves out what is outside of the offsets or too long.
+pub(super) fn choose(
+    spec: &MooncakeSpec,
+    trace: &Trace,
+    build: &Build<'_>,
+) -> Result<Chosen, DatasetError> {
+    let mut warnings = Vec::new();
+    let all = trace.lines.len();
+    let mut left = all;
+    let mut sessions = sessions(trace, build);
+    let mut leave = |keep: &dyn Fn(&mut Vec<usize>), why: &str| {
+        sessions.iter_mut().for_each(|one| keep(&mut one.lines));
+        sessions.retain(|one| !one.lines.is_empty());
+        let now: usize = sessions.iter().map(|one| one.lines.len()).sum();
+        let dropped = left - now;
+        left = now;
+        if dropped > 0 {
+            warnings.push(Warning(format!(
+                "{dropped} of {all} lines are {why} and are not sent"
+            )));
+        }
+        now > 0
+    };
+    if let Some(fixed) = &spec.fixed
+        && !leave(
+            &|lines| within(fixed, &trace.lines, lines),
+            "outside of the fixed schedule's offsets",
+        )
+    {
+        let what = format!("no line of {} is within the offsets", trace.path.display());
+        return Err(DatasetError::Empty { what });
+    }
+    let short = |line: &usize| spec.synthesis.keeps(&trace.lines[*line]);
+    if !leave(
+        &|lines| lines.retain(short),
+        "longer than --synthesis-max-isl",
+    ) {
+        let what = format!(
+            "every line of {} is longer than --synthesis-max-isl",
+            trace.path.display()
+        );
+        return Err(DatasetError::Empty { what });
+    }
+    let mut sent = sessions.iter().flat_map(|one| &one.lines);
+    if spec
+        .synthesis
+        .idle(sent.by_ref().map(|&line| &trace.lines[line]))
+    {
+        let said = "the --synthesis multipliers of prefixes and prompts change nothing: no line has \
+                    hash_ids";
+        warnings.push(Warning(said.to_owned()));
+    }
+    Ok(Chosen { sessions, warnings })
+}
+
+/// Takes those conversations that are wanted, in their order, and sets the clock.
 pub(super) fn plan(
     spec: &MooncakeSpec,
     trace: &Trace,
     build: &Build<'_>,
+    chosen: Chosen,
 ) -> Result<Plan, DatasetError> {
-    let mut warnings = Vec::new();
-    let mut sessions = sessions(spec, trace, build);
-    let all = trace.lines.len();
-    let dropped = all - sessions.iter().map(|one| one.lines.len()).sum::<usize>();
-    if dropped == all {
-        let what = format!("no line of {} is within the offsets", trace.path.display());
-        return Err(DatasetError::Empty { what });
-    }
-    if dropped > 0 {
-        warnings.push(Warning(format!(
-            "{dropped} of {all} lines are outside of the fixed schedule's offsets and are not sent"
-        )));
-    }
+    let Chosen {
+        mut sessions,
+        mut warnings,
+    } = chosen;
     let zero = match &spec.fixed {
         Some(fixed) => Some(sort(fixed, trace, &mut sessions)?),
         None => None,
@@ -113,22 +174,15 @@ pub(super) fn plan(
     })
 }
 
-/// The sessions of the trace in file order, with what is within the offsets of their lines.
-fn sessions(spec: &MooncakeSpec, trace: &Trace, build: &Build<'_>) -> Vec<Session> {
+/// The sessions of the trace in file order.
+fn sessions(trace: &Trace, build: &Build<'_>) -> Vec<Session> {
     let groups = grouped(&trace.lines).into_iter().enumerate();
-    let sessions = groups.map(|(n, (id, mut lines))| {
-        if let Some(fixed) = &spec.fixed {
-            within(fixed, &trace.lines, &mut lines);
-        }
-        Session {
-            id: id.map_or_else(|| build.session_id(n), str::to_owned),
-            lines,
-            history: false,
-        }
+    let sessions = groups.map(|(n, (id, lines))| Session {
+        id: id.map_or_else(|| build.session_id(n), str::to_owned),
+        lines,
+        history: false,
     });
-    sessions
-        .filter(|session| !session.lines.is_empty())
-        .collect()
+    sessions.collect()
 }
 
 /// The lines by session, in the order in which the sessions first appear.

@@ -27,13 +27,22 @@ fn spec(path: &Path) -> MooncakeSpec {
         osl_mean: Some(11),
         osl_stddev: 0.0,
         speedup: 1.0,
+        synthesis: Synthesis::default(),
         ignore_delays: false,
         delay_cap: None,
     }
 }
 
 fn built(spec: &MooncakeSpec, threads: usize, kind: EndpointKind) -> Result<Dataset, DatasetError> {
-    let tokenizer = Tokenizer::builtin().unwrap();
+    built_with(&Tokenizer::builtin().unwrap(), spec, threads, kind)
+}
+
+fn built_with(
+    tokenizer: &Tokenizer,
+    spec: &MooncakeSpec,
+    threads: usize,
+    kind: EndpointKind,
+) -> Result<Dataset, DatasetError> {
     let bodies = BodyOptions {
         endpoint: kind,
         models: vec!["m".into()],
@@ -41,7 +50,7 @@ fn built(spec: &MooncakeSpec, threads: usize, kind: EndpointKind) -> Result<Data
         ..BodyOptions::default()
     };
     let context = Build {
-        tokenizer: Some(&tokenizer),
+        tokenizer: Some(tokenizer),
         corpus: None,
         bodies: &bodies,
         model_choice: crate::dataset::ModelChoice::RoundRobin,
@@ -59,7 +68,7 @@ fn written(folder: &tempfile::TempDir, text: &str) -> PathBuf {
 }
 
 fn body(entry: &Turn) -> Value {
-    serde_json::from_slice(&entry.body).unwrap()
+    serde_json::from_slice(&entry.whole()).unwrap()
 }
 
 fn content(entry: &Turn) -> String {
@@ -306,7 +315,7 @@ fn lines_of_one_session_are_one_conversation() {
     let takes: Vec<bool> = dataset.turns().map(|turn| turn.history.is_some()).collect();
     assert_eq!(takes, [false, true, true, true, true, false, false]);
     let turn = &dataset.conversations[1].turns[1];
-    let own = &turn.body[turn.history.as_ref().unwrap().own.clone()];
+    let own = &turn.whole()[turn.history.as_ref().unwrap().own.clone()];
     let own: Value = serde_json::from_slice(own).unwrap();
     assert_eq!(own, json!({"role": "user", "content": "a2"}));
     assert!(warnings(&dataset).contains("--inter-turn-delay-cap-seconds"));
@@ -496,4 +505,300 @@ fn whether_a_trace_has_timestamps_is_seen_in_its_first_line() {
         assert_eq!(has_timestamps(&zipped).unwrap(), expected, "{text}");
     }
     assert!(has_timestamps(&folder.path().join("none")).is_err());
+}
+
+/// How many lines of a trace have exactly their `input_length` in the body, counted by the
+/// tokenizer, and what is off: line, length, count.
+fn counted(path: &Path) -> (usize, Vec<(usize, usize, usize)>) {
+    let spec = MooncakeSpec {
+        block_size: 512,
+        ..spec(path)
+    };
+    let tokenizer = Tokenizer::builtin().unwrap();
+    let dataset = built(&spec, 2, EndpointKind::Chat).unwrap();
+    let lines = Trace::read(path).unwrap().lines;
+    let turns: Vec<&Turn> = dataset.turns().collect();
+    assert_eq!(turns.len(), lines.len());
+    let count = |at: usize| {
+        let body = body(turns[at]);
+        let count = crate::dataset::input_length(body.as_object().unwrap(), &tokenizer);
+        assert_eq!(count, turns[at].isl, "what is said is what is sent");
+        Ok::<_, ()>(count.unwrap() as usize)
+    };
+    let counts = map_indexed(turns.len(), 2, count, &|_, _| {}).unwrap();
+    let mut off = Vec::new();
+    for (line, count) in lines.iter().zip(counts) {
+        let Ask::Length { tokens, .. } = line.ask else {
+            panic!("a published trace has lengths only");
+        };
+        if tokens != count {
+            off.push((line.number, tokens, count));
+        }
+    }
+    (lines.len(), off)
+}
+
+fn asset(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("assets/test/mooncake")
+        .join(name)
+}
+
+fn published(name: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join("../../shared/data/mooncake").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    println!("skipped: {} is not here", path.display());
+    None
+}
+
+#[test]
+fn lines_of_the_published_traces_have_their_lengths() {
+    for name in ["conversation_head.jsonl", "synthetic_head.jsonl"] {
+        let (lines, off) = counted(&asset(name));
+        assert_eq!((lines, off), (200, vec![]), "{name}");
+    }
+}
+
+#[test]
+#[ignore = "encodes 200 million tokens; run it by hand with --release"]
+fn all_lines_of_the_published_traces_have_their_lengths() {
+    for name in ["conversation_trace.jsonl", "synthetic_trace.jsonl"] {
+        if let Some(path) = published(name) {
+            let (lines, off) = counted(&path);
+            println!("{name}: {} of {lines} lines are off: {off:?}", off.len());
+            assert!(off.len() * 1_000 <= lines, "{name}");
+        }
+    }
+}
+
+/// Every block of the lines can be laid out, and no two of one id differ in size unless cut.
+#[test]
+fn the_published_traces_survive_every_multiplier() {
+    let same = Synthesis::default();
+    let of = |prefix_len, prompt_len, prefix_root| Synthesis {
+        prefix_len,
+        prompt_len,
+        prefix_root,
+        ..same
+    };
+    let held = Synthesis {
+        max_isl: Some(20_000),
+        ..of(3.0, 2.0, 2)
+    };
+    for name in ["conversation_trace.jsonl", "synthetic_trace.jsonl"] {
+        let Some(path) = published(name) else {
+            continue;
+        };
+        let trace = Trace::read(&path).unwrap();
+        for synthesis in [
+            of(0.3, 1.0, 1),
+            of(1.5, 1.0, 1),
+            of(2.0, 0.1, 1),
+            of(1.0, 3.0, 1),
+            of(1.0, 1.0, 5),
+            held,
+        ] {
+            let mut lines = trace.lines.clone();
+            let order: Vec<usize> = (0..lines.len()).collect();
+            let roots = Purpose::new(1, "dataset.synthesis.root");
+            synthesis.apply(&mut lines, &order, 512, roots).unwrap();
+            let mut sizes = HashMap::new();
+            for (line, before) in lines.iter().zip(&trace.lines) {
+                let (
+                    Ask::Length { tokens, ids },
+                    Ask::Length {
+                        tokens: recorded, ..
+                    },
+                ) = (&line.ask, &before.ask)
+                else {
+                    panic!("a published trace has lengths only");
+                };
+                let (last, tail) = layout(*tokens, ids.len(), 512).unwrap();
+                assert_eq!(tail, 0);
+                let identity = synthesis.prefix_len == 1.0 && synthesis.prompt_len == 1.0;
+                assert!(!identity || tokens == recorded, "{name}:{}", line.number);
+                for (id, size) in sized(ids, 512, last) {
+                    let seen = *sizes.entry(id).or_insert(size);
+                    assert!(seen == size || synthesis.max_isl.is_some(), "{name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn prompts_are_slices_of_one_text() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in [EndpointKind::Chat, EndpointKind::Completions] {
+        let text = TRACE.replace(
+            r#"{"messages""#,
+            r#"{"extra": {"a": 1}, "text_input": "x"}"#,
+        );
+        let text: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.contains("tools"))
+            .collect();
+        let path = written(&folder, &text.join("\n"));
+        let dataset = built(&spec(&path), 2, kind).unwrap();
+        let ropes: Vec<bool> = dataset.turns().map(|turn| turn.rope.is_some()).collect();
+        assert_eq!(
+            ropes[..6],
+            [true, true, true, true, false, false],
+            "{kind:?}"
+        );
+        for turn in dataset.turns().take(4) {
+            let own = String::from_utf8(turn.body.clone()).unwrap();
+            assert!(
+                !own.contains("endoftext") && !own.contains("pinfire"),
+                "{own}"
+            );
+            assert!(turn.body.len() < turn.whole().len());
+        }
+    }
+    // Extras that replace what is said leave nothing to put in, and ones beside it change nothing.
+    let path_of_extras = folder.path().join("extras.jsonl");
+    let line = r#"{"input_length": 20, "hash_ids": [0, 1, 2], "extra": {"messages": [{"role": "user", "content": "hello"}]}}"#;
+    std::fs::write(&path_of_extras, line).unwrap();
+    let dataset = built(&spec(&path_of_extras), 1, EndpointKind::Chat).unwrap();
+    let turn = &dataset.conversations[0].turns[0];
+    assert_eq!(turn.isl, Some(1));
+    assert!(
+        !String::from_utf8(turn.whole().into_owned())
+            .unwrap()
+            .contains("pinfire")
+    );
+}
+
+#[test]
+fn histories_of_prompts_that_are_slices() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = r#"{"input_length": 20, "hash_ids": [0, 1, 2], "session_id": "s"}
+{"input_length": 20, "hash_ids": [0, 1, 3], "session_id": "s"}"#;
+    let dataset = built(&spec(&written(&folder, trace)), 2, EndpointKind::Chat).unwrap();
+    for turn in dataset.turns() {
+        assert!(turn.rope.is_some());
+        let splice = turn.history.as_ref().unwrap();
+        let whole = turn.whole();
+        let own: Value = serde_json::from_slice(&whole[splice.own.clone()]).unwrap();
+        assert_eq!(own, body(turn)["messages"][0]);
+        assert_eq!(splice.at, splice.own.start);
+    }
+}
+
+#[test]
+fn a_tokenizer_without_separator_is_warned_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = written(&folder, TRACE);
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/test/wordlevel");
+    let with = Tokenizer::from_path(&tiny, "tiny").unwrap();
+    let bare = folder.path().join("tokenizer.json");
+    std::fs::copy(tiny.join("tokenizer.json"), &bare).unwrap();
+    let without = Tokenizer::from_path(&bare, "bare").unwrap();
+    assert!(with.separator().is_some() && without.separator().is_none());
+    for tokenizer in [&with, &without] {
+        let dataset = built_with(tokenizer, &spec(&path), 2, EndpointKind::Chat).unwrap();
+        let warned = warnings(&dataset).contains("`bare` has neither BOS nor EOS");
+        assert_eq!(warned, tokenizer.separator().is_none());
+        for turn in dataset.turns() {
+            let counted = crate::dataset::input_length(body(turn).as_object().unwrap(), tokenizer);
+            assert_eq!(counted, turn.isl, "what is said is what is sent");
+        }
+    }
+}
+
+#[test]
+fn multipliers_caps_and_filters_reach_the_bodies() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = r#"{"timestamp": 1, "input_length": 20, "output_length": 5, "hash_ids": [1, 2, 3]}
+{"timestamp": 2, "input_length": 20, "output_length": 60, "hash_ids": [1, 2, 4]}
+{"timestamp": 3, "input_length": 40, "output_length": 5, "hash_ids": [1, 2, 5, 6, 7]}
+{"timestamp": 4, "text_input": "hello", "session_id": "t"}"#;
+    let path = written(&folder, trace);
+    let made = |synthesis| {
+        let spec = MooncakeSpec {
+            synthesis,
+            fixed: Some(AUTO),
+            ..spec(&path)
+        };
+        built(&spec, 2, EndpointKind::Chat)
+    };
+    let isl = |dataset: &Dataset| -> Vec<u32> { dataset.turns().filter_map(|t| t.isl).collect() };
+    let osl = |dataset: &Dataset| -> Vec<u32> { dataset.turns().filter_map(|t| t.osl).collect() };
+    let same = Synthesis::default();
+    let longer = Synthesis {
+        prefix_len: 2.0,
+        max_osl: Some(10),
+        output_len: 2.0,
+        ..same
+    };
+    let dataset = made(longer).unwrap();
+    assert_eq!(isl(&dataset), [36, 36, 56, 1]);
+    assert_eq!(osl(&dataset), [10, 10, 10, 10]);
+    let texts: Vec<String> = dataset.turns().take(2).map(content).collect();
+    let prefix = texts[0].rfind("<|endoftext|>").unwrap();
+    assert_eq!(texts[0][..prefix], texts[1][..prefix]);
+    // The third line is too long as it was recorded; what becomes too long is cut.
+    let held = Synthesis {
+        prefix_len: 1.5,
+        max_isl: Some(22),
+        ..same
+    };
+    let dataset = made(held).unwrap();
+    assert_eq!(isl(&dataset), [22, 22, 1]);
+    assert!(warnings(&dataset).contains("1 of 4 lines are longer than --synthesis-max-isl"));
+    let none = Synthesis {
+        max_isl: Some(1),
+        ..same
+    };
+    assert_eq!(
+        isl(&made(none).unwrap()),
+        [1],
+        "a text has no recorded length"
+    );
+    let short = written(&folder, r#"{"timestamp": 1, "input_length": 20}"#);
+    let spec = MooncakeSpec {
+        synthesis: none,
+        ..spec(&short)
+    };
+    let error = built(&spec, 1, EndpointKind::Chat).unwrap_err().to_string();
+    assert!(error.contains("--synthesis-max-isl"), "{error}");
+    let idle = MooncakeSpec {
+        synthesis: longer,
+        ..spec
+    };
+    let dataset = built(&idle, 1, EndpointKind::Chat).unwrap();
+    assert!(warnings(&dataset).contains("no line has hash_ids"));
+}
+
+#[test]
+fn blocks_cut_short_begin_as_the_whole_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids: Vec<usize> = (0..40).collect();
+    let line = json!({"input_length": 40 * 64, "hash_ids": ids});
+    let short = json!({"input_length": 30 * 64, "hash_ids": ids[..30]});
+    let path = written(&folder, &format!("{line}\n{line}\n{short}"));
+    let spec = MooncakeSpec {
+        block_size: 64,
+        synthesis: Synthesis {
+            prompt_len: 0.5,
+            max_isl: Some(2_560),
+            prefix_len: 1.3,
+            ..Synthesis::default()
+        },
+        ..spec(&path)
+    };
+    let dataset = built(&spec, 2, EndpointKind::Chat).unwrap();
+    let counts: Vec<_> = dataset.turns().map(|turn| turn.isl).collect();
+    assert_eq!(counts, [Some(2_560), Some(2_560), Some(39 * 64)]);
+    let texts: Vec<String> = dataset.turns().map(content).collect();
+    assert_eq!(
+        texts[0], texts[1],
+        "the whole of it is shared and cut to the limit"
+    );
+    let blocks =
+        |text: &str| -> Vec<String> { text.split("<|endoftext|>").map(str::to_owned).collect() };
+    assert_eq!(blocks(&texts[0])[..31], blocks(&texts[2])[..31]);
 }
