@@ -9,11 +9,14 @@ mod body;
 mod count;
 pub mod extra;
 pub mod inputs_json;
+pub mod lengths;
 pub mod mooncake;
 mod parallel;
 mod prompt;
+pub mod rankings;
 pub mod ready;
 pub mod synthetic;
+mod templated;
 pub mod url;
 
 use std::ops::Range;
@@ -28,6 +31,8 @@ use crate::text::Warning;
 use crate::text::corpus::{Corpus, CorpusError, CorpusText};
 use crate::text::tokenizer::Tokenizer;
 use crate::uuid::Uuid;
+
+use self::ask::{Ask, Content};
 
 pub use body::{BodyOptions, EndpointKind};
 pub use count::input_length;
@@ -148,6 +153,8 @@ pub struct Build<'a> {
     pub corpus: Option<Arc<CorpusText>>,
     /// The shape of the bodies.
     pub bodies: &'a BodyOptions,
+    /// `--system-prompt`: in front of every conversation, before its own system message.
+    pub system_prompt: Option<&'a str>,
     /// The run's seed.
     pub seed: u64,
     /// The user fixed the seed: session ids are then `session_000000` and so on.
@@ -177,6 +184,26 @@ impl Build<'_> {
         Uuid::draw(&mut draws).to_string()
     }
 
+    /// The body of the `number`-th turn of the dataset, with the run's own system prompt in it.
+    fn body(&self, number: usize, ask: Ask<'_>) -> Map<String, Value> {
+        let Some(prompt) = self.system_prompt else {
+            return self.bodies.body(number, ask);
+        };
+        let joined;
+        let mut ask = ask;
+        match (&mut ask.content, ask.system) {
+            (_, Some(own)) => {
+                joined = format!("{prompt}\n\n{own}");
+                ask.system = Some(&joined);
+            }
+            (Content::Messages { messages, .. }, None) if begins_with_system(messages) => {
+                put_before(&mut messages[0], prompt);
+            }
+            _ => ask.system = Some(prompt),
+        }
+        self.bodies.body(number, ask)
+    }
+
     /// The finished turn, without its times. `known_tokens` is what the texts count to, which
     /// saves encoding them once more where no extra can have changed what is counted. `own` is
     /// the number of its own first message, where history is to be put before it.
@@ -186,7 +213,12 @@ impl Build<'_> {
         known_tokens: Option<usize>,
         own: Option<usize>,
     ) -> Result<Turn, DatasetError> {
-        let known = known_tokens.and_then(|tokens| u32::try_from(tokens).ok());
+        // What a chat template makes of the texts is only known from the body.
+        let templated = self
+            .tokenizer
+            .is_some_and(|one| one.chat_template().is_some());
+        let known = known_tokens.filter(|_| !templated);
+        let known = known.and_then(|tokens| u32::try_from(tokens).ok());
         let isl = known.or_else(|| input_length(body, self.tokenizer?));
         let (bytes, splice) = body::write(body, own.unwrap_or(0)).map_err(DatasetError::Body)?;
         Ok(Turn {
@@ -205,14 +237,29 @@ impl Build<'_> {
         !replaced(&self.bodies.extra) && !own.is_some_and(replaced)
     }
 
-    /// Whether these extras leave the counted texts of a body alone.
+    /// Whether these extras, and the run's system prompt, leave the counted texts of a body alone.
     fn keeps_texts(&self, own: Option<&Map<String, Value>>) -> bool {
         let touched = |extra: &Map<String, Value>| {
             count::COUNTED_KEYS
                 .iter()
                 .any(|key| extra.contains_key(*key))
         };
-        !touched(&self.bodies.extra) && !own.is_some_and(touched)
+        self.system_prompt.is_none() && !touched(&self.bodies.extra) && !own.is_some_and(touched)
+    }
+}
+
+fn begins_with_system(messages: &[Value]) -> bool {
+    messages
+        .first()
+        .is_some_and(|first| first["role"] == "system")
+}
+
+/// Puts a text before a message's own content, with a blank line between.
+fn put_before(message: &mut Value, text: &str) {
+    match &mut message["content"] {
+        Value::String(own) => *own = format!("{text}\n\n{own}"),
+        Value::Array(parts) => parts.insert(0, serde_json::json!({"type": "text", "text": text})),
+        other => *other = text.into(),
     }
 }
 

@@ -143,8 +143,13 @@ pub fn build(
     } else {
         make(None)?
     };
+    let verbatim = sent().any(|line| matches!(line.ask, Ask::Payload(_)));
     let mut warnings = trace.warnings;
     warnings.extend(plan.warnings);
+    if verbatim && build.system_prompt.is_some() {
+        let said = "lines with a `payload` are sent as they are: the system prompt is not in them";
+        warnings.push(Warning(said.to_owned()));
+    }
     let sizes = plan.sessions.into_iter();
     let sizes = sizes.map(|session| (session.id, session.lines.len()));
     let (conversations, warning) = converse(turns, sizes, spec.delay_cap);
@@ -358,10 +363,11 @@ impl Maker<'_> {
             extra: line.extra.as_ref(),
             ..BodyAsk::of(content)
         };
-        let body = self.build.bodies.body(index, ask);
+        let body = self.build.body(index, ask);
+        let own = usize::from(self.build.system_prompt.is_some());
         let turn = self
             .build
-            .turn(&body, known, session.history.then_some(0))?;
+            .turn(&body, known, session.history.then_some(own))?;
         Ok(self.clock.timed(turn, line, index == session.lines[0]))
     }
 

@@ -46,6 +46,7 @@ fn built(spec: &MooncakeSpec, threads: usize, kind: EndpointKind) -> Result<Data
         tokenizer: Some(&tokenizer),
         corpus: None,
         bodies: &bodies,
+        system_prompt: None,
         seed: 42,
         fixed_seed: true,
         threads,
