@@ -9,6 +9,7 @@
 
 mod ends;
 mod files;
+mod prompts;
 mod refusals;
 mod schedules;
 

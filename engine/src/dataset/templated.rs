@@ -18,9 +18,13 @@ pub(super) fn input_length(body: &Map<String, Value>, tokenizer: &Tokenizer) -> 
         Some(system) => {
             let first = json!({"role": "system", "content": system});
             let all: Vec<Value> = std::iter::once(first).chain(messages.clone()).collect();
-            template.render(&all, true)?
+            template.render(&all, true)
         }
-        None => template.render(messages, true)?,
+        None => template.render(messages, true),
+    };
+    let Some(prompt) = prompt else {
+        template.note_refusal();
+        return None;
     };
     let tools = tool_texts(body);
     let tools = if tools.is_empty() {

@@ -85,10 +85,21 @@ impl Hub {
         if !is_relative(revision) {
             return Err(NoDownload(format!("`{revision}` cannot be a revision")));
         }
+        let agent = Agent::new_with_config(
+            Agent::config_builder()
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .http_status_as_error(false)
+                .timeout_resolve(Some(CONNECT))
+                .timeout_connect(Some(CONNECT))
+                .timeout_recv_response(Some(ANSWER))
+                .timeout_global(Some(FILE))
+                .build(),
+        );
         let repository = root.join(format!("models--{}", name.replace('/', "--")));
         let mut folder = None;
         for file in FILES {
-            let Some((bytes, commit)) = self.file(name, revision, file)? else {
+            let Some((bytes, commit)) = self.file(&agent, name, revision, file)? else {
                 continue;
             };
             // A mirror may not say the commit; the revision then stands for it.
@@ -108,21 +119,11 @@ impl Hub {
     /// not.
     fn file(
         &self,
+        agent: &Agent,
         name: &str,
         revision: &str,
         file: &str,
     ) -> Result<Option<(Vec<u8>, Option<String>)>, NoDownload> {
-        let agent = Agent::new_with_config(
-            Agent::config_builder()
-                .max_redirects(0)
-                .max_redirects_will_error(false)
-                .http_status_as_error(false)
-                .timeout_resolve(Some(CONNECT))
-                .timeout_connect(Some(CONNECT))
-                .timeout_recv_response(Some(ANSWER))
-                .timeout_global(Some(FILE))
-                .build(),
-        );
         let mut url = format!(
             "{}/{name}/resolve/{}/{file}",
             self.endpoint,
@@ -130,7 +131,7 @@ impl Hub {
         );
         let mut commit = None;
         for _ in 0..=REDIRECTS {
-            let mut response = self.get(&agent, &url)?;
+            let mut response = self.get(agent, &url)?;
             commit = commit.or_else(|| header(&response, "x-repo-commit"));
             let status = response.status();
             if status.is_success() {

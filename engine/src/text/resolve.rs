@@ -205,7 +205,7 @@ impl Places {
                  counted with the embedded vocabulary of its family, {}",
                 family.name
             );
-            return Ok((Tokenizer::embedded(family, name)?, Some(Warning(warning))));
+            return Ok((Tokenizer::embedded(family, family.name)?, Some(Warning(warning))));
         }
         Err(TokenizerError::NotFound {
             name: name.to_owned(),
@@ -323,7 +323,7 @@ mod tests {
         let (name, warning) = named(None, "mock-model");
         assert!(name == "builtin" && warning.contains("placeholder"));
         let (name, warning) = named(None, "Qwen/Qwen3-0.6B");
-        assert_eq!(name, "Qwen/Qwen3-0.6B");
+        assert_eq!(name, "qwen3", "what counts is named");
         assert!(
             warning.contains("qwen3") && warning.contains("not asked"),
             "{warning}"

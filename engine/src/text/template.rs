@@ -22,7 +22,7 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     /// `bos_token`, `eos_token` and the like.
     specials: BTreeMap<String, String>,
-    failures: AtomicU64,
+    refusals: AtomicU64,
 }
 
 impl ChatTemplate {
@@ -63,7 +63,7 @@ impl ChatTemplate {
         let template = Self {
             environment,
             specials,
-            failures: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
         };
         template.rendered(&[json!({"role": "user", "content": "a"})], true)?;
         Ok(template)
@@ -73,16 +73,17 @@ impl ChatTemplate {
     /// assistant begins to speak. `None` if the template refuses them.
     pub fn render(&self, messages: &[Value], generation: bool) -> Option<String> {
         let messages: Vec<Value> = messages.iter().map(plain).collect();
-        let rendered = self.rendered(&messages, generation).ok();
-        if rendered.is_none() {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-        }
-        rendered
+        self.rendered(&messages, generation).ok()
     }
 
-    /// How many times messages were refused.
-    pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+    /// Takes note that messages of the dataset were refused.
+    pub(crate) fn note_refusal(&self) {
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many inputs were counted without the template, because it refused them.
+    pub fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed)
     }
 
     fn rendered(&self, messages: &[Value], generation: bool) -> Result<String, Error> {
@@ -360,10 +361,8 @@ mod tests {
             template.render(&turns, true).unwrap(),
             "<s>[INST] a [/INST] b</s>[INST] c [/INST]"
         );
-        assert_eq!(template.failures(), 0);
         assert_eq!(template.render(&turns[1..], true), None);
         assert_eq!(template.render(&[said("system", "s")], true), None);
-        assert_eq!(template.failures(), 2);
     }
 
     #[test]

@@ -291,6 +291,7 @@ fn configured_specials(config: &Path) -> Result<Vec<String>, TokenizerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn builtin_counts_decodes_and_parses_specials() {
@@ -323,6 +324,37 @@ mod tests {
         // Digits stand alone.
         assert_eq!(newer.count("2024"), 4);
         assert_eq!(newer.count(""), 0);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        /// The vocabulary's own way of cutting text into words against the expression that Qwen
+        /// publishes for it, by another engine: each word alone gives the ids of the whole.
+        #[test]
+        fn qwen_cuts_text_where_its_expression_does(
+            text in proptest::collection::vec(prop_oneof![
+                "[a-zA-Z' ]{1,12}", "[0-9.,:]{1,6}", "[ \t\r\n]{1,5}", "[!-/:-@]{1,4}",
+                // Ranges that were assigned long ago, on which two engines agree.
+                "[à-ſ一-亀ぁ-ゖ]{1,4}", "[а-яא-ת٠-٩ऀ-९😀-😏\u{a0}\u{3000}e\u{301}]{1,5}",
+            ], 0..12).prop_map(|parts| parts.concat()),
+        ) {
+            use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+            use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
+            let family = family::named("qwen2").unwrap();
+            let tokenizer = Tokenizer::embedded(family, "q").unwrap();
+            let expression = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+            let cut = Split::new(
+                SplitPattern::Regex(expression.to_owned()),
+                tokenizers::SplitDelimiterBehavior::Isolated,
+                false,
+            )
+            .unwrap();
+            let mut words = PreTokenizedString::from(&*composed(family, &text));
+            cut.pre_tokenize(&mut words).unwrap();
+            let words = words.get_splits(OffsetReferential::Original, OffsetType::Byte);
+            let apart = words.iter().flat_map(|(word, _, _)| tokenizer.encode(word));
+            prop_assert_eq!(tokenizer.encode(&text), apart.collect::<Vec<_>>());
+        }
     }
 
     #[test]
