@@ -37,6 +37,13 @@ pub(super) struct Hub {
     token: Option<String>,
 }
 
+/// A file of the hub.
+struct Fetched {
+    bytes: Vec<u8>,
+    /// What it belongs to, if the hub says it.
+    commit: Option<String>,
+}
+
 /// Why nothing was fetched, as the end of a sentence.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoDownload(pub(super) String);
@@ -99,7 +106,7 @@ impl Hub {
         let repository = root.join(format!("models--{}", name.replace('/', "--")));
         let mut folder = None;
         for file in FILES {
-            let Some((bytes, commit)) = self.file(&agent, name, revision, file)? else {
+            let Some(Fetched { bytes, commit }) = self.file(&agent, name, revision, file)? else {
                 continue;
             };
             // A mirror may not say the commit; the revision then stands for it.
@@ -123,7 +130,7 @@ impl Hub {
         name: &str,
         revision: &str,
         file: &str,
-    ) -> Result<Option<(Vec<u8>, Option<String>)>, NoDownload> {
+    ) -> Result<Option<Fetched>, NoDownload> {
         let mut url = format!(
             "{}/{name}/resolve/{}/{file}",
             self.endpoint,
@@ -142,7 +149,10 @@ impl Hub {
                     .take(FILE_BYTES)
                     .read_to_end(&mut bytes);
                 read.map_err(|cause| NoDownload(format!("{file} broke off: {cause}")))?;
-                return Ok(Some((bytes, commit.filter(|commit| is_relative(commit)))));
+                return Ok(Some(Fetched {
+                    bytes,
+                    commit: commit.filter(|commit| is_relative(commit)),
+                }));
             }
             if status.is_redirection()
                 && let Some(location) = header(&response, "location")
@@ -179,7 +189,7 @@ impl Hub {
         status: StatusCode,
         response: &Response<Body>,
         file: &str,
-    ) -> Result<Option<(Vec<u8>, Option<String>)>, NoDownload> {
+    ) -> Result<Option<Fetched>, NoDownload> {
         let hub = &self.endpoint;
         let kind = header(response, "x-error-code").unwrap_or_default();
         let reason = match (status.as_u16(), kind.as_str()) {

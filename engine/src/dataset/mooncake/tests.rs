@@ -33,6 +33,15 @@ fn spec(path: &Path) -> MooncakeSpec {
 }
 
 fn built(spec: &MooncakeSpec, threads: usize, kind: EndpointKind) -> Result<Dataset, DatasetError> {
+    built_by(42, spec, threads, kind)
+}
+
+fn built_by(
+    seed: u64,
+    spec: &MooncakeSpec,
+    threads: usize,
+    kind: EndpointKind,
+) -> Result<Dataset, DatasetError> {
     let tokenizer = Tokenizer::builtin().unwrap();
     let bodies = BodyOptions {
         endpoint: kind,
@@ -47,7 +56,7 @@ fn built(spec: &MooncakeSpec, threads: usize, kind: EndpointKind) -> Result<Data
         corpus: None,
         bodies: &bodies,
         system_prompt: None,
-        seed: 42,
+        seed,
         fixed_seed: true,
         threads,
     };
@@ -498,4 +507,22 @@ fn whether_a_trace_has_timestamps_is_seen_in_its_first_line() {
         assert_eq!(has_timestamps(&zipped).unwrap(), expected, "{text}");
     }
     assert!(has_timestamps(&folder.path().join("none")).is_err());
+}
+
+/// Without a fixed seed every run draws another one: its blocks meet no warm cache.
+#[test]
+fn another_seed_makes_other_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines: String = (0..20)
+        .map(|id| format!("{{\"input_length\": 8, \"hash_ids\": [{id}]}}\n"))
+        .collect();
+    let spec = spec(&written(&folder, &lines));
+    let texts = |seed| -> Vec<String> {
+        let dataset = built_by(seed, &spec, 2, EndpointKind::Chat).unwrap();
+        dataset.turns().map(content).collect()
+    };
+    let one = texts(1);
+    assert_eq!(one, texts(1));
+    let other = texts(2);
+    assert!(one.iter().all(|text| !other.contains(text)));
 }
