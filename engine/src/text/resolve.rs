@@ -205,7 +205,10 @@ impl Places {
                  counted with the embedded vocabulary of its family, {}",
                 family.name
             );
-            return Ok((Tokenizer::embedded(family, family.name)?, Some(Warning(warning))));
+            return Ok((
+                Tokenizer::embedded(family, family.name)?,
+                Some(Warning(warning)),
+            ));
         }
         Err(TokenizerError::NotFound {
             name: name.to_owned(),
