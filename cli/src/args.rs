@@ -56,6 +56,8 @@ pub struct Profile {
     pub input: Input,
     #[command(flatten, next_help_heading = "Conversations")]
     pub conversations: Conversations,
+    #[command(flatten, next_help_heading = "Rankings")]
+    pub rankings: Rankings,
     #[command(flatten, next_help_heading = "Fixed schedule")]
     pub schedule: Schedule,
     #[command(flatten, next_help_heading = "Trace synthesis")]
@@ -297,6 +299,34 @@ pub struct Input {
     /// Standard deviation of the output limit; needs --osl. [default: 0]
     #[arg(long, visible_aliases = ["output-tokens-stddev", "prompt-output-tokens-stddev"], value_name = "TOKENS", value_parser = values::not_negative)]
     pub osl_stddev: Option<f64>,
+    /// A mixture of input and output lengths instead of --isl and --osl: ISL,OSL:PERCENT;... with
+    /// |DEVIATION behind a length if wanted, such as '256|10,128|5:40;512,256:60'. The percentages
+    /// sum to 100. [(256,128):40,(512,256):60] and {"pairs": [{"isl": 256, "osl": 128, "prob": 40},
+    /// ...]} say the same.
+    #[arg(long, visible_alias = "sequence-distribution", value_name = "PAIRS")]
+    pub seq_dist: Option<String>,
+    /// Draw lengths evenly from a range around --isl and --osl (both needed): 0.2 is 20 % to either
+    /// side. '{"input": 0.2, "output": 0.5}' tells them apart.
+    #[arg(long, value_name = "RATIO|JSON")]
+    pub random_range_ratio: Option<String>,
+    /// How that range lies: vllm (to both sides of the mean) or sglang (from RATIO times the mean up
+    /// to the mean). [default: vllm]
+    #[arg(long, value_name = "STYLE")]
+    pub random_corpus_style: Option<String>,
+    /// What prompts are cut from: sonnet (English prose, embedded) is the only one.
+    #[arg(long, value_name = "CORPUS", default_value = "sonnet", value_parser = values::corpus)]
+    pub prompt_corpus: String,
+    /// Texts in one request, each of --isl tokens: a list where the endpoint takes one, else parts
+    /// of one message. [default: 1]
+    #[arg(long, short = 'b', visible_aliases = ["batch-size", "batch-size-text"], value_name = "TEXTS", value_parser = values::whole)]
+    pub prompt_batch_size: Option<u64>,
+    /// Number of prefixes of --prefix-prompt-length tokens: each conversation draws one, which goes
+    /// before its first prompt and adds to its length. [default: none]
+    #[arg(long, visible_aliases = ["prefix-prompt-pool-size", "prompt-prefix-pool-size"], value_name = "PREFIXES", value_parser = values::whole)]
+    pub num_prefix_prompts: Option<u64>,
+    /// Length of each such prefix; needs --num-prefix-prompts. [default: none]
+    #[arg(long, visible_alias = "prompt-prefix-length", value_name = "TOKENS", value_parser = values::whole)]
+    pub prefix_prompt_length: Option<u64>,
     /// Conversations to make, synthetic or out of a random_pool; the run takes them in turn. All
     /// entries of any other file are taken. [default: --num-conversations, else --request-count,
     /// else 100]
@@ -367,6 +397,39 @@ pub struct Conversations {
     /// top of --isl. [default: no system message]
     #[arg(long, value_name = "TOKENS", value_parser = values::count)]
     pub shared_system_prompt_length: Option<u64>,
+    /// Length of a user message of its own that each synthetic conversation has before its turns, in
+    /// every request (chat only); it comes on top of --isl. [default: none]
+    #[arg(long, value_name = "TOKENS", value_parser = values::count)]
+    pub user_context_prompt_length: Option<u64>,
+    /// System message of every conversation, as it is (chat only). A dataset's own system message
+    /// follows it behind a blank line. [default: none]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub system_prompt: Option<String>,
+    /// File whose whole text is that system message.
+    #[arg(long, value_name = "FILE")]
+    pub system_prompt_file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Rankings {
+    /// Mean number of passages in a synthetic ranking request. [default: 10]
+    #[arg(long, value_name = "PASSAGES", value_parser = values::count)]
+    pub rankings_passages_mean: Option<u64>,
+    /// Standard deviation of that number. [default: 0]
+    #[arg(long, value_name = "PASSAGES", value_parser = values::not_negative)]
+    pub rankings_passages_stddev: Option<f64>,
+    /// Mean length of a passage. [default: 128]
+    #[arg(long, value_name = "TOKENS", value_parser = values::count)]
+    pub rankings_passages_prompt_token_mean: Option<u64>,
+    /// Standard deviation of that length. [default: 0]
+    #[arg(long, value_name = "TOKENS", value_parser = values::not_negative)]
+    pub rankings_passages_prompt_token_stddev: Option<f64>,
+    /// Mean length of the query. [default: 32]
+    #[arg(long, value_name = "TOKENS", value_parser = values::count)]
+    pub rankings_query_prompt_token_mean: Option<u64>,
+    /// Standard deviation of that length. [default: 0]
+    #[arg(long, value_name = "TOKENS", value_parser = values::not_negative)]
+    pub rankings_query_prompt_token_stddev: Option<f64>,
 }
 
 #[derive(Args, Debug)]
@@ -425,13 +488,22 @@ pub struct SynthesisFlags {
 
 #[derive(Args, Debug)]
 pub struct TokenizerFlags {
-    /// Tokenizer for prompts and counts: `builtin` (o200k_base, embedded), a folder with a
-    /// tokenizer.json, or a model in the local Hugging Face cache. [default: the model's name]
+    /// Tokenizer for prompts and counts: `builtin` (o200k_base, embedded), another embedded one
+    /// (o200k_harmony, cl100k_base, p50k_base, p50k_edit, r50k_base, qwen2, qwen3), a folder with a
+    /// tokenizer.json, or a model on the Hugging Face hub: from the local cache, else downloaded into
+    /// it (HF_TOKEN for private ones; not with HF_HUB_OFFLINE=1). [default: the model's name]
     #[arg(long, value_name = "NAME|PATH")]
     pub tokenizer: Option<String>,
-    /// Branch, tag or commit of a cached model.
+    /// Branch, tag or commit of a model on the hub or in its cache.
     #[arg(long, value_name = "REVISION", default_value = "main")]
     pub tokenizer_revision: String,
+    /// Taken so that scripts run, with a warning: pinfire runs no code of a model.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub tokenizer_trust_remote_code: bool,
+    /// Count input tokens as the model sees them, by its own chat template, and make synthetic
+    /// prompts shorter by what that adds. Needs a tokenizer that comes with one.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub apply_chat_template: bool,
 }
 
 #[derive(Args, Debug)]

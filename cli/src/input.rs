@@ -14,6 +14,7 @@ use pinfire_engine::{
 };
 
 use crate::args::{Conversations, Profile, Schedule};
+use crate::prompts::{self, Prompts};
 use crate::synthesis;
 
 /// Where the requests come from.
@@ -222,6 +223,13 @@ fn synthetic(flags: &Profile, kind: EndpointKind) -> Result<SyntheticSpec> {
          --input-file"
     );
     synthesis::refuse(&flags.synthesis, "synthetic prompts")?;
+    let Prompts {
+        lengths,
+        texts,
+        prefixes,
+        user_context_length,
+        rankings,
+    } = prompts::decide(flags, kind)?;
     let isl_mean = input.isl.unwrap_or(DEFAULT_ISL);
     ensure!(
         isl_mean > 0,
@@ -250,6 +258,11 @@ fn synthetic(flags: &Profile, kind: EndpointKind) -> Result<SyntheticSpec> {
         osl_stddev: input.osl_stddev.unwrap_or(0.0),
         turns: turns(conversations, kind)?,
         system_length: conversations.shared_system_prompt_length.map(tokens),
+        lengths,
+        texts,
+        prefixes,
+        user_context_length,
+        rankings,
     })
 }
 
@@ -312,7 +325,8 @@ fn synthetic_only(flags: &Profile) -> Vec<&'static str> {
         ),
     ];
     let given = all.into_iter().filter(|(_, given)| *given);
-    given.map(|(name, _)| name).collect()
+    let given = given.map(|(name, _)| name);
+    given.chain(prompts::given(flags)).collect()
 }
 
 /// What a fixed schedule over this trace takes, if there is to be one: asked for, or because the
@@ -513,6 +527,14 @@ mod tests {
             "--session-turn-delay-stddev",
             "--session-delay-ratio",
             "--shared-system-prompt-length",
+            "--seq-dist",
+            "--random-range-ratio",
+            "--random-corpus-style",
+            "--prompt-batch-size",
+            "--num-prefix-prompts",
+            "--prefix-prompt-length",
+            "--user-context-prompt-length",
+            "--rankings-passages-mean",
         ] {
             let flags = format!("{file} {flag} 2");
             refused(

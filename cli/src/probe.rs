@@ -302,7 +302,9 @@ mod tests {
     fn probe(more: &str) -> Result<Option<Probe>> {
         let line = format!("pinfire profile --model m {more}");
         let cli = Cli::try_parse_from(line.split_whitespace())?;
-        let Command::Profile(flags) = cli.command;
+        let Command::Profile(flags) = cli.command else {
+            panic!("it is profile");
+        };
         Probe::new(&flags.endpoint)
     }
 

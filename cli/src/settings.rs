@@ -26,6 +26,7 @@ use crate::{
     place::{Places, divide},
     probe::Probe,
     progress::Ui,
+    prompts,
     transport::Transport,
     values::word,
 };
@@ -52,6 +53,9 @@ pub struct Settings {
     pub input: Input,
     pub tokenizer: Option<String>,
     pub tokenizer_revision: String,
+    pub trust_remote_code: bool,
+    pub chat_template: bool,
+    pub system_prompt: Option<String>,
     pub server_counts: bool,
     pub artifact_dir: PathBuf,
     pub files: FileNames,
@@ -204,6 +208,9 @@ impl Settings {
             input,
             tokenizer: flags.tokenizer.tokenizer.clone(),
             tokenizer_revision: flags.tokenizer.tokenizer_revision.clone(),
+            trust_remote_code: flags.tokenizer.tokenizer_trust_remote_code,
+            chat_template: flags.tokenizer.apply_chat_template,
+            system_prompt: prompts::system_prompt(flags, kind)?,
             server_counts: flags.endpoint.use_server_token_count,
             artifact_dir: artifact_dir(flags, kind, &load.profiling.stimulus())?,
             files: flags

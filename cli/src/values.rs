@@ -81,6 +81,15 @@ pub fn share(text: &str) -> Result<f64, String> {
         .ok_or("it must be between 0 and 1".to_owned())
 }
 
+/// What prompts are cut from.
+pub fn corpus(text: &str) -> Result<String, String> {
+    match text.to_lowercase().as_str() {
+        "sonnet" => Ok("sonnet".to_owned()),
+        "coding" | "random" => Err("pinfire does not have this corpus; take sonnet".to_owned()),
+        _ => Err("it must be sonnet".to_owned()),
+    }
+}
+
 fn number(text: &str) -> Option<f64> {
     text.parse().ok().filter(|value: &f64| value.is_finite())
 }

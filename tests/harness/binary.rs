@@ -85,6 +85,8 @@ pub fn call<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Call {
         .current_dir(folder.path())
         // A user's own settings must not decide a test.
         .env_clear()
+        // No test asks the hub of the world.
+        .env("HF_HUB_OFFLINE", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());

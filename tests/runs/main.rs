@@ -13,6 +13,7 @@ mod endpoints;
 mod ends;
 mod files;
 mod malformed;
+mod prompts;
 mod ready;
 mod refusals;
 mod schedules;

@@ -22,7 +22,7 @@ fn keeping() -> (Raw, Arc<Mutex<Vec<Vec<u8>>>>) {
     let kept = Arc::clone(&bodies);
     let server = Raw::start(move |conn| {
         while let Some(seen) = conn.request() {
-            kept.lock().unwrap().push(body);
+            kept.lock().unwrap().push(seen.sent);
             let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ";
             conn.send(format!("{head}{}\r\n\r\n{ANSWER}", ANSWER.len()).as_bytes());
         }

@@ -1,7 +1,8 @@
 //! The client's own input length: the texts of a request body, joined by one blank and encoded.
 //!
 //! Counted from the body that is sent, not from what the dataset promised; roles and the markup
-//! of chat templates are not in it, so a server's prompt count is higher by those.
+//! of chat templates are not in it, so a server's prompt count is higher by those. Only a tokenizer
+//! with its chat template (`templated`) counts them too.
 
 use serde_json::{Map, Value};
 
@@ -31,6 +32,9 @@ struct Fragments {
 
 /// The input tokens of `body`, absent when nothing in it is text or token ids.
 pub fn input_length(body: &Map<String, Value>, tokenizer: &Tokenizer) -> Option<u32> {
+    if let Some(counted) = super::templated::input_length(body, tokenizer) {
+        return Some(counted);
+    }
     let found = collect(body);
     if found.texts.is_empty() && found.ready_ids == 0 {
         return None;
@@ -40,6 +44,17 @@ pub fn input_length(body: &Map<String, Value>, tokenizer: &Tokenizer) -> Option<
         many => tokenizer.count(&many.join(" ")),
     };
     u32::try_from(text + found.ready_ids).ok()
+}
+
+/// The texts of a body's tools: names, descriptions and schemas.
+pub(super) fn tool_texts(body: &Map<String, Value>) -> Vec<String> {
+    let mut found = Fragments::default();
+    let tools = body.get("tools").and_then(Value::as_array);
+    tools
+        .into_iter()
+        .flatten()
+        .for_each(|tool| found.tool(tool));
+    found.texts
 }
 
 fn collect(body: &Map<String, Value>) -> Fragments {

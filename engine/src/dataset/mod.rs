@@ -9,13 +9,16 @@ mod count;
 pub mod extra;
 pub mod file;
 pub mod inputs_json;
+pub mod lengths;
 pub mod mooncake;
 mod parallel;
 mod prompt;
+pub mod rankings;
 pub mod ready;
 pub mod rope;
 pub mod sampling;
 pub mod synthetic;
+mod templated;
 pub mod url;
 
 use std::borrow::Cow;
@@ -204,6 +207,8 @@ pub struct Build<'a> {
     pub bodies: &'a BodyOptions,
     /// How turns come by their model, where there are several.
     pub model_choice: ModelChoice,
+    /// `--system-prompt`: in front of every conversation, before its own system message.
+    pub system_prompt: Option<&'a str>,
     /// The run's seed.
     pub seed: u64,
     /// The user fixed the seed: session ids are then `session_000000` and so on.
@@ -233,8 +238,18 @@ impl Build<'_> {
         Uuid::draw(&mut draws).to_string()
     }
 
-    /// The body of the `number`-th turn of the dataset, with the model that it gets.
+    /// The body of the `number`-th turn of the dataset, with the model that it gets and the run's own
+    /// system prompt.
     fn body(&self, number: usize, ask: Ask<'_>) -> Result<Body, DatasetError> {
+        let joined;
+        let system = match (self.system_prompt, ask.system) {
+            (Some(prompt), Some(own)) => {
+                joined = format!("{prompt}\n\n{own}");
+                Some(joined.as_str())
+            }
+            (prompt, own) => prompt.or(own),
+        };
+        let ask = Ask { system, ..ask };
         let model = match self.model_choice {
             ModelChoice::RoundRobin => number,
             ModelChoice::Random => {
@@ -271,7 +286,12 @@ impl Build<'_> {
             framing,
             limit_asked,
         } = body.into();
-        let known = known_tokens.and_then(|tokens| u32::try_from(tokens).ok());
+        // What a chat template makes of the texts is only known from the body.
+        let templated = self
+            .tokenizer
+            .is_some_and(|one| one.chat_template().is_some());
+        let known = known_tokens.filter(|_| !templated);
+        let known = known.and_then(|tokens| u32::try_from(tokens).ok());
         let isl = known.or_else(|| input_length(fields, self.tokenizer?));
         let row = self.bodies.endpoint.row();
         let key = row.messages_key.filter(|_| history && row.several_turns);
@@ -294,8 +314,8 @@ impl Build<'_> {
         !replaced(&self.bodies.extra) && !own.is_some_and(replaced)
     }
 
-    /// Whether these extras leave the counted texts of a body alone. What a template makes of them
-    /// is not known.
+    /// Whether these extras, and the run's system prompt, leave the counted texts of a body alone.
+    /// What a template makes of them is not known.
     fn keeps_texts(&self, own: Option<&Map<String, Value>>) -> bool {
         let touched = |extra: &Map<String, Value>| {
             count::COUNTED_KEYS
@@ -303,6 +323,7 @@ impl Build<'_> {
                 .any(|key| extra.contains_key(*key))
         };
         self.bodies.endpoint != EndpointKind::Template
+            && self.system_prompt.is_none()
             && !touched(&self.bodies.extra)
             && !own.is_some_and(touched)
     }

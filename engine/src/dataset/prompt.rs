@@ -32,17 +32,30 @@ pub(super) fn sample_length(draws: &mut Draws, mean: u32, deviation: f64) -> u32
 }
 
 /// A text of exactly `wanted` tokens, cut from the corpus at a place drawn from `draws`.
-///
-/// A slice of tokens need not encode to the same tokens again, because its ends may cut what the
-/// tokenizer would take as one piece. So the text is encoded, and cut or lengthened until it fits.
 pub(super) fn exact_prompt(
     tokenizer: &Tokenizer,
     corpus: &Corpus,
     draws: &mut Draws,
     wanted: usize,
 ) -> Prompt {
+    exact_behind(tokenizer, corpus, draws, &[], wanted)
+}
+
+/// A text that begins with the tokens `front` and has exactly `more` behind them.
+///
+/// A slice of tokens need not encode to the same tokens again, because its ends may cut what the
+/// tokenizer would take as one piece. So the text is encoded, and cut or lengthened until it fits.
+pub(super) fn exact_behind(
+    tokenizer: &Tokenizer,
+    corpus: &Corpus,
+    draws: &mut Draws,
+    front: &[u32],
+    more: usize,
+) -> Prompt {
+    let wanted = front.len() + more;
     let mut ids = Vec::with_capacity(wanted);
-    sample_tokens(corpus, draws, wanted, &mut ids);
+    ids.extend_from_slice(front);
+    sample_tokens(corpus, draws, more, &mut ids);
     let mut text = tokenizer.decode(&ids);
     let mut tokens = tokenizer.count(&text);
     for _ in 0..REPAIR_ROUNDS {
@@ -76,12 +89,22 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::{Arc, LazyLock};
 
-    static BUILTIN: LazyLock<(Tokenizer, Corpus)> = LazyLock::new(|| {
-        let tokenizer = Tokenizer::builtin().unwrap();
+    static BUILTIN: LazyLock<(Tokenizer, Corpus)> = LazyLock::new(|| material("builtin"));
+    static QWEN: LazyLock<(Tokenizer, Corpus)> = LazyLock::new(|| material("qwen3"));
+    static CL100K: LazyLock<(Tokenizer, Corpus)> = LazyLock::new(|| material("cl100k_base"));
+
+    fn material(name: &str) -> (Tokenizer, Corpus) {
+        let wanted = crate::text::Wanted {
+            requested: Some(name),
+            model: "",
+            revision: "main",
+            chat_template: false,
+        };
+        let tokenizer = crate::text::resolve(&wanted, &|_| {}).unwrap().tokenizer;
         let text = Arc::new(CorpusText::inflate().unwrap());
         let corpus = Corpus::new(text, &tokenizer).unwrap();
         (tokenizer, corpus)
-    });
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
@@ -91,11 +114,30 @@ mod tests {
             index: u64,
             wanted in prop_oneof![1_usize..=20, 1_usize..=4_000],
         ) {
-            let (tokenizer, corpus) = &*BUILTIN;
-            let mut draws = Purpose::new(seed, "dataset.prompt.corpus").at(index);
-            let prompt = exact_prompt(tokenizer, corpus, &mut draws, wanted);
-            prop_assert_eq!(prompt.tokens, wanted);
-            prop_assert_eq!(tokenizer.encode(&prompt.text).len(), wanted);
+            for (tokenizer, corpus) in [&*BUILTIN, &*QWEN, &*CL100K] {
+                let mut draws = Purpose::new(seed, "dataset.prompt.corpus").at(index);
+                let prompt = exact_prompt(tokenizer, corpus, &mut draws, wanted);
+                prop_assert_eq!(prompt.tokens, wanted);
+                prop_assert_eq!(tokenizer.encode(&prompt.text).len(), wanted);
+            }
+        }
+
+        #[test]
+        fn exactly_so_many_behind_a_prefix(
+            seed: u64,
+            index: u64,
+            front in 1_usize..=300,
+            more in prop_oneof![1_usize..=20, 1_usize..=1_000],
+        ) {
+            for (tokenizer, corpus) in [&*BUILTIN, &*QWEN] {
+                let mut draws = Purpose::new(seed, "dataset.prompt.prefix").at(index);
+                let prefix = exact_prompt(tokenizer, corpus, &mut draws, front).text;
+                let ids = tokenizer.encode(&prefix);
+                prop_assert_eq!(ids.len(), front);
+                let prompt = exact_behind(tokenizer, corpus, &mut draws, &ids, more);
+                prop_assert_eq!(tokenizer.count(&prompt.text), front + more);
+                prop_assert!(prompt.text.starts_with(&prefix));
+            }
         }
     }
 

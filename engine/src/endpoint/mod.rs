@@ -26,6 +26,7 @@ use serde_json::Value;
 use crate::dataset::ask::Ask;
 use answer::{Context, Heard, Piece};
 pub use body::{Body, BodyError, BodyOptions, BodyRef, Notes};
+pub(crate) use body::{output_limit, streams};
 pub use field::{FieldError, ResponseField};
 use spoken::Spoken;
 pub use template::{RESPONSE_FIELD, TEMPLATE, Template, TemplateError};

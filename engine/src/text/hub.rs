@@ -1,4 +1,4 @@
-//! Where the local Hugging Face cache keeps a repository's snapshot; reads, never downloads.
+//! Where the local Hugging Face cache keeps a repository's snapshot; reads only (`download` writes).
 
 use std::path::{Path, PathBuf};
 

@@ -4,8 +4,11 @@
 //! request. What a prompt looks like is the business of `dataset`.
 
 pub mod corpus;
+mod download;
+mod family;
 mod hub;
 mod resolve;
+pub mod template;
 pub mod tokenizer;
 
-pub use resolve::{TokenizerError, Warning, resolve};
+pub use resolve::{Resolved, TokenizerError, Wanted, Warning, resolve};

@@ -1,9 +1,11 @@
-//! From what the user asked for to a tokenizer: embedded, local or in the hub's cache.
+//! From what the user asked for to a tokenizer: embedded, local, in the hub's cache or on the hub.
 
 use std::path::{Path, PathBuf};
 
+use super::download::{Hub, NoDownload};
+use super::family;
 use super::hub::{self, Lookup};
-use super::tokenizer::{EMBEDDED, Tokenizer};
+use super::tokenizer::Tokenizer;
 
 /// Something the user should read, though the run goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +21,11 @@ impl std::fmt::Display for Warning {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
-    /// Neither embedded, nor a path, nor in the hub's cache.
+    /// Neither embedded, nor a path, nor in the hub's cache, nor to be had from the hub.
     #[error(
         "no tokenizer found for `{name}` (revision {revision}): it is not embedded, not a path, \
-         and not in the local hub cache{}; use `--tokenizer builtin`, or `--tokenizer` with the \
-         path of a folder that holds tokenizer.json, or `--use-server-token-count`",
+         not in the local hub cache{}, and {hub}; use `--tokenizer builtin`, or `--tokenizer` with \
+         the path of a folder that holds tokenizer.json, or `--use-server-token-count`",
         cache.as_ref().map(|path| format!(" {}", path.display())).unwrap_or_default()
     )]
     NotFound {
@@ -33,6 +35,8 @@ pub enum TokenizerError {
         revision: String,
         /// The cache folder that was looked into.
         cache: Option<PathBuf>,
+        /// Why the hub was of no help.
+        hub: String,
     },
     /// A bare name that more than one cached repository carries.
     #[error("`{name}` is in the hub cache more than once ({}): name the one meant", candidates.join(", "))]
@@ -80,64 +84,156 @@ pub enum TokenizerError {
     },
 }
 
-/// The tokenizer for `--tokenizer requested` or, without it, for the model; `revision` is a
-/// branch, tag or commit of a hub repository (`main`).
+/// Which tokenizer is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// `--tokenizer`.
+    pub requested: Option<&'a str>,
+    /// The model's name, which stands in for it.
+    pub model: &'a str,
+    /// Branch, tag or commit of a hub repository (`main`).
+    pub revision: &'a str,
+    /// Messages are to be counted by the chat template that comes with it.
+    pub chat_template: bool,
+}
+
+/// A tokenizer, and what the user should know about it.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Words about it.
+    pub warnings: Vec<Warning>,
+}
+
+/// Finds and loads the wanted tokenizer; `notice` is told before something takes long.
 ///
 /// # Errors
 /// When nothing usable is found; the text names the ways out.
-pub fn resolve(
-    requested: Option<&str>,
-    model: &str,
-    revision: Option<&str>,
-) -> Result<(Tokenizer, Option<Warning>), TokenizerError> {
-    let cache = hub::cache_root(|name| std::env::var(name).ok());
-    resolve_in(
-        requested,
-        model,
-        revision.unwrap_or("main"),
-        cache.as_deref(),
-    )
+pub fn resolve(wanted: &Wanted<'_>, notice: &dyn Fn(&str)) -> Result<Resolved, TokenizerError> {
+    let var = |name: &str| std::env::var(name).ok();
+    let places = Places {
+        cache: hub::cache_root(var),
+        hub: Hub::from_environment(var),
+    };
+    let (tokenizer, warning) = places.resolve(wanted, notice)?;
+    let mut warnings = Vec::from_iter(warning);
+    if !wanted.chat_template {
+        return Ok(Resolved {
+            tokenizer,
+            warnings,
+        });
+    }
+    let tokenizer = tokenizer
+        .clone()
+        .with_chat_template()
+        .unwrap_or_else(|reason| {
+            warnings.push(Warning(format!(
+                "--apply-chat-template: {reason}; messages are counted without one"
+            )));
+            tokenizer
+        });
+    Ok(Resolved {
+        tokenizer,
+        warnings,
+    })
 }
 
-fn resolve_in(
-    requested: Option<&str>,
-    model: &str,
-    revision: &str,
-    cache: Option<&Path>,
-) -> Result<(Tokenizer, Option<Warning>), TokenizerError> {
-    let name = requested.unwrap_or(model);
-    if name == "builtin" {
-        return Ok((Tokenizer::builtin()?, None));
-    }
-    if EMBEDDED.contains(&name) {
-        return Ok((Tokenizer::embedded(name, name)?, None));
-    }
-    if requested.is_none() && is_placeholder(model) {
-        let warning = format!(
-            "the model name `{model}` looks like a placeholder: tokens are counted with the \
-             builtin tokenizer (o200k_base); name another with --tokenizer"
-        );
-        return Ok((Tokenizer::builtin()?, Some(Warning(warning))));
-    }
-    let path = Path::new(name);
-    if path.is_absolute() || name.starts_with("./") || name.starts_with("../") || path.is_dir() {
-        return Ok((Tokenizer::from_path(path, name)?, None));
-    }
-    // An explicit file needs no `./`; a model's name is not taken for one.
-    if requested.is_some() && path.is_file() {
-        return Ok((Tokenizer::from_path(path, name)?, None));
-    }
-    match cache.map_or(Lookup::Missing, |root| hub::find(root, name, revision)) {
-        Lookup::Found(folder) => Ok((Tokenizer::from_path(&folder, name)?, None)),
-        Lookup::Ambiguous(candidates) => Err(TokenizerError::Ambiguous {
+/// Where tokenizers of models may be.
+struct Places {
+    /// The local cache.
+    cache: Option<PathBuf>,
+    /// The hub, or why it is not asked.
+    hub: Result<Hub, NoDownload>,
+}
+
+impl Places {
+    fn resolve(
+        &self,
+        wanted: &Wanted<'_>,
+        notice: &dyn Fn(&str),
+    ) -> Result<(Tokenizer, Option<Warning>), TokenizerError> {
+        let Wanted {
+            requested, model, ..
+        } = *wanted;
+        let name = requested.unwrap_or(model);
+        if name == "builtin" {
+            return Ok((Tokenizer::builtin()?, None));
+        }
+        if let Some(family) = family::named(name) {
+            return Ok((Tokenizer::embedded(family, name)?, None));
+        }
+        if requested.is_none() && is_placeholder(model) {
+            let warning = format!(
+                "the model name `{model}` looks like a placeholder: tokens are counted with the \
+                 builtin tokenizer (o200k_base); name another with --tokenizer"
+            );
+            return Ok((Tokenizer::builtin()?, Some(Warning(warning))));
+        }
+        let path = Path::new(name);
+        if path.is_absolute() || name.starts_with("./") || name.starts_with("../") || path.is_dir()
+        {
+            return Ok((Tokenizer::from_path(path, name)?, None));
+        }
+        // An explicit file needs no `./`; a model's name is not taken for one.
+        if requested.is_some() && path.is_file() {
+            return Ok((Tokenizer::from_path(path, name)?, None));
+        }
+        let cached = self.cache.as_deref();
+        match cached.map_or(Lookup::Missing, |root| {
+            hub::find(root, name, wanted.revision)
+        }) {
+            // What was cached of a model may be its weights alone.
+            Lookup::Found(folder) if folder.join("tokenizer.json").exists() => {
+                return Ok((Tokenizer::from_path(&folder, name)?, None));
+            }
+            Lookup::Ambiguous(candidates) => {
+                return Err(TokenizerError::Ambiguous {
+                    name: name.to_owned(),
+                    candidates,
+                });
+            }
+            Lookup::Found(_) | Lookup::Missing => {}
+        }
+        let reason = match self.fetch(name, wanted.revision, notice) {
+            Ok(folder) => return Ok((Tokenizer::from_path(&folder, name)?, None)),
+            Err(NoDownload(reason)) => reason,
+        };
+        if let Some(family) = family::of_model(name) {
+            let warning = format!(
+                "the tokenizer of `{name}` is neither cached nor downloaded ({reason}): tokens are \
+                 counted with the embedded vocabulary of its family, {}",
+                family.name
+            );
+            return Ok((
+                Tokenizer::embedded(family, family.name)?,
+                Some(Warning(warning)),
+            ));
+        }
+        Err(TokenizerError::NotFound {
             name: name.to_owned(),
-            candidates,
-        }),
-        Lookup::Missing => Err(TokenizerError::NotFound {
-            name: name.to_owned(),
-            revision: revision.to_owned(),
-            cache: cache.map(Path::to_path_buf),
-        }),
+            revision: wanted.revision.to_owned(),
+            cache: self.cache.clone(),
+            hub: reason,
+        })
+    }
+
+    fn fetch(
+        &self,
+        name: &str,
+        revision: &str,
+        notice: &dyn Fn(&str),
+    ) -> Result<PathBuf, NoDownload> {
+        let hub = match &self.hub {
+            Ok(hub) => hub,
+            Err(NoDownload(reason)) => return Err(NoDownload(reason.clone())),
+        };
+        let without = "there is no folder to keep a download in (set HF_HOME)";
+        let root = self.cache.as_deref();
+        let root = root.ok_or_else(|| NoDownload(without.to_owned()))?;
+        let from = hub.endpoint();
+        notice(&format!("downloading the tokenizer of {name} from {from}"));
+        hub.fetch(root, name, revision)
     }
 }
 
@@ -198,37 +294,234 @@ mod tests {
         }
     }
 
+    fn offline(cache: Option<&Path>) -> Places {
+        Places {
+            cache: cache.map(Path::to_path_buf),
+            hub: Err(NoDownload("the hub is not asked".to_owned())),
+        }
+    }
+
+    fn wanted<'a>(requested: Option<&'a str>, model: &'a str, revision: &'a str) -> Wanted<'a> {
+        Wanted {
+            requested,
+            model,
+            revision,
+            chat_template: false,
+        }
+    }
+
     #[test]
-    fn builtin_encodings_and_placeholder() {
+    fn embedded_names_families_and_placeholder() {
         let named = |requested: Option<&str>, model: &str| {
-            let (tokenizer, warning) = resolve_in(requested, model, "main", None).unwrap();
-            (tokenizer.name().to_owned(), warning.is_some())
+            let (tokenizer, warning) = offline(None)
+                .resolve(&wanted(requested, model, "main"), &|_| panic!("no network"))
+                .unwrap();
+            let warning = warning.map(|warning| warning.0).unwrap_or_default();
+            (tokenizer.name().to_owned(), warning)
         };
-        assert_eq!(named(Some("builtin"), "m"), ("builtin".into(), false));
-        assert_eq!(named(Some("r50k_base"), "m"), ("r50k_base".into(), false));
-        assert_eq!(named(None, "mock-model"), ("builtin".into(), true));
+        let quiet = |name: &str| (name.to_owned(), String::new());
+        assert_eq!(named(Some("builtin"), "m"), quiet("builtin"));
+        assert_eq!(named(Some("r50k_base"), "m"), quiet("r50k_base"));
+        assert_eq!(named(Some("qwen2"), "m"), quiet("qwen2"));
+        let (name, warning) = named(None, "mock-model");
+        assert!(name == "builtin" && warning.contains("placeholder"));
+        let (name, warning) = named(None, "Qwen/Qwen3-0.6B");
+        assert_eq!(name, "qwen3", "what counts is named");
+        assert!(
+            warning.contains("qwen3") && warning.contains("not asked"),
+            "{warning}"
+        );
     }
 
     #[test]
     fn cached_local_and_missing() {
         let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/test/wordlevel");
         let root = tempfile::tempdir().unwrap();
+        let places = offline(Some(root.path()));
+        let resolved = |wanted: Wanted<'_>| places.resolve(&wanted, &|_| panic!("no network"));
         let snapshot = root.path().join("models--o--tiny/snapshots/c1");
         std::fs::create_dir_all(&snapshot).unwrap();
+        let missing = resolved(wanted(None, "o/tiny", "c1")).unwrap_err();
+        assert!(
+            missing.to_string().contains("o/tiny"),
+            "weights alone: {missing}"
+        );
         std::fs::copy(tiny.join("tokenizer.json"), snapshot.join("tokenizer.json")).unwrap();
-        let (tokenizer, _) = resolve_in(None, "o/tiny", "c1", Some(root.path())).unwrap();
+        let (tokenizer, _) = resolved(wanted(None, "o/tiny", "c1")).unwrap();
         assert_eq!(
             tokenizer.separator(),
             None,
             "no tokenizer_config.json there"
         );
         let path = tiny.to_str().unwrap();
-        let (tokenizer, _) = resolve_in(Some(path), "o/x", "main", None).unwrap();
+        let (tokenizer, _) = resolved(wanted(Some(path), "o/x", "main")).unwrap();
         assert!(tokenizer.separator().is_some());
-        let error = resolve_in(None, "o/x", "main", Some(root.path())).unwrap_err();
-        let text = error.to_string();
+        let text = resolved(wanted(None, "o/x", "main"))
+            .unwrap_err()
+            .to_string();
         for way in [
             "o/x",
+            "--tokenizer builtin",
+            "path",
+            "--use-server-token-count",
+            "not asked",
+        ] {
+            assert!(text.contains(way), "{text}");
+        }
+    }
+
+    /// A hub that gives each request the next of these answers, and tells what it was asked.
+    fn hub(answers: &'static [&'static str]) -> (String, std::thread::JoinHandle<Vec<String>>) {
+        use std::io::{BufRead, BufReader, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let serve = move || {
+            let mut asked = Vec::new();
+            for answer in answers {
+                let (stream, _) = listener.accept().unwrap();
+                stream
+                    .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+                    .unwrap();
+                let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+                asked.push(head.join("\n"));
+                (&stream).write_all(answer.as_bytes()).unwrap();
+            }
+            asked
+        };
+        (endpoint, std::thread::spawn(serve))
+    }
+
+    fn online(cache: &Path, endpoint: &str, token: Option<&str>) -> Places {
+        Places {
+            cache: Some(cache.to_path_buf()),
+            hub: Hub::from_environment(|name| match name {
+                "HF_ENDPOINT" => Some(endpoint.to_owned()),
+                "HF_TOKEN" => token.map(str::to_owned),
+                _ => None,
+            }),
+        }
+    }
+
+    const CLOSED: &str = "HTTP/1.1 404 Not Found\r\nX-Error-Code: EntryNotFound\r\nContent-Length: 0\r\n\
+                          Connection: close\r\n\r\n";
+
+    #[test]
+    fn a_download_is_kept_for_the_next_run() {
+        // A file with its commit by way of another address, one without, one that is not there.
+        let tokenizer = include_str!("../../assets/test/wordlevel/tokenizer.json");
+        let file: &'static str = Box::leak(
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{tokenizer}",
+                tokenizer.len()
+            )
+            .into_boxed_str(),
+        );
+        let answers: &'static [&'static str] = Box::leak(Box::new([
+            "HTTP/1.1 302 Found\r\nX-Repo-Commit: abc123\r\nLocation: /cdn/t?key=1\r\nContent-Length: 0\r\n\
+             Connection: close\r\n\r\n",
+            file,
+            "HTTP/1.1 200 OK\r\nX-Repo-Commit: abc123\r\nContent-Length: 20\r\nConnection: close\r\n\r\n\
+             {\"bos_token\": \"<s>\"}",
+            CLOSED,
+        ]));
+        let (endpoint, served) = hub(answers);
+        let cache = tempfile::tempdir().unwrap();
+        let places = online(cache.path(), &endpoint, Some("secret"));
+        let notice = std::cell::RefCell::new(Vec::new());
+        let found = places.resolve(&wanted(None, "o/tiny", "refs/pr/1"), &|text| {
+            notice.borrow_mut().push(text.to_owned());
+        });
+        let (tokenizer, warning) = found.unwrap();
+        assert!(warning.is_none() && tokenizer.separator().is_some());
+        assert!(notice.borrow()[0].contains("o/tiny"), "{notice:?}");
+        let asked = served.join().unwrap();
+        assert!(
+            asked[0].starts_with("GET /o/tiny/resolve/refs%2Fpr%2F1/tokenizer.json "),
+            "{asked:?}"
+        );
+        assert!(asked[0].contains("Bearer secret"), "{asked:?}");
+        assert!(asked[1].starts_with("GET /cdn/t?key=1 "), "{asked:?}");
+        assert!(asked[3].contains("chat_template.jinja"), "{asked:?}");
+        // The hub is gone, the cache has it.
+        let (again, _) = offline(Some(cache.path()))
+            .resolve(&wanted(None, "o/tiny", "refs/pr/1"), &|_| {
+                panic!("no network")
+            })
+            .unwrap();
+        assert_eq!(again.count("the king"), 2);
+        assert!(
+            cache
+                .path()
+                .join("models--o--tiny/snapshots/abc123")
+                .is_dir()
+        );
+    }
+
+    #[test]
+    fn what_the_hub_refuses_is_said() {
+        let refused = |answers: &'static [&'static str], token: Option<&str>| {
+            let (endpoint, served) = hub(answers);
+            let cache = tempfile::tempdir().unwrap();
+            let places = online(cache.path(), &endpoint, token);
+            let error = places
+                .resolve(&wanted(None, "o/x", "main"), &|_| {})
+                .unwrap_err();
+            served.join().unwrap();
+            error.to_string()
+        };
+        let text = refused(&[CLOSED], None);
+        assert!(
+            text.contains("404") && text.contains("--tokenizer builtin"),
+            "{text}"
+        );
+        let unauthorized =
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let answers: &'static [&'static str] = Box::leak(Box::new([unauthorized]));
+        let text = refused(answers, None);
+        assert!(text.contains("401") && text.contains("HF_TOKEN"), "{text}");
+        let text = refused(answers, Some("t"));
+        assert!(text.contains("token in HF_TOKEN"), "{text}");
+        let text = refused(
+            &["HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"],
+            None,
+        );
+        assert!(text.contains("500"), "{text}");
+        let text = refused(
+            &[
+                "HTTP/1.1 404 Not Found\r\nX-Error-Code: RevisionNotFound\r\nContent-Length: 0\r\n\
+               Connection: close\r\n\r\n",
+            ],
+            None,
+        );
+        assert!(text.contains("not this revision"), "{text}");
+        assert!(text.lines().count() == 1, "{text}");
+    }
+
+    #[test]
+    fn a_broken_file_and_no_network() {
+        let broken = "HTTP/1.1 200 OK\r\nX-Repo-Commit: c\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+        let answers: &'static [&'static str] = Box::leak(Box::new([broken, CLOSED, CLOSED]));
+        let (endpoint, served) = hub(answers);
+        let cache = tempfile::tempdir().unwrap();
+        let places = online(cache.path(), &endpoint, None);
+        let error = places
+            .resolve(&wanted(None, "o/x", "main"), &|_| {})
+            .unwrap_err();
+        served.join().unwrap();
+        let text = error.to_string();
+        assert!(
+            text.contains("tokenizer.json") && text.contains("snapshots/c"),
+            "{text}"
+        );
+        // Nobody listens there any more.
+        let places = online(cache.path(), &endpoint, None);
+        let error = places
+            .resolve(&wanted(None, "o/y", "main"), &|_| {})
+            .unwrap_err();
+        let text = error.to_string();
+        for way in [
+            "cannot be reached",
             "--tokenizer builtin",
             "path",
             "--use-server-token-count",

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use pinfire_engine::{
     dataset::{Build, Dataset, file, mooncake, synthetic},
-    text::{corpus::CorpusText, resolve, tokenizer::Tokenizer},
+    text::{Wanted, corpus::CorpusText, resolve, tokenizer::Tokenizer},
 };
 
-use crate::{input::Input, load::Mode, settings::Settings};
+use crate::{input::Input, load::Mode, say, settings::Settings};
 
 /// What a run sends and counts with.
 pub struct Prepared {
@@ -27,22 +27,31 @@ pub fn prepare(settings: &Settings) -> Result<Prepared> {
     let model = settings.bodies.models.first().map_or("", String::as_str);
     let synthetic = matches!(settings.input, Input::Synthetic(_));
     let mut warnings = Vec::new();
+    if settings.trust_remote_code {
+        warnings.push(
+            "--tokenizer-trust-remote-code changes nothing: pinfire runs no code of a model; a \
+             tokenizer is what its tokenizer.json says"
+                .to_owned(),
+        );
+    }
     // A trace may need prompts too; whether it does is only known once it is read.
     let may_do_without = settings.server_counts && !synthetic;
     let makes_prompts = !matches!(settings.input, Input::File(_));
     let (tokenizer, corpus) = std::thread::scope(|scope| {
         let corpus = scope.spawn(move || makes_prompts.then(CorpusText::inflate).transpose());
-        let tokenizer = resolve(
-            settings.tokenizer.as_deref(),
+        let wanted = Wanted {
+            requested: settings.tokenizer.as_deref(),
             model,
-            Some(&settings.tokenizer_revision),
-        );
+            revision: &settings.tokenizer_revision,
+            chat_template: settings.chat_template,
+        };
+        let tokenizer = resolve(&wanted, &|notice| say::line(notice));
         (tokenizer, corpus.join())
     });
     let tokenizer = match tokenizer {
-        Ok((tokenizer, warning)) => {
-            warnings.extend(warning.map(|warning| warning.0));
-            Some(tokenizer)
+        Ok(resolved) => {
+            warnings.extend(resolved.warnings.into_iter().map(|warning| warning.0));
+            Some(resolved.tokenizer)
         }
         Err(_) if may_do_without => None,
         Err(error) if settings.server_counts => {
@@ -62,6 +71,7 @@ pub fn prepare(settings: &Settings) -> Result<Prepared> {
         corpus,
         bodies: &settings.bodies,
         model_choice: settings.model_choice,
+        system_prompt: settings.system_prompt.as_deref(),
         seed: settings.seed.value,
         fixed_seed: settings.seed.fixed,
         threads: settings.places.engine.len() + settings.places.rest.len(),
@@ -91,6 +101,16 @@ pub fn prepare(settings: &Settings) -> Result<Prepared> {
     bar.finish_and_clear();
     warnings.extend(dataset.warnings.iter().map(|warning| warning.0.clone()));
     warnings.extend(settings.bodies.notes.take());
+    let template = tokenizer.as_ref().and_then(Tokenizer::chat_template);
+    if let Some(refused) = template
+        .map(|one| one.refusals())
+        .filter(|&count| count > 0)
+    {
+        warnings.push(format!(
+            "the model's chat template refused messages {refused} times: these inputs are counted \
+             without it"
+        ));
+    }
     Ok(Prepared {
         dataset,
         tokenizer_name: tokenizer

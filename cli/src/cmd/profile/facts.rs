@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use pinfire_analysis::facts::{CancellationFacts, DatasetFacts, LengthFacts, PhaseFacts, RunFacts};
-use pinfire_engine::run::Engine;
+use pinfire_engine::{dataset::lengths::Lengths, run::Engine};
 
 use super::{command_line, dataset::Prepared};
 use crate::{
@@ -67,6 +67,12 @@ fn dataset(settings: &Settings, prepared: &Prepared) -> DatasetFacts {
         stddev,
     };
     let (kind, isl, osl_mean, osl_stddev, file) = match &settings.input {
+        // A mixture has no one mean, and a ranking no prompt.
+        Input::Synthetic(spec)
+            if matches!(spec.lengths, Lengths::Pairs(_)) || spec.rankings.is_some() =>
+        {
+            ("synthetic", None, None, 0.0, None)
+        }
         Input::Synthetic(spec) => (
             "synthetic",
             Some(lengths(spec.isl_mean, spec.isl_stddev)),

@@ -18,8 +18,7 @@ use crate::dataset::ask::{Ask, Content, Said};
 use crate::dataset::parallel::map_each;
 use crate::dataset::synthetic::OutputLimits;
 use crate::dataset::{
-    Build, Conversation, Dataset, Source, Turn, hold_delays, input_length, millis,
-    without_history,
+    Build, Conversation, Dataset, Source, Turn, hold_delays, input_length, millis, without_history,
 };
 use crate::endpoint;
 use crate::limits::{BATCH_BYTES, BATCH_LINES};

@@ -87,7 +87,7 @@ pub(super) fn load(
             max_tokens: limits.at(n),
             ..Ask::of(Content::Said(drawn))
         };
-        let turn = build.turn(&build.body(n, ask), None, None)?;
+        let turn = build.turn(&build.body(n, ask)?, None, false)?;
         Ok::<_, DatasetError>(Conversation {
             session_id: build.session_id(n),
             turns: vec![turn],

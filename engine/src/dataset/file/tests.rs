@@ -71,14 +71,14 @@ impl Case {
             endpoint: self.endpoint,
             models: self.models.clone(),
             streaming: self.streaming,
-            legacy_max_tokens: false,
-            per_chunk_usage: false,
             extra: self.extra.clone(),
+            ..BodyOptions::default()
         };
         let context = Build {
             tokenizer: counted.then(|| &*TOKENIZER),
             corpus: None,
             bodies: &bodies,
+            system_prompt: None,
             model_choice: self.choice,
             seed: 7,
             fixed_seed: true,

@@ -157,9 +157,14 @@ pub fn build(
     } else {
         make(None)?
     };
+    let verbatim = sent().any(|line| matches!(line.ask, Ask::Payload(_)));
     let mut warnings = trace.warnings;
     warnings.extend(plan.warnings);
     warnings.extend(drift);
+    if verbatim && build.system_prompt.is_some() {
+        let said = "lines with a `payload` are sent as they are: the system prompt is not in them";
+        warnings.push(Warning(said.to_owned()));
+    }
     let sizes = plan.sessions.into_iter();
     let sizes = sizes.map(|session| (session.id, session.lines.len()));
     let (conversations, warning) = converse(turns, sizes, spec.delay_cap);

@@ -34,11 +34,12 @@ fn spec(path: &Path) -> MooncakeSpec {
 }
 
 fn built(spec: &MooncakeSpec, threads: usize, kind: EndpointKind) -> Result<Dataset, DatasetError> {
-    built_with(&Tokenizer::builtin().unwrap(), spec, threads, kind)
+    built_by(&Tokenizer::builtin().unwrap(), 42, spec, threads, kind)
 }
 
-fn built_with(
+fn built_by(
     tokenizer: &Tokenizer,
+    seed: u64,
     spec: &MooncakeSpec,
     threads: usize,
     kind: EndpointKind,
@@ -54,7 +55,8 @@ fn built_with(
         corpus: None,
         bodies: &bodies,
         model_choice: crate::dataset::ModelChoice::RoundRobin,
-        seed: 42,
+        system_prompt: None,
+        seed,
         fixed_seed: true,
         threads,
     };
@@ -699,7 +701,7 @@ fn a_tokenizer_without_separator_is_warned_about() {
     let without = Tokenizer::from_path(&bare, "bare").unwrap();
     assert!(with.separator().is_some() && without.separator().is_none());
     for tokenizer in [&with, &without] {
-        let dataset = built_with(tokenizer, &spec(&path), 2, EndpointKind::Chat).unwrap();
+        let dataset = built_by(tokenizer, 42, &spec(&path), 2, EndpointKind::Chat).unwrap();
         let warned = warnings(&dataset).contains("`bare` has neither BOS nor EOS");
         assert_eq!(warned, tokenizer.separator().is_none());
         for turn in dataset.turns() {
@@ -801,4 +803,29 @@ fn blocks_cut_short_begin_as_the_whole_ones() {
     let blocks =
         |text: &str| -> Vec<String> { text.split("<|endoftext|>").map(str::to_owned).collect() };
     assert_eq!(blocks(&texts[0])[..31], blocks(&texts[2])[..31]);
+}
+
+/// Without a fixed seed every run draws another one: its blocks meet no warm cache.
+#[test]
+fn another_seed_makes_other_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines: String = (0..20)
+        .map(|id| format!("{{\"input_length\": 8, \"hash_ids\": [{id}]}}\n"))
+        .collect();
+    let spec = spec(&written(&folder, &lines));
+    let texts = |seed| -> Vec<String> {
+        let dataset = built_by(
+            &Tokenizer::builtin().unwrap(),
+            seed,
+            &spec,
+            2,
+            EndpointKind::Chat,
+        )
+        .unwrap();
+        dataset.turns().map(content).collect()
+    };
+    let one = texts(1);
+    assert_eq!(one, texts(1));
+    let other = texts(2);
+    assert!(one.iter().all(|text| !other.contains(text)));
 }
