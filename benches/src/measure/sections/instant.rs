@@ -78,6 +78,7 @@ fn round(
                 &["--osl", "1"]
             },
             lines: false,
+            trusted: None,
         };
         let (summary, _) = scene.steady(|| profile.run(scene))?;
         let wall = number(&summary, "/client_health/cores/0/wall_time_sec")?;
