@@ -141,6 +141,7 @@ fn file(flags: &Profile, path: &Path, format: &'static Format) -> Result<FileSpe
         "--synthesis-speedup-ratio and --ignore-trace-delays are for traces, {name} is none; leave \
          them out"
     );
+    synthesis::refuse(&flags.synthesis, name)?;
     if format.verbatim {
         let given = [
             ("--osl", input.osl.is_some()),

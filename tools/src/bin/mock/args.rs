@@ -156,6 +156,7 @@ impl Args {
     pub fn script(&self) -> Script {
         let gap = |span| if self.instant { Span::ZERO } else { span };
         Script {
+            tls: None,
             ttft: gap(self.ttft),
             itl: gap(self.itl),
             tokens: self.tokens,
