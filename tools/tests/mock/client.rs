@@ -243,7 +243,8 @@ impl Answer {
     pub fn data(&self) -> Vec<&str> {
         let lines = self.body.split(['\n', '\r']);
         lines
-            .filter_map(|line| line.strip_prefix("data: "))
+            .filter_map(|line| line.strip_prefix("data:"))
+            .map(|data| data.strip_prefix(' ').unwrap_or(data))
             .collect()
     }
 
