@@ -190,7 +190,7 @@ impl Synthesis {
             .collect();
         // Numbers are used up as if nothing were cut, so that max_isl changes no other line.
         let fraction = (blocks - (prefix as f64 * f64::from(whole)).min(blocks)) as u64;
-        let added = fraction + (own / block as f64).ceil() as u64;
+        let added = fraction.saturating_add((own / block as f64).ceil() as u64);
         let room = kept - changed.len();
         changed.extend(fresh.take(added).take(room));
         *ids = changed;
@@ -381,6 +381,25 @@ mod tests {
         };
         assert!(applied(held, &three(), 8).is_ok());
         assert!(applied(prefix(1e18), &three(), 8).is_err());
+        // More numbers than can be counted, of which the limit leaves a few.
+        let vast = Synthesis {
+            prefix_len: 1e300,
+            prompt_len: 1e30,
+            ..held
+        };
+        let fraction = Synthesis {
+            prefix_len: 1.5,
+            prompt_len: 1e30,
+            ..held
+        };
+        for synthesis in [vast, fraction] {
+            let lines = shape(&applied(synthesis, &three(), 8).unwrap());
+            assert!(
+                lines
+                    .iter()
+                    .all(|(tokens, ids)| *tokens == 30 && ids.len() == 4)
+            );
+        }
     }
 
     #[test]
