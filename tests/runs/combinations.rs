@@ -1,7 +1,7 @@
 //! Flags that do not go together (the specification's section 2.3, tiers S and A): each is refused
 //! with one line that says what is wrong, before anything is sent. And every flag of tier B by name.
 
-use pinfire_tests::binary::{call, profile};
+use pinfire_tests::binary::call;
 
 use crate::refusals::one_line;
 
@@ -230,7 +230,8 @@ fn a_trace_with_timestamps_and_what_it_excludes() {
             &["--shared-system-prompt-length", "synthetic"],
         ),
     ] {
-        let ended = profile("mock:", &flags).run().code(1);
+        let line = format!("profile --model m --tokenizer builtin --url mock: {flags}");
+        let ended = call(line.split_whitespace()).run().code(1);
         one_line(&ended, "");
         for word in words {
             assert!(ended.stderr.contains(word), "{flags}: {}", ended.stderr);
