@@ -12,3 +12,4 @@ mod cancel;
 mod disconnect;
 mod phases;
 mod schedules;
+mod seamless;
