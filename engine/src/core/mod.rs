@@ -115,7 +115,7 @@ struct Running {
     drop_at: Option<Stamp>,
     /// The control side has been told that nothing more will be sent.
     sent_all: bool,
-    /// While it drains: what it holds beyond this core's share of the next phase's limits.
+    /// While it drains: what it holds of the next phase's limits beyond the slots it is lent.
     excess: [usize; 2],
     seam: Option<Arc<Seam>>,
     counts: Counts,
@@ -161,13 +161,15 @@ impl Phases {
             return;
         };
         let excess = &mut elder.excess[of as usize];
-        if *excess > 0 {
-            *excess -= 1;
-            if let Some(seam) = &elder.seam {
-                seam.give(of);
+        let lent = *excess == 0;
+        *excess = excess.saturating_sub(1);
+        if let Some(seam) = elder.seam.as_ref().filter(|_| !lent) {
+            seam.give(of);
+        }
+        if let Some(younger) = &mut self.current {
+            if lent {
+                younger.agenda.regain(of, at);
             }
-        } else if let Some(younger) = &mut self.current {
-            younger.agenda.regain(of, at);
             younger.look_again();
         }
     }

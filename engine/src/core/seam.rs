@@ -1,9 +1,10 @@
 //! Where one phase begins while another still waits for answers: one limit over both.
 //!
 //! The elder phase sends nothing more, so what it holds only gets less. Each core lends the younger
-//! phase's slots to the elder's requests until they end. What a core of the elder holds beyond its
-//! share is an excess that only a lower limit makes; while there is one, cores with room hold back as
-//! many of their slots, so that all cores together keep the limit, and get them as the excess ends.
+//! phase's slots to the elder's requests until they end. A lower limit can leave a core with an excess
+//! over its share; then cores with room hold back as many of their slots, so that all cores together
+//! keep the limit, and get them as the excess ends. Where the elder holds more than the whole limit,
+//! all slots are held back, and what it gives up beyond the limit makes no room.
 
 use std::sync::{
     Arc,
@@ -33,10 +34,11 @@ pub(crate) struct Seam([Option<Handover>; 2]);
 struct Handover {
     /// By core: the most that the elder holds.
     held: Box<[usize]>,
-    /// By core: slots that are held back for the excess of other cores.
+    /// By core: slots that are held back.
     withheld: Box<[usize]>,
-    /// Slots that may be taken by whoever holds some back. Below zero: so many of the excess are
-    /// beyond the limit itself, and their end makes no room.
+    /// The elder holds more than the whole limit: nothing is lent.
+    exceeds: bool,
+    /// Slots that may be taken by whoever holds some back. Below zero: so much is beyond the limit.
     pool: AtomicI64,
 }
 
@@ -79,17 +81,20 @@ impl Handover {
         let excess = |(core, &held): (usize, &usize)| held.saturating_sub(share(core));
         let room = |(core, &held): (usize, &usize)| share(core).saturating_sub(held);
         let excess: usize = held.iter().enumerate().map(excess).sum();
+        let beyond = held.iter().sum::<usize>().saturating_sub(limit.slots);
+        let exceeds = beyond > 0;
         let mut left = excess;
         let hold_back = |of: (usize, &usize)| {
             let withheld = room(of).min(left);
             left -= withheld;
-            withheld
+            if exceeds { share(of.0) } else { withheld }
         };
         let withheld: Box<[usize]> = held.iter().enumerate().map(hold_back).collect();
         Self {
             held: held.into(),
             withheld,
-            pool: AtomicI64::new(-(left as i64)),
+            exceeds,
+            pool: AtomicI64::new(-(beyond as i64)),
         }
     }
 }
@@ -105,8 +110,8 @@ pub(super) struct Lent {
 }
 
 impl Lent {
-    /// Parts the slots of core `core`, of whose `slots` the elder holds `now` at this instant. Also
-    /// gives what it holds beyond them.
+    /// Parts the slots of core `core`, of which the elder holds `now` at this instant. Also gives what
+    /// it holds beyond those that it is lent.
     pub(super) fn of(
         (seam, of): (&Arc<Seam>, Of),
         core: usize,
@@ -119,7 +124,7 @@ impl Lent {
         };
         let known = handover.held.get(core).map_or(now, |&held| held.max(now));
         let mut lent = Self {
-            held: slots.lend(known),
+            held: slots.lend(if handover.exceeds { 0 } else { known }),
             withheld: slots.withhold(handover.withheld.get(core).map_or(0, |&slots| slots)),
         };
         let mut excess = known - lent.held.len();
@@ -169,8 +174,8 @@ mod tests {
         Arc::new(Seam::new(limits, [held.to_vec(), vec![0; held.len()]]))
     }
 
-    /// Cores that start whatever they may, while the elder's requests end in any order: the limit is
-    /// kept wherever the elder alone does not exceed it, and in the end all of it is used.
+    /// Cores that start whatever they may, while the elder's requests end in any order: nothing
+    /// is started beyond the limit, and in the end all of it is used.
     #[test]
     fn all_cores_together_keep_the_limit_and_use_it() {
         let mut draws = Purpose::new(5, "seam").at(0);
