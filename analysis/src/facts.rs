@@ -57,6 +57,8 @@ pub struct PhaseFacts {
     pub concurrency: Option<u32>,
     /// Requests per second.
     pub rate: Option<f64>,
+    /// It began when the phase before had sent its last request, not when that had its last answer.
+    pub seamless: bool,
 }
 
 /// Planned cancellation as asked.

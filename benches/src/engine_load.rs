@@ -151,7 +151,7 @@ fn main() -> anyhow::Result<()> {
     engine.begin(&plan);
     let mut tally = Tally::default();
     let report = loop {
-        let ended = engine.wait(Duration::from_millis(5))?;
+        let ended = engine.wait(plan.phase, Duration::from_millis(5))?;
         records.try_iter().for_each(|record| tally.add(&record));
         if let Some(report) = ended {
             break report;

@@ -252,6 +252,10 @@ pub struct Load {
     /// What is in flight so long after --warmup-duration is dropped. [default: wait for all]
     #[arg(long, value_name = "SECONDS", value_parser = values::grace)]
     pub warmup_grace_period: Option<f64>,
+    /// The measurement begins as soon as the warmup has sent its last request, without waiting for
+    /// its answers; the limits then hold for both together.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub warmup_seamless: bool,
     /// As --concurrency-ramp-duration. [default: that one]
     #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
     pub warmup_concurrency_ramp_duration: Option<f64>,

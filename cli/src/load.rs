@@ -53,6 +53,8 @@ pub struct PhaseLoad {
 pub struct Load {
     pub warmup: Option<PhaseLoad>,
     pub profiling: PhaseLoad,
+    /// The measurement does not wait for the answers of the warmup.
+    pub seamless: bool,
     pub failed_threshold: Option<f64>,
     pub warnings: Vec<String>,
 }
@@ -159,6 +161,7 @@ impl Load {
         Ok(Self {
             warmup,
             profiling,
+            seamless: load.warmup_seamless,
             failed_threshold: load.failed_request_threshold,
             warnings,
         })
@@ -167,6 +170,32 @@ impl Load {
     /// Both phases, the warmup first.
     pub fn phases(&self) -> impl Iterator<Item = &PhaseLoad> {
         self.warmup.iter().chain([&self.profiling])
+    }
+
+    /// Requests in flight at once over the phases, as far as something bounds them.
+    pub fn most_at_once(&self) -> u64 {
+        let bounded = |phase: &PhaseLoad| match phase.mode {
+            Mode::Concurrency => phase.most_in_flight(),
+            // How many a rate needs is up to the server; only an asked limit is a promise.
+            _ => phase.concurrency.and(phase.most_in_flight()),
+        };
+        let most = self.phases().filter_map(bounded).max().unwrap_or(0);
+        // A seamless warmup fills what the requests of the measurement alone leave of its limit.
+        let both = self.profiling.concurrency.filter(|_| self.seamless);
+        most.max(both.map_or(0, |slots| slots.min(self.most_open())))
+    }
+
+    /// Most sessions of the run that can be open when the measurement is: with a seamless warmup also
+    /// its own.
+    pub fn most_open(&self) -> u64 {
+        let most = |load: &PhaseLoad| load.most_in_flight().unwrap_or(u64::MAX);
+        let requests = self.profiling.requests.unwrap_or(u64::MAX);
+        let elder = self
+            .warmup
+            .as_ref()
+            .filter(|_| self.seamless)
+            .map_or(0, most);
+        requests.saturating_add(elder)
     }
 }
 
@@ -285,12 +314,17 @@ fn warmup(
     let triggered = load.warmup_request_count.is_some()
         || load.warmup_duration.is_some()
         || load.num_warmup_sessions.is_some();
-    if load.warmup_grace_period.is_some() {
+    for (flag, given) in [
+        ("--warmup-grace-period", load.warmup_grace_period.is_some()),
+        ("--warmup-seamless", load.warmup_seamless),
+    ] {
         ensure!(
-            triggered,
-            "--warmup-grace-period needs a warmup: --warmup-request-count, --warmup-duration or \
+            triggered || !given,
+            "{flag} needs a warmup: --warmup-request-count, --warmup-duration or \
              --num-warmup-sessions"
         );
+    }
+    if load.warmup_grace_period.is_some() {
         ensure!(
             load.warmup_duration.is_some(),
             "--warmup-grace-period needs --warmup-duration"
@@ -504,6 +538,15 @@ mod tests {
                 &["needs --warmup-duration"],
             ),
             (
+                "--warmup-seamless --warmup-concurrency 3",
+                &[
+                    "--warmup-seamless",
+                    "--warmup-request-count",
+                    "--warmup-duration",
+                    "--num-warmup-sessions",
+                ],
+            ),
+            (
                 "--warmup-request-count 5 --warmup-request-rate-ramp-duration 1",
                 &["--warmup-request-rate"],
             ),
@@ -594,6 +637,11 @@ mod tests {
             .warmup
             .unwrap();
         assert_eq!((plain.kind(), plain.concurrency), ("concurrency", Some(1)));
+        let seam = "--warmup-seamless --warmup-request-count 6 --concurrency 9 --request-count 4";
+        let seamless = load(seam).unwrap();
+        assert!(seamless.seamless);
+        assert_eq!((seamless.most_open(), seamless.most_at_once()), (10, 9));
+        assert_eq!(load(&seam[18..]).unwrap().most_at_once(), 6);
         let alone = load("--warmup-concurrency 5").unwrap();
         assert!(alone.warmup.is_none() && alone.warnings[0].contains("no warmup"));
     }

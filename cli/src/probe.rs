@@ -211,7 +211,7 @@ impl Probe {
             receive_stamps: false,
         });
         engine.begin(&plan);
-        while engine.wait(LOOK)?.is_none() {}
+        while engine.wait(plan.phase, LOOK)?.is_none() {}
         // A phase that has ended has given up all its records.
         match engine.records().try_recv() {
             Ok(record) => Ok(record),

@@ -22,7 +22,7 @@ use crate::{
     args::Profile,
     environment,
     input::{self, Input},
-    load::{DEFAULT_REQUESTS, Load, Mode, PhaseLoad},
+    load::{DEFAULT_REQUESTS, Load, PhaseLoad},
     place::{Places, divide},
     probe::Probe,
     progress::Ui,
@@ -261,12 +261,7 @@ impl Settings {
 
     /// Requests in flight at once over the phases, as far as something bounds them.
     pub fn slots(&self) -> u64 {
-        let bounded = |phase: &PhaseLoad| match phase.mode {
-            Mode::Concurrency => phase.most_in_flight(),
-            // How many a rate needs is up to the server; only an asked limit is a promise.
-            _ => phase.concurrency.and(phase.most_in_flight()),
-        };
-        self.load.phases().filter_map(bounded).max().unwrap_or(0)
+        self.load.most_at_once()
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -18,12 +18,15 @@ pub use crate::core::{
 };
 use crate::{
     clock::{Span, Stamp, WallAnchor},
-    core::place::{Command, Luggage, live},
+    core::{
+        place::{Command, Luggage, live},
+        seam::Seam,
+    },
     health::{CoreHealth, Counts},
-    limits::BEGIN_LEAD,
+    limits::{BEGIN_LEAD, SEAM_LOOK},
     net::{Ringer, bell, make_room_for},
     plan::{EngineSetup, PhasePlan},
-    record::Record,
+    record::{Phase, Record},
     schedule::Pace,
 };
 
@@ -57,6 +60,8 @@ pub enum EngineError {
 /// One core's account of a phase.
 #[derive(Clone, Debug)]
 pub struct CoreReport {
+    /// Of which phase.
+    pub phase: Phase,
     /// The core's number.
     pub core: usize,
     /// When its last request had ended.
@@ -89,7 +94,7 @@ impl PhaseReport {
     }
 }
 
-/// Live counts of one core, written by it alone and read by whoever shows progress.
+/// Live counts of one core and phase, written by that core alone and read by whoever shows progress.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Progress {
@@ -98,9 +103,35 @@ pub(crate) struct Progress {
     failed: AtomicU64,
     cancelled: AtomicU64,
     dropped: AtomicU64,
+    /// Sessions that were open, and requests that waited for their first content, when the last
+    /// request had been sent; `sent_all` is stored after them.
+    held: [AtomicU64; 2],
+    sent_all: AtomicBool,
 }
 
 impl Progress {
+    /// Everything is as before a phase.
+    fn reset(&self) {
+        self.due(0);
+        self.ended(&Counts::default());
+        self.sent_all.store(false, Ordering::Relaxed);
+    }
+
+    /// The core sends nothing more, and holds this much or less from now on.
+    pub(crate) fn sent_all(&self, held: [usize; 2]) {
+        for (cell, held) in self.held.iter().zip(held) {
+            cell.store(held as u64, Ordering::Relaxed);
+        }
+        self.sent_all.store(true, Ordering::Release);
+    }
+
+    /// What the core holds at most, once it has sent all.
+    fn held(&self) -> Option<[usize; 2]> {
+        let held = |cell: &AtomicU64| cell.load(Ordering::Relaxed) as usize;
+        let sent_all = self.sent_all.load(Ordering::Acquire);
+        sent_all.then(|| self.held.each_ref().map(held))
+    }
+
     #[inline]
     pub(crate) fn due(&self, due: u64) {
         self.due.store(due, Ordering::Relaxed);
@@ -129,13 +160,14 @@ impl CoreThread {
     }
 }
 
-/// The phase that is going on.
-struct Current {
+/// A phase that is out.
+struct Out {
     plan: Arc<PhasePlan>,
     begun: Stamp,
     reports: Vec<CoreReport>,
-    /// The cores have been told that the last request is on its way.
-    told: bool,
+    /// Of the numbers that the cores draw from, so many kinds were used up when they were last told
+    /// to look.
+    told: usize,
 }
 
 /// The running engine: one pinned thread and one runtime per core until it is dropped.
@@ -144,9 +176,10 @@ pub struct Engine {
     granted: Vec<Granted>,
     records: Receiver<Record>,
     reports: Receiver<CoreReport>,
-    progress: Arc<[Progress]>,
+    progress: Arc<[[Progress; 2]]>,
     anchor: WallAnchor,
-    current: Option<Current>,
+    /// Oldest first.
+    out: Vec<Out>,
 }
 
 impl Engine {
@@ -158,7 +191,8 @@ impl Engine {
         let anchor = WallAnchor::take();
         let (record_sender, records) = unbounded();
         let (report_sender, reports) = unbounded();
-        let progress: Arc<[Progress]> = setup.cpus.iter().map(|_| Progress::default()).collect();
+        let progress: Arc<[[Progress; 2]]> =
+            setup.cpus.iter().map(|_| Default::default()).collect();
         let mut engine = Self {
             cores: Vec::new(),
             granted: Vec::new(),
@@ -166,7 +200,7 @@ impl Engine {
             reports,
             progress: Arc::clone(&progress),
             anchor,
-            current: None,
+            out: Vec::new(),
         };
         for number in 0..setup.cpus.len() {
             let (bell, ringer) = bell().map_err(|cause| EngineError::Thread { cause })?;
@@ -213,14 +247,22 @@ impl Engine {
         self.records.clone()
     }
 
-    /// Begins a phase on every core. One phase at a time: wait for it before the next.
+    /// Makes room in the process's table of descriptors for so many connections. To be called before
+    /// the first of phases that overlap: room that is made for the second would disturb the first.
+    pub fn make_room_for(connections: usize) {
+        make_room_for(connections);
+    }
+
+    /// Begins a phase on every core. Wait for the one before with [`Engine::wait`]; or, if that is of
+    /// the other kind, only with [`Engine::wait_for_last_send`]: what it has in flight then goes on
+    /// to its end, and counts in the limits of this phase too.
     pub fn begin(&mut self, plan: &Arc<PhasePlan>) {
         if let Some(limit) = plan.concurrency {
             make_room_for(limit.slots);
         }
-        for progress in &*self.progress {
-            progress.due(0);
-            progress.ended(&Counts::default());
+        let seam = self.seam(plan);
+        for core in &*self.progress {
+            core[plan.phase as usize].reset();
         }
         // A schedule's first instants must not have passed before the cores know of it.
         let lead = match plan.schedule.pace {
@@ -229,20 +271,34 @@ impl Engine {
         };
         let begun = Stamp::now() + lead;
         for core in &self.cores {
-            core.tell(Command::Begin(Arc::clone(plan), begun));
+            core.tell(Command::Begin(Arc::clone(plan), begun, seam.clone()));
         }
-        self.current = Some(Current {
+        self.out.push(Out {
             plan: Arc::clone(plan),
             begun,
             reports: Vec::new(),
-            told: false,
+            told: 0,
         });
     }
 
-    /// Counts of the phase that is going on, as far as they are known.
-    pub fn progress(&self) -> Counts {
+    /// What the phase that is still out leaves to the limits of the next.
+    fn seam(&self, plan: &PhasePlan) -> Option<Arc<Seam>> {
+        let elder = self.out.last()?.plan.phase;
+        let held: Vec<[usize; 2]> = self
+            .progress
+            .iter()
+            .map(|core| core[elder as usize].held().unwrap_or_default())
+            .collect();
+        let limits = [plan.concurrency, plan.prefill];
+        let by_core = [0, 1].map(|limit| held.iter().map(|held| held[limit]).collect());
+        Some(Arc::new(Seam::new(limits, by_core)))
+    }
+
+    /// Counts of the latest phase of this kind, as far as they are known.
+    pub fn progress(&self, phase: Phase) -> Counts {
         let mut sum = Counts::default();
         for core in &*self.progress {
+            let core = &core[phase as usize];
             sum.add(&Counts {
                 due: core.due.load(Ordering::Relaxed),
                 sent: 0,
@@ -255,54 +311,107 @@ impl Engine {
         sum
     }
 
-    /// Ends the phase early: nothing new is sent, what is in flight is dropped.
+    /// Ends what is out early: nothing new is sent, what is in flight is dropped.
     pub fn stop(&self) {
         for core in &self.cores {
             core.tell(Command::Stop);
         }
     }
 
-    /// Waits up to `patience` for the phase to end on every core. All its records have left the
-    /// cores by then.
+    /// Waits up to `patience` for the phase of this kind to end on every core. All its records have
+    /// left the cores by then. Another phase may be out meanwhile.
     ///
     /// # Errors
     /// A core's thread is gone.
-    pub fn wait(&mut self, patience: Duration) -> Result<Option<PhaseReport>, EngineError> {
-        let Some(current) = &mut self.current else {
+    pub fn wait(
+        &mut self,
+        phase: Phase,
+        patience: Duration,
+    ) -> Result<Option<PhaseReport>, EngineError> {
+        self.tell_of_the_last();
+        let Some(place) = self.place(phase) else {
             return Ok(None);
         };
-        // A core that waits for a distant instant does not see another send the last request.
-        if !current.told && current.plan.schedule.exhausted() {
-            current.told = true;
+        while self.out[place].reports.len() < self.cores.len() {
+            if !self.gather(patience)? {
+                return Ok(None);
+            }
+        }
+        let mut out = self.out.remove(place);
+        out.reports.sort_by_key(|report| report.core);
+        let ended = out.reports.iter().map(|report| report.ended).max();
+        Ok(Some(PhaseReport {
+            started: out.begun,
+            ended: ended.unwrap_or(out.begun),
+            cores: out.reports,
+        }))
+    }
+
+    /// Waits up to `patience` until every core has sent its last request of the phase of this kind.
+    /// Whether they have; that is seen within about a millisecond.
+    ///
+    /// # Errors
+    /// A core's thread is gone.
+    pub fn wait_for_last_send(
+        &mut self,
+        phase: Phase,
+        patience: Duration,
+    ) -> Result<bool, EngineError> {
+        let end = Stamp::now() + Span::from_nanos(patience.as_nanos() as u64);
+        let look = Duration::from_nanos(SEAM_LOOK.nanos());
+        loop {
+            self.tell_of_the_last();
+            let mut cores = self.progress.iter();
+            if cores.all(|core| core[phase as usize].held().is_some()) {
+                return Ok(true);
+            }
+            if Stamp::now() >= end {
+                return Ok(false);
+            }
+            self.gather(look)?;
+        }
+    }
+
+    /// A core that waits for a distant instant, or for a slot, does not see another send the last
+    /// request: it is told to look.
+    fn tell_of_the_last(&mut self) {
+        let Some(out) = self.out.last_mut() else {
+            return;
+        };
+        let schedule = &out.plan.schedule;
+        let numbers = [&schedule.sessions, &schedule.requests];
+        let used_up = numbers.iter().filter(|numbers| numbers.exhausted()).count();
+        if used_up > out.told {
+            out.told = used_up;
             for core in &self.cores {
                 core.tell(Command::Look);
             }
         }
-        while current.reports.len() < self.cores.len() {
-            match self.reports.recv_timeout(patience) {
-                Ok(report) => current.reports.push(report),
-                Err(RecvTimeoutError::Disconnected) => return Err(EngineError::CoreLost),
-                Err(RecvTimeoutError::Timeout) => {
-                    let lost = |core: &CoreThread| {
-                        core.thread.as_ref().is_none_or(JoinHandle::is_finished)
-                    };
-                    if self.cores.iter().any(lost) {
-                        return Err(EngineError::CoreLost);
-                    }
-                    return Ok(None);
+    }
+
+    fn place(&self, phase: Phase) -> Option<usize> {
+        self.out.iter().position(|out| out.plan.phase == phase)
+    }
+
+    /// Waits up to `patience` for one report. Whether there was one.
+    fn gather(&mut self, patience: Duration) -> Result<bool, EngineError> {
+        match self.reports.recv_timeout(patience) {
+            Ok(report) => {
+                if let Some(place) = self.place(report.phase) {
+                    self.out[place].reports.push(report);
                 }
+                Ok(true)
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(EngineError::CoreLost),
+            Err(RecvTimeoutError::Timeout) => {
+                let lost =
+                    |core: &CoreThread| core.thread.as_ref().is_none_or(JoinHandle::is_finished);
+                if self.cores.iter().any(lost) {
+                    return Err(EngineError::CoreLost);
+                }
+                Ok(false)
             }
         }
-        let Some(mut current) = self.current.take() else {
-            return Ok(None);
-        };
-        current.reports.sort_by_key(|report| report.core);
-        let ended = current.reports.iter().map(|report| report.ended).max();
-        Ok(Some(PhaseReport {
-            started: current.begun,
-            ended: ended.unwrap_or(current.begun),
-            cores: current.reports,
-        }))
     }
 }
 

@@ -245,6 +245,8 @@ pub struct Session {
     /// There until it is dropped.
     engine: Option<Engine>,
     records: Receiver<Record>,
+    /// Taken from there, of a phase that nobody has asked for yet.
+    kept: Vec<Record>,
     going: Option<Arc<PhasePlan>>,
 }
 
@@ -274,6 +276,7 @@ impl Session {
         Self {
             engine: Some(engine),
             records,
+            kept: Vec::new(),
             going: None,
         }
     }
@@ -298,7 +301,8 @@ impl Session {
     /// Waits until the counts of the phase are as wanted.
     pub fn until(&mut self, what: &str, wanted: impl Fn(&Counts) -> bool) {
         let _guard = watch(what);
-        while !wanted(&self.engine().progress()) {
+        let phase = self.going.as_ref().expect("a phase was begun").phase;
+        while !wanted(&self.engine().progress(phase)) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -310,17 +314,50 @@ impl Session {
 
     /// Waits for the end of the phase and checks what must hold for every phase.
     pub fn finish(&mut self) -> Run {
+        let plan = self.going.take().expect("a phase was begun");
+        self.end_of(&plan)
+    }
+
+    /// Begins `first`, and `second` as soon as all of `first` has been sent.
+    pub fn begin_seamless(&mut self, first: &Load, second: &Load) -> Arc<PhasePlan> {
+        self.begin(first);
+        let plan = self.going.take().expect("a phase was begun");
+        let guard = watch("the first phase was never sent");
+        let patience = Duration::from_millis(200);
+        while !self
+            .engine()
+            .wait_for_last_send(plan.phase, patience)
+            .expect("the cores live")
+        {}
+        drop(guard);
+        self.begin(second);
+        plan
+    }
+
+    /// Runs both phases to their ends, the second one begun by
+    /// [`begin_seamless`](Self::begin_seamless).
+    pub fn run_seamless(&mut self, first: &Load, second: &Load) -> (Run, Run) {
+        let plan = self.begin_seamless(first, second);
+        let second = self.finish();
+        (self.end_of(&plan), second)
+    }
+
+    /// Waits for the end of a phase and checks what must hold for every phase.
+    pub fn end_of(&mut self, plan: &PhasePlan) -> Run {
         let guard = watch("the phase never ended");
         let report = loop {
-            let report = self.engine().wait(Duration::from_millis(200));
+            let report = self.engine().wait(plan.phase, Duration::from_millis(200));
             if let Some(report) = report.expect("the cores live") {
                 break report;
             }
         };
         drop(guard);
-        let plan = self.going.take().expect("a phase was begun");
-        // Everything has left the cores by now.
-        let mut records: Vec<Record> = self.records.try_iter().collect();
+        // Everything of it has left the cores by now.
+        self.kept.extend(self.records.try_iter());
+        let (mut records, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.kept)
+            .into_iter()
+            .partition(|record| record.phase == plan.phase);
+        self.kept = others;
         records.sort_by_key(|record| record.index);
         let counts = report.counts();
         let run = Run {
@@ -329,7 +366,7 @@ impl Session {
             counts,
             anchor: self.engine().anchor(),
         };
-        run.obeys_the_laws(&plan);
+        run.obeys_the_laws(plan);
         run
     }
 }

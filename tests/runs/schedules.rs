@@ -1,8 +1,11 @@
 //! The schedule as the binary prints it with `--dry-run`, and as it sends it.
 
+use std::sync::{Arc, Condvar, Mutex};
+
 use pinfire_tests::{
     binary::{call, profile},
     mock::{Mock, instant},
+    raw::Raw,
 };
 use serde_json::Value;
 
@@ -155,6 +158,51 @@ fn a_trace_is_sent_by_its_timestamps() {
     assert_eq!(run.lines().len(), 3);
     let correlation = &run.lines()[0]["metadata"]["x_correlation_id"];
     assert!(correlation.as_str().unwrap().starts_with("fixed-schedule-"));
+}
+
+#[test]
+fn a_seamless_measurement_does_not_wait_for_the_warmup() {
+    let events = "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\ndata: [DONE]\n\n";
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {}\r\n\r\n{events}",
+        events.len()
+    );
+    // The first request is the warmup's: its answer waits for six of the measurement.
+    let state = Arc::new((Mutex::new(0), Condvar::new()));
+    let server = Raw::start(move |conn| {
+        let (seen, changed) = &*state;
+        while conn.request().is_some() {
+            let mut count = seen.lock().unwrap();
+            *count += 1;
+            changed.notify_all();
+            let is_warmup = *count == 1;
+            while is_warmup && *count < 7 {
+                count = changed.wait(count).unwrap();
+            }
+            drop(count);
+            conn.send(answer.as_bytes());
+        }
+    });
+    let flags = "--warmup-request-count 1 --warmup-seamless --concurrency 2 --request-count 6";
+    let run = profile(&format!("http://{}", server.address()), flags)
+        .run()
+        .code(0);
+    assert_eq!(super::sums(&run), [6, 6, 0, 0, 0]);
+    let lines = run.lines();
+    let of = |phase: &str| -> Vec<&Value> {
+        let is = |line: &&Value| line["metadata"]["benchmark_phase"] == phase;
+        lines.iter().filter(is).collect()
+    };
+    let (warmup, profiling) = (of("warmup"), of("profiling"));
+    assert_eq!((warmup.len(), profiling.len()), (1, 6));
+    let instant = |line: &Value, key: &str| line["metadata"][key].as_u64().unwrap();
+    let answered = instant(warmup[0], "request_end_ns");
+    for line in profiling {
+        assert!(instant(line, "request_start_ns") < answered);
+    }
+    let json = run.json();
+    assert_eq!(json["request_count"]["avg"], 6.0);
+    assert_eq!(json["input_config"]["phases"][1]["seamless"], true);
 }
 
 #[test]

@@ -13,3 +13,4 @@ mod disconnect;
 mod phases;
 mod ropes;
 mod schedules;
+mod seamless;

@@ -86,6 +86,9 @@ fn phase(asked: &PhaseFacts, kind: &str, facts: &RunFacts) -> Value {
             map.insert(key.into(), value);
         }
     }
+    if asked.seamless {
+        map.insert("seamless".into(), true.into());
+    }
     if let Some(cancel) = facts.cancellation.filter(|_| kind == "profiling") {
         let delay_s = cancel.delay.as_secs_f64();
         let planned = json!({"rate": cancel.rate_pct, "delay": delay_s});

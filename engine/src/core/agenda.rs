@@ -5,9 +5,11 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
+use super::seam::{Lent, Of, Seam};
 use crate::{
     clock::{Span, Stamp},
     endpoint::spoken,
+    limits::SEAM_LOOK,
     plan::PhasePlan,
     random::Purpose,
     record::{Correlation, Outcome, Record},
@@ -103,6 +105,13 @@ pub(super) struct Agenda {
     left: Vec<(usize, u64)>,
     /// Sessions under way.
     open: usize,
+    /// Those of them that have turns to come after the one in flight.
+    to_go: usize,
+    /// What the phase before holds of the slots; `seam` is there while other cores must make room.
+    lent: [Lent; 2],
+    seam: Option<Arc<Seam>>,
+    /// First contents matter, if only to the limit of the next phase.
+    watches_content: bool,
     /// No new session.
     closed: bool,
     /// Nothing new at all.
@@ -135,6 +144,10 @@ impl Agenda {
             vacant: Vec::new(),
             left: Vec::new(),
             open: 0,
+            to_go: 0,
+            lent: Default::default(),
+            seam: None,
+            watches_content: plan.prefill.is_some(),
             closed,
             over: false,
             plan,
@@ -154,6 +167,68 @@ impl Agenda {
     /// Nothing new will be sent.
     pub(super) const fn is_over(&self) -> bool {
         self.over
+    }
+
+    /// Whether this core has sent its last request. Where that hangs on what other cores have taken,
+    /// it may show only when looked at again.
+    pub(super) fn has_sent_all(&self) -> bool {
+        let schedule = &self.plan.schedule;
+        // Where turns and sessions share the ticks, one that was taken binds nobody.
+        let claims =
+            self.claim.is_some() && (schedule.single || !matches!(self.walk, Walk::Rate(_)));
+        let began_all = self.closed || (schedule.sessions.exhausted() && !claims);
+        self.over
+            || (!schedule.single && schedule.requests.exhausted())
+            || (began_all && self.to_go == 0)
+    }
+
+    /// Sessions that are open, and those that wait for their first content.
+    pub(super) fn held(&self) -> [usize; 2] {
+        let waiting = self.sessions.iter().filter(|s| s.holds_prefill);
+        [self.open, waiting.count()]
+    }
+
+    /// First contents are told from now on: the next phase limits how many wait for theirs.
+    pub(super) fn watch_content(&mut self) {
+        self.watches_content = true;
+    }
+
+    /// Whether the session at `seat` waits for its first content.
+    pub(super) fn holds_prefill(&self, seat: u32) -> bool {
+        self.sessions[seat as usize].holds_prefill
+    }
+
+    /// Begins while another phase holds so many slots on this core. Gives what that one holds beyond
+    /// this core's share.
+    pub(super) fn follow(&mut self, seam: &Arc<Seam>, core: usize, held: [usize; 2]) -> [usize; 2] {
+        let [open, waiting] = held;
+        let sessions = (seam, Of::Sessions);
+        let (slots, excess) = Lent::of(sessions, core, &mut self.slots, open, self.begun);
+        let prefill = (seam, Of::Prefill);
+        let (first, more) = Lent::of(prefill, core, &mut self.prefill, waiting, self.begun);
+        self.lent = [slots, first];
+        self.seam = Some(Arc::clone(seam));
+        [excess, more]
+    }
+
+    /// A request of the phase before gives one of its slots back.
+    pub(super) fn regain(&mut self, of: Of, at: Stamp) {
+        let slots = match of {
+            Of::Sessions => &mut self.slots,
+            Of::Prefill => &mut self.prefill,
+        };
+        self.lent[of as usize].regain(slots, at);
+    }
+
+    /// Takes what other cores have made room for, and asks no more when nothing is held back.
+    fn take_withheld(&mut self, now: Stamp) {
+        let Some(seam) = &self.seam else { return };
+        let [sessions, prefill] = &mut self.lent;
+        sessions.take((seam, Of::Sessions), &mut self.slots, now);
+        prefill.take((seam, Of::Prefill), &mut self.prefill, now);
+        if !sessions.waits() && !prefill.waits() {
+            self.seam = None;
+        }
     }
 
     pub(super) fn session(&mut self, seat: u32) -> &mut Session {
@@ -177,15 +252,18 @@ impl Agenda {
         if self.until.is_some_and(|until| now >= until) {
             self.stop(now);
         }
+        if self.seam.is_some() {
+            self.take_withheld(now);
+        }
         loop {
             if self.over {
                 return Next::Nothing;
             }
             let Some(prefill) = self.prefill.next() else {
-                return self.before_the_end(Next::Nothing);
+                return self.before_the_end(Next::Nothing, now);
             };
             let Some(candidate) = self.candidate(now) else {
-                return self.before_the_end(Next::Nothing);
+                return self.before_the_end(Next::Nothing, now);
             };
             let eligible = match candidate {
                 Candidate::Turn { scheduled } => scheduled,
@@ -193,7 +271,7 @@ impl Agenda {
             };
             let eligible = eligible.max(prefill);
             if eligible > now {
-                return self.before_the_end(Next::At(eligible));
+                return self.before_the_end(Next::At(eligible), now);
             }
             let gone = match candidate {
                 Candidate::Turn { scheduled } => self.go_on(scheduled, eligible),
@@ -205,11 +283,16 @@ impl Agenda {
         }
     }
 
-    /// The end of sending is an instant of its own.
-    fn before_the_end(&self, next: Next) -> Next {
-        match (next, self.until) {
-            (Next::At(at), Some(until)) => Next::At(at.min(until)),
-            (Next::Nothing, Some(until)) => Next::At(until),
+    /// The end of sending is an instant of its own, and so is a look at what other cores do.
+    fn before_the_end(&self, next: Next, now: Stamp) -> Next {
+        let look = self.seam.as_ref().map(|_| now + SEAM_LOOK);
+        let other = match (self.until, look) {
+            (Some(until), Some(look)) => Some(until.min(look)),
+            (until, look) => until.or(look),
+        };
+        match (next, other) {
+            (Next::At(at), Some(other)) => Next::At(at.min(other)),
+            (Next::Nothing, Some(other)) => Next::At(other),
             (next, _) => next,
         }
     }
@@ -398,6 +481,12 @@ impl Agenda {
         let session = &mut self.sessions[seat as usize];
         session.scheduled = scheduled;
         session.holds_prefill = true;
+        let last = session.turn + 1 >= session.turns;
+        match session.turn {
+            0 if !last => self.to_go += 1,
+            1.. if last => self.to_go -= 1,
+            _ => {}
+        }
         Go {
             index,
             seat,
@@ -418,7 +507,7 @@ impl Agenda {
 
     /// Whether the first content of a session's turn would make room for another.
     pub(super) fn awaits_content(&self, seat: u32) -> bool {
-        self.plan.prefill.is_some() && self.sessions[seat as usize].holds_prefill
+        self.watches_content && self.sessions[seat as usize].holds_prefill
     }
 
     /// A turn has ended. True when that was the session's last: its seat is vacant again.
@@ -454,6 +543,9 @@ impl Agenda {
         let session = &mut self.sessions[seat as usize];
         session.history.clear();
         session.body.clear();
+        if session.turn + 1 < session.turns {
+            self.to_go -= 1;
+        }
         self.left.extend(session.connection.take());
         self.open -= 1;
         self.slots.give(at);

@@ -1,6 +1,6 @@
 //! Ends of requests: each way gives the record up exactly once and frees the slot.
 
-use super::Core;
+use super::{Core, seam::Of};
 use crate::{
     clock::Stamp,
     plan::Reuse,
@@ -17,8 +17,12 @@ impl Core {
         let sent = request.is_sent();
         connection.served += 1;
         let seat = request.seat();
-        let reuse = self.phase.as_ref().map(|phase| phase.plan.reuse);
-        match reuse.filter(|_| reusable && sent && !self.leaving) {
+        let phase = self.phases.of(request.phase());
+        match phase
+            .as_ref()
+            .filter(|_| reusable && sent && !self.leaving)
+            .map(|phase| phase.plan.reuse)
+        {
             Some(Reuse::Pooled) => {
                 connection.rests(at);
                 self.idle.put(slot, &mut self.connections[slot]);
@@ -26,7 +30,7 @@ impl Core {
             Some(Reuse::Sticky) => {
                 connection.rests(at);
                 let visit = self.idle.visit(&mut self.connections[slot]);
-                if let Some(phase) = &mut self.phase {
+                if let Some(phase) = phase {
                     phase.agenda.session(seat).connection = Some((slot, visit));
                 }
             }
@@ -53,20 +57,33 @@ impl Core {
 
     /// A record leaves the core, and its session goes on or is over.
     pub(super) fn gone(&mut self, seat: u32, mut record: Record, at: Stamp) {
-        let Some(phase) = &mut self.phase else { return };
+        let kind = record.phase;
+        let Some(phase) = self.phases.of(kind) else {
+            return;
+        };
         match record.outcome {
             Outcome::Complete => phase.counts.finished += 1,
             Outcome::Cancelled => phase.counts.cancelled += 1,
             Outcome::Failed(_) => phase.counts.failed += 1,
             Outcome::Dropped => phase.counts.dropped += 1,
         }
-        self.progress[self.number].ended(&phase.counts);
+        self.progress[self.number][kind as usize].ended(&phase.counts);
+        let waited = phase.agenda.holds_prefill(seat);
         let over = phase.agenda.returned(seat, &mut record, at);
         phase.look_again();
         // The receiver lives as long as the engine; without it the process is on its way out.
         let _ = self.records.send(record);
         if over {
             self.close_left_behind();
+        }
+        if self.phases.drains(kind).is_some() {
+            if waited {
+                self.phases.hand_over(Of::Prefill, at);
+            }
+            if over {
+                self.phases.hand_over(Of::Sessions, at);
+            }
+            self.end_phases_if_done();
         }
     }
 

@@ -35,7 +35,10 @@ impl Core {
     /// The deadline of a request has come: its cancel or its time limit.
     pub(super) fn expire(&mut self, slot: usize, due: Stamp) {
         let late = Stamp::now().since(due);
-        self.count(|health| health.timer_lateness.record(late));
+        let request = self.connections[slot].request.as_ref();
+        if let Some(phase) = request.and_then(|request| self.phases.of(request.phase())) {
+            phase.health.timer_lateness.record(late);
+        }
         // A response that is complete in the receive buffer wins over either.
         self.drain(slot, false);
         let connection = &mut self.connections[slot];

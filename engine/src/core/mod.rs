@@ -21,6 +21,7 @@ mod wake;
 
 pub(crate) mod place;
 pub(crate) mod rehearsal;
+pub(crate) mod seam;
 
 use std::{
     cell::RefCell,
@@ -31,7 +32,13 @@ use std::{
 
 use crossbeam_channel::Sender;
 
-use self::{agenda::Agenda, connection::Connection, deadline::Deadlines, pool::IdlePool};
+use self::{
+    agenda::Agenda,
+    connection::Connection,
+    deadline::Deadlines,
+    pool::IdlePool,
+    seam::{Of, Seam},
+};
 use crate::{
     clock::{Span, Stamp},
     health::{CoreHealth, Counts},
@@ -39,7 +46,7 @@ use crate::{
     net::Timer,
     plan::{PhasePlan, Precision},
     random::Purpose,
-    record::Record,
+    record::{Phase, Record},
     run::{CoreReport, Progress},
 };
 
@@ -55,7 +62,8 @@ pub(crate) struct Core {
     precision: Precision,
     records: Sender<Record>,
     reports: Sender<CoreReport>,
-    progress: Arc<[Progress]>,
+    /// By core, then by phase.
+    progress: Arc<[[Progress; 2]]>,
     connections: Vec<Connection>,
     /// Slots of `connections` that hold nothing.
     vacant: Vec<usize>,
@@ -78,7 +86,7 @@ pub(crate) struct Core {
     gave_way: Vec<Waker>,
     /// Marks and bytes of recent answers: the room given to the next ones.
     room: (usize, usize),
-    phase: Option<Running>,
+    phases: Phases,
     /// More requests are due than one turn may start.
     more_due: bool,
     /// Tasks that hold a connection.
@@ -87,7 +95,16 @@ pub(crate) struct Core {
     left: Option<Waker>,
 }
 
-/// The phase that is going on.
+/// The phases that are out: at most two, and never two of a kind.
+#[derive(Default)]
+struct Phases {
+    /// The one that sends.
+    current: Option<Running>,
+    /// The one before it, where that was begun before all answers of this had come.
+    draining: Option<Running>,
+}
+
+/// A phase that is out.
 struct Running {
     plan: Arc<PhasePlan>,
     ids: Purpose,
@@ -96,10 +113,66 @@ struct Running {
     next: Option<Stamp>,
     /// When what is in flight is given up.
     drop_at: Option<Stamp>,
+    /// The control side has been told that nothing more will be sent.
+    sent_all: bool,
+    /// While it drains: what it holds of the next phase's limits beyond the slots it is lent.
+    excess: [usize; 2],
+    seam: Option<Arc<Seam>>,
     counts: Counts,
     health: CoreHealth,
     started: Stamp,
     cpu_before: Span,
+}
+
+impl Phases {
+    /// The phase of a request in flight.
+    #[inline]
+    fn of(&mut self, phase: Phase) -> Option<&mut Running> {
+        match &mut self.current {
+            Some(current) if current.plan.phase == phase => Some(current),
+            _ => self
+                .draining
+                .as_mut()
+                .filter(|running| running.plan.phase == phase),
+        }
+    }
+
+    /// That phase, if it is the one that drains.
+    #[inline]
+    fn drains(&mut self, phase: Phase) -> Option<&mut Running> {
+        let draining = self.draining.as_mut();
+        draining.filter(|running| running.plan.phase == phase)
+    }
+
+    /// The current one, and the one that drains.
+    fn out(&self) -> [Option<&Running>; 2] {
+        [self.current.as_ref(), self.draining.as_ref()]
+    }
+
+    /// Some phase, for what belongs to no request.
+    #[inline]
+    fn any(&mut self) -> Option<&mut Running> {
+        self.current.as_mut().or(self.draining.as_mut())
+    }
+
+    /// The draining phase gives one slot back: to the next one, or off what it held too many.
+    fn hand_over(&mut self, of: Of, at: Stamp) {
+        let Some(elder) = &mut self.draining else {
+            return;
+        };
+        let excess = &mut elder.excess[of as usize];
+        let lent = *excess == 0;
+        *excess = excess.saturating_sub(1);
+        if let Some(seam) = elder.seam.as_ref().filter(|_| !lent) {
+            seam.give(of);
+        }
+        if let Some(younger) = &mut self.current {
+            if lent {
+                younger.agenda.regain(of, at);
+            }
+            younger.look_again();
+        }
+    }
 }
 
 impl Running {
@@ -118,7 +191,7 @@ impl Core {
         timer: Rc<Timer>,
         records: Sender<Record>,
         reports: Sender<CoreReport>,
-        progress: Arc<[Progress]>,
+        progress: Arc<[[Progress; 2]]>,
     ) -> Shared {
         Rc::new_cyclic(|me| {
             RefCell::new(Self {
@@ -143,7 +216,7 @@ impl Core {
                 turn_end: None,
                 gave_way: Vec::new(),
                 room: (0, 0),
-                phase: None,
+                phases: Phases::default(),
                 more_due: false,
                 tending: 0,
                 leaving: false,
@@ -154,7 +227,7 @@ impl Core {
 
     #[inline]
     pub(super) fn count(&mut self, bump: impl FnOnce(&mut CoreHealth)) {
-        if let Some(phase) = &mut self.phase {
+        if let Some(phase) = self.phases.any() {
             bump(&mut phase.health);
         }
     }

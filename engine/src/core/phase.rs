@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
+
 use super::{
-    Core, Running,
+    Core, Phases, Running,
     agenda::{Agenda, Next},
     connection::State,
+    seam::Seam,
 };
 use crate::{
     clock::{Span, Stamp, thread_cpu_time},
@@ -13,18 +16,37 @@ use crate::{
     limits::{DEADLINE_NEAR, START_PATIENCE, STARTS_PER_TURN},
     plan::{PhasePlan, Precision},
     random::Purpose,
+    record::Phase,
     run::CoreReport,
 };
 
 impl Core {
-    /// Begins a phase that counts its time from `begun`.
-    pub(crate) fn begin(&mut self, plan: Arc<PhasePlan>, begun: Stamp) {
+    /// Begins a phase that counts its time from `begun`. One that is still out sends nothing more and
+    /// ends by itself; `seam` says what it may hold.
+    pub(crate) fn begin(&mut self, plan: Arc<PhasePlan>, begun: Stamp, seam: Option<Arc<Seam>>) {
+        self.step_back(plan.phase);
         self.dialled.resize(plan.targets.len(), self.number);
-        self.phase = Some(Running {
+        let mut agenda = Agenda::new(Arc::clone(&plan), begun, self.number, self.cores);
+        if let Some(seam) = seam {
+            let elder = &mut self.phases.draining;
+            let held = elder.as_ref().map_or([0; 2], |elder| elder.agenda.held());
+            let excess = agenda.follow(&seam, self.number, held);
+            if let Some(elder) = elder {
+                elder.excess = excess;
+                elder.seam = Some(seam);
+                if plan.prefill.is_some() {
+                    elder.agenda.watch_content();
+                }
+            }
+        }
+        self.phases.current = Some(Running {
             ids: Purpose::keyed(plan.id_key ^ plan.phase as u64),
-            agenda: Agenda::new(Arc::clone(&plan), begun, self.number, self.cores),
+            agenda,
             next: Some(begun),
             drop_at: None,
+            sent_all: false,
+            excess: [0; 2],
+            seam: None,
             counts: Counts::default(),
             health: CoreHealth::default(),
             started: begun,
@@ -34,39 +56,90 @@ impl Core {
         self.start_some();
     }
 
-    /// Ends the phase early: what is in flight is dropped and counted.
+    /// Makes room for a phase to begin: the current one only drains from now on. Requests know their
+    /// phase by its kind, so what stands in the way of that, because nobody waited for it, is dropped.
+    fn step_back(&mut self, younger: Phase) {
+        let [current, draining] = self.phases.out().map(|running| Some(running?.plan.phase));
+        if let Some(old) = draining.filter(|&old| current.is_some() || old == younger) {
+            self.drop_all_of(old);
+        }
+        if current == Some(younger) {
+            self.drop_all_of(younger);
+        }
+        let Some(mut elder) = self.phases.current.take() else {
+            return;
+        };
+        elder.agenda.stop(Stamp::now());
+        elder.drop_at = elder.agenda.drop_at();
+        self.phases.draining = Some(elder);
+        self.close_left_behind();
+        self.end_phases_if_done();
+    }
+
+    /// Ends what is out early: what is in flight is dropped and counted.
     pub(crate) fn stop(&mut self) {
+        // The younger one first, so that it gets no slot of the other.
+        let out = self.phases.out().map(|running| Some(running?.plan.phase));
+        for phase in out.into_iter().flatten() {
+            self.drop_all_of(phase);
+        }
+    }
+
+    /// Ends one phase early.
+    fn drop_all_of(&mut self, phase: Phase) {
         let now = Stamp::now();
-        self.send_nothing_more(now);
+        self.send_nothing_more(phase, now);
         for slot in 0..self.connections.len() {
-            if let Some(request) = self.connections[slot].request.take() {
+            let request = &mut self.connections[slot].request;
+            if let Some(request) = request.take_if(|request| request.phase() == phase) {
                 self.close(slot);
                 let seat = request.seat();
                 self.give_up(slot, seat, request.dropped(now), now);
             }
         }
-        self.end_phase_if_done();
+        self.end_phases_if_done();
     }
 
     /// Looks whether other cores have sent what was left to send.
     pub(crate) fn look(&mut self) {
         let over = |phase: &Running| !phase.plan.schedule.single && phase.plan.schedule.exhausted();
-        if self.phase.as_ref().is_some_and(over) {
-            self.send_nothing_more(Stamp::now());
-            self.end_phase_if_done();
+        let current = self.phases.current.as_ref();
+        if let Some(phase) = current.filter(|&phase| over(phase)) {
+            self.send_nothing_more(phase.plan.phase, Stamp::now());
+            self.end_phases_if_done();
         }
+        self.tell_if_all_sent();
     }
 
-    fn send_nothing_more(&mut self, now: Stamp) {
-        let Some(phase) = &mut self.phase else { return };
+    fn send_nothing_more(&mut self, phase: Phase, now: Stamp) {
+        let Some(phase) = self.phases.of(phase) else {
+            return;
+        };
         phase.agenda.stop(now);
         phase.next = None;
+        self.tell_if_all_sent();
         self.close_left_behind();
+    }
+
+    /// Tells the control side once when the phase has nothing more to send.
+    fn tell_if_all_sent(&mut self) {
+        if let Some(phase) = &mut self.phases.current
+            && !phase.sent_all
+            && phase.agenda.has_sent_all()
+        {
+            phase.sent_all = true;
+            let progress = &self.progress[self.number][phase.plan.phase as usize];
+            progress.sent_all(phase.agenda.held());
+        }
     }
 
     /// Closes the connections of sessions that have ended.
     pub(super) fn close_left_behind(&mut self) {
-        let left = |core: &mut Self| core.phase.as_mut()?.agenda.left_connection();
+        let left = |core: &mut Self| {
+            let Phases { current, draining } = &mut core.phases;
+            let mut both = current.iter_mut().chain(draining);
+            both.find_map(|phase| phase.agenda.left_connection())
+        };
         while let Some((slot, visit)) = left(self) {
             let connection = &self.connections[slot];
             if connection.state == State::Idle && connection.visit == visit {
@@ -93,7 +166,7 @@ impl Core {
     #[inline]
     pub(super) fn start_due(&mut self, now: Stamp) {
         let due = |phase: &Running| phase.next.is_some_and(|next| next <= now);
-        if !self.more_due && self.phase.as_ref().is_some_and(due) {
+        if !self.more_due && self.phases.current.as_ref().is_some_and(due) {
             self.start_some();
         }
     }
@@ -102,7 +175,9 @@ impl Core {
         let mut more = true;
         for _ in 0..STARTS_PER_TURN {
             let deadline = self.deadlines.next();
-            let Some(phase) = &mut self.phase else { return };
+            let Some(phase) = &mut self.phases.current else {
+                return;
+            };
             let now = Stamp::now();
             // `Sleep` promises next to no CPU, and waiting here means spinning.
             if self.precision != Precision::Sleep
@@ -132,62 +207,74 @@ impl Core {
         } else {
             self.settle();
         }
-        self.end_phase_if_done();
+        self.end_phases_if_done();
     }
 
     /// Nothing can start now: waits for the instant at which something can.
     fn settle(&mut self) {
-        let Some(phase) = &mut self.phase else { return };
+        let Some(phase) = &mut self.phases.current else {
+            return;
+        };
         if phase.agenda.is_over() && phase.drop_at.is_none() {
             phase.drop_at = phase.agenda.drop_at();
             self.close_left_behind();
         }
+        self.tell_if_all_sent();
         if let Some(wake) = self.next_start() {
             self.sleep_no_longer_than(wake);
         }
     }
 
-    /// The next instant at which the phase wants attention by itself.
+    /// The next instant at which a phase wants attention by itself.
     pub(super) fn next_start(&self) -> Option<Stamp> {
-        let phase = self.phase.as_ref()?;
-        [phase.next, phase.drop_at].into_iter().flatten().min()
+        let [current, draining] = self.phases.out();
+        let wants = [
+            current.and_then(|phase| phase.next),
+            current.and_then(|phase| phase.drop_at),
+            draining.and_then(|phase| phase.drop_at),
+        ];
+        wants.into_iter().flatten().min()
     }
 
     /// Drops what is in flight when the grace period is over.
     pub(super) fn drop_if_due(&mut self, now: Stamp) {
-        let due = |phase: &Running| phase.drop_at.is_some_and(|at| at <= now);
-        if self.phase.as_ref().is_some_and(due) {
-            self.stop();
+        let due = |running: Option<&Running>| {
+            let running = running?;
+            (running.drop_at? <= now).then_some(running.plan.phase)
+        };
+        let due = self.phases.out().map(due);
+        for phase in due.into_iter().flatten() {
+            self.drop_all_of(phase);
         }
     }
 
-    pub(super) fn end_phase_if_done(&mut self) {
-        if !self
-            .phase
-            .as_ref()
-            .is_some_and(|phase| phase.agenda.is_done())
-        {
-            return;
+    pub(super) fn end_phases_if_done(&mut self) {
+        for running in [&mut self.phases.current, &mut self.phases.draining] {
+            if let Some(phase) = running.take_if(|phase| phase.agenda.is_done()) {
+                report(phase, self.number, &self.reports);
+            }
         }
-        let Some(mut phase) = self.phase.take() else {
-            return;
-        };
-        let ended = Stamp::now();
-        phase.health.wall_time = ended.since(phase.started);
-        phase.health.cpu_time = Span::from_nanos(
-            thread_cpu_time()
-                .nanos()
-                .saturating_sub(phase.cpu_before.nanos()),
-        );
-        let report = CoreReport {
-            core: self.number,
-            ended,
-            counts: phase.counts,
-            health: phase.health,
-        };
-        // Nobody listens any more only when the process is on its way out.
-        let _ = self.reports.send(report);
     }
+}
+
+/// A phase has ended on core `number`.
+fn report(mut phase: Running, number: usize, reports: &Sender<CoreReport>) {
+    let ended = Stamp::now();
+    phase.health.wall_time = ended.since(phase.started);
+    phase.health.cpu_time = Span::from_nanos(
+        thread_cpu_time()
+            .nanos()
+            .saturating_sub(phase.cpu_before.nanos()),
+    );
+    let report = CoreReport {
+        phase: phase.plan.phase,
+        core: number,
+        ended,
+        counts: phase.counts,
+        health: phase.health,
+    };
+    // Nobody listens any more only when the process is on its way out.
+    let _ = reports.send(report);
 }
 
 /// Starting a request (a connect and a send) takes long enough to make a deadline that is near late,

@@ -12,6 +12,7 @@ use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder, utils::detect_uring};
 
 use super::{
     Core, Shared,
+    seam::Seam,
     wake::{Bounce, Spinner, end_turns, keep_time},
 };
 use crate::{
@@ -25,8 +26,8 @@ use crate::{
 
 /// What the control side asks of a core.
 pub(crate) enum Command {
-    /// Begin a phase whose time counts from that instant.
-    Begin(Arc<PhasePlan>, Stamp),
+    /// Begin a phase whose time counts from that instant, while another may hold so much.
+    Begin(Arc<PhasePlan>, Stamp, Option<Arc<Seam>>),
     /// Look whether the other cores have sent the rest.
     Look,
     /// End it early.
@@ -54,7 +55,7 @@ pub(crate) struct Luggage {
     pub(crate) commands: Receiver<Command>,
     pub(crate) records: Sender<Record>,
     pub(crate) reports: Sender<CoreReport>,
-    pub(crate) progress: Arc<[Progress]>,
+    pub(crate) progress: Arc<[[Progress; 2]]>,
 }
 
 /// The body of a core's thread. Answers once through `ready`, then serves until it is told to
@@ -193,8 +194,8 @@ async fn obey(core: Shared, bell: Bell, commands: Receiver<Command>) {
         while let Ok(command) = commands.try_recv() {
             let mut core = core.borrow_mut();
             match command {
-                Command::Begin(plan, begun) => {
-                    core.begin(plan, begun);
+                Command::Begin(plan, begun, seam) => {
+                    core.begin(plan, begun, seam);
                     core.wake_timer();
                 }
                 Command::Look => core.look(),

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use super::{Core, connection::State};
+use super::{Core, connection::State, seam::Of};
 use crate::{
     clock::{Span, Stamp, unix_now},
     limits::STAMPED_READ_EVERY,
@@ -25,7 +25,7 @@ impl Core {
         let received = if self.reads.is_multiple_of(STAMPED_READ_EVERY) {
             match socket.receive_stamped(&mut self.buffer) {
                 Ok((bytes, stamp)) => {
-                    if let (Some(kernel), Some(phase)) = (stamp, &mut self.phase) {
+                    if let (Some(kernel), Some(phase)) = (stamp, self.phases.any()) {
                         let delay = unix_now().saturating_sub(kernel);
                         phase.health.receive_delay.record(Span::from_nanos(delay));
                     }
@@ -87,8 +87,11 @@ impl Core {
     /// So many events came with one read: counted, and the first content frees a prefill slot.
     #[inline]
     pub(super) fn events_came(&mut self, slot: usize, at: Stamp, events: usize) {
-        let (Some(phase), Some(request)) = (&mut self.phase, &mut self.connections[slot].request)
-        else {
+        let Some(request) = &mut self.connections[slot].request else {
+            return;
+        };
+        let kind = request.phase();
+        let Some(phase) = self.phases.of(kind) else {
             return;
         };
         phase.health.events += events as u64;
@@ -97,6 +100,9 @@ impl Core {
             && phase.agenda.content_came(request.seat(), at)
         {
             phase.look_again();
+            if self.phases.drains(kind).is_some() {
+                self.phases.hand_over(Of::Prefill, at);
+            }
         }
     }
 

@@ -11,8 +11,8 @@ impl Core {
     pub(super) fn begin_talking(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
         let tls = self
-            .phase
-            .as_ref()
+            .phases
+            .any()
             .and_then(|phase| phase.plan.targets[connection.target].tls.as_ref());
         let Some(tls) = tls else {
             connection.state = State::Busy;

@@ -18,7 +18,9 @@ use crate::{
 
 impl Core {
     pub(super) fn start(&mut self, go: Go, now: Stamp) {
-        let Some(phase) = &mut self.phase else { return };
+        let Some(phase) = &mut self.phases.current else {
+            return;
+        };
         let plan = &phase.plan;
         let session = phase.agenda.session(go.seat);
         let own = session.connection.take();
@@ -37,7 +39,7 @@ impl Core {
         let request = Request::new(ticket, now, plan.timeout, self.room);
         phase.counts.due += 1;
         phase.health.send_lateness.record(now.since(go.eligible));
-        self.progress[self.number].due(phase.counts.due);
+        self.progress[self.number][plan.phase as usize].due(phase.counts.due);
         let idle = match own {
             Some((slot, visit)) => self.own_connection(slot, visit),
             None => self.idle_connection(target, now),
@@ -94,7 +96,9 @@ impl Core {
     }
 
     pub(super) fn send_on_new(&mut self, target: usize, request: Request) {
-        let Some(phase) = &mut self.phase else { return };
+        let Some(phase) = self.phases.of(request.phase()) else {
+            return;
+        };
         phase.health.connects += 1;
         let plan = &phase.plan;
         let scan = plan.answers.scan();
@@ -142,7 +146,7 @@ impl Core {
                 connection.local_port = socket.local_port();
                 if let Some(request) = &mut connection.request {
                     request.connected(now, connection.local_port);
-                    if let Some(phase) = &mut self.phase
+                    if let Some(phase) = self.phases.of(request.phase())
                         && shows_lost_syn(request.age(now))
                     {
                         phase.health.slow_connects += 1;
@@ -159,9 +163,11 @@ impl Core {
 
     /// Sends a request from its first byte.
     pub(super) fn begin_sending(&mut self, slot: usize) {
-        let Some(phase) = &self.phase else { return };
         let connection = &mut self.connections[slot];
         let Some(request) = &mut connection.request else {
+            return;
+        };
+        let Some(phase) = self.phases.of(request.phase()) else {
             return;
         };
         let body = phase.agenda.body(request.seat());
@@ -190,9 +196,11 @@ impl Core {
     /// Sends what is left of a request whose head (and body, if it is small) lies in `outgoing`.
     /// What the socket does not take waits for room.
     pub(super) fn send(&mut self, slot: usize, head_bytes: usize) {
-        let Some(phase) = &mut self.phase else { return };
         let connection = &mut self.connections[slot];
         let (Some(request), Some(socket)) = (&mut connection.request, &connection.socket) else {
+            return;
+        };
+        let Some(phase) = self.phases.of(request.phase()) else {
             return;
         };
         let body = phase.agenda.body(request.seat());

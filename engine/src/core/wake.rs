@@ -51,7 +51,7 @@ impl Core {
         self.start_due(now);
         self.drop_if_due(now);
         let wake = self.next_due().map(|due| self.wake_for(due));
-        let spins = self.precision == Precision::Spin && self.phase.is_some();
+        let spins = self.precision == Precision::Spin && self.phases.any().is_some();
         if spins || self.more_due || wake.is_some_and(|wake| wake <= Stamp::now()) {
             return Next::Spin;
         }

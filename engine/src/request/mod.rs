@@ -105,6 +105,11 @@ impl Request {
         self.stage
     }
 
+    /// The phase it belongs to.
+    pub const fn phase(&self) -> Phase {
+        self.record.phase
+    }
+
     /// Its number within the phase.
     pub const fn index(&self) -> u64 {
         self.record.index

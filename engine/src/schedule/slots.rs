@@ -26,6 +26,11 @@ impl Limit {
         let steps = self.slots.saturating_sub(1).max(1) as u128;
         Span::from_nanos((ramp * number as u128 / steps) as u64)
     }
+
+    /// How many of them core `core` of `cores` has.
+    pub(crate) fn share(&self, core: usize, cores: usize) -> usize {
+        (core..self.slots).step_by(cores.max(1)).len()
+    }
 }
 
 /// The slots of one core.
@@ -85,6 +90,36 @@ impl Slots {
     pub fn give(&mut self, at: Stamp) {
         if let Self::Limited { free, .. } = self {
             free.push_back(at);
+        }
+    }
+
+    /// Lends up to `count` slots that nobody has taken yet, those that open first; gives when.
+    pub(crate) fn lend(&mut self, count: usize) -> Vec<Stamp> {
+        match self {
+            Self::Unlimited(_) => Vec::new(),
+            Self::Limited { opening, .. } => opening.drain(..count.min(opening.len())).collect(),
+        }
+    }
+
+    /// Holds back up to `count` slots, those that open last, the last of them first.
+    pub(crate) fn withhold(&mut self, count: usize) -> Vec<Stamp> {
+        match self {
+            Self::Unlimited(_) => Vec::new(),
+            Self::Limited { opening, .. } => {
+                let kept = opening.len().saturating_sub(count);
+                opening.drain(kept..).rev().collect()
+            }
+        }
+    }
+
+    /// A slot that was lent or held back comes back at `at`; it opens no earlier than before.
+    pub(crate) fn regain(&mut self, opens: Stamp, at: Stamp) {
+        match self {
+            Self::Limited { opening, .. } if opens > at => {
+                let place = opening.partition_point(|&other| other < opens);
+                opening.insert(place, opens);
+            }
+            _ => self.give(at),
         }
     }
 }

@@ -31,6 +31,7 @@ pub fn of(
     facts.dataset = dataset(settings, prepared);
     facts.warmup = settings.load.warmup.as_ref().map(phase);
     facts.profiling = phase(&settings.load.profiling);
+    facts.profiling.seamless = settings.load.seamless;
     facts.cancellation = settings
         .cancellation
         .map(|(rate_pct, delay)| CancellationFacts { rate_pct, delay });
@@ -58,6 +59,7 @@ fn phase(load: &PhaseLoad) -> PhaseFacts {
             .concurrency
             .map(|slots| u32::try_from(slots).unwrap_or(u32::MAX)),
         rate: load.rate(),
+        seamless: false,
     }
 }
 

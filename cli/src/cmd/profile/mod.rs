@@ -25,7 +25,7 @@ use pinfire_engine::{
     plan::{Address, PhasePlan, Reuse, Target},
     random::child_seed,
     record::Phase,
-    run::{Engine, PhaseReport},
+    run::{Engine, EngineError, PhaseReport},
     schedule::{Arrivals, CancelPlan, Limit, Pace, Schedule, Users},
 };
 use pinfire_tools::mock;
@@ -284,7 +284,8 @@ fn dry_run(settings: &Settings) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The phases of the run, one after the other.
+/// The phases of the run. The measurement follows the warmup, or with `--warmup-seamless` its last
+/// request.
 struct Phases<'a> {
     settings: &'a Settings,
     targets: Arc<[Target]>,
@@ -293,25 +294,48 @@ struct Phases<'a> {
     id_key: u64,
 }
 
+/// A phase that has been begun.
+struct Going<'a> {
+    plan: Arc<PhasePlan>,
+    load: &'a PhaseLoad,
+    begun: Stamp,
+}
+
 impl Phases<'_> {
     /// Runs them. Whether the run gave up because too many requests failed.
     fn run(&self, engine: &mut Engine, interrupt: &Interrupt, end: &mut RunEnd) -> Result<bool> {
+        let load = &self.settings.load;
         let mut sent = 0;
         let mut stopped = None;
-        if let Some(warmup) = &self.settings.load.warmup {
-            let plan = self.plan(Phase::Warmup, warmup, 0);
-            let report = self.phase(engine, &plan, warmup, interrupt, &mut stopped)?;
-            end.warmup = Some(window(&report, stopped.is_some()));
+        let mut draining = None;
+        if load.seamless {
+            let slots = self.settings.slots();
+            Engine::make_room_for(usize::try_from(slots).unwrap_or(usize::MAX));
+        }
+        if let Some(warmup) = &load.warmup {
+            let going = self.begin(engine, Phase::Warmup, warmup, 0);
+            let plan = Arc::clone(&going.plan);
+            if load.seamless {
+                let all_sent = |engine: &mut Engine| {
+                    let all_sent = engine.wait_for_last_send(Phase::Warmup, LOOK)?;
+                    Ok(all_sent.then_some(()))
+                };
+                self.watch(engine, &going, interrupt, &mut stopped, all_sent)?;
+                draining = Some(going);
+            } else {
+                let report = self.end_of(engine, &going, interrupt, &mut stopped)?;
+                end.warmup = Some(window(&report, stopped.as_ref()));
+            }
             sent = plan.schedule.sessions.taken();
-            if interrupt.asked() {
-                stopped = Some(Stopped::ByUser);
+            if interrupt.asked() && stopped.is_none() {
+                engine.stop();
+                stopped = Some(Stopped::now(Why::ByUser));
             }
         }
         if stopped.is_none() {
-            let load = &self.settings.load.profiling;
-            let plan = self.plan(Phase::Profiling, load, sent);
-            let report = self.phase(engine, &plan, load, interrupt, &mut stopped)?;
-            end.profiling = Some(window(&report, stopped.is_some()));
+            let going = self.begin(engine, Phase::Profiling, &load.profiling, sent);
+            let report = self.end_of(engine, &going, interrupt, &mut stopped)?;
+            end.profiling = Some(window(&report, stopped.as_ref()));
             end.counts = report.counts();
             let granted = engine.granted();
             let cores = report.cores.into_iter().zip(granted);
@@ -323,15 +347,34 @@ impl Phases<'_> {
                 })
                 .collect();
         }
-        let gave_up = matches!(stopped, Some(Stopped::TooManyFailed { .. }));
-        end.interrupted = match stopped {
+        let why = stopped.as_ref().map(|stopped| &stopped.why);
+        let gave_up = matches!(why, Some(Why::TooManyFailed { .. }));
+        end.interrupted = match why {
             None => None,
-            Some(Stopped::ByUser) => Some("cancelled by the user (Ctrl-C)".to_owned()),
-            Some(Stopped::TooManyFailed { failed, ended }) => Some(format!(
+            Some(Why::ByUser) => Some("cancelled by the user (Ctrl-C)".to_owned()),
+            Some(Why::TooManyFailed { failed, ended }) => Some(format!(
                 "{failed} of {ended} requests failed, more than --failed-request-threshold allows"
             )),
         };
+        // Whatever stops the rest of the warmup now, the measurement is whole.
+        if let Some(warmup) = draining {
+            let report = self.end_of(engine, &warmup, interrupt, &mut stopped)?;
+            end.warmup = Some(window(&report, stopped.as_ref()));
+        }
         Ok(gave_up)
+    }
+
+    fn begin<'a>(
+        &self,
+        engine: &mut Engine,
+        phase: Phase,
+        load: &'a PhaseLoad,
+        first_session: u64,
+    ) -> Going<'a> {
+        let plan = self.plan(phase, load, first_session);
+        let begun = Stamp::now();
+        engine.begin(&plan);
+        Going { plan, load, begun }
     }
 
     fn plan(&self, phase: Phase, load: &PhaseLoad, first_session: u64) -> Arc<PhasePlan> {
@@ -359,8 +402,12 @@ impl Phases<'_> {
             }
         };
         let limit = |slots: Option<u64>, ramp| {
-            // More slots than requests would only be counted, never used.
-            let slots = slots?.min(load.requests.unwrap_or(u64::MAX));
+            // More slots than sessions would only be counted, never used.
+            let most = match phase {
+                Phase::Warmup => load.requests.unwrap_or(u64::MAX),
+                Phase::Profiling => settings.load.most_open(),
+            };
+            let slots = slots?.min(most);
             let slots = usize::try_from(slots).unwrap_or(usize::MAX);
             Some(Limit { slots, ramp })
         };
@@ -389,14 +436,29 @@ impl Phases<'_> {
         })
     }
 
-    fn phase(
+    /// Waits for the end of a phase.
+    fn end_of(
         &self,
         engine: &mut Engine,
-        plan: &Arc<PhasePlan>,
-        load: &PhaseLoad,
+        going: &Going<'_>,
         interrupt: &Interrupt,
         stopped: &mut Option<Stopped>,
     ) -> Result<PhaseReport> {
+        let phase = going.plan.phase;
+        let ended = |engine: &mut Engine| engine.wait(phase, LOOK);
+        self.watch(engine, going, interrupt, stopped, ended)
+    }
+
+    /// Shows how a phase goes on until `done` gives something, and stops the run if it must be.
+    fn watch<T>(
+        &self,
+        engine: &mut Engine,
+        going: &Going<'_>,
+        interrupt: &Interrupt,
+        stopped: &mut Option<Stopped>,
+        done: impl Fn(&mut Engine) -> Result<Option<T>, EngineError>,
+    ) -> Result<T> {
+        let Going { plan, load, begun } = going;
         let name = match plan.phase {
             Phase::Warmup => "Warmup",
             Phase::Profiling => "Profiling",
@@ -410,17 +472,15 @@ impl Phases<'_> {
             .settings
             .ui
             .bar(name, requests.unwrap_or(whole / 1_000_000));
-        let begun = Stamp::now();
-        engine.begin(plan);
-        let report = loop {
-            if let Some(report) = engine.wait(LOOK)? {
-                break report;
+        let done = loop {
+            if let Some(done) = done(engine)? {
+                break done;
             }
-            let counts = engine.progress();
+            let counts = engine.progress(plan.phase);
             let ended = counts.finished + counts.failed + counts.cancelled;
             bar.set_position(match requests {
                 Some(_) => ended,
-                None => Stamp::now().since(begun).nanos() / 1_000_000,
+                None => Stamp::now().since(*begun).nanos() / 1_000_000,
             });
             bar.set_message(format!(
                 "in flight {} failed {} cancelled {}",
@@ -432,7 +492,7 @@ impl Phases<'_> {
                 continue;
             }
             if interrupt.asked() {
-                *stopped = Some(Stopped::ByUser);
+                *stopped = Some(Stopped::now(Why::ByUser));
                 say::line(
                     "Cancelling: nothing new is sent, what is in flight is dropped, and what there \
                      is will be written. Press Ctrl-C again to leave at once without results.",
@@ -441,30 +501,42 @@ impl Phases<'_> {
             } else if plan.phase == Phase::Profiling
                 && let Some(too_many) = self.too_many_failed()
             {
-                *stopped = Some(too_many);
+                *stopped = Some(Stopped::now(too_many));
                 engine.stop();
             }
         };
         bar.finish_and_clear();
-        Ok(report)
+        Ok(done)
     }
 
     /// Whether more have failed than `--failed-request-threshold` allows.
-    fn too_many_failed(&self) -> Option<Stopped> {
+    fn too_many_failed(&self) -> Option<Why> {
         let load = &self.settings.load;
         let threshold = load.failed_threshold?;
         let ended = self.tally.ended.load(Ordering::Relaxed);
         let failed = self.tally.failed.load(Ordering::Relaxed);
         let armed = ended >= load.profiling.concurrency.unwrap_or(1).max(10);
         let over = failed as f64 > threshold * ended as f64;
-        (armed && over).then_some(Stopped::TooManyFailed { failed, ended })
+        (armed && over).then_some(Why::TooManyFailed { failed, ended })
     }
 }
 
-/// Why a phase ended before its time.
-enum Stopped {
+/// What is out was ended before its time.
+struct Stopped {
+    at: Stamp,
+    why: Why,
+}
+
+enum Why {
     ByUser,
     TooManyFailed { failed: u64, ended: u64 },
+}
+
+impl Stopped {
+    fn now(why: Why) -> Self {
+        let at = Stamp::now();
+        Self { at, why }
+    }
 }
 
 const fn phase_name(phase: Phase) -> &'static str {
@@ -474,7 +546,8 @@ const fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
-fn window(report: &PhaseReport, cut_off: bool) -> PhaseWindow {
+fn window(report: &PhaseReport, stopped: Option<&Stopped>) -> PhaseWindow {
+    let cut_off = stopped.is_some_and(|stopped| stopped.at <= report.ended);
     PhaseWindow {
         start: report.started,
         end: (!cut_off).then_some(report.ended),
