@@ -168,6 +168,7 @@ on_both_drivers! {
     fn a_rate_follows_conversations(driver) {
         let mock = Mock::start(slow());
         let turn = |_| ReadyTurn {
+            rope: None,
             body: body(true),
             delay: Span::from_millis(2),
             at: None,
