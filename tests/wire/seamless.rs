@@ -54,7 +54,7 @@ fn most_at_a_start(warmup: &Run, profiling: &Run) -> usize {
 }
 
 /// The same as the server saw it: from the first byte that it read to before the last that it wrote.
-fn most_seen<'a>(profiling: &Run, truth: &BTreeMap<&str, &'a Truth>) -> usize {
+fn most_seen(profiling: &Run, truth: &BTreeMap<&str, &Truth>) -> usize {
     let seen = |record: &Record| truth[record.request_id.to_string().as_str()].first;
     let at_once = |at: u64| {
         let under_way = |line: &&&Truth| line.first <= at && at < line.w_last;
