@@ -561,6 +561,16 @@ pub struct EngineFlags {
     pub realtime: bool,
 }
 
+/// The flags of `pinfire profile --model m` with these behind it.
+#[cfg(test)]
+pub fn typed<'a>(more: impl IntoIterator<Item = &'a str>) -> Result<Box<Profile>, clap::Error> {
+    let line = ["pinfire", "profile", "--model", "m"];
+    match Cli::try_parse_from(line.into_iter().chain(more))?.command {
+        Command::Profile(flags) => Ok(flags),
+        Command::AnalyzeTrace(_) => unreachable!("the line says profile"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

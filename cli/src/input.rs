@@ -400,17 +400,11 @@ fn size(count: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Cli, Command};
-    use clap::Parser;
+    use crate::args::typed;
     use pinfire_engine::dataset::mooncake::Synthesis;
 
     fn parsed(flags: &str) -> Box<Profile> {
-        let line = format!("pinfire profile --model m {flags}");
-        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
-        let Command::Profile(flags) = cli.command else {
-            panic!("{line} is no profile");
-        };
-        flags
+        typed(flags.split_whitespace()).unwrap()
     }
 
     fn decided(flags: &str, kind: EndpointKind) -> Result<Input> {

@@ -501,15 +501,10 @@ fn series(path: &std::path::Path, pattern: Pattern, delay: Span) -> Result<Mode>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Cli, Command};
-    use clap::Parser;
+    use crate::args::typed;
 
     fn load(more: &str) -> Result<Load> {
-        let line = format!("pinfire profile --model m {more}");
-        let cli = Cli::try_parse_from(line.split_whitespace())?;
-        let Command::Profile(flags) = cli.command else {
-            panic!("{line} is no profile");
-        };
+        let flags = typed(more.split_whitespace())?;
         Load::new(&flags, flags.schedule.fixed_schedule)
     }
 

@@ -296,16 +296,10 @@ fn lists(record: &Record, model: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Cli, Command};
-    use clap::Parser;
+    use crate::args::typed;
 
     fn probe(more: &str) -> Result<Option<Probe>> {
-        let line = format!("pinfire profile --model m {more}");
-        let cli = Cli::try_parse_from(line.split_whitespace())?;
-        let Command::Profile(flags) = cli.command else {
-            panic!("it is profile");
-        };
-        Probe::new(&flags.endpoint)
+        Probe::new(&typed(more.split_whitespace())?.endpoint)
     }
 
     #[test]

@@ -373,16 +373,10 @@ fn rankings(flags: &Profile, kind: EndpointKind) -> Result<Option<RankingsSpec>>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Cli, Command};
-    use clap::Parser;
+    use crate::args::typed;
 
     fn parsed(flags: &[&str]) -> Box<Profile> {
-        let line = ["pinfire", "profile", "--model", "m"];
-        let cli = Cli::try_parse_from(line.iter().chain(flags)).unwrap();
-        let Command::Profile(flags) = cli.command else {
-            panic!("it is profile");
-        };
-        flags
+        typed(flags.iter().copied()).unwrap()
     }
 
     fn words(flags: &str) -> Vec<&str> {

@@ -9,7 +9,7 @@ use super::fault::{Fault, fault, object, shown};
 use super::fields::Fields;
 use super::format::{Fit, Sample};
 use super::load::{Entry, Loading, Notes, Progress, Row, Rules, What};
-use super::pieces::{Elements, Opened, Piece};
+use super::pieces::{Elements, Piece};
 use super::{DatasetError, FileSpec};
 use crate::dataset::{Build, Dataset};
 
@@ -33,13 +33,9 @@ pub(super) fn load(
         leading_system: false,
         joined: false,
     };
-    let mut loading = Loading::new(spec, build, rules);
-    let opened = Opened::new(&spec.path)?;
-    let total = opened.size;
     let read = |piece: &Piece, notes: &mut Notes| session(piece, notes).map(Some);
-    let elements = Elements::new(opened, Some("data"));
-    loading.take(&spec.path, elements, &read, (progress, 0, total))?;
-    loading.finish()
+    let cut = |opened| Elements::new(opened, Some("data"));
+    Loading::new(spec, build, rules).whole_file(cut, &read, progress)
 }
 
 /// The payloads as they stand in the file.

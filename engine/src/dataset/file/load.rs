@@ -197,6 +197,19 @@ impl<'a> Loading<'a> {
         }
     }
 
+    /// The dataset of the one file that was named, cut into its pieces by `cut`.
+    pub(super) fn whole_file<P: Pieces>(
+        mut self,
+        cut: impl FnOnce(Opened) -> P,
+        read: &impl Reader,
+        progress: Progress<'_>,
+    ) -> Result<Dataset, DatasetError> {
+        let opened = Opened::new(&self.spec.path)?;
+        let total = opened.size;
+        self.take(&self.spec.path, cut(opened), read, (progress, 0, total))?;
+        self.finish()
+    }
+
     /// Takes all pieces of `path`. `progress` counts on from `before`, both in bytes of all files.
     pub(super) fn take(
         &mut self,

@@ -7,7 +7,7 @@ use super::fault::{Fault, fault, object, shown};
 use super::fields::Fields;
 use super::format::{Fit, Sample, check_type};
 use super::load::{Entry, Loading, Notes, Progress, Row, Rules, What};
-use super::pieces::{Lines, Opened, Piece};
+use super::pieces::{Lines, Piece};
 use super::single_turn::turn;
 use super::{DatasetError, FileSpec};
 use crate::dataset::{Build, Dataset};
@@ -27,20 +27,13 @@ pub(super) fn load(
     build: &Build<'_>,
     progress: Progress<'_>,
 ) -> Result<Dataset, DatasetError> {
-    let mut loading = Loading::new(
-        spec,
-        build,
-        Rules {
-            history: true,
-            leading_system: true,
-            joined: true,
-        },
-    );
-    let opened = Opened::new(&spec.path)?;
-    let total = opened.size;
+    let rules = Rules {
+        history: true,
+        leading_system: true,
+        joined: true,
+    };
     let read = |piece: &Piece, notes: &mut Notes| entry(object(&piece.bytes)?, notes).map(Some);
-    loading.take(&spec.path, Lines::new(opened), &read, (progress, 0, total))?;
-    loading.finish()
+    Loading::new(spec, build, rules).whole_file(Lines::new, &read, progress)
 }
 
 fn entry(object: Map<String, Value>, notes: &mut Notes) -> Result<Entry, Fault> {

@@ -45,11 +45,8 @@ pub(super) fn load(
     };
     let mut loading = Loading::new(spec, build, rules);
     if !spec.path.is_dir() {
-        let opened = Opened::new(&spec.path)?;
-        let total = opened.size;
         let read = |piece: &Piece, _: &mut Notes| payload(piece, None).map(Some);
-        loading.take(&spec.path, Lines::new(opened), &read, (progress, 0, total))?;
-        return loading.finish();
+        return loading.whole_file(Lines::new, &read, progress);
     }
     let files = folder::files(&spec.path, &ENDINGS)?;
     let total = folder::size(&files);

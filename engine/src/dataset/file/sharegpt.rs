@@ -10,7 +10,7 @@ use super::fault::{Fault, fault, object, shown};
 use super::fields::Fields;
 use super::format::{Fit, Sample};
 use super::load::{Entry, Loading, Notes, Progress, Row, Rules, What};
-use super::pieces::{Elements, Opened, Piece};
+use super::pieces::{Elements, Piece};
 use super::{DatasetError, FileSpec};
 use crate::dataset::ask::Said;
 use crate::dataset::{Build, Dataset};
@@ -50,9 +50,6 @@ pub(super) fn load(
         leading_system: false,
         joined: false,
     };
-    let mut loading = Loading::new(spec, build, rules);
-    let opened = Opened::new(&spec.path)?;
-    let total = opened.size;
     let several = build.converses();
     let short_answers = spec.osl_mean.is_some();
     let read = |piece: &Piece, notes: &mut Notes| {
@@ -71,9 +68,8 @@ pub(super) fn load(
             rows,
         }))
     };
-    let elements = Elements::new(opened, None);
-    loading.take(&spec.path, elements, &read, (progress, 0, total))?;
-    loading.finish()
+    let cut = |opened| Elements::new(opened, None);
+    Loading::new(spec, build, rules).whole_file(cut, &read, progress)
 }
 
 /// What a human said and what the model answered, wherever one follows the other.
