@@ -52,10 +52,8 @@ pub struct Joined {
     pub last: Vec<f64>,
     /// Server's read of the last request byte minus T2, where the line has T2.
     pub written: Vec<f64>,
-    /// Start of the request minus its place in the schedule.
-    pub started: Vec<f64>,
-    /// Server's read of its first byte minus that place.
-    pub arrived: Vec<f64>,
+    /// Number of each request, its start and the server's read of its first byte.
+    pub starts: Vec<(u64, u64, u64)>,
 }
 
 /// Client lines joined to the log.
@@ -84,13 +82,9 @@ pub fn join(lines: &str, truths: &HashMap<String, Truth>) -> Result<Joined> {
         if let Some(latency) = metric("request_latency") {
             let error = between(truth.w_last, start) + latency * 1e6;
             joined.last.push(error / 1e3);
-            if let Some(effective) = metric("effective_latency") {
-                let late = (effective - latency) * 1e3;
-                joined.started.push(late);
-                joined
-                    .arrived
-                    .push(between(start, truth.first) / 1e3 + late);
-            }
+        }
+        if let Some(number) = metadata["session_num"].as_u64() {
+            joined.starts.push((number, start, truth.first));
         }
     }
     Ok(joined)
