@@ -7,6 +7,7 @@ pub mod collect;
 pub mod export;
 pub mod facts;
 pub mod metric;
+pub mod plot;
 pub mod reading;
 pub mod report;
 pub mod stats;
