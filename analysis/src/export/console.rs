@@ -187,8 +187,8 @@ impl Report {
                 if core.slow_connects == 1 { "" } else { "s" },
             );
             let line = format!(
-                "{connects} connect{s} took about 1, 3 or 7 s: SYN retransmits, the server's accept \
-                 queue was full."
+                "{connects} connect{s} took almost exactly 1, 2, 3, 4, 5 or 7 s: SYN retransmits, the \
+                 server's accept queue was full."
             );
             for line in wrap(&line, width) {
                 text += &(style(&line, "33", colour) + "\n");
