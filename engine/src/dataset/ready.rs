@@ -225,8 +225,11 @@ mod tests {
     /// From every offset, and with room for any number of parts.
     #[test]
     fn parts_are_the_body_from_an_offset_on() {
-        let inserts = [(0, 3, 2), (2, 0, 3), (2, 5, 0), (5, 4, 3)]
-            .map(|(at, start, len)| Insert { at, len, start });
+        let inserts = [(0, 3, 2), (2, 0, 3), (2, 5, 0), (5, 4, 3)].map(|(at, start, len)| Insert {
+            at,
+            len,
+            start,
+        });
         let rope = Rope::new(b"0123456".as_slice().into(), 5, inserts.to_vec());
         let whole = b"34ab012cde456";
         for body in [Body::Roped(b"abcde", &rope), Body::Whole(whole)] {
@@ -235,9 +238,15 @@ mod tests {
                 let mut parts = [IoSlice::new(b""); 7];
                 let filled = body.parts(skip, &mut parts[..room]);
                 assert!(parts[..filled].iter().all(|part| !part.is_empty()));
-                let bytes: Vec<u8> = parts[..filled].iter().flat_map(|p| p.iter().copied()).collect();
+                let bytes: Vec<u8> = parts[..filled]
+                    .iter()
+                    .flat_map(|p| p.iter().copied())
+                    .collect();
                 assert!(whole[skip..].starts_with(&bytes));
-                assert!(filled == room || bytes == whole[skip..], "{skip} {room} {bytes:?}");
+                assert!(
+                    filled == room || bytes == whole[skip..],
+                    "{skip} {room} {bytes:?}"
+                );
             }
         }
     }
