@@ -10,6 +10,7 @@ use pinfire_engine::health::{CoreHealth, Counts};
 use serde_json::{Map, Value};
 
 use crate::export::FileNames;
+use crate::stats::Percentiles;
 
 /// The duration behind run-level rates (D1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -137,6 +138,8 @@ pub struct RunFacts {
     pub rate_window: RateWindow,
     /// Limits of the counters.
     pub thresholds: Thresholds,
+    /// Percentiles of every distribution.
+    pub percentiles: Percentiles,
     /// The log, if one is written; named in the footer.
     pub log_file: Option<PathBuf>,
     /// What the files of the run say, where the report is made from files.
@@ -177,6 +180,7 @@ impl RunFacts {
             anchor,
             rate_window: RateWindow::default(),
             thresholds: Thresholds::default(),
+            percentiles: Percentiles::default(),
             log_file: None,
             told: None,
         }

@@ -14,7 +14,7 @@ use super::input_config;
 use crate::facts::RunFacts;
 use crate::report::health::distributions;
 use crate::report::{Block, Cancellation, Report};
-use crate::stats::{Figures, PERCENTILES};
+use crate::stats::Figures;
 
 /// The metrics before the run's data, in this order.
 const HEAD: [&str; 25] = [
@@ -152,8 +152,8 @@ fn figures(unit: &str, figures: &Figures) -> Map<String, Value> {
         }
     };
     put("avg".into(), figures.avg);
-    for (q, value) in PERCENTILES.into_iter().zip(figures.percentiles) {
-        put(format!("p{q}"), value);
+    for (q, value) in &figures.percentiles {
+        put(format!("p{q}"), Some(*value));
     }
     put("min".into(), figures.min);
     put("max".into(), figures.max);
