@@ -2,3 +2,4 @@
 
 pub mod analyze_trace;
 pub mod profile;
+pub mod report;
