@@ -204,7 +204,7 @@ impl CancelTally {
         match (&request.record.outcome, cancel.done) {
             (Outcome::Cancelled, Some(done)) => {
                 self.achieved
-                    .push(cancel.delay.nanos() + done.closed.since(done.due).nanos());
+                    .push(done.closed.since(done.triggered).nanos());
                 self.error.push(done.closed.since(done.due).nanos());
                 let stage = STAGES.iter().position(|&s| s == done.stage);
                 if let Some(count) = stage.and_then(|at| self.stages.get_mut(at)) {
