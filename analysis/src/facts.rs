@@ -9,6 +9,7 @@ use pinfire_engine::endpoint::{Answers, Endpoint};
 use pinfire_engine::health::{CoreHealth, Counts};
 
 use crate::export::FileNames;
+use crate::stats::Percentiles;
 
 /// The duration behind run-level rates (D1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -153,6 +154,8 @@ pub struct RunFacts {
     pub rate_window: RateWindow,
     /// Limits of the counters.
     pub thresholds: Thresholds,
+    /// Percentiles of every distribution.
+    pub percentiles: Percentiles,
     /// The log, if one is written; named in the footer.
     pub log_file: Option<PathBuf>,
 }
@@ -181,6 +184,7 @@ impl RunFacts {
             anchor,
             rate_window: RateWindow::default(),
             thresholds: Thresholds::default(),
+            percentiles: Percentiles::default(),
             log_file: None,
         }
     }

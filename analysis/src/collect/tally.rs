@@ -7,7 +7,7 @@ use crate::facts::RateWindow;
 use crate::metric::curve::Track;
 use crate::metric::{Class, METRICS, Metric, Of, Over, Request, Results};
 use crate::reading::Verdict;
-use crate::stats::Sample;
+use crate::stats::{Percentiles, Sample};
 
 /// The value of a row for one request, in its internal unit.
 #[derive(Clone, PartialEq, Debug)]
@@ -149,6 +149,7 @@ impl Tally {
         rows: &[usize],
         window: RateWindow,
         phase_nanos: Option<u64>,
+        percentiles: &Percentiles,
     ) -> Results {
         let Progress {
             valid,
@@ -161,7 +162,7 @@ impl Tally {
         for ((&row, sample), aggregate) in rows.iter().zip(samples).zip(&self.aggregates) {
             match METRICS.get(row).map(|metric| metric.of) {
                 Some(Of::Whole(_) | Of::Fraction(_) | Of::List(_)) => {
-                    results.set(row, sample.figures());
+                    results.set(row, sample.sorted().figures(percentiles));
                 }
                 Some(Of::Sum(_) | Of::Smallest(_) | Of::Largest(_)) => {
                     results.set_whole(row, *aggregate);
@@ -170,7 +171,7 @@ impl Tally {
                     let value = formula(&results).filter(|v| v.is_finite());
                     results.set(row, value.map(crate::stats::Figures::scalar));
                 }
-                Some(Of::Curve(formula)) => results.set(row, formula(&self.tracks)),
+                Some(Of::Curve(formula)) => results.set(row, formula(&self.tracks, percentiles)),
                 None => {}
             }
         }

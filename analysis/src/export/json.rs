@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::input_config;
 use crate::report::health::distributions;
 use crate::report::{Block, Cancellation, Report};
-use crate::stats::{Figures, PERCENTILES};
+use crate::stats::Figures;
 
 /// The metrics before the run's data, in this order.
 const HEAD: [&str; 25] = [
@@ -112,8 +112,8 @@ fn figures(unit: &str, figures: &Figures) -> Map<String, Value> {
         }
     };
     put("avg".into(), figures.avg);
-    for (q, value) in PERCENTILES.into_iter().zip(figures.percentiles) {
-        put(format!("p{q}"), value);
+    for (q, value) in &figures.percentiles {
+        put(format!("p{q}"), Some(*value));
     }
     put("min".into(), figures.min);
     put("max".into(), figures.max);
