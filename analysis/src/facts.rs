@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use pinfire_engine::clock::{Span, Stamp, WallAnchor};
 use pinfire_engine::endpoint::{Answers, Endpoint};
 use pinfire_engine::health::{CoreHealth, Counts};
+use pinfire_engine::record::{Leave, Trigger};
+use pinfire_engine::schedule::Delay;
 
 use crate::export::FileNames;
 use crate::stats::Percentiles;

@@ -15,7 +15,7 @@ use pinfire_engine::{
     plan::{
         Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target, Tls,
     },
-    record::{Outcome, Phase, Record},
+    record::{Cancel, Leave, Mark, MarkKind, Outcome, Phase, Record, Trigger},
     request::{HeaderValue, RequestHead},
     run::{Engine, EngineError, PhaseReport},
     schedule::{CancelPlan, Limit, Pace, Schedule},
@@ -54,7 +54,7 @@ pub struct Load {
     /// Requests in all; `u64::MAX` for no limit.
     pub requests: u64,
     /// Percentage cancelled, and the delay.
-    pub cancel: Option<(f64, Span)>,
+    pub cancel: Option<CancelPlan>,
     /// What is sent.
     pub dataset: Arc<Ready>,
     /// How deadlines are met.
@@ -110,7 +110,13 @@ impl Load {
 
     /// Cancels `percent` of the requests after `delay`.
     pub fn cancelling(mut self, percent: f64, delay: Span) -> Self {
-        self.cancel = Some((percent, delay));
+        self.cancel = Some(CancelPlan::new(SEED, percent, delay));
+        self
+    }
+
+    /// Leaves requests by this plan.
+    pub fn leaving_by(mut self, plan: CancelPlan) -> Self {
+        self.cancel = Some(plan);
         self
     }
 
@@ -145,8 +151,7 @@ impl Load {
 
     /// Its cancel plan.
     pub fn cancel_plan(&self) -> Option<CancelPlan> {
-        self.cancel
-            .map(|(percent, delay)| CancelPlan::new(SEED, percent, delay))
+        self.cancel.clone()
     }
 
     fn plan(&self) -> Arc<PhasePlan> {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use pinfire_engine::record::{Phase, Record};
 
 pub use errors::{ErrorGroup, ErrorGroups};
-pub use tally::{CancelTally, RowValue, STAGES, Tally};
+pub use tally::{AFTERS, CancelTally, RowValue, STAGES, Tally};
 
 use crate::export::ExportError;
 use crate::export::records::LineWriter;

@@ -1,6 +1,6 @@
 //! The numbers of one phase: one narrow column per row of the table, and a few counters.
 
-use pinfire_engine::record::{Outcome, Stage};
+use pinfire_engine::record::{AfterHalfClose, Outcome, Stage};
 
 use super::{ErrorGroups, Progress};
 use crate::facts::RateWindow;
@@ -35,6 +35,8 @@ pub struct CancelTally {
     pub error: Sample,
     /// How far the cancelled requests had come, in the order of [`STAGES`].
     pub stages: [u64; 4],
+    /// How half-closed ones ended, in the order of [`AFTERS`].
+    pub after: [u64; 4],
 }
 
 /// The order of [`CancelTally::stages`].
@@ -43,6 +45,14 @@ pub const STAGES: [Stage; 4] = [
     Stage::Sending,
     Stage::Waiting,
     Stage::Streaming,
+];
+
+/// The order of [`CancelTally::after`].
+pub const AFTERS: [AfterHalfClose; 4] = [
+    AfterHalfClose::Answered,
+    AfterHalfClose::BrokenOff,
+    AfterHalfClose::TimedOut,
+    AfterHalfClose::RunEnded,
 ];
 
 /// The numbers of one phase.
@@ -209,6 +219,10 @@ impl CancelTally {
                 self.error.push(done.closed.since(done.due).nanos());
                 let stage = STAGES.iter().position(|&s| s == done.stage);
                 if let Some(count) = stage.and_then(|at| self.stages.get_mut(at)) {
+                    *count += 1;
+                }
+                let after = AFTERS.iter().position(|&after| Some(after) == done.after);
+                if let Some(count) = after.and_then(|at| self.after.get_mut(at)) {
                     *count += 1;
                 }
             }

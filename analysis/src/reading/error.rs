@@ -7,7 +7,7 @@
 use std::io;
 
 use pinfire_engine::endpoint::answer::{Reported, reported};
-use pinfire_engine::record::{Cancel, Failure, Stage};
+use pinfire_engine::record::{Cancel, Failure, Stage, Trigger};
 use serde::Serialize;
 use serde_json::Value;
 

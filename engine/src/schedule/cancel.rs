@@ -289,13 +289,21 @@ mod tests {
         let begun = Stamp::from_nanos(1_000);
         let plan = CancelPlan::new(1, 100.0, Span::from_nanos(5)).in_waves(Span::from_nanos(100));
         let chosen = plan.of(0, 0, begun).unwrap();
-        for (at, due) in [(1_000, 1_100), (1_095, 1_100), (1_096, 1_200), (1_195, 1_200)] {
+        for (at, due) in [
+            (1_000, 1_100),
+            (1_095, 1_100),
+            (1_096, 1_200),
+            (1_195, 1_200),
+        ] {
             let due = Stamp::from_nanos(due);
             assert_eq!(chosen.due(Stamp::from_nanos(at)), due, "{at}");
         }
         let alone = CancelPlan::new(1, 100.0, Span::from_nanos(5));
         let chosen = alone.of(0, 0, begun).unwrap();
-        assert_eq!(chosen.due(Stamp::from_nanos(1_096)), Stamp::from_nanos(1_101));
+        assert_eq!(
+            chosen.due(Stamp::from_nanos(1_096)),
+            Stamp::from_nanos(1_101)
+        );
     }
 
     #[test]

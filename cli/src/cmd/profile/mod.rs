@@ -61,7 +61,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     let embedded = matches!(settings.transport.server, Server::Embedded);
     let sides = if embedded { 2 } else { 1 };
     place::grant_descriptors(
-        settings.slots().saturating_mul(sides),
+        settings
+            .slots()
+            .saturating_add(settings.kept_sockets())
+            .saturating_mul(sides),
         settings.places.engine.len(),
     )?;
     let mut servers = settings.transport.reach()?;
@@ -103,6 +106,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     }
 
     let facts = facts::of(&settings, &prepared, &engine, arguments)?;
+    let cancel = cancel_plan(&settings, &prepared.dataset)?;
     let (dataset, entries) = split(prepared.dataset);
     let collecting = Collecting::start(
         facts,
@@ -116,6 +120,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         targets,
         dataset,
         tally: collecting.tally(),
+        cancel,
         id_key: settings::random_bits()?,
     };
     interrupt.sending();
@@ -239,6 +244,13 @@ fn say_how(settings: &Settings, engine: &Engine) {
     }
 }
 
+fn cancel_plan(settings: &Settings, dataset: &Dataset) -> Result<Option<CancelPlan>> {
+    let asked = settings.cancellation.as_ref();
+    asked
+        .map(|asked| asked.plan(settings.seed.value, dataset))
+        .transpose()
+}
+
 type Entries = Arc<[pinfire_analysis::facts::EntryFacts]>;
 
 /// What is sent goes to the cores, the rest to the analysis; both turn by turn, so that a record's
@@ -265,12 +277,14 @@ fn dry_run(settings: &Settings) -> Result<ExitCode> {
     for warning in &prepared.warnings {
         say::warning(warning);
     }
+    let cancel = cancel_plan(settings, &prepared.dataset)?;
     let (dataset, _) = split(prepared.dataset);
     let phases = Phases {
         settings,
         targets: Arc::default(),
         dataset,
         tally: Arc::default(),
+        cancel,
         id_key: 0,
     };
     let mut sent = 0;
@@ -291,6 +305,7 @@ struct Phases<'a> {
     targets: Arc<[Target]>,
     dataset: Arc<Ready>,
     tally: Arc<Tally>,
+    cancel: Option<CancelPlan>,
     id_key: u64,
 }
 
@@ -379,10 +394,7 @@ impl Phases<'_> {
 
     fn plan(&self, phase: Phase, load: &PhaseLoad, first_session: u64) -> Arc<PhasePlan> {
         let settings = self.settings;
-        let cancel = settings
-            .cancellation
-            .filter(|_| phase == Phase::Profiling)
-            .map(|(rate, delay)| CancelPlan::new(settings.seed.value, rate, delay));
+        let cancel = self.cancel.clone();
         let (pace, sessions) = match &load.mode {
             Mode::Concurrency => (Pace::Closed, load.sessions),
             Mode::Rate {
@@ -428,7 +440,7 @@ impl Phases<'_> {
             prefill: limit(load.prefill, load.prefill_ramp),
             duration: load.duration,
             grace: load.grace,
-            cancel,
+            cancel: cancel.filter(|_| phase == Phase::Profiling),
             id_key: self.id_key,
             timeout: settings.timeout,
             reuse: settings.reuse,
