@@ -56,6 +56,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Profile(flags) => cmd::profile::run(&flags, &arguments),
         Command::AnalyzeTrace(flags) => cmd::analyze_trace::run(&flags),
+        Command::Compare(flags) => cmd::compare::run(&flags),
     };
     result.unwrap_or_else(|error| failed(&format!("{error:#}")))
 }

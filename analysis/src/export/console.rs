@@ -233,7 +233,7 @@ fn cells(block: &Block) -> Vec<String> {
 }
 
 /// Two decimals with thousands separators; `N/A` where there is no value.
-pub(super) fn number(value: Option<f64>) -> String {
+pub(crate) fn number(value: Option<f64>) -> String {
     value
         .filter(|v| v.is_finite())
         .map_or_else(|| "N/A".to_owned(), |v| thousands(&format!("{v:.2}")))

@@ -554,7 +554,8 @@ fn window(report: &PhaseReport, stopped: Option<&Stopped>) -> PhaseWindow {
     }
 }
 
-fn terminal_width() -> Option<usize> {
+/// Columns of the terminal that stdout is, if it is one.
+pub fn terminal_width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
     (size.ws_col > 0).then(|| usize::from(size.ws_col))
 }
