@@ -9,6 +9,7 @@ pub mod export;
 pub mod facts;
 pub mod metric;
 pub mod reading;
+pub mod rebuild;
 pub mod report;
 pub mod stats;
 pub mod tokens;

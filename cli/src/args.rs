@@ -22,6 +22,12 @@ pub enum Command {
     /// First run, with nothing installed, against the embedded server:
     ///   pinfire profile --url mock: --model mock --streaming --concurrency 100 --request-count 2000
     Profile(Box<Profile>),
+    /// Make the report of a run again from its files, pinfire's or AIPerf's, also of one that was
+    /// killed.
+    ///
+    /// Reads profile_export_raw.jsonl (--export-level raw), else profile_export.jsonl, and the
+    /// summary for what was asked; writes JSON, CSV, per-request file and console file anew.
+    Report(Report),
     /// Show lengths, shared prefixes and the theoretical cache hits of a Mooncake trace.
     AnalyzeTrace(AnalyzeTrace),
     /// Show two finished runs side by side: what differs, by how much, and what of it is noise.
@@ -85,6 +91,41 @@ pub struct AnalyzeTrace {
     /// Write the figures to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(arg_required_else_help = true)]
+pub struct Report {
+    /// Folder of the run: its --artifact-dir.
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// Where the files go. FOLDER itself is allowed: its summary is replaced then.
+    /// [default: FOLDER/report]
+    #[arg(long, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+    /// Count all tokens anew with this tokenizer (see `pinfire profile --help`); needs the raw file.
+    /// [default: the run's own counts]
+    #[arg(
+        long,
+        value_name = "NAME|PATH",
+        conflicts_with = "use_server_token_count"
+    )]
+    pub tokenizer: Option<String>,
+    /// Branch, tag or commit of a tokenizer on the hub or in its cache.
+    #[arg(long, value_name = "REVISION", default_value = "main")]
+    pub tokenizer_revision: String,
+    /// Take the server's token counts. [default: as the run did]
+    #[arg(long)]
+    pub use_server_token_count: bool,
+    /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13).
+    #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
+    pub rate_window: String,
+    /// Show the table of HTTP timings.
+    #[arg(long)]
+    pub show_trace_timing: bool,
+    /// Progress on stderr: simple (a bar) or none. [default: simple on a terminal]
+    #[arg(long, value_name = "UI")]
+    pub ui: Option<String>,
 }
 
 #[derive(Args, Debug)]

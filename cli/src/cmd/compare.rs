@@ -1,9 +1,6 @@
 //! `pinfire compare`: two finished runs side by side.
 
-use std::{
-    io::{IsTerminal, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
@@ -11,7 +8,7 @@ use pinfire_analysis::{
     export::DEFAULT_WIDTH,
 };
 
-use crate::{args::Compare, say};
+use crate::{args::Compare, say, show};
 
 /// Figures of every metric, besides those of `--percentiles`.
 const FIGURES: [Stat; 4] = [
@@ -63,17 +60,10 @@ pub fn run(flags: &Compare) -> Result<ExitCode> {
     };
     let (a, b) = (Run::read(&flags.a)?, Run::read(&flags.b)?);
     let comparison = Comparison::new(a, b, &wanted)?;
-    let mut stdout = std::io::stdout().lock();
-    let terminal = stdout.is_terminal();
-    let width = if terminal {
-        super::profile::terminal_width().unwrap_or(DEFAULT_WIDTH)
-    } else {
-        DEFAULT_WIDTH
-    };
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none();
     let all = flags.all || !flags.metrics.is_empty();
-    // A reader that has gone away is no failure.
-    let _ = stdout.write_all(comparison.console(all, width, colour).as_bytes());
+    show::text(DEFAULT_WIDTH, |width, colour| {
+        comparison.console(all, width, colour)
+    });
     if let Some(path) = &flags.output {
         let text = serde_json::to_string_pretty(&comparison.json())?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;

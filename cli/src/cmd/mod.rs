@@ -3,3 +3,4 @@
 pub mod analyze_trace;
 pub mod compare;
 pub mod profile;
+pub mod report;
