@@ -81,8 +81,7 @@ impl Cancellation {
             leave: named(
                 "--request-cancellation-mode",
                 mode,
-                &[Leave::Fin, Leave::Rst, Leave::HalfClose, Leave::Stall]
-                    .map(|leave| (leave.name(), leave)),
+                &Leave::ALL.map(|leave| (leave.name(), leave)),
             )?,
             wave: asked.request_cancellation_wave.map(Span::from_secs_f64),
         };

@@ -1,6 +1,9 @@
 //! Parsers of flag values, with errors that say what would be right.
 
-use pinfire_engine::{clock::Span, record::Trigger, schedule::Delay};
+use pinfire_engine::{
+    record::Trigger,
+    schedule::{Delay, NoDelay},
+};
 
 /// An integer of at least 1. A comma list would be a sweep.
 pub fn count(text: &str) -> Result<u64, String> {
@@ -61,40 +64,10 @@ pub fn percentage(text: &str) -> Result<f64, String> {
 
 /// A delay in seconds, or a distribution of delays.
 pub fn delay(text: &str) -> Result<Delay, String> {
-    let seconds = |text: &str| number(text.trim()).filter(|value| (0.0..=1e6).contains(value));
-    let wrong = || {
-        "it must be seconds of at least 0, uniform:LOW,HIGH, exponential:MEAN or \
-         lognormal:MEDIAN,SIGMA"
-            .to_owned()
-    };
-    let span = Span::from_secs_f64;
-    let Some((name, rest)) = text.split_once(':') else {
+    if !text.contains(':') {
         no_list(text)?;
-        return seconds(text)
-            .map(|value| Delay::Fixed(span(value)))
-            .ok_or_else(wrong);
-    };
-    let pair = || -> Option<(f64, f64)> {
-        let (first, second) = rest.split_once(',')?;
-        Some((seconds(first)?, seconds(second)?))
-    };
-    let delay = match name.to_lowercase().as_str() {
-        "uniform" => pair()
-            .filter(|(low, high)| low <= high)
-            .map(|(low, high)| Delay::Uniform {
-                low: span(low),
-                high: span(high),
-            }),
-        "exponential" => seconds(rest).map(|mean| Delay::Exponential { mean: span(mean) }),
-        "lognormal" => pair()
-            .filter(|(_, sigma)| *sigma <= 10.0)
-            .map(|(median, sigma)| Delay::LogNormal {
-                median: span(median),
-                sigma,
-            }),
-        _ => None,
-    };
-    delay.ok_or_else(wrong)
+    }
+    text.parse().map_err(|wrong: NoDelay| wrong.to_string())
 }
 
 /// How long a user waits for the first token.
@@ -125,29 +98,21 @@ impl std::fmt::Display for TriggerFlag {
 
 /// What the delay of a cancellation counts from.
 pub fn trigger(text: &str) -> Result<TriggerFlag, String> {
-    let plain = [
-        ("sent", Trigger::Sent),
-        ("headers", Trigger::Headers),
-        ("first-token", Trigger::FirstToken),
-        ("mid-body", Trigger::MidBody),
-        ("connect", Trigger::Connect),
-    ];
-    match text.split_once(':') {
-        Some((name, rest)) if name.eq_ignore_ascii_case("tokens") => rest
-            .parse()
-            .ok()
-            .filter(|&count: &u32| count > 0)
-            .map(|count| TriggerFlag::At(Trigger::Tokens(count)))
-            .ok_or("tokens:N needs a whole number of at least 1".to_owned()),
-        Some((name, rest)) if name.eq_ignore_ascii_case("fraction") => number(rest)
+    let wrong = || {
+        "it must be one of: sent, headers, first-token, tokens:N, fraction:F, mid-body, connect"
+            .to_owned()
+    };
+    let text = text.to_lowercase().replace('_', "-");
+    if let Some(share) = text.strip_prefix("fraction:") {
+        return number(share)
             .filter(|&share| share > 0.0 && share <= 1.0)
             .map(TriggerFlag::Fraction)
-            .ok_or("fraction:F needs a number above 0 and at most 1".to_owned()),
-        _ => word(text, &plain).map(TriggerFlag::At).map_err(|_| {
-            "it must be one of: sent, headers, first-token, tokens:N, fraction:F, mid-body, connect"
-                .to_owned()
-        }),
+            .ok_or("fraction:F needs a number above 0 and at most 1".to_owned());
     }
+    Trigger::from_name(&text)
+        .filter(|trigger| *trigger != Trigger::Patience)
+        .map(TriggerFlag::At)
+        .ok_or_else(wrong)
 }
 
 /// A rate above 0, or `inf`.

@@ -35,7 +35,7 @@ pub struct CancelTally {
     pub error: Sample,
     /// How far the cancelled requests had come, in the order of [`STAGES`].
     pub stages: [u64; 4],
-    /// How half-closed ones ended, in the order of [`AFTERS`].
+    /// How half-closed ones ended, in the order of [`AfterHalfClose::ALL`].
     pub after: [u64; 4],
 }
 
@@ -45,14 +45,6 @@ pub const STAGES: [Stage; 4] = [
     Stage::Sending,
     Stage::Waiting,
     Stage::Streaming,
-];
-
-/// The order of [`CancelTally::after`].
-pub const AFTERS: [AfterHalfClose; 4] = [
-    AfterHalfClose::Answered,
-    AfterHalfClose::BrokenOff,
-    AfterHalfClose::TimedOut,
-    AfterHalfClose::RunEnded,
 ];
 
 /// The numbers of one phase.
@@ -124,7 +116,7 @@ impl Tally {
                 Over::All => true,
             };
             let shows = counts || (metric.over == Over::Errors && class == Class::Cancelled);
-            if let Some(value) = shows.then(|| value_of(metric, request)).flatten() {
+            if let Some(value) = shows.then(|| value_of(row, metric, request)).flatten() {
                 if counts {
                     self.keep(at, metric, &value);
                 }
@@ -189,7 +181,10 @@ impl Tally {
     }
 }
 
-fn value_of(metric: &Metric, request: &Request) -> Option<RowValue> {
+fn value_of(row: usize, metric: &Metric, request: &Request) -> Option<RowValue> {
+    if let Some(value) = request.told.and_then(|told| told.value(row)) {
+        return Some(value.clone());
+    }
     match metric.of {
         Of::Whole(formula) | Of::Sum(formula) | Of::Smallest(formula) | Of::Largest(formula) => {
             formula(request).map(RowValue::Whole)
@@ -221,11 +216,15 @@ impl CancelTally {
                 if let Some(count) = stage.and_then(|at| self.stages.get_mut(at)) {
                     *count += 1;
                 }
-                let after = AFTERS.iter().position(|&after| Some(after) == done.after);
+                let after = AfterHalfClose::ALL
+                    .iter()
+                    .position(|&after| Some(after) == done.after);
                 if let Some(count) = after.and_then(|at| self.after.get_mut(at)) {
                     *count += 1;
                 }
             }
+            // A file that does not say when: AIPerf's.
+            (Outcome::Cancelled, None) => {}
             (Outcome::Complete, _) => self.finished_first += 1,
             _ => self.failed_first += 1,
         }

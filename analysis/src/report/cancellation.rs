@@ -2,7 +2,7 @@
 
 use pinfire_engine::record::{AfterHalfClose, Stage};
 
-use crate::collect::{AFTERS, CancelTally, Progress, STAGES};
+use crate::collect::{CancelTally, Progress, STAGES};
 use crate::facts::CancellationFacts;
 use crate::stats::Figures;
 
@@ -38,7 +38,7 @@ impl Cancellation {
         for (slot, count) in stages.iter_mut().zip(tally.stages) {
             slot.1 = count;
         }
-        let mut after = AFTERS.map(|after| (after, 0));
+        let mut after = AfterHalfClose::ALL.map(|after| (after, 0));
         for (slot, count) in after.iter_mut().zip(tally.after) {
             slot.1 = count;
         }

@@ -1,6 +1,9 @@
 //! A request on its way out: from its slot to the socket, over an idle connection or a new one.
 
-use std::{io::ErrorKind, rc::Rc};
+use std::{
+    io::{ErrorKind, IoSlice},
+    rc::Rc,
+};
 
 use super::{
     Core,
@@ -10,7 +13,8 @@ use super::{
 };
 use crate::{
     clock::{Span, Stamp},
-    limits::COPIED_BODY_BYTES,
+    dataset::ready::Body,
+    limits::{COPIED_BODY_BYTES, SENT_PARTS},
     net::{Pollable, connect, shows_lost_syn},
     record::{Correlation, Failure},
     request::{Ids, Request, Ticket},
@@ -195,16 +199,16 @@ impl Core {
         let target = &phase.plan.targets[connection.target];
         target
             .head
-            .write(&mut self.outgoing, &ids, name, body.len());
+            .write(&mut self.outgoing, &ids, name, body.size());
         let mut head_bytes = self.outgoing.len();
         let half = request.stops_half_way();
-        if half || body.len() <= COPIED_BODY_BYTES {
-            self.outgoing.extend_from_slice(body);
+        if half || body.size() <= COPIED_BODY_BYTES {
+            body.append(&mut self.outgoing);
         }
-        request.sending(Stamp::now(), head_bytes, body.len());
+        request.sending(Stamp::now(), head_bytes, body.size());
         if half {
             // The other half does not exist for `send`, so all there is counts as head.
-            self.outgoing.truncate(head_bytes + body.len() / 2);
+            self.outgoing.truncate(head_bytes + body.size() / 2);
             head_bytes = self.outgoing.len();
         }
         if connection.served == 0 && phase.plan.dialling.timeout.is_some() {
@@ -233,14 +237,20 @@ impl Core {
         let written = loop {
             let sent = request.sent();
             let first = self.outgoing.get(sent..).unwrap_or_default();
-            let second = if copied || body.is_empty() {
-                &[]
-            } else {
-                &body[sent.saturating_sub(head_bytes)..]
-            };
-            let taken = match &mut connection.secure {
-                None => socket.send(first, second),
-                Some(secure) => secure.send(socket, first, second),
+            let skip = sent.saturating_sub(head_bytes);
+            let taken = match (body, &mut connection.secure) {
+                (_, None) if copied => socket.send(first, &[]),
+                (_, Some(secure)) if copied => secure.send(socket, &[IoSlice::new(first)]),
+                (Body::Whole(body), None) => socket.send(first, &body[skip..]),
+                (_, secure) => {
+                    let mut parts = [IoSlice::new(first); SENT_PARTS];
+                    let begun = usize::from(!first.is_empty());
+                    let filled = begun + body.parts(skip, &mut parts[begun..]);
+                    match secure {
+                        None => socket.send_parts(&parts[..filled]),
+                        Some(secure) => secure.send(socket, &parts[..filled]),
+                    }
+                }
             };
             match taken {
                 Ok(bytes) => {

@@ -37,6 +37,26 @@ impl Trigger {
         }
     }
 
+    /// By its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let plain = [
+            Self::Connect,
+            Self::MidBody,
+            Self::Sent,
+            Self::Headers,
+            Self::FirstToken,
+            Self::Patience,
+        ];
+        match name.split_once(':') {
+            Some(("tokens", count)) => count
+                .parse()
+                .ok()
+                .filter(|&count: &u32| count > 0)
+                .map(Self::Tokens),
+            _ => plain.into_iter().find(|trigger| trigger.name() == name),
+        }
+    }
+
     /// It is found in what the server sends.
     pub(crate) const fn is_of_the_answer(self) -> bool {
         matches!(
@@ -61,6 +81,9 @@ pub enum Leave {
 }
 
 impl Leave {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Fin, Self::Rst, Self::HalfClose, Self::Stall];
+
     /// The name on the command line and in exports.
     pub const fn name(self) -> &'static str {
         match self {
@@ -128,6 +151,14 @@ pub enum AfterHalfClose {
 }
 
 impl AfterHalfClose {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Answered,
+        Self::BrokenOff,
+        Self::TimedOut,
+        Self::RunEnded,
+    ];
+
     /// The name in exports.
     pub const fn name(self) -> &'static str {
         match self {

@@ -83,6 +83,45 @@ impl std::fmt::Display for Delay {
     }
 }
 
+/// The text is none of a delay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "it must be seconds of at least 0, uniform:LOW,HIGH, exponential:MEAN or \
+     lognormal:MEDIAN,SIGMA"
+)]
+pub struct NoDelay;
+
+impl std::str::FromStr for Delay {
+    type Err = NoDelay;
+
+    fn from_str(text: &str) -> Result<Self, NoDelay> {
+        let number = |text: &str| {
+            let value = text.trim().parse().ok();
+            value.filter(|value| (0.0..=Self::MOST_SECONDS).contains(value))
+        };
+        let span = |text: &str| number(text).map(Span::from_secs_f64);
+        let Some((name, rest)) = text.split_once(':') else {
+            return span(text).map(Self::Fixed).ok_or(NoDelay);
+        };
+        let pair = rest.split_once(',');
+        let delay = match (name.to_lowercase().as_str(), pair) {
+            ("uniform", Some((low, high))) => {
+                let bounds = span(low).zip(span(high));
+                let bounds = bounds.filter(|(low, high)| low <= high);
+                bounds.map(|(low, high)| Self::Uniform { low, high })
+            }
+            ("exponential", None) => span(rest).map(|mean| Self::Exponential { mean }),
+            ("lognormal", Some((median, sigma))) => {
+                let sigma = number(sigma).filter(|&sigma| sigma <= 10.0);
+                let both = span(median).zip(sigma);
+                both.map(|(median, sigma)| Self::LogNormal { median, sigma })
+            }
+            _ => None,
+        };
+        delay.ok_or(NoDelay)
+    }
+}
+
 /// When the delay of a request begins.
 #[derive(Clone, Debug)]
 enum When {
