@@ -16,6 +16,7 @@ mod malformed;
 mod prompts;
 mod ready;
 mod refusals;
+mod run_files;
 mod schedules;
 mod traces;
 
