@@ -2,6 +2,7 @@
 
 mod args;
 mod cmd;
+mod counter;
 mod environment;
 mod input;
 mod load;
@@ -14,6 +15,7 @@ mod run_file;
 mod say;
 mod seq_dist;
 mod settings;
+mod show;
 mod signals;
 mod synthesis;
 mod transport;
@@ -69,6 +71,8 @@ fn main() -> ExitCode {
             let _ = std::io::stdout().write_all(&out);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Report(flags) => cmd::report::run(&flags),
+        Command::Compare(flags) => cmd::compare::run(&flags),
     };
     result.unwrap_or_else(|error| failed(&format!("{error:#}")))
 }
