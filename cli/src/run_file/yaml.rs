@@ -47,9 +47,8 @@ impl Node {
     /// # Errors
     /// It is no YAML, or not one document; the text begins with the line.
     pub fn read(text: &str) -> Result<Self> {
-        let mut parser = Parser::new_from_str(text);
         let mut tree = Tree::default();
-        while let Some(event) = parser.next() {
+        for event in Parser::new_from_str(text) {
             let (event, span) = event
                 .map_err(|error| anyhow!("{}: no YAML: {}", error.marker().line(), error.info()))?;
             tree.take(event, span.start.line())?;
