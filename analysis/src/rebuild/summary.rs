@@ -347,7 +347,10 @@ mod tests {
         assert_eq!(facts.profiling.concurrency, Some(8));
         assert_eq!(facts.warmup.unwrap().requests, Some(5));
         let cancel = facts.cancellation.unwrap();
-        assert_eq!((cancel.rate_pct, cancel.delay.mean().as_secs_f64()), (20.0, 0.5));
+        assert_eq!(
+            (cancel.rate_pct, cancel.delay.mean().as_secs_f64()),
+            (20.0, 0.5)
+        );
         assert_eq!(facts.dataset.isl.unwrap().mean, 550.0);
         assert_eq!(facts.tokenizer.as_deref(), Some("t"));
         assert!(facts.told.unwrap().client_counts);
