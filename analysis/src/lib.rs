@@ -4,11 +4,13 @@
 //! response says, what is measured, how it is summed up, and where it is written.
 
 pub mod collect;
+pub mod compare;
 pub mod export;
 pub mod facts;
 pub mod metric;
 pub mod plot;
 pub mod reading;
+pub mod rebuild;
 pub mod report;
 pub mod stats;
 pub mod tokens;

@@ -171,6 +171,27 @@ impl Config {
         Ok(config)
     }
 
+    /// Keys that are taken for the sake of AIPerf's files and change nothing here, one line each.
+    pub fn unused(&self) -> Vec<String> {
+        let plots = &self.visualization;
+        let presets = plots.multi_run_plots.iter().chain(&plots.single_run_plots);
+        let unused = presets.filter_map(|(name, preset)| {
+            let keys = [
+                ("primary_style", preset.primary_style.is_some()),
+                ("secondary_style", preset.secondary_style.is_some()),
+                ("supplementary_col", preset.supplementary_col.is_some()),
+            ];
+            let keys: Vec<&str> = keys.iter().filter(|key| key.1).map(|key| key.0).collect();
+            (!keys.is_empty()).then(|| {
+                format!(
+                    "preset {name}: {} changes nothing; lines and markers are pinfire's own",
+                    keys.join(", ")
+                )
+            })
+        });
+        unused.collect()
+    }
+
     /// The file that counts: the given one, else that of the first folder, else the user's own.
     pub fn find(given: Option<&Path>, first: &Path, home: Option<&Path>) -> Option<PathBuf> {
         let of_run = first.join(".aiperf-plot-config.yaml");

@@ -1,4 +1,8 @@
 //! One module per subcommand.
 
 pub mod analyze_trace;
+pub mod compare;
+pub mod config;
+pub mod plot;
 pub mod profile;
+pub mod report;
