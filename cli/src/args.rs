@@ -63,7 +63,7 @@ pub struct Plot {
     #[arg(long, value_name = "PATH", num_args = 1.., value_delimiter = ',', conflicts_with = "folders")]
     pub paths: Vec<PathBuf>,
     /// Folder for the pictures. Without it: plots/ in the first path.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "dashboard")]
     pub output: Option<PathBuf>,
     /// Colours: light or dark.
     #[arg(long, value_name = "THEME", default_value = "light", value_parser = ["light", "dark"])]
@@ -101,7 +101,7 @@ pub struct Plot {
     )]
     pub port: u16,
     /// Say of each plot that was left out why; without it that is in summary.txt only.
-    #[arg(long, short)]
+    #[arg(long, short, conflicts_with_all = ["html", "dashboard"])]
     pub verbose: bool,
 }
 

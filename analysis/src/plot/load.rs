@@ -220,26 +220,33 @@ fn name(found: &Found) -> String {
     said.cloned().unwrap_or_else(|| "run".to_owned())
 }
 
-/// Names of runs, made different by the folders above where they repeat.
-pub fn make_names_differ(runs: &mut [Run]) {
-    for deep in 2..8 {
+/// Names of these runs: the last part of the path that says something, and more of the path where
+/// names repeat.
+pub fn names(found: &[Found]) -> Vec<String> {
+    let mut names: Vec<String> = found.iter().map(name).collect();
+    for deep in 2..16 {
         let mut count: HashMap<String, usize> = HashMap::new();
-        for run in runs.iter() {
-            *count.entry(run.name.clone()).or_default() += 1;
+        for name in &names {
+            *count.entry(name.clone()).or_default() += 1;
         }
         if count.values().all(|count| *count == 1) {
-            return;
+            break;
         }
-        for run in runs.iter_mut().filter(|run| count[&run.name] > 1) {
-            let parts: Vec<_> = run
-                .folder
-                .iter()
-                .map(|part| part.to_string_lossy())
-                .collect();
-            let from = parts.len().saturating_sub(deep);
-            run.name = parts[from..].join("/");
+        for (name, found) in names.iter_mut().zip(found) {
+            if count[name.as_str()] > 1 {
+                let parts: Vec<_> = found
+                    .folder
+                    .iter()
+                    .map(|part| part.to_string_lossy())
+                    .collect();
+                *name = parts[parts.len().saturating_sub(deep)..].join("/");
+                if let Some(prefix) = &found.prefix {
+                    *name = format!("{name}/{prefix}");
+                }
+            }
         }
     }
+    names
 }
 
 fn open(path: &Path) -> Result<File, String> {

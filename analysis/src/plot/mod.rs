@@ -56,9 +56,10 @@ pub fn load(paths: &[PathBuf], config: &Config, num_gpus: Option<f64>) -> Result
     }
     let tags = wanted_tags(config);
     let mut loaded = Loaded::default();
-    for found in &found {
+    for (found, name) in found.iter().zip(load::names(&found)) {
         match load::run(found, &tags) {
             Ok(mut run) => {
+                run.name = name;
                 run.num_gpus = num_gpus;
                 loaded.warnings.append(&mut run.warnings);
                 loaded.runs.push(run);
@@ -72,7 +73,6 @@ pub fn load(paths: &[PathBuf], config: &Config, num_gpus: Option<f64>) -> Result
             loaded.warnings.join("; ")
         ));
     }
-    load::make_names_differ(&mut loaded.runs);
     Ok(loaded)
 }
 

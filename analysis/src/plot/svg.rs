@@ -33,7 +33,7 @@ pub fn render(figure: &Figure, theme: &Theme) -> String {
         svg,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {w} {h}\" width=\"{w}\" height=\"{h}\" \
          role=\"img\" font-family=\"DejaVu Sans, Verdana, sans-serif\" data-frame=\"{} {} {} {}\" \
-         data-x=\"{} {} {}\" data-y=\"{} {} {}\">\n<title>{}</title>\n\
+         data-x=\"{} {} {}\" data-y=\"{} {} {}\"{}>\n<title>{}</title>\n\
          <rect width=\"{w}\" height=\"{h}\" fill=\"{}\"/>\n",
         x.from,
         y.to,
@@ -45,6 +45,9 @@ pub fn render(figure: &Figure, theme: &Theme) -> String {
         y.low,
         y.high,
         scale_name(y),
+        y2.as_ref()
+            .map(|y2| format!(" data-y2=\"{} {} {}\"", y2.low, y2.high, scale_name(y2)))
+            .unwrap_or_default(),
         escaped(&figure.title),
         theme.paper,
     );
@@ -73,8 +76,8 @@ pub fn render(figure: &Figure, theme: &Theme) -> String {
     );
     axes(&mut svg, theme, figure, &layout);
     svg.push_str("<g clip-path=\"url(#frame)\">\n");
-    for guide in &figure.guides {
-        draw_guide(&mut svg, theme, &layout, guide);
+    for (row, guide) in figure.guides.iter().enumerate() {
+        draw_guide(&mut svg, theme, &layout, guide, row);
     }
     for series in &figure.series {
         let vertical = y2.as_ref().filter(|_| series.right).unwrap_or(y);
@@ -323,7 +326,7 @@ fn axes(svg: &mut String, theme: &Theme, figure: &Figure, layout: &Layout) {
     }
 }
 
-fn draw_guide(svg: &mut String, theme: &Theme, layout: &Layout, guide: &Guide) {
+fn draw_guide(svg: &mut String, theme: &Theme, layout: &Layout, guide: &Guide, row: usize) {
     let Layout { x, y, .. } = layout;
     let colour = theme.text;
     let (low, high) = if guide.upright {
@@ -364,7 +367,7 @@ fn draw_guide(svg: &mut String, theme: &Theme, layout: &Layout, guide: &Guide) {
         text(
             svg,
             theme,
-            (at, y.to + 18.0),
+            (at, y.to + 18.0 + row as f64 * NOTE * 1.4),
             NOTE,
             anchor,
             &guide.text,

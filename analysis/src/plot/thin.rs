@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::figure::Point;
+use super::figure::{Mark, Point, Series};
 
 /// Series up to this size are drawn whole.
 const WHOLE: usize = 2000;
@@ -66,6 +66,38 @@ pub fn line<'p>(points: &'p [Point], place: impl Fn(&Point) -> (f64, f64)) -> Ve
 /// Evenly picked bars where there are more than anyone can tell apart.
 pub fn spans(points: &[Point]) -> impl Iterator<Item = &Point> {
     points.iter().step_by(points.len().div_ceil(SPANS).max(1))
+}
+
+/// Leaves of a series what a screen of 1600 by 800 can show.
+pub fn for_screen(series: &mut Series) {
+    if series.points.len() <= WHOLE {
+        return;
+    }
+    let mut extent = [[f64::INFINITY, f64::NEG_INFINITY]; 2];
+    for point in &series.points {
+        for (at, value) in [point.x, point.y]
+            .into_iter()
+            .enumerate()
+            .filter(|(_, value)| value.is_finite())
+        {
+            extent[at] = [extent[at][0].min(value), extent[at][1].max(value)];
+        }
+    }
+    let share =
+        |[low, high]: [f64; 2], value: f64| (value - low) / (high - low).max(f64::MIN_POSITIVE);
+    let place = |point: &Point| {
+        (
+            share(extent[0], point.x) * 1600.0,
+            share(extent[1], point.y) * 800.0,
+        )
+    };
+    let kept: Vec<&Point> = match series.mark {
+        Mark::Line | Mark::Dashed | Mark::Step | Mark::Area => line(&series.points, place),
+        Mark::Dots | Mark::Crosses | Mark::Diamonds => dots(&series.points, place),
+        Mark::Spans => spans(&series.points).collect(),
+        _ => return,
+    };
+    series.points = kept.into_iter().cloned().collect();
 }
 
 #[cfg(test)]

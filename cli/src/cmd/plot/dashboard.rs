@@ -1,10 +1,275 @@
-use std::{path::PathBuf, process::ExitCode};
+//! `pinfire plot --dashboard`: the report page over HTTP, for all runs under the paths.
+//!
+//! Nothing in a request names a file: runs are known by the number they got when they were found, so
+//! that nothing outside the paths can be asked for. On a loopback address only requests that name
+//! this host are answered, so that no page of another site can read the runs through the browser.
 
-use anyhow::{Result, bail};
-use pinfire_analysis::plot::Config;
+use std::{
+    collections::HashMap,
+    net::{IpAddr, TcpListener, ToSocketAddrs},
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use crate::args::Plot;
+use anyhow::{Context, Result, anyhow, bail};
+use pinfire_analysis::plot::{
+    self, Config, Run,
+    find::{self, Found},
+    load, page,
+};
+use serde_json::{Value, json};
+use tiny_http::{Header, Method, Request, Response, Server};
 
-pub fn serve(_: &Plot, _: &[PathBuf], _: Config) -> Result<ExitCode> {
-    bail!("soon")
+use crate::{args::Plot, say};
+
+/// Requests that are answered at the same time.
+const THREADS: usize = 4;
+/// Runs that are kept read.
+const KEPT: usize = 16;
+
+/// Serves until Ctrl-C.
+///
+/// # Errors
+/// A path is not there, the host is no address, the port is taken.
+pub fn serve(flags: &Plot, paths: &[PathBuf], config: Config) -> Result<ExitCode> {
+    // What is wrong with the paths is said now; that there are no runs yet is nothing wrong.
+    find::runs(paths).map_err(|error| anyhow!(error))?;
+    let address = (flags.host.as_str(), flags.port)
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut all| all.next())
+        .with_context(|| format!("--host {}: not an address of this machine", flags.host))?;
+    let listener = TcpListener::bind(address).map_err(|error| {
+        anyhow!(
+            "--port {} on {}: {error}; choose another with --port, or 0 for a free one",
+            flags.port,
+            flags.host
+        )
+    })?;
+    let bound = listener
+        .local_addr()
+        .context("the address of the dashboard")?;
+    let server = Server::from_listener(listener, None)
+        .map_err(|error| anyhow!("the dashboard cannot start: {error}"))?;
+    let shared = Arc::new(Shared {
+        paths: paths.to_vec(),
+        page: page::live(&flags.theme),
+        loopback: bound.ip().is_loopback(),
+        host: flags.host.clone(),
+        num_gpus: flags.num_gpus.map(f64::from),
+        tags: plot::wanted_tags(&config),
+        config,
+        runs: Mutex::default(),
+    });
+    if !shared.loopback {
+        say::warning(format_args!(
+            "everyone who reaches {bound} can read these runs; nobody is asked for a password"
+        ));
+    }
+    say::line(format_args!("Dashboard: http://{bound}/ (Ctrl-C ends it)"));
+    let server = Arc::new(server);
+    let threads: Vec<_> = (0..THREADS)
+        .map(|_| {
+            let (server, shared) = (Arc::clone(&server), Arc::clone(&shared));
+            std::thread::spawn(move || {
+                while let Ok(request) = server.recv() {
+                    shared.answer(request);
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        // It ends with the process; a panic of one must not end the others.
+        let _ = thread.join();
+    }
+    bail!("the dashboard's socket was closed")
+}
+
+struct Shared {
+    paths: Vec<PathBuf>,
+    page: String,
+    loopback: bool,
+    host: String,
+    num_gpus: Option<f64>,
+    tags: Vec<String>,
+    config: Config,
+    runs: Mutex<Known>,
+}
+
+/// Runs in the order in which they were found; that place is their id.
+#[derive(Default)]
+struct Known {
+    found: Vec<Found>,
+    read: HashMap<usize, (Stamp, Arc<Run>)>,
+}
+
+/// Tells whether the files of a run have changed: sizes and times of change.
+type Stamp = [Option<(u64, std::time::SystemTime)>; 2];
+
+fn stamp(found: &Found) -> Stamp {
+    [found.summary(), found.records()].map(|path| {
+        let about = path.metadata().ok()?;
+        Some((about.len(), about.modified().ok()?))
+    })
+}
+
+/// An answer that is not the one asked for: status and words.
+type Refused = (u16, String);
+
+impl Shared {
+    fn answer(&self, request: Request) {
+        let (status, kind, body) = match self.body(&request) {
+            Ok((kind, body)) => (200, kind, body),
+            Err((status, words)) => (
+                status,
+                "application/json",
+                json!({"error": words}).to_string(),
+            ),
+        };
+        let mut response = Response::from_string(body).with_status_code(status);
+        for (name, value) in [
+            ("Content-Type", kind),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
+            ("X-Frame-Options", "DENY"),
+        ] {
+            if let Ok(header) = Header::from_bytes(name, value) {
+                response.add_header(header);
+            }
+        }
+        // A browser that has gone away is no failure.
+        let _ = request.respond(response);
+    }
+
+    fn body(&self, request: &Request) -> Result<(&'static str, String), Refused> {
+        const JSON: &str = "application/json";
+        if !matches!(request.method(), Method::Get | Method::Head) {
+            return Err((405, "only GET is answered".to_owned()));
+        }
+        if self.loopback && !self.is_for_this_host(request) {
+            return Err((
+                403,
+                "this dashboard answers to its own address only".to_owned(),
+            ));
+        }
+        let (path, query) = request.url().split_once('?').unwrap_or((request.url(), ""));
+        let value = |name: &str| {
+            query
+                .split('&')
+                .filter_map(|pair| pair.split_once('='))
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value)
+        };
+        match path {
+            "/" => Ok(("text/html; charset=utf-8", self.page.clone())),
+            "/api/runs" => Ok((JSON, self.list().to_string())),
+            "/api/run" => {
+                let id = self.id(value("id").unwrap_or_default())?;
+                let run = self.run(id)?;
+                let data = page::run_data(&run, &id.to_string(), &self.config)
+                    .map_err(|error| (500, error))?;
+                Ok((JSON, data.to_string()))
+            }
+            "/api/compare" => {
+                let ids = value("ids").unwrap_or_default();
+                let ids = ids
+                    .split(',')
+                    .map(|id| self.id(id))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let runs = ids
+                    .into_iter()
+                    .map(|id| self.run(id))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let runs: Vec<&Run> = runs.iter().map(Arc::as_ref).collect();
+                let data = page::compare(&runs, &self.config).map_err(|error| (500, error))?;
+                Ok((JSON, data.to_string()))
+            }
+            _ => Err((
+                404,
+                "there is nothing at this address; the dashboard is at /".to_owned(),
+            )),
+        }
+    }
+
+    /// Whether the Host header names the loopback or what --host said.
+    fn is_for_this_host(&self, request: &Request) -> bool {
+        let Some(host) = request
+            .headers()
+            .iter()
+            .find(|header| header.field.equiv("Host"))
+        else {
+            return false;
+        };
+        let host = host.value.as_str();
+        let name = match host.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        };
+        name.eq_ignore_ascii_case("localhost")
+            || name == self.host
+            || name
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All runs, new ones behind the others. One whose files are gone stays in the list and says so
+    /// when it is opened.
+    fn list(&self) -> Value {
+        let mut known = self.known();
+        for found in find::runs(&self.paths).unwrap_or_default() {
+            if !known.found.contains(&found) {
+                known.found.push(found);
+            }
+        }
+        let names = load::names(&known.found);
+        let runs = known.found.iter().zip(names).enumerate();
+        runs.map(|(id, (found, name))| json!({"id": id.to_string(), "name": name, "folder": found.folder.display().to_string()}))
+            .collect()
+    }
+
+    fn id(&self, text: &str) -> Result<usize, Refused> {
+        let id = text
+            .parse::<usize>()
+            .ok()
+            .filter(|id| *id < self.known().found.len());
+        id.ok_or_else(|| {
+            (
+                404,
+                "there is no such run; the list is at /api/runs".to_owned(),
+            )
+        })
+    }
+
+    /// A run, read anew when its files have changed.
+    fn run(&self, id: usize) -> Result<Arc<Run>, Refused> {
+        let (found, name, read) = {
+            let known = self.known();
+            let name = load::names(&known.found).swap_remove(id);
+            (known.found[id].clone(), name, known.read.get(&id).cloned())
+        };
+        let now = stamp(&found);
+        if let Some((then, run)) = read
+            && then == now
+            && run.name == name
+        {
+            return Ok(run);
+        }
+        // Without the lock: a large run takes a while, and the others must not wait for it.
+        let mut run = load::run(&found, &self.tags).map_err(|error| (500, error))?;
+        run.num_gpus = self.num_gpus;
+        run.name = name;
+        let run = Arc::new(run);
+        let mut known = self.known();
+        if known.read.len() >= KEPT {
+            known.read.clear();
+        }
+        known.read.insert(id, (now, Arc::clone(&run)));
+        Ok(run)
+    }
 }
