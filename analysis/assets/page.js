@@ -40,7 +40,7 @@ function linearTicks(low, high, wanted) {
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
   const ticks = [];
   for (let at = Math.ceil(low / step - 1e-9); at <= Math.floor(high / step + 1e-9) && ticks.length < 100; at += 1) {
-    ticks.push([at * step, (at * step).toLocaleString('en-US', { minimumFractionDigits: Math.min(digits, 9), maximumFractionDigits: Math.min(digits, 9) })]);
+    ticks.push([at * step + 0, (at * step + 0).toLocaleString('en-US', { minimumFractionDigits: Math.min(digits, 9), maximumFractionDigits: Math.min(digits, 9) })]);
   }
   return ticks;
 }
@@ -243,10 +243,10 @@ class Chart {
     if (y2) upright(figure.y2.label, width - 9, (y.from + y.to) / 2);
     c.save();
     c.beginPath(); c.rect(x.from - 6, y.to - 6, x.to - x.from + 12, y.from - y.to + 12); c.clip();
-    let row = 0;
-    for (const guide of figure.guides) row = this.guide(c, guide, at, theme, row);
     let marks = 0;
     for (const series of this.shown()) marks += this.series(c, series, at);
+    let row = 0;
+    for (const guide of figure.guides) row = this.guide(c, guide, at, theme, row);
     c.restore();
     c.strokeStyle = theme.text;
     c.beginPath(); c.moveTo(x.from, y.to); c.lineTo(x.from, y.from); c.lineTo(x.to, y.from); c.stroke();
@@ -532,7 +532,7 @@ function grid(figures) {
 
 function skippedList(skipped) {
   if (!skipped || !skipped.length) return null;
-  return el('details', {}, el('summary', { text: `${skipped.length} charts have nothing to show` }), el('ul', {}, skipped.map(([name, why]) => el('li', { text: `${name}: ${why}` }))));
+  return el('details', {}, el('summary', { text: `Charts with nothing to show: ${skipped.length}` }), el('ul', {}, skipped.map(([name, why]) => el('li', { text: `${name}: ${why}` }))));
 }
 
 // ---------------------------------------------------------------- views of one run
@@ -635,7 +635,7 @@ function distribution(chosen, key, title, label) {
     return { name: run.name, ink: at, mark: 'line', right: false, points };
   }).filter((one) => one.points.length);
   if (!series.length) return null;
-  return { name: `compare_${key}`, title, x: { label, zero: true }, y: { label: 'Share of requests (%)', zero: true }, series, guides: [], notes: ['Answered requests: how many per cent took at most so long.'] };
+  return { name: `compare_${key}`, title, x: { label }, y: { label: 'Share of requests (%)', zero: true }, series, guides: [], notes: ['Answered requests: how many per cent took at most so long.'] };
 }
 
 async function compareView(main) {

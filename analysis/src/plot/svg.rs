@@ -76,12 +76,12 @@ pub fn render(figure: &Figure, theme: &Theme) -> String {
     );
     axes(&mut svg, theme, figure, &layout);
     svg.push_str("<g clip-path=\"url(#frame)\">\n");
-    for (row, guide) in figure.guides.iter().enumerate() {
-        draw_guide(&mut svg, theme, &layout, guide, row);
-    }
     for series in &figure.series {
         let vertical = y2.as_ref().filter(|_| series.right).unwrap_or(y);
         draw_series(&mut svg, theme, x, vertical, series);
+    }
+    for (row, guide) in figure.guides.iter().enumerate() {
+        draw_guide(&mut svg, theme, &layout, guide, row);
     }
     svg.push_str("</g>\n");
     point_labels(&mut svg, theme, figure, &layout);

@@ -10,7 +10,7 @@ const WHOLE: usize = 2000;
 const SPANS: usize = 3000;
 
 /// One point per pixel, the first of each; points with a label always.
-pub fn dots<'p>(points: &'p [Point], place: impl Fn(&Point) -> (f64, f64)) -> Vec<&'p Point> {
+pub fn dots(points: &[Point], place: impl Fn(&Point) -> (f64, f64)) -> Vec<&Point> {
     let finite = points
         .iter()
         .filter(|point| point.x.is_finite() && point.y.is_finite());
