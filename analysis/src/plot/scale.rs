@@ -172,20 +172,22 @@ fn linear_ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {
 /// Powers of ten, with 2 and 5 between them where there is room.
 fn log_ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
-    let of = |parts: &[f64], every: i32| -> Vec<(f64, String)> {
-        (first..=last)
-            .filter(|power| (power - first) % every == 0)
-            .flat_map(|power| parts.iter().map(move |part| part * 10f64.powi(power)))
+    let of = |parts: &[f64]| -> Vec<f64> {
+        let values =
+            (first..=last).flat_map(|power| parts.iter().map(move |part| part * 10f64.powi(power)));
+        values
             .filter(|value| (low..=high).contains(value))
-            .map(|value| (value, number(value)))
             .collect()
     };
-    let fine = of(&[1.0, 2.0, 5.0], 1);
-    if fine.len() <= wanted {
-        return fine;
-    }
-    let decades = (last - first).max(1);
-    of(&[1.0], 1 + decades / wanted.max(1) as i32)
+    let (fine, decades) = (of(&[1.0, 2.0, 5.0]), of(&[1.0]));
+    let (values, every) = if fine.len() <= wanted {
+        (fine, 1)
+    } else {
+        let every = decades.len().div_ceil(wanted.max(1));
+        (decades, every.max(1))
+    };
+    let values = values.into_iter().step_by(every);
+    values.map(|value| (value, number(value))).collect()
 }
 
 /// A number with four significant digits at least, thousands apart: what tables and tips show.

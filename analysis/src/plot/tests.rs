@@ -341,7 +341,13 @@ fn every_preset_of_one_run_shows_its_data() {
     // Average 21, spread 2.1 and 0.5: all but the first are outliers.
     assert_eq!(
         dots,
-        [(0.1, 20.0), (0.300_000_000_000_000_04, 30.0), (0.5, 40.0), (0.7, 50.0)].map(|(x, y): (f64, f64)| (x, y))
+        [
+            (0.1, 20.0),
+            (0.300_000_000_000_000_04, 30.0),
+            (0.5, 40.0),
+            (0.7, 50.0)
+        ]
+        .map(|(x, y): (f64, f64)| (x, y))
     );
     assert_eq!(
         slices
