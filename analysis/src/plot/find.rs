@@ -95,10 +95,38 @@ pub fn runs(paths: &[PathBuf]) -> Result<Vec<Found>, String> {
             .iter()
             .any(|single| *single == of || *single == cell.folder)
     };
-    Ok(found
+    let mut found: Vec<Found> = found
         .into_iter()
         .filter(|run| !run.is_cell || !has_single(run))
-        .collect())
+        .collect();
+    found.sort_by_cached_key(|run| (natural(&run.folder), run.prefix.clone()));
+    Ok(found)
+}
+
+/// A key that sorts numbers in names by their size: 2 before 10.
+fn natural(path: &Path) -> Vec<(String, u64)> {
+    let text = path.to_string_lossy();
+    let mut parts = vec![(String::new(), 0u64)];
+    let mut in_number = false;
+    for letter in text.chars() {
+        match letter.to_digit(10) {
+            Some(digit) => {
+                if let Some((_, number)) = parts.last_mut() {
+                    *number = number.saturating_mul(10).saturating_add(u64::from(digit));
+                }
+                in_number = true;
+            }
+            None => {
+                if std::mem::take(&mut in_number) {
+                    parts.push((String::new(), 0));
+                }
+                if let Some((word, _)) = parts.last_mut() {
+                    word.push(letter);
+                }
+            }
+        }
+    }
+    parts
 }
 
 /// The folder of the run or runs that an aggregate sums up.
@@ -269,6 +297,17 @@ mod tests {
             names(root, &["s/profile_runs"]),
             ["s/profile_runs/run_0001"]
         );
+    }
+
+    #[test]
+    fn numbers_in_names_are_sorted_by_size() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["c10", "c2", "c100", "b1"] {
+            for file in ["profile_export.jsonl", "profile_export_aiperf.json"] {
+                touch(folder.path(), &[&format!("{name}/{file}")]);
+            }
+        }
+        assert_eq!(names(folder.path(), &["."]), ["b1", "c2", "c10", "c100"]);
     }
 
     #[test]

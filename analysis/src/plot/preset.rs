@@ -253,6 +253,8 @@ pub fn multi_run() -> Vec<Preset> {
     for preset in &mut presets {
         preset.labels = Some(Column::One("concurrency".to_owned()));
         preset.groups = Some(Column::One("model".to_owned()));
+        // Runs differ little on x, and it is the shape that counts.
+        preset.autoscale = Some(Autoscale::X);
     }
     presets.extend([
         preset(

@@ -72,6 +72,11 @@ pub fn over_time(preset: &Preset, run: &Run) -> Result<Figure, String> {
             .map(|request| (seconds(closed(request)) - lateness(request) / 1e6).max(0.0))
             .collect(),
     );
+    // As steps, like those that were done.
+    let asked: Vec<Point> = asked
+        .windows(2)
+        .flat_map(|pair| [pair[0].clone(), Point::at(pair[1].x, pair[0].y)])
+        .collect();
     let mut figure = empty(
         preset,
         Axis::from_zero(SECONDS),
