@@ -7,6 +7,7 @@ pub mod collect;
 pub mod compare;
 pub mod export;
 pub mod facts;
+pub mod live;
 pub mod metric;
 pub mod reading;
 pub mod rebuild;

@@ -323,6 +323,9 @@ pub struct Endpoint {
     /// Ask for a stream of server-sent events. Without it there are no times of single tokens.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub streaming: bool,
+    /// What the bodies are sent as: application/json. [default: application/json]
+    #[arg(long, value_name = "TYPE")]
+    pub request_content_type: Option<String>,
     /// Limit of one whole request, connecting included.
     #[arg(long, value_name = "SECONDS", default_value = "21600", value_parser = values::positive)]
     pub request_timeout_seconds: f64,
@@ -720,9 +723,26 @@ pub struct Output {
     /// Print the table of HTTP times as well.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub show_trace_timing: bool,
-    /// Progress while it runs: simple (a bar) or none. [default: simple on a terminal, else none]
+    /// While it runs: dashboard (the whole terminal: throughput, percentiles, outcomes, client
+    /// health), simple (a bar) or none (lines). [default: dashboard on a terminal, else none]
     #[arg(long, visible_alias = "ui-type", value_name = "UI")]
     pub ui: Option<String>,
+    /// How much is said on standard error: trace, debug, info, notice, warning, success, error or
+    /// critical, and what is above it. debug tells what was decided and how each phase went, trace
+    /// also where it stands every second. [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// --log-level debug, and a bar instead of the dashboard.
+    #[arg(long, short, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub verbose: bool,
+    /// -vv: --log-level trace, and a bar instead of the dashboard.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub extra_verbose: bool,
+    /// Print a block of statistics every so many seconds, on standard error; 0 prints none. Under the
+    /// dashboard, which is always current, they come after the run. [default: 30; with the
+    /// dashboard none]
+    #[arg(long, value_name = "SECONDS", value_parser = values::interval)]
+    pub stats_interval: Option<f64>,
     /// Collect no metrics from the server. Nothing is collected yet, so this is always so.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub no_server_metrics: bool,

@@ -19,6 +19,7 @@ mod ready;
 mod refusals;
 mod run_files;
 mod schedules;
+mod screen;
 mod traces;
 
 use pinfire_tests::binary::Ended;

@@ -12,6 +12,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pinfire_engine::clock::Stamp;
 use pinfire_engine::record::{Phase, Record};
 
 pub use errors::{ErrorGroup, ErrorGroups};
@@ -21,6 +22,7 @@ pub use told::Told;
 use crate::export::ExportError;
 use crate::export::records::LineWriter;
 use crate::facts::{EntryFacts, RunEnd, RunFacts};
+use crate::live::{Live, Snapshot};
 use crate::metric::{Class, Flags, METRICS, Request};
 use crate::reading::{Reading, Rules, Target};
 use crate::report::Report;
@@ -50,6 +52,8 @@ pub struct Collector {
     rows: Vec<usize>,
     warmup: Tally,
     profiling: Tally,
+    /// Figures while it goes on, if someone looks at them.
+    live: Option<Box<Live>>,
 }
 
 /// One request, read and counted: what is done without looking at any other.
@@ -114,6 +118,7 @@ impl Collector {
             lines,
             rules,
             rows,
+            live: None,
         })
     }
 
@@ -138,6 +143,32 @@ impl Collector {
             reading: &reading,
             told: None,
         })
+    }
+
+    /// From now on there are figures of the run as it goes on: [`live`](Self::live).
+    pub fn watch(&mut self) {
+        self.live = Some(Box::default());
+    }
+
+    /// Counts the record added last among the figures of the last seconds; it came at `now`.
+    pub fn came(&mut self, record: &Record, now: Stamp) {
+        if let Some(live) = &mut self.live {
+            let tally = match record.phase {
+                Phase::Warmup => &self.warmup,
+                Phase::Profiling => &self.profiling,
+            };
+            live.add(record, &tally.row_values, now);
+        }
+    }
+
+    /// How the phase stands that goes on, if it is watched.
+    pub fn live(&self, now: Stamp) -> Option<Snapshot> {
+        let live = self.live.as_ref()?;
+        let tally = match live.phase() {
+            Phase::Warmup => &self.warmup,
+            Phase::Profiling => &self.profiling,
+        };
+        Some(live.snapshot(tally, now))
     }
 
     /// Takes a record that was read elsewhere; see [`add`](Self::add).

@@ -51,6 +51,15 @@ impl From<clap::Error> for Refusal {
 /// They cannot be read, help was asked for, or something is wrong with the file.
 pub fn parse(arguments: &[String]) -> Result<Cli, Refusal> {
     let mut root = Cli::command();
+    // A short flag has one letter; AIPerf's has two.
+    let arguments: Vec<String> = arguments
+        .iter()
+        .map(|argument| match argument.as_str() {
+            "-vv" => "--extra-verbose".to_owned(),
+            _ => argument.clone(),
+        })
+        .collect();
+    let arguments = arguments.as_slice();
     let typed = root.try_get_matches_from_mut(arguments)?;
     let file = typed
         .subcommand_matches("profile")

@@ -23,11 +23,22 @@ use pinfire_engine::{
     text::tokenizer::Tokenizer,
 };
 
-use crate::{counter, place, progress::Ui, say, settings::Settings};
+use crate::{
+    counter, place,
+    progress::{Board, Ui},
+    say,
+    settings::Settings,
+};
 
 /// How long the thread rests when nothing has come. It polls, because a waiting receiver would cost
 /// the cores a wake-up per record.
 const REST: Duration = Duration::from_millis(2);
+
+/// Records taken before it is looked whether something else is due.
+const AT_ONCE: usize = 256;
+
+/// Figures are shown this often, if someone looks.
+const SHOW: Span = Span::from_millis(200);
 
 /// Lines reach the system at least this often, so that a killed run loses no more.
 const FLUSH: Span = Span::from_millis(500);
@@ -60,12 +71,18 @@ impl Collecting {
         tokenizer: Option<Tokenizer>,
         records: Receiver<Record>,
         settings: &Settings,
+        board: Arc<Board>,
     ) -> Result<Self> {
         let counter = tokenizer.map(counter::of);
         let lines = settings
             .lines
             .then(|| settings.artifact_dir.join(&settings.files.jsonl));
-        let collector = Collector::new(facts, entries, counter, lines)?;
+        let mut collector = Collector::new(facts, entries, counter, lines)?;
+        // Someone looks at figures as they come.
+        let watched = settings.ui == Ui::Dashboard || settings.stats.is_some();
+        if watched {
+            collector.watch();
+        }
         let all_sent = Arc::new(AtomicBool::new(false));
         let (sent, incoming) = (Arc::clone(&all_sent), records.clone());
         let tally = Arc::new(Tally::default());
@@ -76,7 +93,7 @@ impl Collecting {
             .spawn(move || {
                 place::stay_on(&cpus);
                 place::yield_to_others();
-                collect(collector, &incoming, &sent, &counting)
+                collect(collector, &incoming, &sent, &counting, &board)
             })
             .context("the analysis thread cannot be started")?;
         Ok(Self {
@@ -124,21 +141,30 @@ fn collect(
     records: &Receiver<Record>,
     all_sent: &AtomicBool,
     tally: &Tally,
+    board: &Board,
 ) -> (Collector, Option<ExportError>) {
     let mut flushed = Stamp::now();
+    let mut shown = flushed;
     let mut failed = None;
     loop {
         // Read before the channel is drained: what was sent before it is then seen.
         let last = all_sent.load(Ordering::Acquire);
         let mut written = Ok(());
-        while let Ok(record) = records.try_recv() {
+        let mut taken = 0;
+        for record in records.try_iter().take(AT_ONCE) {
             written = written.and(collector.add(&record));
+            collector.came(&record, Stamp::now());
+            taken += 1;
         }
         let progress = collector.progress();
         let ended = progress.valid + progress.errors + progress.cancelled;
         tally.failed.store(progress.errors, Ordering::Relaxed);
         tally.ended.store(ended, Ordering::Relaxed);
         let now = Stamp::now();
+        if now.since(shown) >= SHOW {
+            board.set_figures(collector.live(now), records.len() as u64);
+            shown = now;
+        }
         if now.since(flushed) >= FLUSH {
             written = written.and(collector.flush());
             flushed = now;
@@ -147,6 +173,9 @@ fn collect(
             say::warning(format_args!("{error}; going on without a line per request"));
             collector.stop_writing();
             failed = Some(error);
+        }
+        if taken == AT_ONCE {
+            continue;
         }
         if last {
             return (collector, failed);
