@@ -9,6 +9,7 @@ use pinfire_engine::endpoint::{Answers, Endpoint};
 use pinfire_engine::health::{CoreHealth, Counts};
 
 use crate::export::FileNames;
+use crate::goodput::Slos;
 use crate::stats::Percentiles;
 
 /// The duration behind run-level rates (D1).
@@ -135,6 +136,10 @@ pub struct RunFacts {
     pub rate_window: RateWindow,
     /// Limits of the counters.
     pub thresholds: Thresholds,
+    /// Promises to the user (`--goodput`), checked against this run.
+    pub slos: Slos,
+    /// Length of a time slice (`--slice-duration`).
+    pub slice: Option<Span>,
     /// Percentiles of every distribution.
     pub percentiles: Percentiles,
     /// The log, if one is written; named in the footer.
@@ -165,6 +170,8 @@ impl RunFacts {
             anchor,
             rate_window: RateWindow::default(),
             thresholds: Thresholds::default(),
+            slos: Slos::default(),
+            slice: None,
             percentiles: Percentiles::default(),
             log_file: None,
         }

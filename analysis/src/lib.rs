@@ -6,6 +6,7 @@
 pub mod collect;
 pub mod export;
 pub mod facts;
+pub mod goodput;
 pub mod metric;
 pub mod reading;
 pub mod report;

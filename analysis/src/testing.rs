@@ -123,6 +123,12 @@ impl RecordParts {
         self
     }
 
+    /// The body as sent, where it is not the entry's own.
+    pub(crate) fn body(mut self, body: &[u8]) -> Self {
+        self.0.body = Some(body.to_vec());
+        self
+    }
+
     pub(crate) fn status(mut self, status: u16) -> Self {
         self.0.wire.status = status;
         self

@@ -529,6 +529,17 @@ pub struct Output {
     /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13).
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
     pub rate_window: String,
+    /// Promises to the user, as tag:number pairs in the units of the console, in one argument:
+    /// "time_to_first_token:370 inter_token_latency:20". A request is good if it keeps all of them;
+    /// goodput is good requests per second. A latency may not be above its number, a throughput or a
+    /// length not below. docs/METRICS.md has the tags; one that means nothing in this run is refused,
+    /// and those that can be used are listed.
+    #[arg(long, value_name = "PAIRS")]
+    pub goodput: Option<String>,
+    /// Also give all metrics per slice of so many seconds, from the first request on, in two files
+    /// (…_timeslices.csv and .json). A request belongs to the slice in which it started.
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub slice_duration: Option<f64>,
     /// Print the table of HTTP times as well.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub show_trace_timing: bool,

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
     export::FileNames,
     facts::{RateWindow, Thresholds},
+    goodput::{self, Slos},
+    metric::conditions,
 };
 use pinfire_engine::{
     clock::Span,
@@ -62,6 +64,8 @@ pub struct Settings {
     pub lines: bool,
     pub rate_window: RateWindow,
     pub thresholds: Thresholds,
+    pub slos: Slos,
+    pub slice: Option<Span>,
     pub trace_table: bool,
     pub console_width: Option<usize>,
     pub ui: Ui,
@@ -148,6 +152,8 @@ impl Settings {
                 ("random", Order::Random),
             ],
         )?;
+        let slos = goodput(flags, kind, streaming)?;
+        warnings.extend(slos.warnings());
         let in_order = order == Order::Sequential;
         let input = input::decide(flags, kind, most_sessions(flags), in_order)?;
         ensure!(
@@ -228,6 +234,8 @@ impl Settings {
                 ],
             )?,
             thresholds: thresholds()?,
+            slos,
+            slice: flags.output.slice_duration.map(slice).transpose()?,
             trace_table: flags.output.show_trace_timing,
             console_width: environment::read("UI_CONSOLE_EXPORT_WIDTH")?,
             ui: ui(flags.output.ui.as_deref())?,
@@ -441,6 +449,33 @@ fn artifact_dir(flags: &Profile, kind: EndpointKind, stimulus: &str) -> Result<P
     Ok(dir)
 }
 
+/// The promises of `--goodput`, held against what this run measures.
+fn goodput(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<Slos> {
+    let Some(text) = &flags.output.goodput else {
+        return Ok(Slos::default());
+    };
+    let conditions = conditions(
+        kind.row(),
+        streaming,
+        !flags.endpoint.use_server_token_count,
+        flags.cancellation.request_cancellation_rate.is_some(),
+        true,
+    );
+    let promises = goodput::parse(text);
+    let slos = promises.and_then(|promises| Slos::new(&promises, conditions));
+    slos.context("--goodput")
+}
+
+/// A slice of a run; whole nanoseconds.
+fn slice(seconds: f64) -> Result<Span> {
+    let length = Span::from_secs_f64(seconds);
+    ensure!(
+        length >= Span::from_millis(1),
+        "--slice-duration {seconds}: a slice is at least 0.001 s"
+    );
+    Ok(length)
+}
+
 fn thresholds() -> Result<Thresholds> {
     let mut thresholds = Thresholds::default();
     if let Some(value) = environment::read("METRICS_USAGE_PCT_DIFF_THRESHOLD")? {
@@ -452,6 +487,22 @@ fn thresholds() -> Result<Thresholds> {
     if let Some(value) = environment::read("METRICS_OSL_MISMATCH_MAX_TOKEN_THRESHOLD")? {
         thresholds.osl_mismatch_tokens = value;
     }
+    ensure!(
+        thresholds.usage_diff_pct >= 0.0,
+        "PINFIRE_METRICS_USAGE_PCT_DIFF_THRESHOLD is set to {}; it is a percentage, 0 or more",
+        thresholds.usage_diff_pct
+    );
+    ensure!(
+        (0.0..=100.0).contains(&thresholds.osl_mismatch_pct),
+        "PINFIRE_METRICS_OSL_MISMATCH_PCT_THRESHOLD is set to {}; it is a percentage, from 0 to 100",
+        thresholds.osl_mismatch_pct
+    );
+    ensure!(
+        thresholds.osl_mismatch_tokens >= 1.0 && thresholds.osl_mismatch_tokens.is_finite(),
+        "PINFIRE_METRICS_OSL_MISMATCH_MAX_TOKEN_THRESHOLD is set to {}; it is a number of tokens, at \
+         least 1",
+        thresholds.osl_mismatch_tokens
+    );
     Ok(thresholds)
 }
 

@@ -11,6 +11,7 @@ mod combinations;
 mod datasets;
 mod endpoints;
 mod ends;
+mod figures;
 mod files;
 mod malformed;
 mod prompts;

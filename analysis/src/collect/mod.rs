@@ -3,7 +3,9 @@
 //! Lines are in order of arrival here, which is order of completion but for the records of
 //! different cores within one hand-over. Nothing is computed over the run before it has ended.
 
+mod column;
 mod errors;
+mod slices;
 mod tally;
 
 use std::fs::File;
@@ -13,13 +15,15 @@ use std::sync::Arc;
 
 use pinfire_engine::record::{Phase, Record};
 
+pub(crate) use column::Ranges;
 pub use errors::{ErrorGroup, ErrorGroups};
+pub(crate) use tally::Asked;
 pub use tally::{CancelTally, RowValue, STAGES, Tally};
 
 use crate::export::ExportError;
 use crate::export::records::LineWriter;
 use crate::facts::{EntryFacts, RunEnd, RunFacts};
-use crate::metric::{Class, Flags, METRICS, Request};
+use crate::metric::{Class, METRICS, Request, conditions};
 use crate::reading::{Reading, Rules, Target};
 use crate::report::Report;
 use crate::tokens::{TokenCounter, TokenCounts};
@@ -44,8 +48,6 @@ pub struct Collector {
     counter: Option<Arc<dyn TokenCounter>>,
     lines: Option<Lines>,
     rules: Rules,
-    /// Rows of the table that exist in this run.
-    rows: Vec<usize>,
     warmup: Tally,
     profiling: Tally,
 }
@@ -73,7 +75,13 @@ impl Collector {
         let lines = jsonl
             .map(|path| Lines::create(path, facts.warmup.is_some()))
             .transpose()?;
-        let conditions = conditions(&facts, counter.is_some());
+        let conditions = conditions(
+            facts.endpoint(),
+            facts.streaming,
+            counter.is_some(),
+            facts.cancellation.is_some(),
+            !facts.slos.is_empty(),
+        );
         let rows: Vec<usize> = (0..METRICS.len())
             .filter(|&row| {
                 METRICS
@@ -86,14 +94,13 @@ impl Collector {
             target: Target::of_urls(&facts.urls),
         };
         Ok(Self {
-            warmup: Tally::new(&rows),
-            profiling: Tally::new(&rows),
+            warmup: Tally::new(&rows, false),
+            profiling: Tally::new(&rows, facts.slice.is_some()),
             facts,
             entries,
             counter,
             lines,
             rules,
-            rows,
         })
     }
 
@@ -123,7 +130,7 @@ impl Collector {
             Phase::Warmup => &mut self.warmup,
             Phase::Profiling => &mut self.profiling,
         };
-        tally.add(&self.rows, &request);
+        tally.add(&request, &self.facts.slos);
         match &mut self.lines {
             Some(lines) if Class::from(&reading.verdict) != Class::Dropped => {
                 lines
@@ -163,7 +170,6 @@ impl Collector {
         Ok(Report::new(
             self.facts,
             end,
-            &self.rows,
             self.profiling,
             self.warmup,
             jsonl,
@@ -212,18 +218,4 @@ impl Lines {
 
 fn failed(path: &Path, error: std::io::Error) -> ExportError {
     ExportError::new("write", path, error)
-}
-
-/// The conditions of the table that hold in a run.
-fn conditions(facts: &RunFacts, client_counts: bool) -> Flags {
-    let endpoint = facts.endpoint();
-    let all = [
-        (endpoint.output_tokens, Flags::OUTPUT_TOKENS),
-        (endpoint.counts_input, Flags::INPUT_TOKENS),
-        (facts.streaming, Flags::STREAMING),
-        (client_counts, Flags::CLIENT_COUNTS),
-        (facts.cancellation.is_some(), Flags::CANCELLATION),
-    ];
-    let holding = all.into_iter().filter(|(holds, _)| *holds);
-    holding.fold(Flags::NONE, |flags, (_, flag)| flags | flag)
 }

@@ -2,6 +2,7 @@
 
 use pinfire_engine::record::Stage;
 
+use super::neighbours::Neighbours;
 use crate::collect::{CancelTally, Progress, STAGES};
 use crate::facts::CancellationFacts;
 use crate::stats::Figures;
@@ -27,10 +28,17 @@ pub struct Cancellation {
     pub error_us: Option<Figures>,
     /// How far the cancelled requests had come.
     pub stages: [(Stage, u64); 4],
+    /// What it did to the requests that were let finish.
+    pub neighbours: Neighbours,
 }
 
 impl Cancellation {
-    pub(super) fn new(asked: CancellationFacts, tally: CancelTally, counts: Progress) -> Self {
+    pub(super) fn new(
+        asked: CancellationFacts,
+        tally: CancelTally,
+        neighbours: Neighbours,
+        counts: Progress,
+    ) -> Self {
         let ended = counts.valid + counts.errors + counts.cancelled;
         let mut stages = STAGES.map(|stage| (stage, 0));
         for (slot, count) in stages.iter_mut().zip(tally.stages) {
@@ -46,6 +54,7 @@ impl Cancellation {
             achieved_ms: tally.achieved.figures().map(|f| f.divided_by(1e6)),
             error_us: tally.error.figures().map(|f| f.divided_by(1e3)),
             stages,
+            neighbours,
         }
     }
 }

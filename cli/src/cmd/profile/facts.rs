@@ -47,6 +47,8 @@ pub fn of(
         .to_owned();
     facts.rate_window = settings.rate_window;
     facts.thresholds = settings.thresholds;
+    facts.slos = settings.slos.clone();
+    facts.slice = settings.slice;
     Ok(facts)
 }
 
