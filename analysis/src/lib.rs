@@ -9,6 +9,7 @@ pub mod facts;
 pub mod metric;
 pub mod reading;
 pub mod report;
+pub mod scrape;
 pub mod stats;
 pub mod tokens;
 pub mod trace;
