@@ -11,6 +11,8 @@ mod progress;
 mod prompts;
 mod request;
 mod say;
+#[allow(dead_code, reason = "its users land after it")]
+mod scrape;
 mod seq_dist;
 mod settings;
 mod signals;

@@ -358,7 +358,9 @@ impl Selector {
     /// not shown yet is not a metric that the server lacks.
     fn value(&self, exposition: &Exposition, fold: Fold) -> Option<f64> {
         self.found(exposition, fold).or_else(|| {
-            let base = ["_count", "_sum"].iter().find_map(|end| self.name.strip_suffix(end));
+            let base = ["_count", "_sum"]
+                .iter()
+                .find_map(|end| self.name.strip_suffix(end));
             let there = exposition.has(&self.name) || base.is_some_and(|base| exposition.has(base));
             there.then_some(0.0)
         })
@@ -390,7 +392,9 @@ impl Selector {
         for point in &family.points {
             let label = |name: &str| {
                 let mut labels = point.labels.iter();
-                labels.find(|(label, _)| label == name).map(|(_, value)| value)
+                labels
+                    .find(|(label, _)| label == name)
+                    .map(|(_, value)| value)
             };
             let fits = |(name, values): &(String, Vec<String>)| {
                 label(name).is_some_and(|value| values.contains(value))
@@ -515,7 +519,10 @@ mod tests {
         assert_eq!((levels.running, levels.waiting), (Some(5.0), Some(1.0)));
         assert_eq!((levels.kv_used, levels.held()), (Some(0.3), Some(6.0)));
         // 20 + 4 answered less 18 finished.
-        assert_eq!((levels.aborted, levels.abort_counter), (Some(6.0), Some(0.0)));
+        assert_eq!(
+            (levels.aborted, levels.abort_counter),
+            (Some(6.0), Some(0.0))
+        );
         assert_eq!((levels.completed, levels.preemptions), (Some(18.0), None));
         let formula = profile.aborted_formula(&scrape).unwrap();
         assert!(formula.starts_with("http_requests_total"), "{formula}");
@@ -529,8 +536,16 @@ mod tests {
         );
         let profile = ReleaseProfile::detect(&fresh).unwrap();
         // Not the formula with the histogram: a later scrape is to be compared with this one.
-        assert!(profile.aborted_formula(&fresh).unwrap().starts_with("http_requests_total"));
-        assert_eq!((profile.aborted(&fresh), profile.running(&fresh)), (Some(0.0), Some(0.0)));
+        assert!(
+            profile
+                .aborted_formula(&fresh)
+                .unwrap()
+                .starts_with("http_requests_total")
+        );
+        assert_eq!(
+            (profile.aborted(&fresh), profile.running(&fresh)),
+            (Some(0.0), Some(0.0))
+        );
     }
 
     #[test]
@@ -558,7 +573,10 @@ mod tests {
         assert_eq!(profile.name, "sglang");
         let levels = profile.levels(&sglang);
         assert_eq!((levels.running, levels.waiting), (Some(4.0), Some(1.0)));
-        assert_eq!((levels.aborted, levels.abort_counter), (Some(3.0), Some(3.0)));
+        assert_eq!(
+            (levels.aborted, levels.abort_counter),
+            (Some(3.0), Some(3.0))
+        );
         // Dynamo's front end, with a worker's metrics beside its own.
         let dynamo = scrape(
             "dynamo_frontend_inflight_requests 7\ndynamo_frontend_queued_requests 2\n\
@@ -571,7 +589,10 @@ mod tests {
         assert_eq!(levels.aborted, Some(6.0));
         let trt = scrape("trtllm:num_requests_running 1\ntrtllm:kv_cache_utilization 0.9\n");
         let profile = ReleaseProfile::detect(&trt).unwrap();
-        assert_eq!((profile.name.as_str(), profile.running(&trt)), ("tensorrt-llm", Some(1.0)));
+        assert_eq!(
+            (profile.name.as_str(), profile.running(&trt)),
+            ("tensorrt-llm", Some(1.0))
+        );
         let gateway = scrape("inference_objective_running_requests{model_name=\"m\"} 2\n");
         assert_eq!(ReleaseProfile::detect(&gateway).unwrap().name, "llm-d");
         assert_eq!(ReleaseProfile::detect(&scrape("up 1\n")), None);
@@ -586,14 +607,26 @@ mod tests {
              my_running{pool=\"a\",kind=\"z\"} 2\nmy_running{pool=\"b\",kind=\"y\"} 4\n",
         );
         let profile = profiles.detect(&scrape).unwrap();
-        assert_eq!((profile.name.as_str(), profile.running(&scrape)), ("mine", Some(1.0)));
+        assert_eq!(
+            (profile.name.as_str(), profile.running(&scrape)),
+            ("mine", Some(1.0))
+        );
         assert!(ReleaseProfiles::read(&format!("[{own}]")).is_ok());
         for (file, says) in [
             ("{", "EOF"),
             (r#"{"name": "a"}"#, "neither running nor waiting"),
-            (r#"{"name": "a", "runing": ["b"]}"#, "unknown field `runing`"),
-            (r#"{"name": "a", "running": ["b *c"]}"#, "the formula `b *c`"),
-            (r#"{"name": "a", "running": ["b{c}"]}"#, "the formula `b{c}`"),
+            (
+                r#"{"name": "a", "runing": ["b"]}"#,
+                "unknown field `runing`",
+            ),
+            (
+                r#"{"name": "a", "running": ["b *c"]}"#,
+                "the formula `b *c`",
+            ),
+            (
+                r#"{"name": "a", "running": ["b{c}"]}"#,
+                "the formula `b{c}`",
+            ),
             (r#"{"name": "a", "running": ["b -"]}"#, "the formula `b -`"),
         ] {
             let error = ReleaseProfiles::read(file).unwrap_err().to_string();

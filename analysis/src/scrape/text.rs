@@ -223,9 +223,7 @@ impl Reader {
     }
 
     fn comment(&mut self, comment: &str) -> Line {
-        let (word, rest) = comment
-            .split_once([' ', '\t'])
-            .unwrap_or((comment, ""));
+        let (word, rest) = comment.split_once([' ', '\t']).unwrap_or((comment, ""));
         let rest = rest.trim_start_matches([' ', '\t']);
         let (name, text) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
         match word {
@@ -532,7 +530,10 @@ mod tests {
         let read = read(text);
         assert_eq!(read.bad_lines, 0);
         let family = read.family("vllm:n").unwrap();
-        assert_eq!((family.kind, family.help.as_str()), (Kind::Gauge, "A \\ and a \n break"));
+        assert_eq!(
+            (family.kind, family.help.as_str()),
+            (Kind::Gauge, "A \\ and a \n break")
+        );
         let labels = [("a", "q\"\\\n"), ("b", "x, y}")];
         let labels = labels.map(|(a, b)| (a.to_owned(), b.to_owned()));
         assert_eq!(family.points[0].labels, labels);
@@ -540,7 +541,10 @@ mod tests {
         assert_eq!(scalar(&read, "plain", 0), 7.0);
         assert_eq!(read.family("plain").unwrap().kind, Kind::Unknown);
         let done = read.family("done_total").unwrap();
-        assert_eq!((done.kind, scalar(&read, "done_total", 0)), (Kind::Counter, 3.0));
+        assert_eq!(
+            (done.kind, scalar(&read, "done_total", 0)),
+            (Kind::Counter, 3.0)
+        );
     }
 
     #[test]
@@ -564,7 +568,10 @@ mod tests {
             panic!()
         };
         // No count of its own: that of the last bucket, whose bound was left out.
-        assert_eq!((b.count, b.sum, b.buckets[0].bound), (4.0, 9.0, f64::INFINITY));
+        assert_eq!(
+            (b.count, b.sum, b.buckets[0].bound),
+            (4.0, 9.0, f64::INFINITY)
+        );
         assert_eq!(read.not_finite, ["h"]);
     }
 
@@ -576,7 +583,10 @@ mod tests {
         let read = read(text);
         let names: Vec<_> = read.families.iter().map(|f| f.name.as_str()).collect();
         assert_eq!(names, ["c_total", "d"]);
-        assert_eq!((read.summaries, read.not_finite), (vec!["s".into()], vec!["g".into()]));
+        assert_eq!(
+            (read.summaries, read.not_finite),
+            (vec!["s".into()], vec!["g".into()])
+        );
         // The last of two equal label sets wins.
         assert_eq!(read.families[1].points.len(), 1);
         assert_eq!(read.families[1].points[0].value, Value::Scalar(2.0));
