@@ -3,16 +3,59 @@
 //! Samples are kept as narrow as their values allow, so that a million requests with their gaps fit
 //! in memory: nanoseconds below 4.29 s take four bytes, a column of equal values takes none.
 
-/// The percentiles of all exports, in their order.
-pub const PERCENTILES: [u8; 9] = [1, 5, 10, 25, 50, 75, 90, 95, 99];
+/// The percentiles of all exports where no others are asked for.
+pub const PERCENTILES: [f64; 9] = [1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0];
 
-/// The figures of one metric over a run. Absent ones do not exist for its kind.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+/// Percentiles to be computed, ascending and each once. Without more words those of
+/// [`PERCENTILES`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct Percentiles(Vec<f64>);
+
+impl Default for Percentiles {
+    fn default() -> Self {
+        Self(PERCENTILES.to_vec())
+    }
+}
+
+impl Percentiles {
+    /// A list such as `p50,p99.9`; the `p` may be left out.
+    ///
+    /// # Errors
+    /// Something in the list is no number from 0 to 100, or nothing is in it; the text names it.
+    pub fn parse(list: &str) -> Result<Self, String> {
+        let mut wanted = Vec::new();
+        for word in list.split([',', ' ']).filter(|word| !word.is_empty()) {
+            let number = word.strip_prefix(['p', 'P']).unwrap_or(word);
+            let number = number.parse().ok().filter(|q| (0.0..=100.0).contains(q));
+            let Some(q) = number else {
+                return Err(format!(
+                    "`{word}` is no percentile; write p and a number from 0 to 100, such as p99.9"
+                ));
+            };
+            wanted.push(q);
+        }
+        if wanted.is_empty() {
+            return Err("no percentile is named; write for example p50,p99.9".to_owned());
+        }
+        wanted.sort_unstable_by(f64::total_cmp);
+        wanted.dedup();
+        Ok(Self(wanted))
+    }
+
+    /// The percentiles, ascending.
+    pub fn list(&self) -> &[f64] {
+        &self.0
+    }
+}
+
+/// The figures of one metric over a run. Absent ones do not exist for its kind; infinite ones are
+/// figures of a sample with requests that never ended, and are left out of every export.
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Figures {
     /// Arithmetic mean; of a scalar the value itself.
     pub avg: Option<f64>,
-    /// In the order of [`PERCENTILES`].
-    pub percentiles: [Option<f64>; 9],
+    /// Percentiles with their values, ascending.
+    pub percentiles: Vec<(f64, f64)>,
     /// Smallest value.
     pub min: Option<f64>,
     /// Largest value.
@@ -34,49 +77,31 @@ impl Figures {
         }
     }
 
-    /// The percentile `q`, one of [`PERCENTILES`].
-    pub fn percentile(&self, q: u8) -> Option<f64> {
-        let at = PERCENTILES.iter().position(|&p| p == q)?;
-        self.percentiles.get(at).copied().flatten()
+    /// The percentile `q`, if it was computed.
+    pub fn percentile(&self, q: impl Into<f64>) -> Option<f64> {
+        let q = q.into();
+        let found = self.percentiles.iter().find(|(at, _)| *at == q);
+        found.map(|(_, value)| *value)
     }
 
     /// Whether any percentile exists, which tells a sample from a scalar.
-    pub fn is_distribution(&self) -> bool {
-        self.percentiles.iter().any(Option::is_some)
+    pub const fn is_distribution(&self) -> bool {
+        !self.percentiles.is_empty()
     }
 
     /// All figures but the count divided by `divisor`: internal unit to shown unit.
     #[must_use]
-    pub fn divided_by(self, divisor: f64) -> Self {
+    pub fn divided_by(mut self, divisor: f64) -> Self {
         let convert = |value: Option<f64>| value.map(|v| v / divisor);
+        self.percentiles.iter_mut().for_each(|(_, v)| *v /= divisor);
         Self {
             avg: convert(self.avg),
-            percentiles: self.percentiles.map(convert),
             min: convert(self.min),
             max: convert(self.max),
             std: convert(self.std),
-            count: self.count,
             sum: convert(self.sum),
+            ..self
         }
-    }
-
-    fn of_sorted(count: usize, at: impl Fn(usize) -> f64, sum: f64, squares: f64) -> Option<Self> {
-        let last = count.checked_sub(1)?;
-        let percentile = |q: u8| {
-            let h = f64::from(q) / 100.0 * last as f64;
-            let i = (h.floor() as usize).min(last);
-            let low = at(i);
-            low + (h - i as f64) * (at((i + 1).min(last)) - low)
-        };
-        Some(Self {
-            avg: Some(sum / count as f64),
-            percentiles: PERCENTILES.map(|q| Some(percentile(q))),
-            min: Some(at(0)),
-            max: Some(at(last)),
-            std: Some((squares / count as f64).sqrt()),
-            count: Some(count as u64),
-            sum: Some(sum),
-        })
     }
 }
 
@@ -156,35 +181,65 @@ impl Sample {
         self.len() == 0
     }
 
-    /// The figures in the sample's own unit; `None` of an empty one. Sorts a sample once and frees
-    /// it.
-    pub fn figures(self) -> Option<Figures> {
-        let count = self.len();
-        let sum = self.sum();
-        let avg = sum / count as f64;
-        let mut squares = 0.0;
-        self.each(|value| squares += (value - avg) * (value - avg));
+    /// The value at a place.
+    pub fn get(&self, at: usize) -> Option<f64> {
         match self {
-            Self::Same { value, count } => {
-                Figures::of_sorted(count, |_| value as f64, sum, squares)
+            Self::Same { value, count } => (at < *count).then_some(*value as f64),
+            Self::Narrow(values) => values.get(at).map(|&v| v.into()),
+            Self::Wide(values) => values.get(at).map(|&v| v as f64),
+            Self::Float(values) => values.get(at).copied(),
+        }
+    }
+
+    /// The whole value at a place.
+    pub fn whole(&self, at: usize) -> Option<u64> {
+        match self {
+            Self::Same { value, count } => (at < *count).then_some(*value),
+            Self::Narrow(values) => values.get(at).map(|&v| v.into()),
+            Self::Wide(values) => values.get(at).copied(),
+            Self::Float(_) => None,
+        }
+    }
+
+    /// The values at these places, in this order. Places that do not exist are left out.
+    #[must_use]
+    pub fn picked(&self, places: impl Iterator<Item = usize>) -> Self {
+        match self {
+            Self::Same { value, count } => Self::Same {
+                value: *value,
+                count: places.filter(|at| at < count).count(),
+            },
+            Self::Narrow(values) => {
+                Self::Narrow(places.filter_map(|at| values.get(at).copied()).collect())
             }
-            Self::Narrow(mut values) => {
-                values.sort_unstable();
-                Figures::of_sorted(count, |i| nth(&values, i).into(), sum, squares)
+            Self::Wide(values) => {
+                Self::Wide(places.filter_map(|at| values.get(at).copied()).collect())
             }
-            Self::Wide(mut values) => {
-                values.sort_unstable();
-                Figures::of_sorted(count, |i| nth(&values, i) as f64, sum, squares)
-            }
-            Self::Float(mut values) => {
-                values.sort_unstable_by(f64::total_cmp);
-                Figures::of_sorted(count, |i| nth(&values, i), sum, squares)
+            Self::Float(values) => {
+                Self::Float(places.filter_map(|at| values.get(at).copied()).collect())
             }
         }
     }
 
-    /// Exact for whole values, in order of arrival for fractions.
-    fn sum(&self) -> f64 {
+    /// The figures in the sample's own unit, with the usual percentiles; `None` of an empty one.
+    pub fn figures(self) -> Option<Figures> {
+        self.sorted().figures(&Percentiles::default())
+    }
+
+    /// Sorts the values, in place.
+    #[must_use]
+    pub fn sorted(mut self) -> Sorted {
+        match &mut self {
+            Self::Same { .. } => {}
+            Self::Narrow(values) => values.sort_unstable(),
+            Self::Wide(values) => values.sort_unstable(),
+            Self::Float(values) => values.sort_unstable_by(f64::total_cmp),
+        }
+        Sorted(self)
+    }
+
+    /// The sum of all values; exact for whole ones.
+    pub fn sum(&self) -> f64 {
         match self {
             Self::Same { value, count } => (u128::from(*value) * *count as u128) as f64,
             Self::Narrow(values) => values.iter().map(|&v| u128::from(v)).sum::<u128>() as f64,
@@ -214,9 +269,61 @@ impl Sample {
     }
 }
 
-/// The value at an index that [`Figures::of_sorted`] keeps below the length.
-fn nth<T: Copy + Default>(values: &[T], index: usize) -> T {
-    values.get(index).copied().unwrap_or_default()
+/// A sample whose values ascend. Sums of fractions are taken in this order, so that they do not
+/// depend on which request ended first.
+#[derive(Clone, Debug)]
+pub struct Sorted(Sample);
+
+impl Sorted {
+    /// The figures in the sample's own unit; `None` of an empty one.
+    pub fn figures(&self, wanted: &Percentiles) -> Option<Figures> {
+        let count = self.0.len();
+        let last = count.checked_sub(1)?;
+        let sum = self.0.sum();
+        let avg = sum / count as f64;
+        let mut squares = 0.0;
+        self.0
+            .each(|value| squares += (value - avg) * (value - avg));
+        // Type 7 of Hyndman and Fan: linear between the two nearest ranks.
+        let percentile = |q: f64| {
+            let h = q / 100.0 * last as f64;
+            let i = (h.floor() as usize).min(last);
+            let low = self.at(i);
+            low + (h - i as f64) * (self.at((i + 1).min(last)) - low)
+        };
+        Some(Figures {
+            avg: Some(avg),
+            percentiles: wanted.0.iter().map(|&q| (q, percentile(q))).collect(),
+            min: Some(self.at(0)),
+            max: Some(self.at(last)),
+            std: Some((squares / count as f64).sqrt()),
+            count: Some(count as u64),
+            sum: Some(sum),
+        })
+    }
+
+    /// The figures as if `endless` more values were infinite: ranks are rounded to the nearest, ties
+    /// to even, and a percentile that falls on one of those is infinite. `None` of an empty sample.
+    pub fn with_endless(&self, endless: u64, wanted: &Percentiles) -> Option<Figures> {
+        let finite = self.0.len();
+        let last = finite as u64 + endless;
+        let last = last.checked_sub(1).filter(|_| finite > 0)?;
+        let percentile = |q: f64| {
+            let rank = (q / 100.0 * last as f64).round_ties_even() as usize;
+            self.0.get(rank).unwrap_or(f64::INFINITY)
+        };
+        Some(Figures {
+            percentiles: wanted.0.iter().map(|&q| (q, percentile(q))).collect(),
+            min: self.0.get(0),
+            count: Some(last + 1),
+            ..Figures::default()
+        })
+    }
+
+    /// The value at a place below the length.
+    fn at(&self, place: usize) -> f64 {
+        self.0.get(place).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -246,8 +353,8 @@ mod tests {
         for figures in [whole(&[40, 10, 30, 20]), fractions.figures().unwrap()] {
             close(figures.avg, 25.0);
             close(figures.std, 11.18034);
-            for (value, expected) in figures.percentiles.into_iter().zip(expected) {
-                close(value, expected);
+            for ((_, value), expected) in figures.percentiles.iter().zip(expected) {
+                close(Some(*value), expected);
             }
             assert_eq!(
                 (figures.min, figures.max, figures.sum, figures.count),
@@ -279,5 +386,54 @@ mod tests {
         let scalar = Figures::scalar(3.0).divided_by(2.0);
         assert_eq!(scalar.avg, Some(1.5));
         assert!(!scalar.is_distribution() && scalar.max.is_none());
+    }
+
+    #[test]
+    fn other_percentiles_can_be_asked_for() {
+        let wanted = Percentiles::parse("p99.9, 50 p75,p50").unwrap();
+        assert_eq!(wanted.list(), [50.0, 75.0, 99.9]);
+        let mut sample = Sample::default();
+        (0..=1000).for_each(|v| sample.push(v));
+        let figures = sample.sorted().figures(&wanted).unwrap();
+        assert_eq!(figures.percentile(99.9), Some(999.0));
+        assert_eq!(figures.percentile(90), None);
+        for wrong in ["", "p", "p101", "-1", "nan", "p50;p60"] {
+            assert!(Percentiles::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn endless_values_take_the_upper_ranks() {
+        let mut sample = Sample::default();
+        [130, 80].iter().for_each(|&v| sample.push(v));
+        let sorted = sample.sorted();
+        let figures = sorted.with_endless(1, &Percentiles::default()).unwrap();
+        for q in [1, 5, 10, 25] {
+            // p25 is rank 0.5, which goes to the even 0.
+            assert_eq!(figures.percentile(q), Some(80.0));
+        }
+        assert_eq!(figures.percentile(50), Some(130.0));
+        // p75 is rank 1.5, which goes to the even 2.
+        assert_eq!(figures.percentile(75), Some(f64::INFINITY));
+        assert_eq!((figures.min, figures.count), (Some(80.0), Some(3)));
+        assert_eq!((figures.avg, figures.max, figures.sum), (None, None, None));
+        assert!(
+            Sample::default()
+                .sorted()
+                .with_endless(3, &Percentiles::default())
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn values_can_be_picked_in_any_order() {
+        let mut sample = Sample::default();
+        [5, 6, 7].iter().for_each(|&v| sample.push(v));
+        let picked = sample.picked([2, 0, 9].into_iter());
+        assert_eq!(
+            (picked.whole(0), picked.whole(1), picked.len()),
+            (Some(7), Some(5), 2)
+        );
+        assert_eq!(sample.picked(1..3).sum(), 13.0);
     }
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod cmd;
+mod counter;
 mod environment;
 mod input;
 mod load;
@@ -15,6 +16,7 @@ mod say;
 mod scrape;
 mod seq_dist;
 mod settings;
+mod show;
 mod signals;
 mod synthesis;
 mod transport;
@@ -57,7 +59,9 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Profile(flags) => cmd::profile::run(&flags, &arguments),
+        Command::Report(flags) => cmd::report::run(&flags),
         Command::AnalyzeTrace(flags) => cmd::analyze_trace::run(&flags),
+        Command::Compare(flags) => cmd::compare::run(&flags),
     };
     result.unwrap_or_else(|error| failed(&format!("{error:#}")))
 }

@@ -8,6 +8,7 @@
 )]
 
 mod combinations;
+mod compare;
 mod datasets;
 mod endpoints;
 mod ends;

@@ -7,7 +7,7 @@ use crate::facts::RateWindow;
 use crate::metric::curve::Track;
 use crate::metric::{Class, METRICS, Metric, Of, Over, Request, Results};
 use crate::reading::Verdict;
-use crate::stats::Sample;
+use crate::stats::{Percentiles, Sample};
 
 /// The value of a row for one request, in its internal unit.
 #[derive(Clone, PartialEq, Debug)]
@@ -114,7 +114,7 @@ impl Tally {
                 Over::All => true,
             };
             let shows = counts || (metric.over == Over::Errors && class == Class::Cancelled);
-            if let Some(value) = shows.then(|| value_of(metric, request)).flatten() {
+            if let Some(value) = shows.then(|| value_of(row, metric, request)).flatten() {
                 if counts {
                     self.keep(at, metric, &value);
                 }
@@ -149,6 +149,7 @@ impl Tally {
         rows: &[usize],
         window: RateWindow,
         phase_nanos: Option<u64>,
+        percentiles: &Percentiles,
     ) -> Results {
         let Progress {
             valid,
@@ -161,7 +162,7 @@ impl Tally {
         for ((&row, sample), aggregate) in rows.iter().zip(samples).zip(&self.aggregates) {
             match METRICS.get(row).map(|metric| metric.of) {
                 Some(Of::Whole(_) | Of::Fraction(_) | Of::List(_)) => {
-                    results.set(row, sample.figures());
+                    results.set(row, sample.sorted().figures(percentiles));
                 }
                 Some(Of::Sum(_) | Of::Smallest(_) | Of::Largest(_)) => {
                     results.set_whole(row, *aggregate);
@@ -170,7 +171,7 @@ impl Tally {
                     let value = formula(&results).filter(|v| v.is_finite());
                     results.set(row, value.map(crate::stats::Figures::scalar));
                 }
-                Some(Of::Curve(formula)) => results.set(row, formula(&self.tracks)),
+                Some(Of::Curve(formula)) => results.set(row, formula(&self.tracks, percentiles)),
                 None => {}
             }
         }
@@ -178,7 +179,10 @@ impl Tally {
     }
 }
 
-fn value_of(metric: &Metric, request: &Request) -> Option<RowValue> {
+fn value_of(row: usize, metric: &Metric, request: &Request) -> Option<RowValue> {
+    if let Some(value) = request.told.and_then(|told| told.value(row)) {
+        return Some(value.clone());
+    }
     match metric.of {
         Of::Whole(formula) | Of::Sum(formula) | Of::Smallest(formula) | Of::Largest(formula) => {
             formula(request).map(RowValue::Whole)
@@ -211,6 +215,8 @@ impl CancelTally {
                     *count += 1;
                 }
             }
+            // A file that does not say when: AIPerf's.
+            (Outcome::Cancelled, None) => {}
             (Outcome::Complete, _) => self.finished_first += 1,
             _ => self.failed_first += 1,
         }

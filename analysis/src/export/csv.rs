@@ -5,10 +5,14 @@ use ::csv::{Terminator, Writer, WriterBuilder};
 use crate::report::{Block, Report};
 use crate::stats::Figures;
 
-const HEADER: [&str; 15] = [
-    "Metric", "avg", "min", "max", "sum", "p1", "p5", "p10", "p25", "p50", "p75", "p90", "p95",
-    "p99", "std",
-];
+/// The columns, with the run's own percentiles between `sum` and `std`.
+fn header(report: &Report) -> Vec<String> {
+    let before = ["Metric", "avg", "min", "max", "sum"].map(str::to_owned);
+    let percentiles = report.facts.percentiles.list().iter();
+    let percentiles = percentiles.map(|q| format!("p{q}"));
+    let columns = before.into_iter().chain(percentiles);
+    columns.chain(["std".to_owned()]).collect()
+}
 
 /// The file's bytes.
 pub(super) fn of(report: &Report) -> Vec<u8> {
@@ -18,23 +22,26 @@ pub(super) fn of(report: &Report) -> Vec<u8> {
         .into_iter()
         .partition(|block| block.figures.is_distribution());
 
-    let mut bytes = section(&distributions, &HEADER, |figures| {
+    let wanted = report.facts.percentiles.list();
+    let mut bytes = section(&distributions, &header(report), |figures| {
         let mut cells = vec![figures.avg, figures.min, figures.max, figures.sum];
-        cells.extend(figures.percentiles);
+        cells.extend(wanted.iter().map(|&q| figures.percentile(q)));
         cells.push(figures.std);
         cells
     });
     if !bytes.is_empty() && !scalars.is_empty() {
         bytes.extend_from_slice(b"\r\n");
     }
-    let values = section(&scalars, &["Metric", "Value"], |figures| vec![figures.avg]);
+    let values = section(&scalars, &["Metric".into(), "Value".into()], |figures| {
+        vec![figures.avg]
+    });
     bytes.extend_from_slice(&values);
     bytes
 }
 
 fn section(
     blocks: &[&Block],
-    header: &[&str],
+    header: &[String],
     cells: impl Fn(&Figures) -> Vec<Option<f64>>,
 ) -> Vec<u8> {
     if blocks.is_empty() {
@@ -43,12 +50,7 @@ fn section(
     let mut writer: Writer<Vec<u8>> = WriterBuilder::new()
         .terminator(Terminator::CRLF)
         .from_writer(Vec::new());
-    let mut rows = vec![
-        header
-            .iter()
-            .map(|&name| name.to_owned())
-            .collect::<Vec<_>>(),
-    ];
+    let mut rows = vec![header.to_vec()];
     rows.extend(blocks.iter().map(|block| {
         let values = cells(&block.figures).into_iter().map(two_decimals);
         std::iter::once(block.metric.name_with_unit())

@@ -1,6 +1,6 @@
 //! Step functions of time and their statistics, weighted by how long each value was held.
 
-use crate::stats::{Figures, PERCENTILES};
+use crate::stats::{Figures, PERCENTILES, Percentiles};
 
 /// What of a request the curves need: 16 bytes each, kept for all requests of a phase.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,10 +12,10 @@ pub struct Track {
 }
 
 /// How many requests were open, from the first start to the last end.
-pub fn concurrency(tracks: &[Track]) -> Option<Figures> {
+pub fn concurrency(tracks: &[Track], wanted: &Percentiles) -> Option<Figures> {
     let from = tracks.iter().map(|t| t.start).min()?;
     let to = tracks.iter().map(|t| t.end).max()?;
-    weighted(&open_levels(tracks, from, to))
+    weighted(&open_levels(tracks, from, to), wanted)
 }
 
 /// For every number of open requests, how long (ns) it was held between `from` and `to`; the index
@@ -65,7 +65,7 @@ pub fn open_levels(tracks: &[Track], from: u64, to: u64) -> Vec<(f64, u64)> {
 }
 
 /// Statistics of a step function given as values and the time each was held.
-pub fn weighted(segments: &[(f64, u64)]) -> Option<Figures> {
+pub fn weighted(segments: &[(f64, u64)], wanted: &Percentiles) -> Option<Figures> {
     let mut held: Vec<(f64, u64)> = segments.iter().copied().filter(|s| s.1 > 0).collect();
     held.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     let total = held.iter().map(|s| s.1).sum::<u64>() as f64;
@@ -75,17 +75,21 @@ pub fn weighted(segments: &[(f64, u64)]) -> Option<Figures> {
         .iter()
         .map(|(v, d)| *d as f64 * (v - avg) * (v - avg))
         .sum();
-    let percentile = |q: u8| {
+    let percentile = |q: f64| {
         let mut passed = 0_u64;
         let reached = held.iter().find(|(_, nanos)| {
             passed += nanos;
-            passed as f64 / total >= f64::from(q) / 100.0
+            passed as f64 / total >= q / 100.0
         });
         reached.map_or(max, |(value, _)| *value)
     };
+    let shown = wanted.list().iter().filter(|&q| {
+        let usual = [50.0, 90.0, 95.0, 99.0];
+        usual.contains(q) || !PERCENTILES.contains(q)
+    });
     Some(Figures {
         avg: Some(avg),
-        percentiles: PERCENTILES.map(|q| [50, 90, 95, 99].contains(&q).then(|| percentile(q))),
+        percentiles: shown.map(|&q| (q, percentile(q))).collect(),
         min: Some(min),
         max: Some(max),
         std: Some((squares / total).sqrt()),
@@ -108,7 +112,11 @@ mod tests {
     #[test]
     fn the_golden_concurrency() {
         // Hundredths of milliseconds of the specification's section 9.
-        let figures = concurrency(&tracks(&[(10, 1315), (20, 820), (910, 1415)])).unwrap();
+        let figures = concurrency(
+            &tracks(&[(10, 1315), (20, 820), (910, 1415)]),
+            &Percentiles::default(),
+        )
+        .unwrap();
         assert!((figures.avg.unwrap() - 1.8576512455516014).abs() < 1e-12);
         assert!((figures.std.unwrap() - 0.3494).abs() < 1e-4);
         assert_eq!((figures.min, figures.max), (Some(1.0), Some(2.0)));
@@ -118,16 +126,27 @@ mod tests {
 
     #[test]
     fn a_slot_that_is_taken_at_once_never_shows_two() {
-        let figures = concurrency(&tracks(&[(0, 10), (10, 20), (20, 30)])).unwrap();
+        let figures = concurrency(
+            &tracks(&[(0, 10), (10, 20), (20, 30)]),
+            &Percentiles::default(),
+        )
+        .unwrap();
         assert_eq!((figures.min, figures.max), (Some(1.0), Some(1.0)));
     }
 
     #[test]
     fn requests_of_no_length_do_not_upset_the_count() {
-        let figures = concurrency(&tracks(&[(5, 5), (0, 10), (10, 10)])).unwrap();
+        let figures = concurrency(
+            &tracks(&[(5, 5), (0, 10), (10, 10)]),
+            &Percentiles::default(),
+        )
+        .unwrap();
         assert_eq!((figures.avg, figures.max), (Some(1.0), Some(1.0)));
-        assert_eq!(concurrency(&tracks(&[(5, 5)])), None);
-        assert_eq!(concurrency(&[]), None);
+        assert_eq!(
+            concurrency(&tracks(&[(5, 5)]), &Percentiles::default()),
+            None
+        );
+        assert_eq!(concurrency(&[], &Percentiles::default()), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub use table::METRICS;
 
 use curve::Track;
 
-use crate::stats::Figures;
+use crate::stats::{Figures, Percentiles};
 
 /// A unit as the exports spell it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,7 +148,7 @@ pub enum Of {
     /// One value over the run, from other results.
     Derived(fn(&Results) -> Option<f64>),
     /// Statistics of a step function of time, weighted by duration.
-    Curve(fn(&[Track]) -> Option<Figures>),
+    Curve(fn(&[Track], &Percentiles) -> Option<Figures>),
 }
 
 /// A console table.

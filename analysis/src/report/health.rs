@@ -9,6 +9,7 @@ use pinfire_engine::health::{CoreHealth, Durations};
 use crate::collect::Tally;
 use crate::facts::RunFacts;
 use crate::metric::curve::{open_levels, weighted};
+use crate::stats::Percentiles;
 
 /// Timers later than this at p99 bend cancels and arrivals.
 pub const TIMER_LATENESS_P99_MAX: Span = Span::from_millis(1);
@@ -109,7 +110,7 @@ fn held(asked: u32, profiling: &Tally) -> Option<Held> {
         .chain(&profiling.dropped)
         .copied()
         .collect();
-    let figures = weighted(&open_levels(&tracks, full, last))?;
+    let figures = weighted(&open_levels(&tracks, full, last), &Percentiles::default())?;
     Some(Held {
         asked,
         avg: figures.avg?,

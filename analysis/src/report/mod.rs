@@ -19,7 +19,7 @@ use crate::metric::{METRICS, Metric, Results};
 use crate::stats::Figures;
 
 /// One metric with its figures in display units.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Block {
     /// The row of the table.
     pub metric: &'static Metric,
@@ -63,9 +63,21 @@ impl Report {
         let counts = profiling.progress();
         let window = facts.rate_window;
         let health = Health::new(&facts, &end.cores, &profiling);
-        let results = profiling.results(rows, window, end.profiling.and_then(length));
+        let results = profiling.results(
+            rows,
+            window,
+            end.profiling.and_then(length),
+            &facts.percentiles,
+        );
         let warmed = warmup.progress() != Progress::default();
-        let warmup = warmed.then(|| warmup.results(rows, window, end.warmup.and_then(length)));
+        let warmup = warmed.then(|| {
+            warmup.results(
+                rows,
+                window,
+                end.warmup.and_then(length),
+                &facts.percentiles,
+            )
+        });
         Self {
             blocks: blocks(&results, rows),
             warmup: warmup.map_or_else(Vec::new, |results| blocks(&results, rows)),
@@ -116,7 +128,7 @@ fn length(window: PhaseWindow) -> Option<u64> {
 fn blocks(results: &Results, rows: &[usize]) -> Vec<Block> {
     let shown = rows.iter().filter_map(|&row| {
         let metric = METRICS.get(row).filter(|metric| metric.is_shown())?;
-        let figures = results.get(row)?.divided_by(metric.divisor());
+        let figures = results.get(row)?.clone().divided_by(metric.divisor());
         Some(Block { metric, figures })
     });
     shown.collect()

@@ -51,8 +51,8 @@ fn all_cancelled_on_purpose_is_a_success() {
         (2, 0)
     );
     assert_eq!(cancellation.reached_pct, Some(100.0));
-    close(cancellation.achieved_ms.unwrap().avg, 50.02);
-    close(cancellation.error_us.unwrap().max, 30.0);
+    close(cancellation.achieved_ms.as_ref().unwrap().avg, 50.02);
+    close(cancellation.error_us.as_ref().unwrap().max, 30.0);
     assert_eq!(cancellation.stages[3], (Stage::Streaming, 2));
 
     let shown = &lines(dir.path())[0]["metadata"]["cancellation"];
