@@ -2,6 +2,9 @@
 //!
 //! Pure: bodies and stamps in, figures and files out. The scraping itself is `cli/src/scrape`.
 
+mod estimate;
+pub mod history;
+pub mod reduce;
 pub mod release;
 pub mod text;
 

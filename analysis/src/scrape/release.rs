@@ -401,8 +401,8 @@ impl Selector {
             };
             let named = |name: &str| self.labels.iter().any(|(label, _)| label == name);
             let later_rank =
-                |name: &&str| !named(name) && label(name).is_some_and(|rank| rank != "0");
-            if !self.labels.iter().all(fits) || RANKS.iter().any(|name| later_rank(&name)) {
+                |name: &str| !named(name) && label(name).is_some_and(|rank| rank != "0");
+            if !self.labels.iter().all(fits) || RANKS.iter().any(|name| later_rank(name)) {
                 continue;
             }
             total += of_histogram(&point.value)?;
