@@ -1,6 +1,7 @@
 //! The binary `pinfire`: flags in, exit code out. Errors are printed in one place, here.
 
 mod args;
+mod cancellation;
 mod cmd;
 mod counter;
 mod environment;
