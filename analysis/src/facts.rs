@@ -7,6 +7,9 @@ use std::path::PathBuf;
 use pinfire_engine::clock::{Span, Stamp, WallAnchor};
 use pinfire_engine::endpoint::{Answers, Endpoint};
 use pinfire_engine::health::{CoreHealth, Counts};
+use pinfire_engine::record::{Leave, Trigger};
+use pinfire_engine::schedule::Delay;
+use serde_json::{Map, Value};
 
 use crate::export::FileNames;
 use crate::goodput::Slos;
@@ -64,12 +67,31 @@ pub struct PhaseFacts {
 }
 
 /// Planned cancellation as asked.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct CancellationFacts {
-    /// Share of the requests to hang up on, in percent.
+    /// Share of the requests to leave, in percent.
     pub rate_pct: f64,
-    /// Delay after the last byte of the request was taken.
-    pub delay: Span,
+    /// Delay from the trigger.
+    pub delay: Delay,
+    /// From when it counts, as the command line takes it.
+    pub trigger: String,
+    /// How the client leaves.
+    pub mode: Leave,
+    /// All whose delay is over leave at multiples of this.
+    pub wave: Option<Span>,
+}
+
+impl CancellationFacts {
+    /// Plain hang-ups so long after the last byte.
+    pub fn of(rate_pct: f64, delay: Span) -> Self {
+        Self {
+            rate_pct,
+            delay: Delay::Fixed(delay),
+            trigger: Trigger::Sent.name().into_owned(),
+            mode: Leave::Fin,
+            wave: None,
+        }
+    }
 }
 
 /// Limits behind the discrepancy and mismatch counters; environment variables change them.
@@ -108,6 +130,8 @@ pub struct RunFacts {
     pub answers: Answers,
     /// `--streaming`.
     pub streaming: bool,
+    /// `--use-server-token-count`: lengths are the server's counts.
+    pub server_counts: bool,
     /// `--per-chunk-usage`: the first chunk's token count is taken out of the ITL divisor.
     pub per_chunk_usage: bool,
     /// Where the prompts came from.
@@ -144,6 +168,17 @@ pub struct RunFacts {
     pub percentiles: Percentiles,
     /// The log, if one is written; named in the footer.
     pub log_file: Option<PathBuf>,
+    /// What the files of the run say, where the report is made from files.
+    pub told: Option<ToldRun>,
+}
+
+/// What the files of a run say about it, where a report is made from files.
+#[derive(Clone, Debug, Default)]
+pub struct ToldRun {
+    /// Tokens were counted by the client.
+    pub client_counts: bool,
+    /// Parts of the run's own summary that are taken over as they stand, by key.
+    pub summary: Map<String, Value>,
 }
 
 impl RunFacts {
@@ -156,6 +191,7 @@ impl RunFacts {
             urls: Vec::new(),
             answers: Answers::default(),
             streaming: true,
+            server_counts: false,
             per_chunk_usage: false,
             dataset: DatasetFacts::default(),
             warmup: None,
@@ -174,6 +210,7 @@ impl RunFacts {
             slice: None,
             percentiles: Percentiles::default(),
             log_file: None,
+            told: None,
         }
     }
 

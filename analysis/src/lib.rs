@@ -4,12 +4,15 @@
 //! response says, what is measured, how it is summed up, and where it is written.
 
 pub mod collect;
+pub mod compare;
 pub mod export;
 pub mod facts;
 pub mod goodput;
 pub mod metric;
 pub mod reading;
+pub mod rebuild;
 pub mod report;
+pub mod scrape;
 pub mod stats;
 pub mod tokens;
 pub mod trace;

@@ -22,6 +22,7 @@ use pinfire_engine::{
 
 use crate::{
     args::Profile,
+    cancellation::Cancellation,
     environment,
     input::{self, Input},
     load::{DEFAULT_REQUESTS, Load, PhaseLoad},
@@ -48,7 +49,7 @@ pub struct Settings {
     pub probe: Option<Probe>,
     pub reuse: Reuse,
     pub load: Load,
-    pub cancellation: Option<(f64, Span)>,
+    pub cancellation: Option<Cancellation>,
     pub seed: Seed,
     pub sampling: Sampling,
     pub model_choice: ModelChoice,
@@ -203,7 +204,7 @@ impl Settings {
                     ("never", Reuse::Never),
                 ],
             )?,
-            cancellation: cancellation(flags)?,
+            cancellation: Cancellation::new(flags, kind, streaming)?,
             sampling: match order {
                 Order::Sequential => Sampling::Sequential,
                 Order::Shuffle => Sampling::shuffle(seed.value),
@@ -225,14 +226,7 @@ impl Settings {
                 .as_deref()
                 .map_or_else(FileNames::default, FileNames::with_prefix),
             lines: level == Level::Records,
-            rate_window: named(
-                "--rate-window",
-                &flags.output.rate_window,
-                &[
-                    ("benchmark", RateWindow::Benchmark),
-                    ("phase", RateWindow::Phase),
-                ],
-            )?,
+            rate_window: rate_window(&flags.output.rate_window)?,
             thresholds: thresholds()?,
             slos,
             slice: flags.output.slice_duration.map(slice).transpose()?,
@@ -270,6 +264,14 @@ impl Settings {
     /// Requests in flight at once over the phases, as far as something bounds them.
     pub fn slots(&self) -> u64 {
         self.load.most_at_once()
+    }
+
+    /// Sockets that stay open although their requests have ended, as far as a count bounds them.
+    pub fn kept_sockets(&self) -> u64 {
+        let requests = self.load.profiling.requests.unwrap_or(0);
+        self.cancellation
+            .as_ref()
+            .map_or(0, |cancellation| cancellation.kept_sockets(requests))
     }
 }
 
@@ -362,21 +364,6 @@ fn model_choice(strategy: &str) -> Result<ModelChoice> {
 /// It is none of them.
 pub fn named<T: Copy>(flag: &str, text: &str, words: &[(&str, T)]) -> Result<T> {
     word(text, words).map_err(|reason| anyhow::anyhow!("{flag} {text}: {reason}"))
-}
-
-fn cancellation(flags: &Profile) -> Result<Option<(f64, Span)>> {
-    let flags = &flags.cancellation;
-    match (
-        flags.request_cancellation_rate,
-        flags.request_cancellation_delay,
-    ) {
-        (Some(rate), delay) => Ok(Some((rate, Span::from_secs_f64(delay.unwrap_or(0.0))))),
-        (None, Some(_)) => bail!(
-            "--request-cancellation-delay needs --request-cancellation-rate: without a rate \
-             nothing is cancelled"
-        ),
-        (None, None) => Ok(None),
-    }
 }
 
 fn seed(flags: &Profile) -> Result<Seed> {
@@ -476,7 +463,23 @@ fn slice(seconds: f64) -> Result<Span> {
     Ok(length)
 }
 
-fn thresholds() -> Result<Thresholds> {
+/// `--rate-window`.
+///
+/// # Errors
+/// There is no such window.
+pub fn rate_window(text: &str) -> Result<RateWindow> {
+    let windows = [
+        ("benchmark", RateWindow::Benchmark),
+        ("phase", RateWindow::Phase),
+    ];
+    named("--rate-window", text, &windows)
+}
+
+/// The limits of the counters, by environment variables.
+///
+/// # Errors
+/// One of them is no number.
+pub fn thresholds() -> Result<Thresholds> {
     let mut thresholds = Thresholds::default();
     if let Some(value) = environment::read("METRICS_USAGE_PCT_DIFF_THRESHOLD")? {
         thresholds.usage_diff_pct = value;
@@ -506,7 +509,11 @@ fn thresholds() -> Result<Thresholds> {
     Ok(thresholds)
 }
 
-fn ui(asked: Option<&str>) -> Result<Ui> {
+/// `--ui`.
+///
+/// # Errors
+/// There is no such one.
+pub fn ui(asked: Option<&str>) -> Result<Ui> {
     use std::io::IsTerminal;
     match asked.map(str::to_lowercase).as_deref() {
         Some("simple") => Ok(Ui::Simple),

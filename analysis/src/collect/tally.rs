@@ -1,7 +1,7 @@
 //! The numbers of one phase: one narrow column per row of the table, and a few counters.
 
 use pinfire_engine::clock::Stamp;
-use pinfire_engine::record::{Outcome, Stage};
+use pinfire_engine::record::{AfterHalfClose, Outcome, Stage};
 
 use super::column::{Column, Ranges, Seen};
 use super::{ErrorGroups, Progress};
@@ -39,6 +39,8 @@ pub struct CancelTally {
     pub stages: [u64; 4],
     /// When each disconnect was out.
     pub instants: Vec<u64>,
+    /// How half-closed ones ended, in the order of [`AfterHalfClose::ALL`].
+    pub after: [u64; 4],
 }
 
 /// The order of [`CancelTally::stages`].
@@ -142,7 +144,7 @@ impl Tally {
             let shows = counts || (metric.over == Over::Errors && class == Class::Cancelled);
             let value = match metric.of {
                 Of::Good if shows => Some(RowValue::Whole(slos.kept_by(&self.row_values).into())),
-                _ if shows => value_of(metric, request),
+                _ if shows => value_of(row, metric, request),
                 _ => None,
             };
             self.keep(at, metric, value.as_ref().filter(|_| counts));
@@ -342,7 +344,10 @@ pub(super) fn fold_of(metric: &Metric) -> Option<fn(u64, u64) -> u64> {
     }
 }
 
-fn value_of(metric: &Metric, request: &Request) -> Option<RowValue> {
+fn value_of(row: usize, metric: &Metric, request: &Request) -> Option<RowValue> {
+    if let Some(value) = request.told.and_then(|told| told.value(row)) {
+        return Some(value.clone());
+    }
     match metric.of {
         Of::Whole(formula) | Of::Sum(formula) | Of::Smallest(formula) | Of::Largest(formula) => {
             formula(request).map(RowValue::Whole)
@@ -368,14 +373,22 @@ impl CancelTally {
         match (&request.record.outcome, cancel.done) {
             (Outcome::Cancelled, Some(done)) => {
                 self.achieved
-                    .push(cancel.delay.nanos() + done.closed.since(done.due).nanos());
+                    .push(done.closed.since(done.triggered).nanos());
                 self.error.push(done.closed.since(done.due).nanos());
                 self.instants.push(done.closed.nanos());
                 let stage = STAGES.iter().position(|&s| s == done.stage);
                 if let Some(count) = stage.and_then(|at| self.stages.get_mut(at)) {
                     *count += 1;
                 }
+                let after = AfterHalfClose::ALL
+                    .iter()
+                    .position(|&after| Some(after) == done.after);
+                if let Some(count) = after.and_then(|at| self.after.get_mut(at)) {
+                    *count += 1;
+                }
             }
+            // A file that does not say when: AIPerf's.
+            (Outcome::Cancelled, None) => {}
             (Outcome::Complete, _) => self.finished_first += 1,
             _ => self.failed_first += 1,
         }

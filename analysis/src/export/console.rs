@@ -1,9 +1,13 @@
 //! The tables of a run, as printed and as kept in the console file.
 
 use pinfire_engine::health::Durations;
+use pinfire_engine::record::{Leave, Trigger};
+use pinfire_engine::schedule::Delay;
+use serde_json::Value;
 
 use super::plural;
 use super::table::{Align, Table, style, wrap};
+use crate::facts::ToldRun;
 use crate::metric::{Group, Place};
 use crate::report::{Block, Report};
 
@@ -135,8 +139,23 @@ impl Report {
                 count(cancelled.failed_first),
             );
         }
-        let asked_ms = cancelled.asked.delay.as_millis_f64();
-        row("Delay asked (ms)".into(), number(Some(asked_ms)));
+        let asked = &cancelled.asked;
+        match asked.delay {
+            Delay::Fixed(delay) => {
+                let delay = number(Some(delay.as_millis_f64()));
+                row("Delay asked (ms)".into(), delay);
+            }
+            other => row("Delay asked (s)".into(), other.to_string()),
+        }
+        if asked.trigger != Trigger::Sent.name() {
+            row("Delay counts from".into(), asked.trigger.clone());
+        }
+        if asked.mode != Leave::Fin {
+            row("Left by".into(), asked.mode.name().into());
+        }
+        if let Some(wave) = asked.wave {
+            row("A wave every (s)".into(), number(Some(wave.as_secs_f64())));
+        }
         if let (Some(achieved), Some(error)) = (&cancelled.achieved_ms, &cancelled.error_us) {
             for q in [50, 99] {
                 row(
@@ -155,11 +174,36 @@ impl Report {
         for (stage, reached) in cancelled.stages.iter().filter(|(_, n)| *n > 0) {
             row(format!("Cancelled while {}", stage.name()), count(*reached));
         }
+        for (after, reached) in cancelled.after.iter().filter(|(_, n)| *n > 0) {
+            let name = format!("After the half-close {}", after.name());
+            row(name, count(*reached));
+        }
         Some(table)
     }
 
     /// Three lines on the client itself, and more when SYNs were lost or it was the bottleneck.
+    /// What the run itself said about its client, where the report is made from files.
+    fn told_health(&self, told: &ToldRun, width: usize, colour: bool) -> String {
+        let health = told.summary.get("client_health");
+        let reasons = health.and_then(|health| health.get("reasons")?.as_array());
+        let reasons: Vec<&str> = reasons
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        match (health, &reasons[..]) {
+            (None, _) => "Client health: its files do not tell\n".to_owned(),
+            (Some(_), []) => {
+                "Client health: within its bounds, by the run's own account\n".to_owned()
+            }
+            (Some(_), reasons) => bottleneck(reasons.iter(), width, colour),
+        }
+    }
+
     fn health_lines(&self, width: usize, colour: bool) -> String {
+        if let Some(told) = &self.facts.told {
+            return self.told_health(told, width, colour);
+        }
         let core = &self.health.merged;
         let held = match (&self.health.held, self.facts.profiling.concurrency) {
             (Some(held), _) => format!(
@@ -187,24 +231,34 @@ impl Report {
                 if core.slow_connects == 1 { "" } else { "s" },
             );
             let line = format!(
-                "{connects} connect{s} took about 1, 3 or 7 s: SYN retransmits, the server's accept \
-                 queue was full."
+                "{connects} connect{s} took almost exactly 1, 2, 3, 4, 5 or 7 s: SYN retransmits, the \
+                 server's accept queue was full."
             );
             for line in wrap(&line, width) {
                 text += &(style(&line, "33", colour) + "\n");
             }
         }
         if self.health.is_bottleneck() {
-            let verdict = format!(
-                "The client was the bottleneck, so these figures are not the server's alone: {}.",
-                self.health.reasons.join("; ")
-            );
-            for line in wrap(&verdict, width) {
-                text += &(style(&line, "33", colour) + "\n");
-            }
+            text += &bottleneck(self.health.reasons.iter(), width, colour);
         }
         text
     }
+}
+
+fn bottleneck(
+    reasons: impl Iterator<Item = impl AsRef<str>>,
+    width: usize,
+    colour: bool,
+) -> String {
+    let reasons: Vec<String> = reasons.map(|reason| reason.as_ref().to_owned()).collect();
+    let verdict = format!(
+        "The client was the bottleneck, so these figures are not the server's alone: {}.",
+        reasons.join("; ")
+    );
+    let lines = wrap(&verdict, width).into_iter();
+    lines
+        .map(|line| style(&line, "33", colour) + "\n")
+        .collect()
 }
 
 fn metric_table(title: String) -> Table {
@@ -233,7 +287,7 @@ fn cells(block: &Block) -> Vec<String> {
 }
 
 /// Two decimals with thousands separators; `N/A` where there is no value.
-pub(super) fn number(value: Option<f64>) -> String {
+pub(crate) fn number(value: Option<f64>) -> String {
     value
         .filter(|v| v.is_finite())
         .map_or_else(|| "N/A".to_owned(), |v| thousands(&format!("{v:.2}")))

@@ -7,10 +7,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pinfire_engine::clock::Stamp;
 use pinfire_engine::health::{CoreHealth, Durations};
+use pinfire_engine::record::Leave;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::input_config;
+use crate::facts::RunFacts;
 use crate::report::health::distributions;
 use crate::report::{Block, Cancellation, Finished, Report};
 use crate::stats::Figures;
@@ -50,31 +52,64 @@ pub(super) fn of(report: &Report) -> Vec<u8> {
     serde_json::to_vec_pretty(&document(report)).unwrap_or_default()
 }
 
+/// What stands of the summary before the first request.
+pub(super) fn of_start(facts: &RunFacts) -> Vec<u8> {
+    let mut document = head(facts);
+    document.insert("input_config".into(), input_config::of(facts).into());
+    document.insert("run_info".into(), run_info(facts));
+    serde_json::to_vec_pretty(&document).unwrap_or_default()
+}
+
+fn head(facts: &RunFacts) -> Map<String, Value> {
+    let texts = [
+        ("schema_version", "1.4".to_owned()),
+        ("aiperf_version", facts.version.clone()),
+        ("tool_version", format!("pinfire {}", facts.version)),
+        ("benchmark_id", facts.benchmark_id.clone()),
+    ];
+    let head = texts.map(|(key, text)| (key.to_owned(), text.into()));
+    head.into_iter().collect()
+}
+
 fn document(report: &Report) -> Map<String, Value> {
     let facts = &report.facts;
-    let mut document = Map::new();
+    let mut document = head(facts);
     let mut put = |key: &str, value: Value| {
         if !value.is_null() {
             document.insert(key.to_owned(), value);
         }
     };
-    put("schema_version", "1.4".into());
-    put("aiperf_version", facts.version.as_str().into());
-    put("tool_version", format!("pinfire {}", facts.version).into());
-    put("benchmark_id", facts.benchmark_id.as_str().into());
     for tag in HEAD {
         let found = report.blocks.iter().find(|block| block.metric.tag == tag);
         put(tag, found.map_or(Value::Null, block));
     }
-    put("input_config", Value::Object(input_config::of(facts)));
-    put("run_info", run_info(report));
+    // What a report from files cannot know better than the run's own summary.
+    let told = |key: &str| {
+        let told = facts.told.as_ref()?;
+        Some(told.summary.get(key).cloned().unwrap_or_default())
+    };
+    let told_or = |key: &str, else_of: Value| match told(key) {
+        Some(Value::Null) | None => else_of,
+        Some(value) => value,
+    };
+    put(
+        "input_config",
+        told_or("input_config", Value::Object(input_config::of(facts))),
+    );
+    put("run_info", told_or("run_info", run_info(facts)));
     put("was_cancelled", report.end.interrupted.is_some().into());
     put("is_complete", report.end.interrupted.is_none().into());
     put("incomplete_reason", report.end.interrupted.clone().into());
     put("error_summary", error_summary(report));
     if let Some(window) = report.end.profiling {
-        put("start_time", local_time(report, Some(window.start)));
-        put("end_time", local_time(report, window.end));
+        put(
+            "start_time",
+            told_or("start_time", local_time(report, Some(window.start))),
+        );
+        put(
+            "end_time",
+            told_or("end_time", local_time(report, window.end)),
+        );
     }
     if !report.warmup.is_empty() {
         let blocks = report
@@ -93,8 +128,14 @@ fn document(report: &Report) -> Map<String, Value> {
     if let Some(cancelled) = &report.cancellation {
         put("cancellation", cancellation(cancelled));
     }
-    put("client_health", client_health(report));
-    put("request_accounting", accounting(report));
+    put(
+        "client_health",
+        told("client_health").unwrap_or_else(|| client_health(report)),
+    );
+    put(
+        "request_accounting",
+        told_or("request_accounting", accounting(report)),
+    );
     document
 }
 
@@ -127,8 +168,7 @@ fn figures(unit: &str, figures: &Figures) -> Map<String, Value> {
     map
 }
 
-fn run_info(report: &Report) -> Value {
-    let facts = &report.facts;
+fn run_info(facts: &RunFacts) -> Value {
     let mut info = Map::new();
     info.insert("benchmark_id".into(), facts.benchmark_id.as_str().into());
     if let Some(seed) = facts.random_seed {
@@ -178,7 +218,15 @@ fn cancellation(cancelled: &Cancellation) -> Value {
     map.insert("cancelled".into(), cancelled.cancelled.into());
     map.insert("finished_first".into(), cancelled.finished_first.into());
     map.insert("failed_first".into(), cancelled.failed_first.into());
-    let delay_ms = cancelled.asked.delay.as_millis_f64();
+    map.insert("trigger".into(), cancelled.asked.trigger.as_str().into());
+    map.insert("mode".into(), cancelled.asked.mode.name().into());
+    let asked = cancelled.asked.delay;
+    map.insert("delay_asked".into(), asked.to_string().into());
+    if let Some(wave) = cancelled.asked.wave {
+        map.insert("wave_s".into(), wave.as_secs_f64().into());
+    }
+    // Of a distribution, its mean.
+    let delay_ms = asked.mean().as_millis_f64();
     map.insert("delay_asked_ms".into(), delay_ms.into());
     if let Some(achieved) = &cancelled.achieved_ms {
         map.insert("achieved_delay".into(), figures("ms", achieved).into());
@@ -189,6 +237,22 @@ fn cancellation(cancelled: &Cancellation) -> Value {
     let stages = cancelled.stages.iter();
     let stages = stages.map(|(stage, count)| (stage.name().to_owned(), (*count).into()));
     map.insert("phases".into(), Value::Object(stages.collect()));
+    let all = cancelled.cancelled;
+    if all > 0 {
+        let share = |count: u64| Value::from(100.0 * count as f64 / all as f64);
+        let stages = cancelled.stages.iter();
+        let shares = stages.map(|(stage, count)| (stage.name().to_owned(), share(*count)));
+        map.insert("phases_pct".into(), Value::Object(shares.collect()));
+        let stages = cancelled.stages.iter();
+        let missed = stages.filter(|(_, count)| *count == 0);
+        let missed: Vec<Value> = missed.map(|(stage, _)| stage.name().into()).collect();
+        map.insert("phases_not_covered".into(), missed.into());
+    }
+    if cancelled.asked.mode == Leave::HalfClose {
+        let after = cancelled.after.iter();
+        let after = after.map(|(after, count)| (after.name().to_owned(), (*count).into()));
+        map.insert("after_half_close".into(), Value::Object(after.collect()));
+    }
     let neighbours = &cancelled.neighbours;
     let neighbours = json!({
         "overlapping": finished(&neighbours.overlapping),

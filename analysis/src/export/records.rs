@@ -11,6 +11,9 @@ use crate::collect::RowValue;
 use crate::metric::{METRICS, Request};
 use crate::reading::Verdict;
 
+/// `record_processor_id` of every line that pinfire writes: there is but one.
+pub(crate) const OUR_PROCESSOR: &str = "record_processor_00000000";
+
 /// Writes lines; holds what is the same in all of them.
 pub struct LineWriter {
     /// A warmup phase comes first.
@@ -36,6 +39,9 @@ struct Metadata<'a> {
     conversation_id: &'a str,
     turn_index: u32,
     credit_issued_ns: u64,
+    /// Additive: the instant it was due, where it had to wait for its slots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduled_ns: Option<u64>,
     request_start_ns: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_ack_ns: Option<u64>,
@@ -63,9 +69,12 @@ struct Metadata<'a> {
 #[serde(untagged)]
 enum Cancellation<'a> {
     Done {
+        trigger: &'a str,
+        mode: &'static str,
         asked_delay_ms: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
         written_ns: Option<u64>,
+        triggered_ns: u64,
         due_ns: u64,
         asked_ns: u64,
         closed_ns: u64,
@@ -73,6 +82,8 @@ enum Cancellation<'a> {
         delay_error_us: f64,
         how: &'static str,
         phase: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after_half_close: Option<&'static str>,
         events_received: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
         output_text: Option<&'a str>,
@@ -84,6 +95,8 @@ enum Cancellation<'a> {
         time_to_first_token_ms: Option<f64>,
     },
     Missed {
+        trigger: &'a str,
+        mode: &'static str,
         asked_delay_ms: f64,
         outcome: &'static str,
     },
@@ -108,7 +121,10 @@ impl LineWriter {
     /// Appends the line of a request to `line`, newline included.
     pub fn write(&self, line: &mut Vec<u8>, request: &Request, values: &[(usize, RowValue)]) {
         line.extend_from_slice(b"{\"metadata\":");
-        self.metadata(line, request);
+        match request.told {
+            Some(told) => line.extend_from_slice(told.metadata.as_bytes()),
+            None => self.metadata(line, request),
+        }
         line.extend_from_slice(b",\"metrics\":{");
         let mut first = true;
         for (row, value) in values {
@@ -122,7 +138,10 @@ impl LineWriter {
         line.push(b'}');
         if let Verdict::Error(problem) | Verdict::Cancelled(problem) = &request.reading.verdict {
             line.extend_from_slice(b",\"error\":");
-            append(line, problem);
+            match request.told.and_then(|told| told.error) {
+                Some(error) => line.extend_from_slice(error.as_bytes()),
+                None => append(line, problem),
+            }
         }
         line.extend_from_slice(b"}\n");
     }
@@ -137,6 +156,8 @@ impl LineWriter {
         let was_cancelled = matches!(request.reading.verdict, Verdict::Cancelled(_));
         let wall = |stamp| request.anchor.unix_nanos(stamp);
         let end = wall(record.times.end);
+        let trigger = record.cancel.map(|cancel| cancel.trigger.name());
+        let trigger = trigger.unwrap_or_default();
         let metadata = Metadata {
             session_num: record.index,
             x_request_id: &id,
@@ -144,11 +165,13 @@ impl LineWriter {
             conversation_id: &request.entry.session_id,
             turn_index: request.entry.turn,
             credit_issued_ns: wall(record.times.admitted),
+            scheduled_ns: (record.times.scheduled != record.times.admitted)
+                .then(|| wall(record.times.scheduled)),
             request_start_ns: wall(record.times.start),
             request_ack_ns: record.times.head.map(wall),
             request_end_ns: end,
             worker_id: &worker,
-            record_processor_id: "record_processor_00000000",
+            record_processor_id: OUR_PROCESSOR,
             benchmark_phase: phase,
             phase_index: u32::from(is_profiling && self.has_warmup),
             profiling_index: is_profiling.then_some(0),
@@ -159,7 +182,7 @@ impl LineWriter {
             context_overflow_skip: false,
             agent_depth: 0,
             root_correlation_id: &correlation,
-            cancellation: cancellation(request, request.anchor),
+            cancellation: cancellation(request, request.anchor, &trigger),
         };
         append(line, &metadata);
     }
@@ -194,16 +217,23 @@ impl Around {
     }
 }
 
-fn cancellation<'a>(request: &Request<'a>, anchor: WallAnchor) -> Option<Cancellation<'a>> {
+fn cancellation<'a>(
+    request: &Request<'a>,
+    anchor: WallAnchor,
+    trigger: &'a str,
+) -> Option<Cancellation<'a>> {
     let record = request.record;
     let cancel = record.cancel?;
     let asked_delay_ms = cancel.delay.as_millis_f64();
+    let mode = cancel.leave.name();
     let Some(done) = cancel.done.filter(|_| record.outcome == Outcome::Cancelled) else {
         let outcome = match record.outcome {
             Outcome::Complete => "finished_first",
             _ => "failed_first",
         };
         return Some(Cancellation::Missed {
+            trigger,
+            mode,
             asked_delay_ms,
             outcome,
         });
@@ -211,15 +241,19 @@ fn cancellation<'a>(request: &Request<'a>, anchor: WallAnchor) -> Option<Cancell
     let late = done.closed.since(done.due).nanos();
     let reading = request.reading;
     Some(Cancellation::Done {
+        trigger,
+        mode,
         asked_delay_ms,
         written_ns: record.times.written.map(|t2| anchor.unix_nanos(t2)),
+        triggered_ns: anchor.unix_nanos(done.triggered),
         due_ns: anchor.unix_nanos(done.due),
         asked_ns: anchor.unix_nanos(done.asked),
         closed_ns: anchor.unix_nanos(done.closed),
-        achieved_delay_ms: (cancel.delay.nanos() + late) as f64 / 1e6,
+        achieved_delay_ms: done.closed.since(done.triggered).as_millis_f64(),
         delay_error_us: late as f64 / 1e3,
-        how: "fin",
+        how: mode,
         phase: Stage::name(done.stage),
+        after_half_close: done.after.map(|after| after.name()),
         events_received: reading.events,
         output_text: reading.output.as_deref(),
         reasoning_text: reading.reasoning.as_deref(),

@@ -1,6 +1,6 @@
 //! Planned cancellation as it was asked and as it came out.
 
-use pinfire_engine::record::Stage;
+use pinfire_engine::record::{AfterHalfClose, Stage};
 
 use super::neighbours::Neighbours;
 use crate::collect::{CancelTally, Progress, STAGES};
@@ -30,6 +30,8 @@ pub struct Cancellation {
     pub stages: [(Stage, u64); 4],
     /// What it did to the requests that were let finish.
     pub neighbours: Neighbours,
+    /// How answers ended that were read on after a half-close.
+    pub after: [(AfterHalfClose, u64); 4],
 }
 
 impl Cancellation {
@@ -44,6 +46,10 @@ impl Cancellation {
         for (slot, count) in stages.iter_mut().zip(tally.stages) {
             slot.1 = count;
         }
+        let mut after = AfterHalfClose::ALL.map(|after| (after, 0));
+        for (slot, count) in after.iter_mut().zip(tally.after) {
+            slot.1 = count;
+        }
         Self {
             asked,
             reached_pct: (ended > 0).then(|| 100.0 * counts.cancelled as f64 / ended as f64),
@@ -55,6 +61,7 @@ impl Cancellation {
             error_us: tally.error.figures().map(|f| f.divided_by(1e3)),
             stages,
             neighbours,
+            after,
         }
     }
 }

@@ -67,7 +67,8 @@ impl Report {
     ) -> Self {
         let counts = profiling.progress();
         let health = Health::new(&facts, &end.cores, &profiling);
-        let neighbours = facts.cancellation.map(|_| Neighbours::of(&profiling));
+        let asked = facts.cancellation.clone();
+        let cancellation = asked.map(|asked| (asked, Neighbours::of(&profiling)));
         let slices = slices::of(&facts, &mut profiling);
         let asked = |window: Option<PhaseWindow>| Asked {
             rates_over: match facts.rate_window {
@@ -79,7 +80,6 @@ impl Report {
         let results = profiling.results(asked(end.profiling));
         let warmed = warmup.progress() != Progress::default();
         let warmup = warmed.then(|| warmup.results(asked(end.warmup)));
-        let cancellation = facts.cancellation.zip(neighbours);
         Self {
             blocks: blocks(&results),
             warmup: warmup.map_or_else(Vec::new, |results| blocks(&results)),

@@ -32,10 +32,7 @@ fn facts(dir: &Path) -> RunFacts {
         concurrency: Some(2),
         ..PhaseFacts::default()
     };
-    facts.cancellation = Some(CancellationFacts {
-        rate_pct: 40.0,
-        delay: Span::from_millis(50),
-    });
+    facts.cancellation = Some(CancellationFacts::of(40.0, Span::from_millis(50)));
     let promises = goodput::parse("request_latency:100").unwrap();
     let holding = conditions(facts.endpoint(), true, true, true, true);
     facts.slos = Slos::new(&promises, holding).unwrap();

@@ -1,6 +1,9 @@
 //! A request on its way out: from its slot to the socket, over an idle connection or a new one.
 
-use std::{io::ErrorKind, rc::Rc};
+use std::{
+    io::{ErrorKind, IoSlice},
+    rc::Rc,
+};
 
 use super::{
     Core,
@@ -10,7 +13,8 @@ use super::{
 };
 use crate::{
     clock::{Span, Stamp},
-    limits::COPIED_BODY_BYTES,
+    dataset::ready::Body,
+    limits::{COPIED_BODY_BYTES, SENT_PARTS},
     net::{Pollable, connect, shows_lost_syn},
     record::{Correlation, Failure},
     request::{Ids, Request, Ticket},
@@ -34,14 +38,23 @@ impl Core {
             seat: go.seat,
             ids: Ids::new(phase.ids, go.index, session.correlation),
             scheduled: go.scheduled,
-            cancel_after: plan.cancel.and_then(|cancel| cancel.delay(go.index)),
+            cancel: plan
+                .cancel
+                .as_ref()
+                .and_then(|cancel| cancel.of(go.index, session.entry, phase.started)),
         };
         let request = Request::new(ticket, now, plan.timeout, self.room);
         phase.counts.due += 1;
         phase.health.send_lateness.record(now.since(go.eligible));
         self.progress[self.number][plan.phase as usize].due(phase.counts.due);
-        let idle = match own {
-            Some((slot, visit)) => self.own_connection(slot, visit),
+        let own_slot = own.map(|(slot, visit)| self.own_connection(slot, visit));
+        let idle = match own_slot {
+            Some(Some(slot)) if request.wants_new_connection() => {
+                self.close(slot);
+                None
+            }
+            Some(slot) => slot,
+            None if request.wants_new_connection() => None,
             None => self.idle_connection(target, now),
         };
         match idle {
@@ -151,8 +164,15 @@ impl Core {
                     {
                         phase.health.slow_connects += 1;
                     }
+                    if request.cancel_due().is_some() {
+                        let due = request.due();
+                        self.set_deadline(slot, due);
+                        self.expire_due(now);
+                    }
                 }
-                self.begin_talking(slot);
+                if self.connections[slot].request.is_some() {
+                    self.begin_talking(slot);
+                }
             }
             Err(errno) => self.fail(slot, now, Failure::Connect { errno }),
         }
@@ -179,12 +199,18 @@ impl Core {
         let target = &phase.plan.targets[connection.target];
         target
             .head
-            .write(&mut self.outgoing, &ids, name, body.len());
-        let head_bytes = self.outgoing.len();
-        if body.len() <= COPIED_BODY_BYTES {
-            self.outgoing.extend_from_slice(body);
+            .write(&mut self.outgoing, &ids, name, body.size());
+        let mut head_bytes = self.outgoing.len();
+        let half = request.stops_half_way();
+        if half || body.size() <= COPIED_BODY_BYTES {
+            body.append(&mut self.outgoing);
         }
-        request.sending(Stamp::now(), head_bytes, body.len());
+        request.sending(Stamp::now(), head_bytes, body.size());
+        if half {
+            // The other half does not exist for `send`, so all there is counts as head.
+            self.outgoing.truncate(head_bytes + body.size() / 2);
+            head_bytes = self.outgoing.len();
+        }
         if connection.served == 0 && phase.plan.dialling.timeout.is_some() {
             // The limit of connecting gives way to that of the request.
             let due = request.due();
@@ -203,18 +229,28 @@ impl Core {
         let Some(phase) = self.phases.of(request.phase()) else {
             return;
         };
+        if request.has_left() {
+            return;
+        }
         let body = phase.agenda.body(request.seat());
+        let copied = self.outgoing.len() > head_bytes || request.stops_half_way();
         let written = loop {
             let sent = request.sent();
             let first = self.outgoing.get(sent..).unwrap_or_default();
-            let second = if self.outgoing.len() > head_bytes || body.is_empty() {
-                &[]
-            } else {
-                &body[sent.saturating_sub(head_bytes)..]
-            };
-            let taken = match &mut connection.secure {
-                None => socket.send(first, second),
-                Some(secure) => secure.send(socket, first, second),
+            let skip = sent.saturating_sub(head_bytes);
+            let taken = match (body, &mut connection.secure) {
+                (_, None) if copied => socket.send(first, &[]),
+                (_, Some(secure)) if copied => secure.send(socket, &[IoSlice::new(first)]),
+                (Body::Whole(body), None) => socket.send(first, &body[skip..]),
+                (_, secure) => {
+                    let mut parts = [IoSlice::new(first); SENT_PARTS];
+                    let begun = usize::from(!first.is_empty());
+                    let filled = begun + body.parts(skip, &mut parts[begun..]);
+                    match secure {
+                        None => socket.send_parts(&parts[..filled]),
+                        Some(secure) => secure.send(socket, &parts[..filled]),
+                    }
+                }
             };
             match taken {
                 Ok(bytes) => {
@@ -229,7 +265,9 @@ impl Core {
         };
         match written {
             Ok(now) => {
-                phase.counts.sent += 1;
+                if request.is_sent() {
+                    phase.counts.sent += 1;
+                }
                 if request.cancel_due().is_some() {
                     let due = request.due();
                     self.set_deadline(slot, due);

@@ -7,7 +7,7 @@ mod dry_run;
 mod facts;
 
 use std::{
-    io::{IsTerminal, Write},
+    io::Write,
     net::{Ipv4Addr, SocketAddr},
     process::ExitCode,
     sync::{Arc, atomic::Ordering},
@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use pinfire_analysis::{
-    export::DEFAULT_WIDTH,
+    export::{DEFAULT_WIDTH, write_start},
     facts::{PhaseWindow, RunEnd},
 };
 use pinfire_engine::{
@@ -31,11 +31,13 @@ use pinfire_engine::{
 use pinfire_tools::mock;
 
 use self::collect::{Collecting, Tally};
+pub use self::command_line::secret;
 use crate::{
     args::Profile,
     load::{Mode, PhaseLoad},
     place,
     request::HeaderPlan,
+    run_file::RESOLVED,
     say,
     settings::{self, Settings},
     signals::Interrupt,
@@ -61,7 +63,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     let embedded = matches!(settings.transport.server, Server::Embedded);
     let sides = if embedded { 2 } else { 1 };
     place::grant_descriptors(
-        settings.slots().saturating_mul(sides),
+        settings
+            .slots()
+            .saturating_add(settings.kept_sockets())
+            .saturating_mul(sides),
         settings.places.engine.len(),
     )?;
     let mut servers = settings.transport.reach()?;
@@ -72,6 +77,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         )
     })?;
 
+    store_resolved(flags, &settings)?;
     let prepared = dataset::prepare(&settings)?;
     for warning in &prepared.warnings {
         say::warning(warning);
@@ -103,6 +109,12 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     }
 
     let facts = facts::of(&settings, &prepared, &engine, arguments)?;
+    let cancel = cancel_plan(&settings, &prepared.dataset)?;
+    if let Err(error) = write_start(&facts) {
+        say::warning(format_args!(
+            "{error}; if this run is killed, `pinfire report` will know less of it"
+        ));
+    }
     let (dataset, entries) = split(prepared.dataset);
     let collecting = Collecting::start(
         facts,
@@ -116,6 +128,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         targets,
         dataset,
         tally: collecting.tally(),
+        cancel,
         id_key: settings::random_bits()?,
     };
     interrupt.sending();
@@ -132,24 +145,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
 
     let width = settings.console_width.unwrap_or(DEFAULT_WIDTH);
     let written = report.write(width);
-    let mut stdout = std::io::stdout().lock();
-    let terminal = stdout.is_terminal();
-    let shown = if terminal {
-        terminal_width().unwrap_or(width)
-    } else {
-        width
-    };
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-    let mut text = String::new();
-    if settings.trace_table {
-        text.push_str(&report.trace_table(shown, colour));
+    if written.is_ok() {
+        report.forget_start();
     }
-    text.push_str(&report.console(shown, colour));
-    text.push_str(&report.footer(written.as_ref().ok()));
-    // A reader that has gone away (a closed pipe) is no failure of the run.
-    let _ = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
+    crate::show::report(&report, settings.trace_table, width, written.as_ref().ok());
     // What is there has been shown and written; only then does what went wrong decide.
     if let Some(lost) = lost {
         return Err(lost);
@@ -162,6 +161,21 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(report.exit_code())
+}
+
+/// Writes the run file that repeats the run.
+fn store_resolved(flags: &Profile, settings: &Settings) -> Result<()> {
+    let mut given = flags.run_file.given.clone();
+    given.set("random-seed", "Load", settings.seed.value.to_string());
+    let path = settings.artifact_dir.join(RESOLVED);
+    let folder = std::env::current_dir().unwrap_or_default();
+    let text = format!(
+        "# The run as it was. In the folder {}\n# this repeats it: pinfire profile --config {}\n{}",
+        folder.display(),
+        path.display(),
+        given.yaml()
+    );
+    std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Starts the embedded server.
@@ -239,6 +253,13 @@ fn say_how(settings: &Settings, engine: &Engine) {
     }
 }
 
+fn cancel_plan(settings: &Settings, dataset: &Dataset) -> Result<Option<CancelPlan>> {
+    let asked = settings.cancellation.as_ref();
+    asked
+        .map(|asked| asked.plan(settings.seed.value, dataset))
+        .transpose()
+}
+
 type Entries = Arc<[pinfire_analysis::facts::EntryFacts]>;
 
 /// What is sent goes to the cores, the rest to the analysis; both turn by turn, so that a record's
@@ -265,12 +286,14 @@ fn dry_run(settings: &Settings) -> Result<ExitCode> {
     for warning in &prepared.warnings {
         say::warning(warning);
     }
+    let cancel = cancel_plan(settings, &prepared.dataset)?;
     let (dataset, _) = split(prepared.dataset);
     let phases = Phases {
         settings,
         targets: Arc::default(),
         dataset,
         tally: Arc::default(),
+        cancel,
         id_key: 0,
     };
     let mut sent = 0;
@@ -291,6 +314,7 @@ struct Phases<'a> {
     targets: Arc<[Target]>,
     dataset: Arc<Ready>,
     tally: Arc<Tally>,
+    cancel: Option<CancelPlan>,
     id_key: u64,
 }
 
@@ -379,10 +403,7 @@ impl Phases<'_> {
 
     fn plan(&self, phase: Phase, load: &PhaseLoad, first_session: u64) -> Arc<PhasePlan> {
         let settings = self.settings;
-        let cancel = settings
-            .cancellation
-            .filter(|_| phase == Phase::Profiling)
-            .map(|(rate, delay)| CancelPlan::new(settings.seed.value, rate, delay));
+        let cancel = self.cancel.clone();
         let (pace, sessions) = match &load.mode {
             Mode::Concurrency => (Pace::Closed, load.sessions),
             Mode::Rate {
@@ -428,7 +449,7 @@ impl Phases<'_> {
             prefill: limit(load.prefill, load.prefill_ramp),
             duration: load.duration,
             grace: load.grace,
-            cancel,
+            cancel: cancel.filter(|_| phase == Phase::Profiling),
             id_key: self.id_key,
             timeout: settings.timeout,
             reuse: settings.reuse,
@@ -552,9 +573,4 @@ fn window(report: &PhaseReport, stopped: Option<&Stopped>) -> PhaseWindow {
         start: report.started,
         end: (!cut_off).then_some(report.ended),
     }
-}
-
-fn terminal_width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
-    (size.ws_col > 0).then(|| usize::from(size.ws_col))
 }
