@@ -36,7 +36,9 @@ fn goodput_and_slices() {
         .collect();
     assert!(starts.is_sorted());
     assert!(
-        starts.iter().all(|at| (at - starts[0]) % 50_000_000 == 0),
+        starts
+            .iter()
+            .all(|at| (at - starts[0]).is_multiple_of(50_000_000)),
         "{starts:?}"
     );
     let csv = run.file("profile_export_aiperf_timeslices.csv");
