@@ -8,6 +8,7 @@ pub mod export;
 pub mod facts;
 pub mod metric;
 pub mod reading;
+pub mod redact;
 pub mod report;
 pub mod stats;
 pub mod tokens;

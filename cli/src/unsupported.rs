@@ -4,8 +4,6 @@
 const NOT_BUILT_YET: &[&str] = &[
     "confidence-level",
     "config",
-    "export-http-trace",
-    "export-outputs-json",
     "extra-verbose",
     "goodput",
     "gpu-telemetry",
@@ -79,6 +77,7 @@ const NOT_PART: &[&str] = &[
     "download-video-content",
     "e2e-sla-ms",
     "error-rate-sla",
+    "export-outputs-json",
     "force-min-tokens",
     "gen-ai-provider",
     "hf-subset",

@@ -15,7 +15,7 @@ use pinfire_engine::{
     plan::{
         Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target, Tls,
     },
-    record::{Outcome, Phase, Record},
+    record::{Keep, Outcome, Phase, Record},
     request::{HeaderValue, RequestHead},
     run::{Engine, EngineError, PhaseReport},
     schedule::{CancelPlan, Limit, Pace, Schedule},
@@ -177,6 +177,7 @@ impl Load {
             timeout: self.timeout,
             reuse: self.reuse,
             receive_stamps: true,
+            keep: Keep::default(),
         })
     }
 

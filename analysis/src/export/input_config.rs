@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::redact;
 use crate::facts::{LengthFacts, PhaseFacts, RunFacts};
 
 /// The object.
@@ -14,7 +15,7 @@ pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
         .collect();
     config.insert("models".into(), json!({"items": models}));
     let endpoint = json!({
-        "urls": facts.urls,
+        "urls": facts.urls.iter().map(|url| redact::url(url)).collect::<Vec<_>>(),
         "type": facts.endpoint().name,
         "streaming": facts.streaming,
     });

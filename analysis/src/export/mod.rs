@@ -6,12 +6,15 @@
 pub mod console;
 mod csv;
 mod footer;
+mod heads;
 mod input_config;
 mod json;
 mod names;
+mod raw;
 pub mod records;
 mod table;
 mod trace;
+mod trace_data;
 
 use std::fmt;
 use std::fs;

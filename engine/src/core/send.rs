@@ -36,7 +36,8 @@ impl Core {
             scheduled: go.scheduled,
             cancel_after: plan.cancel.and_then(|cancel| cancel.delay(go.index)),
         };
-        let request = Request::new(ticket, now, plan.timeout, self.room);
+        let mut request = Request::new(ticket, now, plan.timeout, self.room);
+        request.keep(plan.keep);
         phase.counts.due += 1;
         phase.health.send_lateness.record(now.since(go.eligible));
         self.progress[self.number][plan.phase as usize].due(phase.counts.due);
@@ -181,6 +182,12 @@ impl Core {
             .head
             .write(&mut self.outgoing, &ids, name, body.len());
         let head_bytes = self.outgoing.len();
+        if let Some(capture) = request.capture() {
+            capture.request_head = self.outgoing.clone();
+            if let Some(socket) = &connection.socket {
+                (capture.local, capture.remote) = socket.addresses();
+            }
+        }
         if body.len() <= COPIED_BODY_BYTES {
             self.outgoing.extend_from_slice(body);
         }

@@ -5,8 +5,10 @@
 //! engine writes down what it saw and judges nothing: whether an answer was valid, what its tokens
 //! are and what an unusual event means is decided on the analysis side.
 
+mod capture;
 mod transcript;
 
+pub use capture::{Capture, Keep, Piece};
 pub use transcript::{Body, Mark, MarkKind, Transcript};
 
 use crate::{
@@ -53,6 +55,8 @@ pub struct Record {
     /// The body as sent, where it was not its entry's own: the history of a conversation was put
     /// into it.
     pub body: Option<Vec<u8>>,
+    /// Bytes and instants of the connection, in a phase that keeps them.
+    pub capture: Option<Box<Capture>>,
 }
 
 /// The id of a session, as a header carries it.
