@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use pinfire_engine::clock::{Span, Stamp, WallAnchor};
 use pinfire_engine::endpoint::{Answers, Endpoint};
 use pinfire_engine::health::{CoreHealth, Counts};
+use serde_json::{Map, Value};
 
 use crate::export::FileNames;
 use crate::stats::Percentiles;
@@ -107,6 +108,8 @@ pub struct RunFacts {
     pub answers: Answers,
     /// `--streaming`.
     pub streaming: bool,
+    /// `--use-server-token-count`: lengths are the server's counts.
+    pub server_counts: bool,
     /// `--per-chunk-usage`: the first chunk's token count is taken out of the ITL divisor.
     pub per_chunk_usage: bool,
     /// Where the prompts came from.
@@ -141,6 +144,17 @@ pub struct RunFacts {
     pub percentiles: Percentiles,
     /// The log, if one is written; named in the footer.
     pub log_file: Option<PathBuf>,
+    /// What the files of the run say, where the report is made from files.
+    pub told: Option<ToldRun>,
+}
+
+/// What the files of a run say about it, where a report is made from files.
+#[derive(Clone, Debug, Default)]
+pub struct ToldRun {
+    /// Tokens were counted by the client.
+    pub client_counts: bool,
+    /// Parts of the run's own summary that are taken over as they stand, by key.
+    pub summary: Map<String, Value>,
 }
 
 impl RunFacts {
@@ -153,6 +167,7 @@ impl RunFacts {
             urls: Vec::new(),
             answers: Answers::default(),
             streaming: true,
+            server_counts: false,
             per_chunk_usage: false,
             dataset: DatasetFacts::default(),
             warmup: None,
@@ -170,6 +185,7 @@ impl RunFacts {
             thresholds: Thresholds::default(),
             percentiles: Percentiles::default(),
             log_file: None,
+            told: None,
         }
     }
 

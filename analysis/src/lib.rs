@@ -4,10 +4,12 @@
 //! response says, what is measured, how it is summed up, and where it is written.
 
 pub mod collect;
+pub mod compare;
 pub mod export;
 pub mod facts;
 pub mod metric;
 pub mod reading;
+pub mod rebuild;
 pub mod redact;
 pub mod report;
 pub mod stats;

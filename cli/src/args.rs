@@ -22,8 +22,58 @@ pub enum Command {
     /// First run, with nothing installed, against the embedded server:
     ///   pinfire profile --url mock: --model mock --streaming --concurrency 100 --request-count 2000
     Profile(Box<Profile>),
+    /// Make the report of a run again from its files, pinfire's or AIPerf's, also of one that was
+    /// killed.
+    ///
+    /// Reads profile_export_raw.jsonl (--export-level raw), else profile_export.jsonl, and the
+    /// summary for what was asked; writes JSON, CSV, per-request file and console file anew.
+    Report(Report),
     /// Show lengths, shared prefixes and the theoretical cache hits of a Mooncake trace.
     AnalyzeTrace(AnalyzeTrace),
+    /// Show two finished runs side by side: what differs, by how much, and what of it is noise.
+    ///
+    /// In a pipeline, against a run that was kept:
+    ///   pinfire compare baseline new --fail-if "ttft.p99>+5%" --fail-if "tps<-3%"
+    Compare(Compare),
+}
+
+#[derive(Args, Debug)]
+#[command(arg_required_else_help = true)]
+pub struct Compare {
+    /// The run that is compared with: its folder, or its summary. AIPerf's will do.
+    #[arg(value_name = "A")]
+    pub a: PathBuf,
+    /// The run in question.
+    #[arg(value_name = "B")]
+    pub b: PathBuf,
+    /// Exit with 1 if this is so; repeatable. METRIC[.STAT]>LIMIT, also <, >=, <=: with % against the
+    /// difference B - A in percent of A (ttft.p99>+5%, tps<-3%), with a sign against the difference
+    /// in the metric's unit (ttft.p99>+20), else against B itself (error_rate>1). METRIC is a tag of
+    /// the files or one of ttft, ttst, itl, tpot, latency, osl, isl, tps, rps, tps_user, error_rate;
+    /// STAT is avg (without it), p50, p99.9, min, max, std.
+    #[arg(long, value_name = "RULE", allow_hyphen_values = true)]
+    pub fail_if: Vec<String>,
+    /// Break a rule on differences only where they are no noise.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub significant: bool,
+    /// Percentiles to show besides p50, p90 and p99: 75,99.9
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub percentiles: Vec<String>,
+    /// Only these metrics, by tag or short name. [default: those of the main table]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub metrics: Vec<String>,
+    /// Show every metric that both runs have.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub all: bool,
+    /// Share of resamples inside an interval.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95, value_parser = values::share)]
+    pub confidence_level: f64,
+    /// Seed of the resamples: the same runs give the same intervals.
+    #[arg(long, value_name = "SEED", default_value_t = 42)]
+    pub random_seed: u64,
+    /// Write everything to this file, as JSON.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -41,6 +91,41 @@ pub struct AnalyzeTrace {
     /// Write the figures to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(arg_required_else_help = true)]
+pub struct Report {
+    /// Folder of the run: its --artifact-dir.
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// Where the files go. FOLDER itself is allowed: its summary is replaced then.
+    /// [default: FOLDER/report]
+    #[arg(long, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+    /// Count all tokens anew with this tokenizer (see `pinfire profile --help`); needs the raw file.
+    /// [default: the run's own counts]
+    #[arg(
+        long,
+        value_name = "NAME|PATH",
+        conflicts_with = "use_server_token_count"
+    )]
+    pub tokenizer: Option<String>,
+    /// Branch, tag or commit of a tokenizer on the hub or in its cache.
+    #[arg(long, value_name = "REVISION", default_value = "main")]
+    pub tokenizer_revision: String,
+    /// Take the server's token counts. [default: as the run did]
+    #[arg(long)]
+    pub use_server_token_count: bool,
+    /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13).
+    #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
+    pub rate_window: String,
+    /// Show the table of HTTP timings.
+    #[arg(long)]
+    pub show_trace_timing: bool,
+    /// Progress on stderr: simple (a bar) or none. [default: simple on a terminal]
+    #[arg(long, value_name = "UI")]
+    pub ui: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -573,7 +658,7 @@ pub fn typed<'a>(more: impl IntoIterator<Item = &'a str>) -> Result<Box<Profile>
     let line = ["pinfire", "profile", "--model", "m"];
     match Cli::try_parse_from(line.into_iter().chain(more))?.command {
         Command::Profile(flags) => Ok(flags),
-        Command::AnalyzeTrace(_) => unreachable!("the line says profile"),
+        _ => unreachable!("the line says profile"),
     }
 }
 

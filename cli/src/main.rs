@@ -2,6 +2,7 @@
 
 mod args;
 mod cmd;
+mod counter;
 mod environment;
 mod input;
 mod load;
@@ -13,6 +14,7 @@ mod request;
 mod say;
 mod seq_dist;
 mod settings;
+mod show;
 mod signals;
 mod synthesis;
 mod transport;
@@ -55,7 +57,9 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Profile(flags) => cmd::profile::run(&flags, &arguments),
+        Command::Report(flags) => cmd::report::run(&flags),
         Command::AnalyzeTrace(flags) => cmd::analyze_trace::run(&flags),
+        Command::Compare(flags) => cmd::compare::run(&flags),
     };
     result.unwrap_or_else(|error| failed(&format!("{error:#}")))
 }

@@ -237,14 +237,7 @@ impl Settings {
             raw: level == Level::Raw,
             http_trace,
             keep,
-            rate_window: named(
-                "--rate-window",
-                &flags.output.rate_window,
-                &[
-                    ("benchmark", RateWindow::Benchmark),
-                    ("phase", RateWindow::Phase),
-                ],
-            )?,
+            rate_window: rate_window(&flags.output.rate_window)?,
             thresholds: thresholds()?,
             trace_table: flags.output.show_trace_timing,
             console_width: environment::read("UI_CONSOLE_EXPORT_WIDTH")?,
@@ -459,7 +452,23 @@ fn artifact_dir(flags: &Profile, kind: EndpointKind, stimulus: &str) -> Result<P
     Ok(dir)
 }
 
-fn thresholds() -> Result<Thresholds> {
+/// `--rate-window`.
+///
+/// # Errors
+/// There is no such window.
+pub fn rate_window(text: &str) -> Result<RateWindow> {
+    let windows = [
+        ("benchmark", RateWindow::Benchmark),
+        ("phase", RateWindow::Phase),
+    ];
+    named("--rate-window", text, &windows)
+}
+
+/// The limits of the counters, by environment variables.
+///
+/// # Errors
+/// One of them is no number.
+pub fn thresholds() -> Result<Thresholds> {
     let mut thresholds = Thresholds::default();
     if let Some(value) = environment::read("METRICS_USAGE_PCT_DIFF_THRESHOLD")? {
         thresholds.usage_diff_pct = value;
@@ -473,7 +482,11 @@ fn thresholds() -> Result<Thresholds> {
     Ok(thresholds)
 }
 
-fn ui(asked: Option<&str>) -> Result<Ui> {
+/// `--ui`.
+///
+/// # Errors
+/// There is no such one.
+pub fn ui(asked: Option<&str>) -> Result<Ui> {
     use std::io::IsTerminal;
     match asked.map(str::to_lowercase).as_deref() {
         Some("simple") => Ok(Ui::Simple),

@@ -188,6 +188,10 @@ const ANOTHER_WAY: &[(&str, &str)] = &[(
 
 /// The line that refuses the first such flag among the arguments.
 pub fn first_of(arguments: &[String]) -> Option<String> {
+    // Other commands have flags of their own under some of these names.
+    if arguments.get(1).is_none_or(|command| command != "profile") {
+        return None;
+    }
     // What follows `--` alone is no flag.
     let flags = arguments
         .iter()

@@ -190,6 +190,11 @@ impl Ended {
         self
     }
 
+    /// The folder it ran in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// A file of its folder.
     #[track_caller]
     pub fn file(&self, name: &str) -> String {

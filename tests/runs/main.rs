@@ -7,7 +7,9 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod artifacts;
 mod combinations;
+mod compare;
 mod datasets;
 mod endpoints;
 mod ends;

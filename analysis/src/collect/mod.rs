@@ -5,6 +5,7 @@
 
 mod errors;
 mod tally;
+mod told;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -16,6 +17,7 @@ use pinfire_engine::record::{Phase, Record};
 
 pub use errors::{ErrorGroup, ErrorGroups};
 pub use tally::{CancelTally, RowValue, STAGES, Tally};
+pub use told::Told;
 
 use crate::export::ExportError;
 use crate::export::records::LineWriter;
@@ -59,6 +61,20 @@ struct Raw {
     body: Vec<u8>,
 }
 
+/// One request, read and counted: what is done without looking at any other.
+pub struct Read<'a> {
+    /// What the engine saw.
+    pub record: &'a Record,
+    /// Its dataset entry.
+    pub entry: &'a EntryFacts,
+    /// What the server said.
+    pub reading: &'a Reading,
+    /// Its token counts.
+    pub tokens: TokenCounts,
+    /// What a file of the run says besides; absent while the run goes on.
+    pub told: Option<Told<'a>>,
+}
+
 /// The open JSONL file and the line being made.
 struct Lines {
     file: BufWriter<File>,
@@ -79,10 +95,12 @@ impl Collector {
         counter: Option<Arc<dyn TokenCounter>>,
         jsonl: Option<PathBuf>,
     ) -> Result<Self, ExportError> {
-        let lines = jsonl
-            .map(|path| Lines::create(path, &facts))
-            .transpose()?;
-        let conditions = conditions(&facts, counter.is_some());
+        let lines = jsonl.map(|path| Lines::create(path, &facts)).transpose()?;
+        let client_counts = match &facts.told {
+            Some(told) => told.client_counts,
+            None => counter.is_some(),
+        };
+        let conditions = conditions(&facts, client_counts);
         let rows: Vec<usize> = (0..METRICS.len())
             .filter(|&row| {
                 METRICS
@@ -133,22 +151,38 @@ impl Collector {
             requested_osl: None,
         };
         let reading = Reading::of(record, &self.rules);
-        let entry = self.entries.get(record.entry as usize).unwrap_or(&UNKNOWN);
-        let request = Request {
+        let entries = Arc::clone(&self.entries);
+        let entry = entries.get(record.entry as usize).unwrap_or(&UNKNOWN);
+        self.take(&Read {
             record,
-            reading: &reading,
-            tokens: self.count(record, entry, &reading),
             entry,
+            tokens: self.count(record, entry, &reading),
+            reading: &reading,
+            told: None,
+        })
+    }
+
+    /// Takes a record that was read elsewhere; see [`add`](Self::add).
+    ///
+    /// # Errors
+    /// If the per-request file cannot be written; the numbers are kept all the same.
+    pub fn take(&mut self, read: &Read<'_>) -> Result<(), ExportError> {
+        let request = Request {
+            record: read.record,
+            reading: read.reading,
+            tokens: read.tokens,
+            entry: read.entry,
             thresholds: &self.facts.thresholds,
             per_chunk_usage: self.facts.per_chunk_usage,
             anchor: self.facts.anchor,
+            told: read.told,
         };
-        let tally = match record.phase {
+        let tally = match read.record.phase {
             Phase::Warmup => &mut self.warmup,
             Phase::Profiling => &mut self.profiling,
         };
         tally.add(&self.rows, &request);
-        if Class::from(&reading.verdict) == Class::Dropped {
+        if Class::from(&read.reading.verdict) == Class::Dropped {
             return Ok(());
         }
         let mut written = Ok(());

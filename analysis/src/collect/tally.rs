@@ -114,7 +114,7 @@ impl Tally {
                 Over::All => true,
             };
             let shows = counts || (metric.over == Over::Errors && class == Class::Cancelled);
-            if let Some(value) = shows.then(|| value_of(metric, request)).flatten() {
+            if let Some(value) = shows.then(|| value_of(row, metric, request)).flatten() {
                 if counts {
                     self.keep(at, metric, &value);
                 }
@@ -179,7 +179,10 @@ impl Tally {
     }
 }
 
-fn value_of(metric: &Metric, request: &Request) -> Option<RowValue> {
+fn value_of(row: usize, metric: &Metric, request: &Request) -> Option<RowValue> {
+    if let Some(value) = request.told.and_then(|told| told.value(row)) {
+        return Some(value.clone());
+    }
     match metric.of {
         Of::Whole(formula) | Of::Sum(formula) | Of::Smallest(formula) | Of::Largest(formula) => {
             formula(request).map(RowValue::Whole)
@@ -212,6 +215,8 @@ impl CancelTally {
                     *count += 1;
                 }
             }
+            // A file that does not say when: AIPerf's.
+            (Outcome::Cancelled, None) => {}
             (Outcome::Complete, _) => self.finished_first += 1,
             _ => self.failed_first += 1,
         }

@@ -1,9 +1,11 @@
 //! The tables of a run, as printed and as kept in the console file.
 
 use pinfire_engine::health::Durations;
+use serde_json::Value;
 
 use super::plural;
 use super::table::{Align, Table, style, wrap};
+use crate::facts::ToldRun;
 use crate::metric::{Group, Place};
 use crate::report::{Block, Report};
 
@@ -159,7 +161,28 @@ impl Report {
     }
 
     /// Three lines on the client itself, and more when SYNs were lost or it was the bottleneck.
+    /// What the run itself said about its client, where the report is made from files.
+    fn told_health(&self, told: &ToldRun, width: usize, colour: bool) -> String {
+        let health = told.summary.get("client_health");
+        let reasons = health.and_then(|health| health.get("reasons")?.as_array());
+        let reasons: Vec<&str> = reasons
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        match (health, &reasons[..]) {
+            (None, _) => "Client health: its files do not tell\n".to_owned(),
+            (Some(_), []) => {
+                "Client health: within its bounds, by the run's own account\n".to_owned()
+            }
+            (Some(_), reasons) => bottleneck(reasons.iter(), width, colour),
+        }
+    }
+
     fn health_lines(&self, width: usize, colour: bool) -> String {
+        if let Some(told) = &self.facts.told {
+            return self.told_health(told, width, colour);
+        }
         let core = &self.health.merged;
         let held = match (&self.health.held, self.facts.profiling.concurrency) {
             (Some(held), _) => format!(
@@ -187,24 +210,34 @@ impl Report {
                 if core.slow_connects == 1 { "" } else { "s" },
             );
             let line = format!(
-                "{connects} connect{s} took about 1, 3 or 7 s: SYN retransmits, the server's accept \
-                 queue was full."
+                "{connects} connect{s} took almost exactly 1, 2, 3, 4, 5 or 7 s: SYN retransmits, the \
+                 server's accept queue was full."
             );
             for line in wrap(&line, width) {
                 text += &(style(&line, "33", colour) + "\n");
             }
         }
         if self.health.is_bottleneck() {
-            let verdict = format!(
-                "The client was the bottleneck, so these figures are not the server's alone: {}.",
-                self.health.reasons.join("; ")
-            );
-            for line in wrap(&verdict, width) {
-                text += &(style(&line, "33", colour) + "\n");
-            }
+            text += &bottleneck(self.health.reasons.iter(), width, colour);
         }
         text
     }
+}
+
+fn bottleneck(
+    reasons: impl Iterator<Item = impl AsRef<str>>,
+    width: usize,
+    colour: bool,
+) -> String {
+    let reasons: Vec<String> = reasons.map(|reason| reason.as_ref().to_owned()).collect();
+    let verdict = format!(
+        "The client was the bottleneck, so these figures are not the server's alone: {}.",
+        reasons.join("; ")
+    );
+    let lines = wrap(&verdict, width).into_iter();
+    lines
+        .map(|line| style(&line, "33", colour) + "\n")
+        .collect()
 }
 
 fn metric_table(title: String) -> Table {
@@ -233,7 +266,7 @@ fn cells(block: &Block) -> Vec<String> {
 }
 
 /// Two decimals with thousands separators; `N/A` where there is no value.
-pub(super) fn number(value: Option<f64>) -> String {
+pub(crate) fn number(value: Option<f64>) -> String {
     value
         .filter(|v| v.is_finite())
         .map_or_else(|| "N/A".to_owned(), |v| thousands(&format!("{v:.2}")))

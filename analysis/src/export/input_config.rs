@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::redact;
 use crate::facts::{LengthFacts, PhaseFacts, RunFacts};
+use crate::redact;
 
 /// The object.
 pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
@@ -14,11 +14,18 @@ pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
         .map(|name| json!({"name": name}))
         .collect();
     config.insert("models".into(), json!({"items": models}));
-    let endpoint = json!({
+    let mut endpoint = json!({
         "urls": facts.urls.iter().map(|url| redact::url(url)).collect::<Vec<_>>(),
         "type": facts.endpoint().name,
         "streaming": facts.streaming,
     });
+    let switches = [
+        ("use_server_token_count", facts.server_counts),
+        ("per_chunk_usage", facts.per_chunk_usage),
+    ];
+    for (key, _) in switches.into_iter().filter(|(_, set)| *set) {
+        endpoint[key] = true.into();
+    }
     config.insert("endpoint".into(), endpoint);
     config.insert("datasets".into(), Value::Array(vec![dataset(facts)]));
     let warmup = facts

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::input_config;
+use crate::facts::RunFacts;
 use crate::report::health::distributions;
 use crate::report::{Block, Cancellation, Report};
 use crate::stats::Figures;
@@ -50,31 +51,64 @@ pub(super) fn of(report: &Report) -> Vec<u8> {
     serde_json::to_vec_pretty(&document(report)).unwrap_or_default()
 }
 
+/// What stands of the summary before the first request.
+pub(super) fn of_start(facts: &RunFacts) -> Vec<u8> {
+    let mut document = head(facts);
+    document.insert("input_config".into(), input_config::of(facts).into());
+    document.insert("run_info".into(), run_info(facts));
+    serde_json::to_vec_pretty(&document).unwrap_or_default()
+}
+
+fn head(facts: &RunFacts) -> Map<String, Value> {
+    let texts = [
+        ("schema_version", "1.4".to_owned()),
+        ("aiperf_version", facts.version.clone()),
+        ("tool_version", format!("pinfire {}", facts.version)),
+        ("benchmark_id", facts.benchmark_id.clone()),
+    ];
+    let head = texts.map(|(key, text)| (key.to_owned(), text.into()));
+    head.into_iter().collect()
+}
+
 fn document(report: &Report) -> Map<String, Value> {
     let facts = &report.facts;
-    let mut document = Map::new();
+    let mut document = head(facts);
     let mut put = |key: &str, value: Value| {
         if !value.is_null() {
             document.insert(key.to_owned(), value);
         }
     };
-    put("schema_version", "1.4".into());
-    put("aiperf_version", facts.version.as_str().into());
-    put("tool_version", format!("pinfire {}", facts.version).into());
-    put("benchmark_id", facts.benchmark_id.as_str().into());
     for tag in HEAD {
         let found = report.blocks.iter().find(|block| block.metric.tag == tag);
         put(tag, found.map_or(Value::Null, block));
     }
-    put("input_config", Value::Object(input_config::of(facts)));
-    put("run_info", run_info(report));
+    // What a report from files cannot know better than the run's own summary.
+    let told = |key: &str| {
+        let told = facts.told.as_ref()?;
+        Some(told.summary.get(key).cloned().unwrap_or_default())
+    };
+    let told_or = |key: &str, else_of: Value| match told(key) {
+        Some(Value::Null) | None => else_of,
+        Some(value) => value,
+    };
+    put(
+        "input_config",
+        told_or("input_config", Value::Object(input_config::of(facts))),
+    );
+    put("run_info", told_or("run_info", run_info(facts)));
     put("was_cancelled", report.end.interrupted.is_some().into());
     put("is_complete", report.end.interrupted.is_none().into());
     put("incomplete_reason", report.end.interrupted.clone().into());
     put("error_summary", error_summary(report));
     if let Some(window) = report.end.profiling {
-        put("start_time", local_time(report, Some(window.start)));
-        put("end_time", local_time(report, window.end));
+        put(
+            "start_time",
+            told_or("start_time", local_time(report, Some(window.start))),
+        );
+        put(
+            "end_time",
+            told_or("end_time", local_time(report, window.end)),
+        );
     }
     if !report.warmup.is_empty() {
         let blocks = report
@@ -93,8 +127,14 @@ fn document(report: &Report) -> Map<String, Value> {
     if let Some(cancelled) = &report.cancellation {
         put("cancellation", cancellation(cancelled));
     }
-    put("client_health", client_health(report));
-    put("request_accounting", accounting(report));
+    put(
+        "client_health",
+        told("client_health").unwrap_or_else(|| client_health(report)),
+    );
+    put(
+        "request_accounting",
+        told_or("request_accounting", accounting(report)),
+    );
     document
 }
 
@@ -127,8 +167,7 @@ fn figures(unit: &str, figures: &Figures) -> Map<String, Value> {
     map
 }
 
-fn run_info(report: &Report) -> Value {
-    let facts = &report.facts;
+fn run_info(facts: &RunFacts) -> Value {
     let mut info = Map::new();
     info.insert("benchmark_id".into(), facts.benchmark_id.as_str().into());
     if let Some(seed) = facts.random_seed {

@@ -12,7 +12,7 @@ mod json;
 mod names;
 mod raw;
 pub mod records;
-mod table;
+pub(crate) mod table;
 mod trace;
 mod trace_data;
 
@@ -23,10 +23,15 @@ use std::path::{Path, PathBuf};
 
 pub use names::FileNames;
 
+use crate::facts::RunFacts;
 use crate::report::Report;
 
 /// Width of the console file, and of stdout where it is no terminal.
 pub const DEFAULT_WIDTH: usize = 140;
+
+/// Name of the file that says what a run is while it goes on: the head of its summary. It is taken
+/// away when the summary is there, so that one that stays is of a run that was killed.
+pub const STARTED: &str = ".pinfire_run.json";
 
 /// A file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -91,10 +96,27 @@ impl Report {
         json::of(self)
     }
 
+    /// Takes away what [`write_start`] wrote: the summary says it all.
+    pub fn forget_start(&self) {
+        let path = self.facts.artifact_dir.join(STARTED);
+        // Where it cannot be taken away, `report` says that the run was killed; nothing is lost.
+        let _ = fs::remove_file(path);
+    }
+
     /// The summary as `profile_export_aiperf.csv` holds it.
     pub fn csv(&self) -> Vec<u8> {
         csv::of(self)
     }
+}
+
+/// Writes down what a run is, before its first request, so that `pinfire report` knows it even if
+/// the run is killed.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_start(facts: &RunFacts) -> Result<(), ExportError> {
+    let path = facts.artifact_dir.join(STARTED);
+    replace(&path, &json::of_start(facts))
 }
 
 fn replace(path: &Path, content: &[u8]) -> Result<(), ExportError> {

@@ -243,7 +243,8 @@ mod tests {
             }
             found
         };
-        let two = |first: usize, second: usize| vec![("a".to_owned(), first), ("b".to_owned(), second)];
+        let two =
+            |first: usize, second: usize| vec![("a".to_owned(), first), ("b".to_owned(), second)];
         assert_eq!(all(b"a\n\nb\n\nrest"), two(3, 6));
         // The LF behind the CR that ended a message belongs to the next one's beginning.
         assert_eq!(all(b"a\r\n\r\nb\r\n\r\n"), two(4, 9));
@@ -269,7 +270,13 @@ mod tests {
 
     #[test]
     fn base64_pads() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+        ] {
             assert_eq!(base64(bytes.as_bytes()), text);
         }
     }
@@ -281,7 +288,10 @@ mod tests {
             payload(&mut line, body.as_bytes());
             String::from_utf8(line).unwrap()
         };
-        assert_eq!(shown("{\"b\":1.50, \"a\":\"\\n\"}"), "{\"b\":1.50, \"a\":\"\\n\"}");
+        assert_eq!(
+            shown("{\"b\":1.50, \"a\":\"\\n\"}"),
+            "{\"b\":1.50, \"a\":\"\\n\"}"
+        );
         assert_eq!(shown("{\n\"a\":\r\n1}"), "{ \"a\":  1}");
         assert_eq!(shown("no json"), "\"no json\"");
     }

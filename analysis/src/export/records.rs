@@ -12,6 +12,9 @@ use crate::collect::RowValue;
 use crate::metric::{METRICS, Request};
 use crate::reading::Verdict;
 
+/// `record_processor_id` of every line that pinfire writes: there is but one.
+pub(crate) const OUR_PROCESSOR: &str = "record_processor_00000000";
+
 /// Writes lines; holds what is the same in all of them.
 pub struct LineWriter {
     /// A warmup phase comes first.
@@ -39,6 +42,9 @@ struct Metadata<'a> {
     conversation_id: &'a str,
     turn_index: u32,
     credit_issued_ns: u64,
+    /// Additive: the instant it was due, where it had to wait for its slots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scheduled_ns: Option<u64>,
     request_start_ns: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_ack_ns: Option<u64>,
@@ -127,7 +133,10 @@ impl LineWriter {
     /// Appends the line of a request to `line`, newline included.
     pub fn write(&self, line: &mut Vec<u8>, request: &Request, values: &[(usize, RowValue)]) {
         line.extend_from_slice(b"{\"metadata\":");
-        self.metadata(line, request);
+        match request.told {
+            Some(told) => line.extend_from_slice(told.metadata.as_bytes()),
+            None => self.metadata(line, request),
+        }
         line.extend_from_slice(b",\"metrics\":{");
         let mut first = true;
         for (row, value) in values {
@@ -139,13 +148,21 @@ impl LineWriter {
             }
         }
         line.push(b'}');
-        if let Some(capture) = request.record.capture.as_deref().filter(|_| self.http_trace) {
+        if let Some(capture) = request
+            .record
+            .capture
+            .as_deref()
+            .filter(|_| self.http_trace)
+        {
             line.extend_from_slice(b",\"trace_data\":");
             append(line, &trace_data::of(request, capture));
         }
         if let Verdict::Error(problem) | Verdict::Cancelled(problem) = &request.reading.verdict {
             line.extend_from_slice(b",\"error\":");
-            append(line, problem);
+            match request.told.and_then(|told| told.error) {
+                Some(error) => line.extend_from_slice(error.as_bytes()),
+                None => append(line, problem),
+            }
         }
         line.extend_from_slice(b"}\n");
     }
@@ -167,11 +184,13 @@ impl LineWriter {
             conversation_id: &request.entry.session_id,
             turn_index: request.entry.turn,
             credit_issued_ns: wall(record.times.admitted),
+            scheduled_ns: (record.times.scheduled != record.times.admitted)
+                .then(|| wall(record.times.scheduled)),
             request_start_ns: wall(record.times.start),
             request_ack_ns: record.times.head.map(wall),
             request_end_ns: end,
             worker_id: &worker,
-            record_processor_id: "record_processor_00000000",
+            record_processor_id: OUR_PROCESSOR,
             benchmark_phase: phase,
             phase_index: u32::from(is_profiling && self.has_warmup),
             profiling_index: is_profiling.then_some(0),

@@ -3,6 +3,7 @@
 use pinfire_engine::clock::{Span, Stamp, WallAnchor};
 use pinfire_engine::record::Record;
 
+use crate::collect::Told;
 use crate::facts::{EntryFacts, Thresholds};
 use crate::reading::{Reading, Verdict};
 use crate::tokens::TokenCounts;
@@ -47,6 +48,8 @@ pub struct Request<'a> {
     pub per_chunk_usage: bool,
     /// Maps stamps to wall time.
     pub anchor: WallAnchor,
+    /// What a file says besides, where the report is made from files.
+    pub told: Option<Told<'a>>,
 }
 
 impl Request<'_> {

@@ -1,4 +1,6 @@
 //! One module per subcommand.
 
 pub mod analyze_trace;
+pub mod compare;
 pub mod profile;
+pub mod report;

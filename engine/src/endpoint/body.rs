@@ -354,7 +354,7 @@ pub(crate) fn streams(body: &Map<String, Value>) -> bool {
 }
 
 /// The output limit that a ready body carries, under any of its names.
-pub(crate) fn output_limit(body: &Map<String, Value>) -> Option<u32> {
+pub fn output_limit(body: &Map<String, Value>) -> Option<u32> {
     let limits = [
         body.get("max_completion_tokens"),
         body.get("max_tokens"),

@@ -25,8 +25,8 @@ use serde_json::Value;
 
 use crate::dataset::ask::Ask;
 use answer::{Context, Heard, Piece};
-pub use body::{Body, BodyError, BodyOptions, BodyRef, Notes};
-pub(crate) use body::{output_limit, streams};
+pub(crate) use body::streams;
+pub use body::{Body, BodyError, BodyOptions, BodyRef, Notes, output_limit};
 pub use field::{FieldError, ResponseField};
 use spoken::Spoken;
 pub use template::{RESPONSE_FIELD, TEMPLATE, Template, TemplateError};

@@ -16,17 +16,15 @@ use pinfire_analysis::{
     export::ExportError,
     facts::{EntryFacts, RunEnd, RunFacts},
     report::Report,
-    tokens::TokenCounter,
 };
 use pinfire_engine::{
     clock::{Span, Stamp},
     dataset::ready::Ready,
-    dataset::input_length,
     record::Record,
     text::tokenizer::Tokenizer,
 };
 
-use crate::{place, progress::Ui, say, settings::Settings};
+use crate::{counter, place, progress::Ui, say, settings::Settings};
 
 /// How long the thread rests when nothing has come. It polls, because a waiting receiver would cost
 /// the cores a wake-up per record.
@@ -34,19 +32,6 @@ const REST: Duration = Duration::from_millis(2);
 
 /// Lines reach the system at least this often, so that a killed run loses no more.
 const FLUSH: Span = Span::from_millis(500);
-
-struct Counter(Tokenizer);
-
-impl TokenCounter for Counter {
-    fn count(&self, text: &str) -> usize {
-        self.0.count(text)
-    }
-
-    fn count_body(&self, body: &[u8]) -> Option<u32> {
-        let body = serde_json::from_slice(body).ok()?;
-        input_length(&body, &self.0)
-    }
-}
 
 /// The running analysis thread.
 pub struct Collecting {
@@ -78,8 +63,7 @@ impl Collecting {
         records: Receiver<Record>,
         settings: &Settings,
     ) -> Result<Self> {
-        let counter =
-            tokenizer.map(|tokenizer| Arc::new(Counter(tokenizer)) as Arc<dyn TokenCounter>);
+        let counter = tokenizer.map(counter::of);
         let lines = settings
             .lines
             .then(|| settings.artifact_dir.join(&settings.files.jsonl));

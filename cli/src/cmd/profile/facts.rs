@@ -27,6 +27,7 @@ pub fn of(
     facts.urls = settings.transport.urls.clone();
     facts.answers = settings.answers.clone();
     facts.streaming = settings.bodies.streaming;
+    facts.server_counts = settings.server_counts;
     facts.per_chunk_usage = settings.bodies.per_chunk_usage;
     facts.dataset = dataset(settings, prepared);
     facts.warmup = settings.load.warmup.as_ref().map(phase);

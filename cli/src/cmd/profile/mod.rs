@@ -7,7 +7,7 @@ mod dry_run;
 mod facts;
 
 use std::{
-    io::{IsTerminal, Write},
+    io::Write,
     net::{Ipv4Addr, SocketAddr},
     process::ExitCode,
     sync::{Arc, atomic::Ordering},
@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use pinfire_analysis::{
-    export::DEFAULT_WIDTH,
+    export::{DEFAULT_WIDTH, write_start},
     facts::{PhaseWindow, RunEnd},
     redact,
 };
@@ -104,6 +104,11 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     }
 
     let facts = facts::of(&settings, &prepared, &engine, arguments)?;
+    if let Err(error) = write_start(&facts) {
+        say::warning(format_args!(
+            "{error}; if this run is killed, `pinfire report` will know less of it"
+        ));
+    }
     let (dataset, entries) = split(prepared.dataset);
     let collecting = Collecting::start(
         facts,
@@ -134,24 +139,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
 
     let width = settings.console_width.unwrap_or(DEFAULT_WIDTH);
     let written = report.write(width);
-    let mut stdout = std::io::stdout().lock();
-    let terminal = stdout.is_terminal();
-    let shown = if terminal {
-        terminal_width().unwrap_or(width)
-    } else {
-        width
-    };
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-    let mut text = String::new();
-    if settings.trace_table {
-        text.push_str(&report.trace_table(shown, colour));
+    if written.is_ok() {
+        report.forget_start();
     }
-    text.push_str(&report.console(shown, colour));
-    text.push_str(&report.footer(written.as_ref().ok()));
-    // A reader that has gone away (a closed pipe) is no failure of the run.
-    let _ = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
+    crate::show::report(&report, settings.trace_table, width, written.as_ref().ok());
     // What is there has been shown and written; only then does what went wrong decide.
     if let Some(lost) = lost {
         return Err(lost);
@@ -217,7 +208,12 @@ fn say_how(settings: &Settings, engine: &Engine) {
         })
         .collect();
     let driver = granted.first().map_or("?", |core| core.driver.name());
-    let urls: Vec<String> = settings.transport.urls.iter().map(|url| redact::url(url)).collect();
+    let urls: Vec<String> = settings
+        .transport
+        .urls
+        .iter()
+        .map(|url| redact::url(url))
+        .collect();
     // As for the results: a reader that has gone away is no failure of the run.
     let _ = writeln!(
         std::io::stdout(),
@@ -556,9 +552,4 @@ fn window(report: &PhaseReport, stopped: Option<&Stopped>) -> PhaseWindow {
         start: report.started,
         end: (!cut_off).then_some(report.ended),
     }
-}
-
-fn terminal_width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
-    (size.ws_col > 0).then(|| usize::from(size.ws_col))
 }

@@ -1,0 +1,283 @@
+//! What the lines of the two per-request files have in common: metadata, error, the plan to cancel.
+
+use pinfire_engine::clock::{Span, Stamp};
+use pinfire_engine::record::{
+    Cancel, Correlation, Disconnect, Failure, Outcome, Phase, Record, Stage, Times, Transcript,
+    Wire,
+};
+use pinfire_engine::uuid::Uuid;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::export::records::OUR_PROCESSOR;
+use crate::facts::EntryFacts;
+use crate::reading::{Problem, Verdict};
+
+/// The fields of `metadata` that anything depends on. What else stands there is handed on.
+#[derive(Deserialize)]
+pub(super) struct Metadata {
+    #[serde(default)]
+    pub(super) session_num: u64,
+    #[serde(default)]
+    pub(super) x_request_id: String,
+    #[serde(default)]
+    pub(super) conversation_id: Option<String>,
+    #[serde(default)]
+    pub(super) turn_index: Option<u32>,
+    pub(super) credit_issued_ns: Option<u64>,
+    /// Ours: the instant it was due, where it had to wait for its slots.
+    pub(super) scheduled_ns: Option<u64>,
+    pub(super) request_start_ns: u64,
+    pub(super) request_ack_ns: Option<u64>,
+    pub(super) request_end_ns: u64,
+    #[serde(default)]
+    pub(super) record_processor_id: Option<String>,
+    #[serde(default)]
+    pub(super) benchmark_phase: Option<String>,
+    #[serde(default)]
+    pub(super) was_cancelled: bool,
+    #[serde(default)]
+    pub(super) cancellation: Option<Value>,
+}
+
+/// One request out of a file, before its answer is read.
+pub(super) struct Found {
+    pub(super) record: Record,
+    pub(super) entry: EntryFacts,
+    /// The `metadata` object as it stands.
+    pub(super) metadata: String,
+    /// The `error` object as it stands.
+    pub(super) error: Option<String>,
+    /// What the file says it amounts to, if that is not an answer.
+    pub(super) verdict: Option<Verdict>,
+    /// The plan to cancel as the file tells it.
+    pub(super) cancellation: Option<Value>,
+    /// `x_request_id`, by which the two files are joined.
+    pub(super) id: u128,
+    /// pinfire wrote it.
+    pub(super) is_ours: bool,
+}
+
+/// Stamps of a rebuilt record are Unix nanoseconds: files have no other clock in common.
+pub(super) fn at(unix_nanos: u64) -> Stamp {
+    Stamp::from_nanos(unix_nanos)
+}
+
+impl Found {
+    /// From the two objects that every line has.
+    pub(super) fn new(metadata: &RawValue, error: Option<&RawValue>) -> Result<Self, String> {
+        let told: Metadata =
+            serde_json::from_str(metadata.get()).map_err(|e| format!("metadata: {e}"))?;
+        let problem = error
+            .map(|error| serde_json::from_str::<ToldError>(error.get()))
+            .transpose()
+            .map_err(|e| format!("error: {e}"))?
+            .map(Problem::from);
+        let start = at(told.request_start_ns);
+        let end = at(told.request_end_ns.max(told.request_start_ns));
+        let admitted = told.credit_issued_ns.map_or(start, at);
+        let by_plan = told.was_cancelled
+            && problem
+                .as_ref()
+                .is_some_and(|problem| problem.code == Some(499));
+        let cancel = cancel(&told, problem.as_ref(), by_plan);
+        let outcome = match (&problem, by_plan) {
+            (None, _) => Outcome::Complete,
+            (Some(_), true) => Outcome::Cancelled,
+            // What failed is in the verdict; here it only counts that it did.
+            (Some(_), false) => Outcome::Failed(Failure::NoResponse),
+        };
+        let verdict = problem.map(|problem| match by_plan {
+            true => Verdict::Cancelled(problem),
+            false => Verdict::Error(problem),
+        });
+        let request_id = uuid(&told.x_request_id);
+        let warmup = told.benchmark_phase.as_deref() == Some("warmup");
+        let written = told
+            .cancellation
+            .as_ref()
+            .and_then(|plan| plan.get("written_ns")?.as_u64());
+        let record = Record {
+            phase: if warmup {
+                Phase::Warmup
+            } else {
+                Phase::Profiling
+            },
+            index: told.session_num,
+            entry: 0,
+            core: 0,
+            request_id,
+            session: told.session_num,
+            correlation: Correlation::Id(Uuid::default()),
+            times: Times {
+                scheduled: told.scheduled_ns.map_or(admitted, at),
+                admitted,
+                start,
+                connected: None,
+                secured: None,
+                send_start: None,
+                written: written.map(at),
+                head: told.request_ack_ns.map(at),
+                body_first: None,
+                body_last: None,
+                end,
+            },
+            outcome,
+            cancel,
+            wire: Wire::default(),
+            transcript: Transcript::default(),
+            body: None,
+            capture: None,
+        };
+        Ok(Self {
+            record,
+            entry: EntryFacts {
+                session_id: told.conversation_id.unwrap_or_default(),
+                turn: told.turn_index.unwrap_or(0),
+                ..EntryFacts::default()
+            },
+            metadata: metadata.get().to_owned(),
+            error: error.map(|error| error.get().to_owned()),
+            verdict,
+            is_ours: told.record_processor_id.as_deref() == Some(OUR_PROCESSOR),
+            cancellation: told.cancellation,
+            id: u128::from_be_bytes(request_id.0),
+        })
+    }
+}
+
+/// An `error` object; AIPerf leaves out what it does not know.
+#[derive(Deserialize)]
+struct ToldError {
+    code: Option<i64>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    message: Option<String>,
+    cause: Option<String>,
+}
+
+impl From<ToldError> for Problem {
+    fn from(told: ToldError) -> Self {
+        Self {
+            code: told.code,
+            kind: told.kind.unwrap_or_default(),
+            message: told.message.unwrap_or_default(),
+            cause: told.cause,
+        }
+    }
+}
+
+/// The id of a request as 16 bytes; one that is no UUID is folded into them.
+pub(super) fn uuid(text: &str) -> Uuid {
+    let digits = text.bytes().filter(|&byte| byte != b'-');
+    let value = digits.clone().try_fold(0_u128, |value, digit| {
+        let digit = char::from(digit).to_digit(16)?;
+        Some((value << 4) | u128::from(digit))
+    });
+    let whole = digits.clone().count() == 32;
+    let value = value.filter(|_| whole).unwrap_or_else(|| {
+        // FNV-1a over 128 bits.
+        text.bytes()
+            .fold(0x6c62272e07bb014262b821756295c58d, |hash: u128, byte| {
+                (hash ^ u128::from(byte)).wrapping_mul(0x0000000001000000000000000000013b)
+            })
+    });
+    Uuid(value.to_be_bytes())
+}
+
+/// The plan to hang up: ours says all of it, AIPerf's message names the delay.
+fn cancel(told: &Metadata, problem: Option<&Problem>, by_plan: bool) -> Option<Cancel> {
+    let Some(plan) = &told.cancellation else {
+        let delay = problem.filter(|_| by_plan).map(|problem| {
+            let words = problem.message.split_whitespace();
+            let mut seconds =
+                words.filter_map(|word| word.trim_end_matches('s').parse::<f64>().ok());
+            Span::from_secs_f64(seconds.next().unwrap_or(0.0))
+        })?;
+        return Some(Cancel { delay, done: None });
+    };
+    let delay_ms = plan.get("asked_delay_ms").and_then(Value::as_f64);
+    let instant = |key: &str| plan.get(key)?.as_u64().map(at);
+    let stage = plan.get("phase").and_then(Value::as_str);
+    let stage = [
+        Stage::Connecting,
+        Stage::Sending,
+        Stage::Waiting,
+        Stage::Streaming,
+    ]
+    .into_iter()
+    .find(|known| stage == Some(known.name()));
+    let done = match (
+        instant("due_ns"),
+        instant("asked_ns"),
+        instant("closed_ns"),
+        stage,
+    ) {
+        (Some(due), Some(asked), Some(closed), Some(stage)) => Some(Disconnect {
+            due,
+            asked,
+            closed,
+            stage,
+        }),
+        _ => None,
+    };
+    Some(Cancel {
+        delay: Span::from_secs_f64(delay_ms.unwrap_or(0.0) / 1e3),
+        done,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_come_back_and_others_are_told_apart() {
+        let text = "d12fc7df-971f-49ca-8365-77073aaa757d";
+        assert_eq!(uuid(text).to_string(), text);
+        assert_ne!(uuid("request 1"), uuid("request 2"));
+        assert_ne!(uuid("d12fc7df-971f"), uuid("0d12fc7df-971f"));
+    }
+
+    fn found(metadata: &str, error: Option<&str>) -> Found {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let error = error.map(raw);
+        Found::new(&raw(metadata), error.as_deref()).unwrap()
+    }
+
+    #[test]
+    fn a_cancelled_request_of_aiperf_is_one_by_plan() {
+        let cancelled = found(
+            r#"{"session_num":2,"request_start_ns":10,"request_end_ns":30,"was_cancelled":true}"#,
+            Some(
+                r#"{"code":499,"type":"RequestCancellationError","message":"Request cancelled 0.090s after being sent"}"#,
+            ),
+        );
+        assert_eq!(cancelled.record.outcome, Outcome::Cancelled);
+        assert_eq!(
+            cancelled.record.cancel.map(|cancel| cancel.delay),
+            Some(Span::from_millis(90))
+        );
+        assert!(matches!(cancelled.verdict, Some(Verdict::Cancelled(_))));
+        // Cut off from outside is no plan.
+        let other = found(
+            r#"{"request_start_ns":10,"request_end_ns":30,"was_cancelled":true}"#,
+            Some(r#"{"type":"CancelledError","message":"the run ended"}"#),
+        );
+        assert!(matches!(other.verdict, Some(Verdict::Error(_))));
+    }
+
+    #[test]
+    fn our_own_plan_comes_back_whole() {
+        let plan = r#"{"asked_delay_ms":50.0,"written_ns":100,"due_ns":200,"asked_ns":201,"closed_ns":203,"phase":"streaming"}"#;
+        let line = format!(
+            r#"{{"request_start_ns":10,"request_end_ns":203,"was_cancelled":true,"cancellation":{plan}}}"#
+        );
+        let told = found(&line, Some(r#"{"code":499,"message":"x"}"#));
+        let done = told.record.cancel.and_then(|cancel| cancel.done).unwrap();
+        assert_eq!(done.closed.since(done.due).nanos(), 3);
+        assert_eq!(done.stage, Stage::Streaming);
+        assert_eq!(told.record.times.written, Some(at(100)));
+    }
+}

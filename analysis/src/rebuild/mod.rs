@@ -1,0 +1,507 @@
+//! A run's report from its own files, or from AIPerf's: each line becomes a record again, and the
+//! records go the way that those of a live run go. Nothing is computed here.
+//!
+//! The first choice is the raw file, which holds everything that was sent and received; else the
+//! per-request file, whose values give the instants and counts back. Both are read line by line, so
+//! that files may be larger than memory.
+
+mod files;
+mod line;
+mod lines;
+mod raw;
+mod summary;
+mod values;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pinfire_engine::endpoint::{Answers, EndpointKind};
+use pinfire_engine::health::Counts;
+use serde_json::Value;
+
+use self::files::RunFiles;
+use self::line::Found;
+use self::lines::Lines;
+use self::raw::RawLine;
+use self::summary::Summary;
+use self::values::{Beside, ValueLine, Values};
+use crate::collect::{Collector, Read, RowValue, Told};
+use crate::export::ExportError;
+use crate::facts::{EntryFacts, RunEnd, RunFacts};
+use crate::reading::{Reading, Rules, Target, Verdict};
+use crate::report::Report;
+use crate::tokens::{TokenCounter, TokenCounts};
+
+/// A run cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// A file.
+    #[error("cannot read {}: {cause}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// One line of a file.
+    #[error("{}, line {number}: {what}; the lines before it can be read alone if this one is taken out", path.display())]
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, counted from 1.
+        number: u64,
+        /// Why.
+        what: String,
+    },
+    /// No file of requests.
+    #[error(
+        "{} has neither profile_export_raw.jsonl nor profile_export.jsonl; name the folder of a run \
+         (--artifact-dir) whose --export-level was records or raw",
+        dir.display()
+    )]
+    NoRequests {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Files of several runs.
+    #[error("{} holds several runs ({names}); put each into a folder of its own", dir.display())]
+    Several {
+        /// The folder.
+        dir: PathBuf,
+        /// The summaries' names.
+        names: String,
+    },
+    /// The kind of endpoint.
+    #[error("{0}")]
+    Endpoint(String),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Write(#[from] ExportError),
+}
+
+impl RebuildError {
+    fn read(path: &Path, cause: io::Error) -> Self {
+        Self::Read {
+            path: path.to_owned(),
+            cause,
+        }
+    }
+}
+
+/// Where the token counts of a report come from.
+#[derive(Clone)]
+pub enum Counting {
+    /// The run's own counts, from its per-request file; requests that are not there are counted with
+    /// this, if it could be loaded.
+    AsTheRun(Option<Arc<dyn TokenCounter>>),
+    /// Everything is counted anew.
+    Anew(Arc<dyn TokenCounter>),
+    /// The server's counts.
+    ByServer,
+}
+
+/// A run that has been found.
+pub struct Rebuild {
+    /// What was asked; may be changed before [`run`](Self::run).
+    pub facts: RunFacts,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    files: RunFiles,
+    summary: Summary,
+    counting: summary::Counting,
+    /// AIPerf wrote it: some times are told another way.
+    of_aiperf: bool,
+    incomplete: Option<String>,
+    /// Wall time of the first request.
+    first: u64,
+}
+
+impl Rebuild {
+    /// Finds the files of a run in `dir` and reads what was asked. `version` is the tool's.
+    ///
+    /// # Errors
+    /// There is no run, or it is of a kind that cannot be read.
+    pub fn open(dir: &Path, version: &str) -> Result<Self, RebuildError> {
+        let files = RunFiles::find(dir)?;
+        let mut warnings = Vec::new();
+        // A run that was killed has left its start; a summary beside it is of a run before it.
+        let (summary, incomplete) = match (&files.started, &files.summary) {
+            (Some(started), _) => {
+                let reason = "the run was ended from outside before it could write its summary";
+                (Summary::read(started)?, Some(reason.to_owned()))
+            }
+            (None, Some(path)) => {
+                let summary = Summary::read(path)?;
+                let incomplete = summary.incomplete();
+                (summary, incomplete)
+            }
+            (None, None) => {
+                warnings.push(format!(
+                    "there is no {} in {}: what was asked of the run is read off its requests",
+                    files.names.json,
+                    dir.display()
+                ));
+                let reason = "the run has left no summary";
+                (Summary::none(), Some(reason.to_owned()))
+            }
+        };
+        let mut facts = summary.facts(version)?;
+        facts.files = files.names.clone();
+        let first = First::of(&files)?;
+        if summary.is_none() {
+            first.tell(&mut facts);
+        }
+        if facts.cancellation.is_none() && first.has_plan {
+            facts.cancellation = Some(crate::facts::CancellationFacts {
+                rate_pct: 0.0,
+                delay: pinfire_engine::clock::Span::ZERO,
+            });
+        }
+        if files.raw.is_none() {
+            warnings.push(format!(
+                "there is no {}: the figures come from the values in {}",
+                files.names.raw, files.names.jsonl
+            ));
+        }
+        Ok(Self {
+            counting: summary.counting(),
+            of_aiperf: !summary.is_ours().unwrap_or(first.is_ours),
+            first: first.start,
+            facts,
+            warnings,
+            files,
+            summary,
+            incomplete,
+        })
+    }
+
+    /// Whether the server's own counts are the lengths of this run.
+    pub fn counts_by_server(&self) -> bool {
+        self.counting.by_server
+    }
+
+    /// Name of the run's tokenizer.
+    pub fn tokenizer(&self) -> Option<&str> {
+        self.counting.tokenizer.as_deref()
+    }
+
+    /// Whether the requests themselves are there, so that tokens can be counted anew.
+    pub fn has_texts(&self) -> bool {
+        self.files.raw.is_some()
+    }
+
+    /// Whether the run's own counts are there.
+    pub fn has_counts(&self) -> bool {
+        self.files.lines.is_some()
+    }
+
+    /// Bytes of the file that is read.
+    pub fn size(&self) -> u64 {
+        let path = self.files.raw.as_ref().or(self.files.lines.as_ref());
+        let size = path.and_then(|path| std::fs::metadata(path).ok());
+        size.map_or(0, |data| data.len())
+    }
+
+    /// Reads all lines and sums up. `jsonl` is where the per-request file goes; `progress` is told
+    /// how many bytes have been read.
+    ///
+    /// # Errors
+    /// A line that cannot be read, or a file that cannot be written.
+    pub fn run(
+        mut self,
+        counting: Counting,
+        jsonl: Option<PathBuf>,
+        progress: &dyn Fn(u64),
+    ) -> Result<(Report, Vec<String>), RebuildError> {
+        if let Some(told) = &mut self.facts.told {
+            told.client_counts = !matches!(counting, Counting::ByServer);
+        }
+        let end = RunEnd {
+            profiling: self.summary.window(self.first),
+            interrupted: self.incomplete.take(),
+            ..RunEnd::default()
+        };
+        let reader = Reader {
+            rules: Rules {
+                answers: self.facts.answers.clone(),
+                target: Target::of_urls(&self.facts.urls),
+            },
+            counting,
+            of_aiperf: self.of_aiperf,
+            per_chunk_usage: self.facts.per_chunk_usage,
+        };
+        let collector = Collector::new(self.facts, Arc::default(), None, jsonl)?;
+        let mut warnings = self.warnings;
+        let mut sink = Sink {
+            collector,
+            reader,
+            progress,
+            lines: 0,
+        };
+        let lines = match &self.files.raw {
+            Some(path) => sink.raw(path, self.files.lines.as_deref(), &mut warnings)?,
+            None => sink.values(self.files.lines.as_deref().unwrap_or(Path::new("")))?,
+        };
+        if lines.torn {
+            warnings.push(
+                "the last line is cut off in the middle, as a killed run leaves it; it is left out"
+                    .to_owned(),
+            );
+        }
+        Ok((sink.finish(end)?, warnings))
+    }
+}
+
+/// What the first lines say of a run that has no summary.
+struct First {
+    start: u64,
+    is_ours: bool,
+    streaming: bool,
+    kind: EndpointKind,
+    model: Option<String>,
+    has_plan: bool,
+    by_server: bool,
+}
+
+/// So many lines are looked at: the first ones may have failed.
+const LOOKED_AT: usize = 100;
+
+impl First {
+    fn of(files: &RunFiles) -> Result<Self, RebuildError> {
+        let mut first = Self {
+            start: 0,
+            is_ours: false,
+            streaming: false,
+            kind: EndpointKind::Chat,
+            model: None,
+            has_plan: false,
+            by_server: false,
+        };
+        if let Some(path) = &files.raw {
+            let mut lines = Lines::open(path)?;
+            for _ in 0..LOOKED_AT {
+                let Some(line) = lines.next(RawLine::read)? else {
+                    break;
+                };
+                first.see(&line.found);
+                let body = line.body.as_deref().map(serde_json::from_slice::<Value>);
+                if let Some(Ok(body)) = body {
+                    first.see_body(&body);
+                }
+            }
+        }
+        if let Some(path) = &files.lines {
+            let mut lines = Lines::open(path)?;
+            let mut counted = None;
+            for _ in 0..LOOKED_AT {
+                let Some(line) = lines.next(ValueLine::read)? else {
+                    break;
+                };
+                first.see(&line.found);
+                let has = |tag| line.values.has(tag);
+                first.streaming |= has("time_to_first_token");
+                if line.found.verdict.is_none() && has("usage_prompt_tokens") {
+                    counted.get_or_insert(has("usage_prompt_tokens_diff_pct"));
+                }
+            }
+            first.by_server = counted == Some(false);
+        }
+        Ok(first)
+    }
+
+    fn see(&mut self, found: &Found) {
+        let start = found.record.times.admitted.nanos();
+        if self.start == 0 || start < self.start {
+            self.start = start;
+        }
+        self.is_ours |= found.is_ours;
+        self.has_plan |= found.record.cancel.is_some();
+    }
+
+    fn see_body(&mut self, body: &Value) {
+        self.streaming |= body.get("stream").and_then(Value::as_bool) == Some(true);
+        if self.model.is_none() {
+            let model = body.get("model").and_then(Value::as_str);
+            self.model = model.map(str::to_owned);
+        }
+        self.kind = if body.get("messages").is_some() {
+            EndpointKind::Chat
+        } else if body.get("prompt").is_some() {
+            EndpointKind::Completions
+        } else {
+            EndpointKind::Raw
+        };
+    }
+
+    fn tell(&self, facts: &mut RunFacts) {
+        facts.streaming = self.streaming;
+        facts.answers = Answers::of(self.kind);
+        facts.models.extend(self.model.clone());
+        if let Some(told) = &mut facts.told {
+            told.client_counts = !self.by_server;
+        }
+    }
+}
+
+/// Reads a found request: a pure function of its lines.
+struct Reader {
+    rules: Rules,
+    counting: Counting,
+    of_aiperf: bool,
+    per_chunk_usage: bool,
+}
+
+/// A request, read.
+struct ReadLine {
+    found: Found,
+    reading: Reading,
+    tokens: TokenCounts,
+    values: Vec<(usize, RowValue)>,
+}
+
+impl Reader {
+    fn raw(&self, line: RawLine, beside: Option<&Values>) -> ReadLine {
+        let RawLine { mut found, body } = line;
+        let mut reading = Reading::of(&found.record, &self.rules);
+        if let Some(verdict) = &found.verdict {
+            reading.verdict = verdict.clone();
+        }
+        let tokens = match (&self.counting, beside) {
+            (Counting::ByServer, _) => TokenCounts::of_usage(&reading),
+            (Counting::AsTheRun(_), Some(values)) => {
+                found.entry.isl = values.error_isl();
+                values.tokens()
+            }
+            (Counting::AsTheRun(None), None) => TokenCounts::default(),
+            (Counting::Anew(counter) | Counting::AsTheRun(Some(counter)), _) => {
+                found.entry.isl = body.and_then(|body| counter.count_body(&body));
+                match reading.verdict {
+                    Verdict::Error(_) | Verdict::Dropped => TokenCounts::default(),
+                    _ => TokenCounts::of_text(counter.as_ref(), found.entry.isl, &reading),
+                }
+            }
+        };
+        ReadLine {
+            values: beside.map_or_else(Vec::new, |values| values.http(self.of_aiperf)),
+            found,
+            reading,
+            tokens,
+        }
+    }
+
+    fn values(&self, line: ValueLine) -> ReadLine {
+        let ValueLine { mut found, values } = line;
+        let reading = values.reading(&found, self.per_chunk_usage);
+        let tokens = match self.counting {
+            Counting::ByServer => TokenCounts::of_usage(&reading),
+            _ => values.tokens(),
+        };
+        found.entry.isl = values.error_isl();
+        found.entry.requested_osl = values.requested_osl();
+        ReadLine {
+            values: values.http(self.of_aiperf),
+            found,
+            reading,
+            tokens,
+        }
+    }
+}
+
+/// Takes requests in the order of the file.
+struct Sink<'a> {
+    collector: Collector,
+    reader: Reader,
+    progress: &'a dyn Fn(u64),
+    lines: u64,
+}
+
+/// Progress is told every so many lines.
+const TELL_EVERY: u64 = 256;
+
+impl Sink<'_> {
+    fn raw(
+        &mut self,
+        path: &Path,
+        beside: Option<&Path>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Lines, RebuildError> {
+        let mut lines = Lines::open(path)?;
+        let mut others = Beside::open(beside)?;
+        let mut alone = 0_u64;
+        while let Some(line) = lines.next(RawLine::read)? {
+            let values = others.of(line.found.id)?;
+            alone += u64::from(beside.is_some() && values.is_none());
+            let read = self.reader.raw(line, values.as_ref());
+            self.take(&read, lines.bytes)?;
+        }
+        if alone > 0 {
+            warnings.push(format!(
+                "{alone} requests of the raw file are not in the per-request file: they have no HTTP \
+                 timings"
+            ));
+        }
+        Ok(lines)
+    }
+
+    fn values(&mut self, path: &Path) -> Result<Lines, RebuildError> {
+        let mut lines = Lines::open(path)?;
+        while let Some(line) = lines.next(ValueLine::read)? {
+            let read = self.reader.values(line);
+            self.take(&read, lines.bytes)?;
+        }
+        Ok(lines)
+    }
+
+    fn take(&mut self, read: &ReadLine, bytes: u64) -> Result<(), RebuildError> {
+        self.lines += 1;
+        if self.lines.is_multiple_of(TELL_EVERY) {
+            (self.progress)(bytes);
+        }
+        let found = &read.found;
+        let entry: &EntryFacts = &found.entry;
+        self.collector.take(&Read {
+            record: &found.record,
+            entry,
+            reading: &read.reading,
+            tokens: read.tokens,
+            told: Some(Told {
+                metadata: &found.metadata,
+                error: found.error.as_deref(),
+                values: &read.values,
+            }),
+        })?;
+        Ok(())
+    }
+
+    fn finish(self, mut end: RunEnd) -> Result<Report, RebuildError> {
+        let seen = self.collector.progress();
+        let all = seen.valid + seen.errors + seen.cancelled;
+        // There is no second count: the files are what there is.
+        end.counts = Counts {
+            due: all,
+            sent: all,
+            finished: seen.valid,
+            failed: seen.errors,
+            cancelled: seen.cancelled,
+            dropped: 0,
+        };
+        let mut report = self.collector.finish(end)?;
+        if let Some(told) = &mut report.facts.told {
+            // The run's own account is kept as long as it speaks of the same requests.
+            let agrees = told
+                .summary
+                .get("request_accounting")
+                .is_some_and(|account| {
+                    let count = |key: &str| account.get(key).and_then(Value::as_u64);
+                    count("valid") == Some(seen.valid)
+                        && count("errors") == Some(seen.errors)
+                        && count("cancelled_by_plan") == Some(seen.cancelled)
+                });
+            if !agrees {
+                told.summary.shift_remove("request_accounting");
+            }
+        }
+        Ok(report)
+    }
+}

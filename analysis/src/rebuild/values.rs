@@ -1,0 +1,259 @@
+//! One line of `profile_export.jsonl`: the values of a request, without what was sent and received.
+//!
+//! The line of a run is read for two things. Beside a raw line it tells what that does not hold: the
+//! HTTP timings, and the token counts of the run's own tokenizer. Alone it gives back the instants
+//! and counts that all other values follow from.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+
+use pinfire_engine::clock::Span;
+use pinfire_engine::endpoint::Usage;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::RebuildError;
+use super::line::Found;
+use super::lines::Lines;
+use crate::collect::RowValue;
+use crate::metric::{METRICS, Of};
+use crate::reading::{Content, Reading, Verdict};
+use crate::tokens::TokenCounts;
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    metadata: &'a RawValue,
+    #[serde(default)]
+    metrics: HashMap<String, MetricValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct MetricValue {
+    value: Value,
+}
+
+/// The metrics of a line.
+#[derive(Default)]
+pub(super) struct Values(HashMap<String, MetricValue>);
+
+/// A line with its values.
+pub(super) struct ValueLine {
+    pub(super) found: Found,
+    pub(super) values: Values,
+}
+
+impl ValueLine {
+    /// Reads a line.
+    pub(super) fn read(line: &[u8]) -> Result<Self, String> {
+        let line: Line<'_> = serde_json::from_slice(line).map_err(|e| e.to_string())?;
+        Ok(Self {
+            found: Found::new(line.metadata, line.error)?,
+            values: Values(line.metrics),
+        })
+    }
+}
+
+/// HTTP timings: rows of the table whose tag begins so are nowhere but in the values.
+const HTTP: &str = "http_req_";
+
+impl Values {
+    fn number(&self, tag: &str) -> Option<f64> {
+        self.0.get(tag)?.value.as_f64()
+    }
+
+    fn whole(&self, tag: &str) -> Option<u64> {
+        let number = self.number(tag)?;
+        (number >= 0.0).then_some(number.round() as u64)
+    }
+
+    /// Whether the line has a value of this metric.
+    pub(super) fn has(&self, tag: &str) -> bool {
+        self.0.contains_key(tag)
+    }
+
+    /// A time that the line gives in milliseconds.
+    fn nanos(&self, tag: &str) -> Option<u64> {
+        nanos(&self.0.get(tag)?.value)
+    }
+
+    /// The run's own counts. `output_token_count` is left out where it is 0.
+    pub(super) fn tokens(&self) -> TokenCounts {
+        let osl = self.whole("output_sequence_length");
+        let reasoning = self.whole("reasoning_token_count");
+        let output = self.whole("output_token_count").or_else(|| {
+            let rest = osl?.saturating_sub(reasoning.unwrap_or(0));
+            (rest > 0 || reasoning.is_none()).then_some(rest)
+        });
+        TokenCounts {
+            input: self.whole("input_sequence_length"),
+            output,
+            reasoning,
+        }
+    }
+
+    /// Input tokens of a request that was not answered.
+    pub(super) fn error_isl(&self) -> Option<u32> {
+        u32::try_from(self.whole("error_isl")?).ok()
+    }
+
+    /// The rows that are in the values alone. With `of_aiperf` the time to connect is taken out of
+    /// what AIPerf counts from the start of the call (D15).
+    pub(super) fn http(&self, of_aiperf: bool) -> Vec<(usize, RowValue)> {
+        let mut rows = Vec::new();
+        let overhead = self.nanos("http_req_connection_overhead").unwrap_or(0);
+        for (row, metric) in METRICS.iter().enumerate() {
+            if !metric.tag.starts_with(HTTP) || !metric.is_per_record() {
+                continue;
+            }
+            let Some(shown) = self.number(metric.tag) else {
+                continue;
+            };
+            let mut value = shown * metric.divisor();
+            if of_aiperf {
+                match metric.tag {
+                    "http_req_sending" | "http_req_duration" | "http_req_total" => {
+                        value -= overhead as f64;
+                    }
+                    _ => {}
+                }
+            }
+            rows.push((
+                row,
+                match metric.of {
+                    Of::Fraction(_) => RowValue::Fraction(value.max(0.0)),
+                    _ => RowValue::Whole(value.max(0.0).round() as u64),
+                },
+            ));
+        }
+        rows
+    }
+
+    /// The answer, as far as the values show it: when content came, and what the server counted.
+    /// `per_chunk_usage` says that the inter token latency leaves the first chunk out.
+    pub(super) fn reading(&self, found: &Found, per_chunk_usage: bool) -> Reading {
+        let start = found.record.times.start;
+        let after = |nanos: u64| start + Span::from_nanos(nanos);
+        let mut stamps = Vec::new();
+        match (
+            self.nanos("time_to_first_token"),
+            self.nanos("request_latency"),
+        ) {
+            (Some(first), _) => {
+                let mut at = first;
+                stamps.push(after(at));
+                let gaps = self.0.get("inter_chunk_latency").map(|gaps| &gaps.value);
+                for gap in gaps.and_then(Value::as_array).into_iter().flatten() {
+                    at += nanos(gap).unwrap_or(0);
+                    stamps.push(after(at));
+                }
+            }
+            (None, Some(latency)) => stamps.push(after(latency)),
+            (None, None) => {}
+        }
+        let output_from = self.nanos("time_to_first_output_token").map(after);
+        let streams = self.has("time_to_first_token");
+        let content = stamps.into_iter().map(|at| Content {
+            at,
+            output: !streams || output_from.is_some_and(|from| at >= from),
+        });
+        let plan = found.cancellation.as_ref();
+        let told = |key: &str| plan?.get(key)?.as_u64();
+        let text = |key: &str| Some(plan?.get(key)?.as_str()?.to_owned());
+        let tokens = self.tokens();
+        let content: Vec<Content> = content.collect();
+        let events = told("events_received").unwrap_or(content.len() as u64);
+        Reading {
+            first_chunk_tokens: self.first_chunk(&content, tokens.osl(), per_chunk_usage),
+            content,
+            output: text("output_text"),
+            reasoning: text("reasoning_text"),
+            usage: self.usage(),
+            finish: None,
+            events: u32::try_from(events).unwrap_or(u32::MAX),
+            verdict: found.verdict.clone().unwrap_or(Verdict::Valid),
+        }
+    }
+
+    /// Tokens of the first chunk, from the latency that leaves them out.
+    fn first_chunk(&self, content: &[Content], osl: Option<u64>, asked: bool) -> Option<u64> {
+        let itl = self.number("inter_token_latency").filter(|_| asked)? * 1e6;
+        let decode = content.last()?.at.since(content.first()?.at).nanos();
+        let divisor = (decode as f64 / itl).round();
+        (divisor.is_finite() && divisor >= 1.0).then(|| osl.map(|osl| osl - divisor as u64))?
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        let usage = Usage {
+            prompt: self.whole("usage_prompt_tokens"),
+            completion: self.whole("usage_completion_tokens"),
+            total: self.whole("usage_total_tokens"),
+            cache_read: self.whole("usage_prompt_cache_read_tokens"),
+            cache_write: self.whole("usage_prompt_cache_write_tokens"),
+            reasoning: self.whole("usage_reasoning_tokens"),
+        };
+        (usage != Usage::default()).then_some(usage)
+    }
+
+    /// The output limit that was sent, from how far the output missed it.
+    pub(super) fn requested_osl(&self) -> Option<u32> {
+        let osl = self.number("output_sequence_length")?;
+        let missed = self.number("osl_mismatch_diff_pct")?;
+        let requested = (osl / (1.0 + missed / 100.0)).round();
+        (requested.is_finite() && requested >= 0.0).then_some(requested as u32)
+    }
+}
+
+/// Milliseconds as they are written to the nanoseconds that they were.
+fn nanos(milliseconds: &Value) -> Option<u64> {
+    let value = milliseconds.as_f64()?;
+    (value >= 0.0).then_some((value * 1e6).round() as u64)
+}
+
+/// How far the lines of the two files may be out of step.
+const WINDOW: usize = 100_000;
+
+/// The per-request file beside the raw one, joined by the requests' ids. Both are written in order of
+/// completion, so what is looked for is near.
+pub(super) struct Beside {
+    lines: Option<Lines>,
+    waiting: HashMap<u128, Values>,
+    order: VecDeque<u128>,
+}
+
+impl Beside {
+    /// The file, or none.
+    pub(super) fn open(path: Option<&Path>) -> Result<Self, RebuildError> {
+        Ok(Self {
+            lines: path.map(Lines::open).transpose()?,
+            waiting: HashMap::new(),
+            order: VecDeque::new(),
+        })
+    }
+
+    /// The values of a request.
+    pub(super) fn of(&mut self, id: u128) -> Result<Option<Values>, RebuildError> {
+        if let Some(values) = self.waiting.remove(&id) {
+            return Ok(Some(values));
+        }
+        let Some(lines) = &mut self.lines else {
+            return Ok(None);
+        };
+        while let Some(line) = lines.next(ValueLine::read)? {
+            if line.found.id == id {
+                return Ok(Some(line.values));
+            }
+            self.waiting.insert(line.found.id, line.values);
+            self.order.push_back(line.found.id);
+            while self.order.len() > WINDOW {
+                let oldest = self.order.pop_front();
+                oldest.and_then(|id| self.waiting.remove(&id));
+            }
+        }
+        self.lines = None;
+        Ok(None)
+    }
+}

@@ -1,0 +1,39 @@
+//! Tables on stdout: as wide as the terminal, plain where there is none.
+
+use std::io::{IsTerminal, Write};
+
+use pinfire_analysis::{Report, export::Written};
+
+/// Shows the tables and the footer. `width` is that of stdout where it is no terminal.
+pub fn report(report: &Report, trace_table: bool, width: usize, written: Option<&Written>) {
+    text(width, |shown, colour| {
+        let mut text = String::new();
+        if trace_table {
+            text.push_str(&report.trace_table(shown, colour));
+        }
+        text.push_str(&report.console(shown, colour));
+        text.push_str(&report.footer(written));
+        text
+    });
+}
+
+/// Shows a text that is made for a width, with colours or without.
+pub fn text(width: usize, made: impl FnOnce(usize, bool) -> String) {
+    let mut stdout = std::io::stdout().lock();
+    let terminal = stdout.is_terminal();
+    let shown = if terminal {
+        terminal_width().unwrap_or(width)
+    } else {
+        width
+    };
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none();
+    // A reader that has gone away (a closed pipe) is no failure of the run.
+    let _ = stdout
+        .write_all(made(shown, colour).as_bytes())
+        .and_then(|()| stdout.flush());
+}
+
+fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0).then(|| usize::from(size.ws_col))
+}
