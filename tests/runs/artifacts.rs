@@ -203,10 +203,8 @@ fn traces_hold_every_write_and_read() {
             "{trace}"
         );
         assert_eq!(trace["response_reason"], "OK");
-        assert_eq!(
-            trace["response_headers"]["content-type"],
-            "text/event-stream"
-        );
+        let kind = &trace["response_headers"]["content-type"];
+        assert_eq!(kind, "text/event-stream; charset=utf-8");
         assert_eq!(trace["remote_ip"], "127.0.0.1");
         assert!(number("local_port") > 0);
         let is_reused = trace["connection_reused_ns"].is_u64();
