@@ -12,6 +12,7 @@ pub mod reading;
 pub mod rebuild;
 pub mod redact;
 pub mod report;
+pub mod scrape;
 pub mod stats;
 pub mod tokens;
 pub mod trace;

@@ -18,6 +18,7 @@ mod malformed;
 mod prompts;
 mod ready;
 mod refusals;
+mod run_files;
 mod schedules;
 mod traces;
 

@@ -32,11 +32,13 @@ use pinfire_engine::{
 use pinfire_tools::mock;
 
 use self::collect::{Collecting, Tally};
+pub use self::command_line::secret;
 use crate::{
     args::Profile,
     load::{Mode, PhaseLoad},
     place,
     request::HeaderPlan,
+    run_file::RESOLVED,
     say,
     settings::{self, Settings},
     signals::Interrupt,
@@ -62,7 +64,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     let embedded = matches!(settings.transport.server, Server::Embedded);
     let sides = if embedded { 2 } else { 1 };
     place::grant_descriptors(
-        settings.slots().saturating_mul(sides),
+        settings
+            .slots()
+            .saturating_add(settings.kept_sockets())
+            .saturating_mul(sides),
         settings.places.engine.len(),
     )?;
     let mut servers = settings.transport.reach()?;
@@ -73,6 +78,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         )
     })?;
 
+    store_resolved(flags, &settings)?;
     let prepared = dataset::prepare(&settings)?;
     for warning in &prepared.warnings {
         say::warning(warning);
@@ -104,6 +110,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     }
 
     let facts = facts::of(&settings, &prepared, &engine, arguments)?;
+    let cancel = cancel_plan(&settings, &prepared.dataset)?;
     if let Err(error) = write_start(&facts) {
         say::warning(format_args!(
             "{error}; if this run is killed, `pinfire report` will know less of it"
@@ -123,6 +130,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         targets,
         dataset,
         tally: collecting.tally(),
+        cancel,
         id_key: settings::random_bits()?,
     };
     interrupt.sending();
@@ -155,6 +163,21 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(report.exit_code())
+}
+
+/// Writes the run file that repeats the run.
+fn store_resolved(flags: &Profile, settings: &Settings) -> Result<()> {
+    let mut given = flags.run_file.given.clone();
+    given.set("random-seed", "Load", settings.seed.value.to_string());
+    let path = settings.artifact_dir.join(RESOLVED);
+    let folder = std::env::current_dir().unwrap_or_default();
+    let text = format!(
+        "# The run as it was. In the folder {}\n# this repeats it: pinfire profile --config {}\n{}",
+        folder.display(),
+        path.display(),
+        given.yaml()
+    );
+    std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Starts the embedded server.
@@ -238,6 +261,13 @@ fn say_how(settings: &Settings, engine: &Engine) {
     }
 }
 
+fn cancel_plan(settings: &Settings, dataset: &Dataset) -> Result<Option<CancelPlan>> {
+    let asked = settings.cancellation.as_ref();
+    asked
+        .map(|asked| asked.plan(settings.seed.value, dataset))
+        .transpose()
+}
+
 type Entries = Arc<[pinfire_analysis::facts::EntryFacts]>;
 
 /// What is sent goes to the cores, the rest to the analysis; both turn by turn, so that a record's
@@ -264,12 +294,14 @@ fn dry_run(settings: &Settings) -> Result<ExitCode> {
     for warning in &prepared.warnings {
         say::warning(warning);
     }
+    let cancel = cancel_plan(settings, &prepared.dataset)?;
     let (dataset, _) = split(prepared.dataset);
     let phases = Phases {
         settings,
         targets: Arc::default(),
         dataset,
         tally: Arc::default(),
+        cancel,
         id_key: 0,
     };
     let mut sent = 0;
@@ -290,6 +322,7 @@ struct Phases<'a> {
     targets: Arc<[Target]>,
     dataset: Arc<Ready>,
     tally: Arc<Tally>,
+    cancel: Option<CancelPlan>,
     id_key: u64,
 }
 
@@ -378,10 +411,7 @@ impl Phases<'_> {
 
     fn plan(&self, phase: Phase, load: &PhaseLoad, first_session: u64) -> Arc<PhasePlan> {
         let settings = self.settings;
-        let cancel = settings
-            .cancellation
-            .filter(|_| phase == Phase::Profiling)
-            .map(|(rate, delay)| CancelPlan::new(settings.seed.value, rate, delay));
+        let cancel = self.cancel.clone();
         let (pace, sessions) = match &load.mode {
             Mode::Concurrency => (Pace::Closed, load.sessions),
             Mode::Rate {
@@ -427,7 +457,7 @@ impl Phases<'_> {
             prefill: limit(load.prefill, load.prefill_ramp),
             duration: load.duration,
             grace: load.grace,
-            cancel,
+            cancel: cancel.filter(|_| phase == Phase::Profiling),
             id_key: self.id_key,
             timeout: settings.timeout,
             reuse: settings.reuse,
