@@ -150,6 +150,8 @@ pub struct RunFacts {
     pub artifact_dir: PathBuf,
     /// Names of the files.
     pub files: FileNames,
+    /// `--export-http-trace`: the per-request file has what the connections saw.
+    pub http_trace: bool,
     /// Name of the tokenizer; absent with server counts.
     pub tokenizer: Option<String>,
     /// What the cores run on: `io_uring` or `epoll`.
@@ -201,6 +203,7 @@ impl RunFacts {
             cli_command: String::new(),
             artifact_dir: PathBuf::new(),
             files: FileNames::default(),
+            http_trace: false,
             tokenizer: None,
             driver: String::new(),
             anchor,

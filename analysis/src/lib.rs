@@ -11,6 +11,7 @@ pub mod goodput;
 pub mod metric;
 pub mod reading;
 pub mod rebuild;
+pub mod redact;
 pub mod report;
 pub mod scrape;
 pub mod stats;

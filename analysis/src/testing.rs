@@ -74,6 +74,7 @@ impl RecordParts {
             },
             transcript: Transcript::default(),
             body: None,
+            capture: None,
         })
         .sent(0.0, 0.0, 0.5)
     }

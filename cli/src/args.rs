@@ -727,10 +727,12 @@ pub struct Output {
     /// Folder of all files of the run. [default: artifacts/<model>-openai-<type>-concurrency<N>]
     #[arg(long, visible_alias = "output-artifact-dir", value_name = "FOLDER")]
     pub artifact_dir: Option<PathBuf>,
-    /// Renames the exports: NAME.json, NAME.csv, NAME.jsonl, NAME_console.txt.
+    /// Renames the exports: NAME.json, NAME.csv, NAME.jsonl, NAME_raw.jsonl, NAME_console.txt.
     #[arg(long, visible_alias = "profile-export-file", value_name = "NAME")]
     pub profile_export_prefix: Option<String>,
-    /// summary (JSON, CSV, console) or records (a JSON line per request as well).
+    /// How much is written: summary (JSON, CSV, console), records (also a JSON line per request), or
+    /// raw (also every request and every answer byte for byte, with the stamp of each event;
+    /// credentials in headers are hidden). Raw keeps whole answers in memory until they are written.
     #[arg(
         long,
         visible_alias = "profile-export-level",
@@ -752,6 +754,10 @@ pub struct Output {
     /// (…_timeslices.csv and .json). A request belongs to the slice in which it started.
     #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
     pub slice_duration: Option<f64>,
+    /// Put `trace_data` into the line of each request: the connection's ends, both heads, and the
+    /// instant and size of every write and read (docs/FILES.md).
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub export_http_trace: bool,
     /// Print the table of HTTP times as well.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub show_trace_timing: bool,

@@ -18,6 +18,7 @@ use pinfire_engine::{
     },
     endpoint::{Answers, RESPONSE_FIELD, ResponseField, Template},
     plan::{DriverChoice, EngineSetup, Precision, Reuse},
+    record::Keep,
 };
 
 use crate::{
@@ -63,6 +64,12 @@ pub struct Settings {
     pub artifact_dir: PathBuf,
     pub files: FileNames,
     pub lines: bool,
+    /// The raw file is written.
+    pub raw: bool,
+    /// `--export-http-trace`.
+    pub http_trace: bool,
+    /// What the cores keep of each request for these two.
+    pub keep: Keep,
     pub rate_window: RateWindow,
     pub thresholds: Thresholds,
     pub slos: Slos,
@@ -176,10 +183,18 @@ impl Settings {
             ],
         )
         .map_err(|e| anyhow::anyhow!("--export-level: {e}"))?;
-        ensure!(
-            level != Level::Raw,
-            "--export-level raw is not built yet; take records (one JSON line per request)"
-        );
+        let http_trace = flags.output.export_http_trace;
+        if http_trace && level == Level::Summary {
+            warnings.push(
+                "--export-http-trace: --export-level summary writes no line per request for it to be in"
+                    .to_owned(),
+            );
+        }
+        let keep = match level {
+            Level::Raw => Keep::Bytes,
+            Level::Records if http_trace => Keep::Reads,
+            _ => Keep::Transcript,
+        };
         Ok(Self {
             transport,
             endpoint_path,
@@ -225,7 +240,10 @@ impl Settings {
                 .profile_export_prefix
                 .as_deref()
                 .map_or_else(FileNames::default, FileNames::with_prefix),
-            lines: level == Level::Records,
+            lines: level != Level::Summary,
+            raw: level == Level::Raw,
+            http_trace,
+            keep,
             rate_window: rate_window(&flags.output.rate_window)?,
             thresholds: thresholds()?,
             slos,

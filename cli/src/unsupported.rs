@@ -3,8 +3,6 @@
 /// Flags of features that are to come.
 const NOT_BUILT_YET: &[&str] = &[
     "confidence-level",
-    "export-http-trace",
-    "export-outputs-json",
     "extra-verbose",
     "gpu-telemetry",
     "log-level",
@@ -76,6 +74,7 @@ const NOT_PART: &[&str] = &[
     "download-video-content",
     "e2e-sla-ms",
     "error-rate-sla",
+    "export-outputs-json",
     "force-min-tokens",
     "gen-ai-provider",
     "hf-subset",

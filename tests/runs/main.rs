@@ -7,6 +7,7 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod artifacts;
 mod combinations;
 mod compare;
 mod datasets;

@@ -70,7 +70,6 @@ fn wrong_flags() {
 fn flags_that_are_not_built_are_refused_by_name() {
     for flag in [
         "--user-centric-rate 5",
-        "--export-http-trace",
         "--public-dataset sharegpt",
         "--audio-batch-size 1",
         "--accuracy-benchmark x",

@@ -14,6 +14,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pinfire_engine::dataset::ready::Ready;
 use pinfire_engine::record::{Phase, Record};
 
 pub(crate) use column::Ranges;
@@ -49,9 +50,17 @@ pub struct Collector {
     entries: Arc<[EntryFacts]>,
     counter: Option<Arc<dyn TokenCounter>>,
     lines: Option<Lines>,
+    raw: Option<Raw>,
     rules: Rules,
     warmup: Tally,
     profiling: Tally,
+}
+
+/// The raw file, and the bodies that were sent.
+struct Raw {
+    lines: Lines,
+    bodies: Arc<Ready>,
+    body: Vec<u8>,
 }
 
 /// One request, read and counted: what is done without looking at any other.
@@ -88,9 +97,7 @@ impl Collector {
         counter: Option<Arc<dyn TokenCounter>>,
         jsonl: Option<PathBuf>,
     ) -> Result<Self, ExportError> {
-        let lines = jsonl
-            .map(|path| Lines::create(path, facts.warmup.is_some()))
-            .transpose()?;
+        let lines = jsonl.map(|path| Lines::create(path, &facts)).transpose()?;
         let client_counts = match &facts.told {
             Some(told) => told.client_counts,
             None => counter.is_some(),
@@ -120,8 +127,23 @@ impl Collector {
             entries,
             counter,
             lines,
+            raw: None,
             rules,
         })
+    }
+
+    /// Writes everything that was sent and received to the file at `path` too; an existing one is
+    /// replaced. `bodies` is what was sent.
+    ///
+    /// # Errors
+    /// If the file cannot be created.
+    pub fn with_raw(mut self, path: PathBuf, bodies: Arc<Ready>) -> Result<Self, ExportError> {
+        self.raw = Some(Raw {
+            lines: Lines::create(path, &self.facts)?,
+            bodies,
+            body: Vec::new(),
+        });
+        Ok(self)
     }
 
     /// Takes one record: writes its line and keeps its numbers.
@@ -167,15 +189,20 @@ impl Collector {
             Phase::Profiling => &mut self.profiling,
         };
         tally.add(&request, &self.facts.slos);
-        match &mut self.lines {
-            Some(lines) if Class::from(&read.reading.verdict) != Class::Dropped => {
-                lines
-                    .writer
-                    .write(&mut lines.line, &request, &tally.row_values);
-                lines.write()
-            }
-            _ => Ok(()),
+        if Class::from(&read.reading.verdict) == Class::Dropped {
+            return Ok(());
         }
+        let mut written = Ok(());
+        if let Some(lines) = &mut self.lines {
+            lines
+                .writer
+                .write(&mut lines.line, &request, &tally.row_values);
+            written = lines.write();
+        }
+        if let Some(raw) = &mut self.raw {
+            written = written.and(raw.write(&request));
+        }
+        written
     }
 
     /// Hands what was written so far to the system. To be called about once a second.
@@ -183,12 +210,15 @@ impl Collector {
     /// # Errors
     /// If the per-request file cannot be written.
     pub fn flush(&mut self) -> Result<(), ExportError> {
-        self.lines.as_mut().map_or(Ok(()), Lines::flush)
+        let lines = self.lines.as_mut().map_or(Ok(()), Lines::flush);
+        let raw = self.raw.as_mut().map(|raw| &mut raw.lines);
+        lines.and(raw.map_or(Ok(()), Lines::flush))
     }
 
     /// Writes no more lines: after an error that will not go away.
     pub fn stop_writing(&mut self) {
         self.lines = None;
+        self.raw = None;
     }
 
     /// Where the measured phase stands.
@@ -230,12 +260,32 @@ impl Collector {
     }
 }
 
+impl Raw {
+    fn write(&mut self, request: &Request<'_>) -> Result<(), ExportError> {
+        let record = request.record;
+        let body = match &record.body {
+            Some(body) => body,
+            None => {
+                self.body.clear();
+                if (record.entry as usize) < self.bodies.entries() {
+                    let turn = self.bodies.turn(record.entry);
+                    turn.copy(0..turn.size(), &mut self.body);
+                }
+                &self.body
+            }
+        };
+        let Lines { writer, line, .. } = &mut self.lines;
+        writer.write_raw(line, request, body);
+        self.lines.write()
+    }
+}
+
 impl Lines {
-    fn create(path: PathBuf, has_warmup: bool) -> Result<Self, ExportError> {
+    fn create(path: PathBuf, facts: &RunFacts) -> Result<Self, ExportError> {
         let file = File::create(&path).map_err(|e| ExportError::new("create", &path, e))?;
         Ok(Self {
             file: BufWriter::with_capacity(1 << 18, file),
-            writer: LineWriter::new(has_warmup),
+            writer: LineWriter::new(facts.warmup.is_some()).with_http_trace(facts.http_trace),
             path,
             line: Vec::with_capacity(1 << 12),
         })

@@ -5,6 +5,7 @@ use pinfire_engine::schedule::Delay;
 use serde_json::{Map, Value, json};
 
 use crate::facts::{LengthFacts, PhaseFacts, RunFacts};
+use crate::redact;
 
 /// The object.
 pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
@@ -16,7 +17,7 @@ pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
         .collect();
     config.insert("models".into(), json!({"items": models}));
     let mut endpoint = json!({
-        "urls": facts.urls,
+        "urls": facts.urls.iter().map(|url| redact::url(url)).collect::<Vec<_>>(),
         "type": facts.endpoint().name,
         "streaming": facts.streaming,
     });

@@ -6,13 +6,16 @@
 pub mod console;
 mod csv;
 mod footer;
+mod heads;
 mod input_config;
 mod json;
 mod names;
+mod raw;
 pub mod records;
 mod slices;
 pub(crate) mod table;
 mod trace;
+mod trace_data;
 
 use std::fmt;
 use std::fs;
