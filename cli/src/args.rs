@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use pinfire_engine::schedule::Delay;
+
 use crate::{
     run_file::Given,
-    values::{self, Cores},
+    values::{self, Cores, TriggerFlag},
 };
 
 /// A load engine for LLM inference servers: sends OpenAI-style requests, streams the answers, hangs
@@ -471,11 +473,33 @@ pub struct Cancellation {
     /// [default: none]
     #[arg(long, value_name = "PERCENT", value_parser = values::percentage)]
     pub request_cancellation_rate: Option<f64>,
-    /// From the instant the last byte of the request was taken by the socket to the disconnect.
-    /// 0 still sends the whole request. A response that is complete by then is not cancelled.
-    /// [default: 0]
-    #[arg(long, value_name = "SECONDS", value_parser = values::not_negative)]
-    pub request_cancellation_delay: Option<f64>,
+    /// From the trigger to the disconnect: seconds, or a distribution that is drawn for each
+    /// request: uniform:LOW,HIGH, exponential:MEAN or lognormal:MEDIAN,SIGMA (SIGMA of the
+    /// logarithm). 0 still sends the whole request. A response that is complete by then is not
+    /// cancelled. [default: 0]
+    #[arg(long, value_name = "SECONDS", value_parser = values::delay)]
+    pub request_cancellation_delay: Option<Delay>,
+    /// What the delay counts from. sent: the last byte of the request was taken by the socket.
+    /// headers: the head of the response has come. first-token; tokens:N: N content events have
+    /// come; fraction:F: that share of the output length asked for has (chat and completions).
+    /// mid-body: half of the body was written, and the rest never is. connect: a new connection of
+    /// its own is there; with a delay of 0 nothing is sent. [default: sent]
+    #[arg(long, value_name = "TRIGGER", value_parser = values::trigger)]
+    pub request_cancellation_trigger: Option<TriggerFlag>,
+    /// How the client leaves. fin: it closes. rst: it resets the connection. half-close: it closes its
+    /// sending side and reads the answer to its end. stall: it stops reading and keeps the socket
+    /// open until the phase ends. [default: fin]
+    #[arg(long, value_name = "MODE")]
+    pub request_cancellation_mode: Option<String>,
+    /// Leave in waves: every so many seconds, counted from the begin of the phase, all chosen
+    /// requests whose delay is over leave at one instant. [default: each at its own]
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub request_cancellation_wave: Option<f64>,
+    /// Give up on a request that has brought no token so long after its start: ttft:SECONDS, or a
+    /// distribution such as ttft:lognormal:2,0.5. For all requests, or for the share of
+    /// --request-cancellation-rate. [default: endless]
+    #[arg(long, value_name = "ttft:SECONDS", value_parser = values::patience)]
+    pub patience: Option<Delay>,
 }
 
 #[derive(Args, Debug)]
@@ -706,10 +730,12 @@ pub struct Output {
     /// Folder of all files of the run. [default: artifacts/<model>-openai-<type>-concurrency<N>]
     #[arg(long, visible_alias = "output-artifact-dir", value_name = "FOLDER")]
     pub artifact_dir: Option<PathBuf>,
-    /// Renames the exports: NAME.json, NAME.csv, NAME.jsonl, NAME_console.txt.
+    /// Renames the exports: NAME.json, NAME.csv, NAME.jsonl, NAME_raw.jsonl, NAME_console.txt.
     #[arg(long, visible_alias = "profile-export-file", value_name = "NAME")]
     pub profile_export_prefix: Option<String>,
-    /// summary (JSON, CSV, console) or records (a JSON line per request as well).
+    /// How much is written: summary (JSON, CSV, console), records (also a JSON line per request), or
+    /// raw (also every request and every answer byte for byte, with the stamp of each event;
+    /// credentials in headers are hidden). Raw keeps whole answers in memory until they are written.
     #[arg(
         long,
         visible_alias = "profile-export-level",
@@ -720,6 +746,21 @@ pub struct Output {
     /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13).
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
     pub rate_window: String,
+    /// Promises to the user, as tag:number pairs in the units of the console, in one argument:
+    /// "time_to_first_token:370 inter_token_latency:20". A request is good if it keeps all of them;
+    /// goodput is good requests per second. A latency may not be above its number, a throughput or a
+    /// length not below. docs/METRICS.md has the tags; one that means nothing in this run is refused,
+    /// and those that can be used are listed.
+    #[arg(long, value_name = "PAIRS")]
+    pub goodput: Option<String>,
+    /// Also give all metrics per slice of so many seconds, from the first request on, in two files
+    /// (…_timeslices.csv and .json). A request belongs to the slice in which it started.
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub slice_duration: Option<f64>,
+    /// Put `trace_data` into the line of each request: the connection's ends, both heads, and the
+    /// instant and size of every write and read (docs/FILES.md).
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub export_http_trace: bool,
     /// Print the table of HTTP times as well.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub show_trace_timing: bool,

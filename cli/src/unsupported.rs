@@ -3,9 +3,6 @@
 /// Flags of features that are to come.
 const NOT_BUILT_YET: &[&str] = &[
     "confidence-level",
-    "export-http-trace",
-    "export-outputs-json",
-    "goodput",
     "gpu-telemetry",
     "no-parameter-sweep-same-seed",
     "no-profile-run-disable-warmup-after-first",
@@ -21,7 +18,6 @@ const NOT_BUILT_YET: &[&str] = &[
     "server-metrics",
     "server-metrics-formats",
     "set-consistent-seed",
-    "slice-duration",
     "sweep-type",
     "vary-seed-per-trial",
 ];
@@ -69,6 +65,7 @@ const NOT_PART: &[&str] = &[
     "download-video-content",
     "e2e-sla-ms",
     "error-rate-sla",
+    "export-outputs-json",
     "force-min-tokens",
     "gen-ai-provider",
     "hf-subset",
@@ -229,12 +226,12 @@ mod tests {
 
     #[test]
     fn refused_flags_are_named() {
-        let line = typed("pinfire profile --model m --goodput=5").unwrap();
-        assert!(line.starts_with("--goodput is not built yet"), "{line}");
+        let line = typed("pinfire profile --model m --auto-plot=5").unwrap();
+        assert!(line.starts_with("--auto-plot belongs"), "{line}");
         let line = typed("pinfire profile --accuracy-benchmark x").unwrap();
         assert!(line.contains("does not have"), "{line}");
         assert_eq!(typed("pinfire profile --model m"), None);
-        assert_eq!(typed("pinfire profile -- --goodput"), None);
+        assert_eq!(typed("pinfire profile -- --auto-plot"), None);
     }
 
     #[test]

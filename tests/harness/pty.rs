@@ -74,7 +74,8 @@ pub fn on_terminal(arguments: &[&str], folder: &Path, (rows, columns): (u16, u16
         .stderr(end())
         .spawn()
         .expect("setsid, of util-linux, starts");
-    let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 1_000)));
+    let parser = vt100::Parser::new(cells(rows), cells(columns), 1_000);
+    let screen = Arc::new(Mutex::new(parser));
     let shown = Arc::clone(&screen);
     let mut from = master.try_clone().expect("another descriptor");
     let reader = std::thread::spawn(move || {
@@ -94,6 +95,10 @@ pub fn on_terminal(arguments: &[&str], folder: &Path, (rows, columns): (u16, u16
         screen,
         reader,
     }
+}
+
+fn cells(number: u16) -> NonZero<u16> {
+    NonZero::new(number).expect("a terminal has cells")
 }
 
 fn resize(terminal: &File, rows: u16, columns: u16) {
@@ -128,8 +133,7 @@ impl OnTerminal {
     /// Makes it another size.
     pub fn resize(&self, rows: u16, columns: u16) {
         let mut shown = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
-        let size = |cells| NonZero::new(cells).expect("a terminal has cells");
-        shown.screen_mut().set_size(size(rows), size(columns));
+        shown.screen_mut().set_size(cells(rows), cells(columns));
         drop(shown);
         resize(&self.master, rows, columns);
     }

@@ -163,8 +163,14 @@ fn how_much_is_said() {
     for flags in ["--log-level debug", "-v", "-vv", "--extra-verbose"] {
         let said = said(flags);
         assert!(said.starts_with(warning), "{said}");
-        assert!(said.contains("debug: pinfire profile --model=mock"), "{said}");
-        assert!(said.contains("debug: profiling begins: 4 requests, 1 at once"), "{said}");
+        assert!(
+            said.contains("debug: pinfire profile --model=mock"),
+            "{said}"
+        );
+        assert!(
+            said.contains("debug: profiling begins: 4 requests, 1 at once"),
+            "{said}"
+        );
         assert!(said.contains(": begun 4, answered 4, failed 0"), "{said}");
     }
 }

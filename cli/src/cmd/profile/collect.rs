@@ -19,6 +19,7 @@ use pinfire_analysis::{
 };
 use pinfire_engine::{
     clock::{Span, Stamp},
+    dataset::ready::Ready,
     record::Record,
     text::tokenizer::Tokenizer,
 };
@@ -68,6 +69,7 @@ impl Collecting {
     pub fn start(
         facts: RunFacts,
         entries: Arc<[EntryFacts]>,
+        bodies: &Arc<Ready>,
         tokenizer: Option<Tokenizer>,
         records: Receiver<Record>,
         settings: &Settings,
@@ -78,6 +80,10 @@ impl Collecting {
             .lines
             .then(|| settings.artifact_dir.join(&settings.files.jsonl));
         let mut collector = Collector::new(facts, entries, counter, lines)?;
+        if settings.raw {
+            let path = settings.artifact_dir.join(&settings.files.raw);
+            collector = collector.with_raw(path, Arc::clone(bodies))?;
+        }
         // Someone looks at figures as they come.
         let watched = settings.ui == Ui::Dashboard || settings.stats.is_some();
         if watched {

@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use pinfire_analysis::{
     export::{DEFAULT_WIDTH, write_start},
     facts::{PhaseWindow, RunEnd},
+    redact,
 };
 use pinfire_engine::{
     clock::{Span, Stamp},
@@ -68,7 +69,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     let embedded = matches!(settings.transport.server, Server::Embedded);
     let sides = if embedded { 2 } else { 1 };
     place::grant_descriptors(
-        settings.slots().saturating_mul(sides),
+        settings
+            .slots()
+            .saturating_add(settings.kept_sockets())
+            .saturating_mul(sides),
         settings.places.engine.len(),
     )?;
     let mut servers = settings.transport.reach()?;
@@ -111,6 +115,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     }
 
     let facts = facts::of(&settings, &prepared, &engine, arguments)?;
+    let cancel = cancel_plan(&settings, &prepared.dataset)?;
     if let Err(error) = write_start(&facts) {
         say::warning(format_args!(
             "{error}; if this run is killed, `pinfire report` will know less of it"
@@ -121,6 +126,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     let collecting = Collecting::start(
         facts,
         entries,
+        &dataset,
         prepared.tokenizer,
         engine.records(),
         &settings,
@@ -131,6 +137,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         targets,
         dataset,
         tally: collecting.tally(),
+        cancel,
         id_key: settings::random_bits()?,
         screen: screen(&settings, &board)?,
         board,
@@ -251,13 +258,19 @@ fn say_how(settings: &Settings, engine: &Engine) {
         })
         .collect();
     let driver = granted.first().map_or("?", |core| core.driver.name());
+    let urls: Vec<String> = settings
+        .transport
+        .urls
+        .iter()
+        .map(|url| redact::url(url))
+        .collect();
     // As for the results: a reader that has gone away is no failure of the run.
     let _ = writeln!(
         std::io::stdout(),
         "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
         env!("CARGO_PKG_VERSION"),
         settings.load.profiling,
-        settings.transport.urls.join(", "),
+        urls.join(", "),
         cpus.join(", "),
         settings.engine.precision.name(),
         settings.seed.value,
@@ -273,6 +286,13 @@ fn say_how(settings: &Settings, engine: &Engine) {
     if granted.iter().any(|core| core.cpu.is_none()) {
         say::warning("a core thread could not be pinned; its times will be less steady");
     }
+}
+
+fn cancel_plan(settings: &Settings, dataset: &Dataset) -> Result<Option<CancelPlan>> {
+    let asked = settings.cancellation.as_ref();
+    asked
+        .map(|asked| asked.plan(settings.seed.value, dataset))
+        .transpose()
 }
 
 type Entries = Arc<[pinfire_analysis::facts::EntryFacts]>;
@@ -301,12 +321,14 @@ fn dry_run(settings: &Settings) -> Result<ExitCode> {
     for warning in &prepared.warnings {
         say::warning(warning);
     }
+    let cancel = cancel_plan(settings, &prepared.dataset)?;
     let (dataset, _) = split(prepared.dataset);
     let phases = Phases {
         settings,
         targets: Arc::default(),
         dataset,
         tally: Arc::default(),
+        cancel,
         id_key: 0,
         board: Arc::default(),
         screen: None,
@@ -329,6 +351,7 @@ struct Phases<'a> {
     targets: Arc<[Target]>,
     dataset: Arc<Ready>,
     tally: Arc<Tally>,
+    cancel: Option<CancelPlan>,
     id_key: u64,
     board: Arc<Board>,
     screen: Option<Screen>,
@@ -420,10 +443,7 @@ impl Phases<'_> {
 
     fn plan(&self, phase: Phase, load: &PhaseLoad, first_session: u64) -> Arc<PhasePlan> {
         let settings = self.settings;
-        let cancel = settings
-            .cancellation
-            .filter(|_| phase == Phase::Profiling)
-            .map(|(rate, delay)| CancelPlan::new(settings.seed.value, rate, delay));
+        let cancel = self.cancel.clone();
         let (pace, sessions) = match &load.mode {
             Mode::Concurrency => (Pace::Closed, load.sessions),
             Mode::Rate {
@@ -469,11 +489,12 @@ impl Phases<'_> {
             prefill: limit(load.prefill, load.prefill_ramp),
             duration: load.duration,
             grace: load.grace,
-            cancel,
+            cancel: cancel.filter(|_| phase == Phase::Profiling),
             id_key: self.id_key,
             timeout: settings.timeout,
             reuse: settings.reuse,
             receive_stamps: true,
+            keep: settings.keep,
         })
     }
 
