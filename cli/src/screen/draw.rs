@@ -135,7 +135,7 @@ fn draw_throughput(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
     let [text, curve] = Layout::vertical([Constraint::Length(3), Constraint::Min(0)]).areas(inner);
     let both = |count: fn(&Stretch) -> u64| {
         let of = |stretch: &Stretch| short(stretch.per_second(count(stretch)));
-        format!("{:>12} {:>12}", of(&figures.last), of(&figures.run))
+        format!("{:>9} {:>9}", of(&figures.last), of(&figures.run))
     };
     let lines = vec![
         pair("Requests/s", both(|stretch| stretch.answered)),
@@ -160,9 +160,11 @@ fn draw_latency(frame: &mut Frame<'_>, area: Rect, figures: Option<&Snapshot>) {
         ("Output tokens", Quantity::Output, 1.0),
     ]
     .map(|(name, quantity, unit)| {
+        let tokens = matches!(quantity, Quantity::Input | Quantity::Output);
         let of = |stretch: fn(&Snapshot) -> &Stretch, percentile: f64| {
             let known = figures.map(|figures| stretch(figures).of(quantity));
             right(match known.filter(|known| known.count > 0) {
+                Some(known) if tokens => grouped(known.get(percentile) as u64),
                 Some(known) => short(known.get(percentile) / unit),
                 None => "-".to_owned(),
             })
@@ -245,12 +247,12 @@ fn draw_health(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
         let mean = usage.cores.iter().sum::<f64>() / usage.cores.len().max(1) as f64;
         lines.push(pair(
             "Engine cores",
-            format!("{mean:.0} % busy, at most {most:.0} %"),
+            format!("{mean:.0} % busy, most {most:.0}"),
         ));
         lines.push(pair(
             "Analysis",
             format!(
-                "{:.0} % busy, {} wait; {:.0} MiB",
+                "{:.0} %, {} wait, {:.0} MiB",
                 usage.analysis,
                 grouped(view.backlog),
                 usage.memory
@@ -266,12 +268,12 @@ fn draw_health(frame: &mut Frame<'_>, area: Rect, view: &View<'_>) {
 /// p50 and p99 of a lateness, in microseconds or what is readable.
 fn micros(of: Percentiles) -> String {
     let ms = |percentile: f64| of.get(percentile) / 1e6;
-    format!("p50 {:.3} ms, p99 {:.3} ms", ms(50.0), ms(99.0))
+    format!("p50 {:.3} p99 {:.3} ms", ms(50.0), ms(99.0))
 }
 
 fn pair(name: &str, value: impl Into<String>) -> Line<'static> {
     Line::from(vec![
-        Text::styled(format!("{name:<16} "), DIM),
+        Text::styled(format!("{name:<15} "), DIM),
         Text::raw(value.into()),
     ])
 }
