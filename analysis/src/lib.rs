@@ -12,6 +12,7 @@ pub mod reading;
 pub mod rebuild;
 pub mod report;
 pub mod stats;
+pub mod sweep;
 pub mod tokens;
 pub mod trace;
 

@@ -16,6 +16,7 @@ mod seq_dist;
 mod settings;
 mod show;
 mod signals;
+mod sweep;
 mod synthesis;
 mod transport;
 mod unsupported;
@@ -38,6 +39,12 @@ fn main() -> ExitCode {
     if let Some(message) = unsupported::first_of(&arguments) {
         return failed(&message);
     }
+    // Lists stand for several runs: each is read on its own, the first one here.
+    let typed = match sweep::Typed::read(&arguments) {
+        Ok(typed) => typed,
+        Err(error) => return failed(&format!("{error:#}")),
+    };
+    let arguments = typed.as_ref().map_or(arguments, sweep::Typed::first);
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -56,12 +63,25 @@ fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Profile(flags) => cmd::profile::run(&flags, &arguments),
+        Command::Profile(flags) => match typed.filter(|typed| typed.is_sweep(&flags)) {
+            Some(typed) => typed.run(&flags, of_one_run),
+            None => cmd::profile::run(&flags, &arguments),
+        },
         Command::Report(flags) => cmd::report::run(&flags),
         Command::AnalyzeTrace(flags) => cmd::analyze_trace::run(&flags),
         Command::Compare(flags) => cmd::compare::run(&flags),
     };
     result.unwrap_or_else(|error| failed(&format!("{error:#}")))
+}
+
+/// The flags of one run of a sweep.
+fn of_one_run(arguments: &[String]) -> anyhow::Result<Box<args::Profile>> {
+    let cli = Cli::try_parse_from(arguments)
+        .map_err(|error| anyhow::anyhow!(in_one_line(&error.render().to_string())))?;
+    match cli.command {
+        Command::Profile(flags) => Ok(flags),
+        _ => anyhow::bail!("only `profile` makes several runs"),
+    }
 }
 
 fn failed(message: &str) -> ExitCode {

@@ -31,6 +31,7 @@ use pinfire_engine::{
 use pinfire_tools::mock;
 
 use self::collect::{Collecting, Tally};
+pub use self::command_line::shown;
 use crate::{
     args::Profile,
     load::{Mode, PhaseLoad},
@@ -50,6 +51,12 @@ const LOOK: Duration = Duration::from_millis(50);
 /// # Errors
 /// Anything that keeps the run from starting or its results from being written.
 pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
+    if let Some(idle) = flags.sweep.idle() {
+        anyhow::bail!(
+            "{idle} is for sweeps and repeated runs: give a flag a list (--concurrency 10,50), or \
+             add --num-profile-runs"
+        );
+    }
     let settings = Settings::new(flags)?;
     for warning in settings.warnings.iter().chain(&settings.load.warnings) {
         say::warning(warning);
@@ -57,7 +64,27 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     if flags.load.dry_run {
         return dry_run(&settings);
     }
-    let interrupt = Interrupt::watch()?;
+    let done = one(&settings, arguments, &Interrupt::watch()?)?;
+    Ok(if done.success {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// A run that has ended, its files written.
+pub struct Done {
+    /// It can be used.
+    pub success: bool,
+    /// Why it ended before its time.
+    pub interrupted: Option<String>,
+}
+
+/// Makes one run of decided settings.
+///
+/// # Errors
+/// Anything that keeps the run from starting or its results from being written.
+pub fn one(settings: &Settings, arguments: &[String], interrupt: &Interrupt) -> Result<Done> {
     let embedded = matches!(settings.transport.server, Server::Embedded);
     let sides = if embedded { 2 } else { 1 };
     place::grant_descriptors(
@@ -72,7 +99,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         )
     })?;
 
-    let prepared = dataset::prepare(&settings)?;
+    let prepared = dataset::prepare(settings)?;
     for warning in &prepared.warnings {
         say::warning(warning);
     }
@@ -86,7 +113,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     place::stay_on(&settings.places.rest);
     let mock = match settings.transport.server {
         Server::Embedded => {
-            let (reached, handle) = start_embedded(&settings)?;
+            let (reached, handle) = start_embedded(settings)?;
             servers.push(reached);
             Some(handle)
         }
@@ -94,15 +121,15 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     };
     let targets: Arc<[Target]> = servers
         .iter()
-        .map(|server| target(&settings, server, &server.url, false))
+        .map(|server| target(settings, server, &server.url, false))
         .collect::<Result<_>>()?;
     let mut engine = Engine::start(&settings.engine)?;
-    say_how(&settings, &engine);
+    say_how(settings, &engine);
     if let Some(probe) = &settings.probe {
-        probe.wait(&settings, &servers, &mut engine)?;
+        probe.wait(settings, &servers, &mut engine)?;
     }
 
-    let facts = facts::of(&settings, &prepared, &engine, arguments)?;
+    let facts = facts::of(settings, &prepared, &engine, arguments)?;
     if let Err(error) = write_start(&facts) {
         say::warning(format_args!(
             "{error}; if this run is killed, `pinfire report` will know less of it"
@@ -114,10 +141,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         entries,
         prepared.tokenizer,
         engine.records(),
-        &settings,
+        settings,
     )?;
     let phases = Phases {
-        settings: &settings,
+        settings,
         targets,
         dataset,
         tally: collecting.tally(),
@@ -125,7 +152,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     };
     interrupt.sending();
     let mut end = RunEnd::default();
-    let (gave_up, lost) = match phases.run(&mut engine, &interrupt, &mut end) {
+    let (gave_up, lost) = match phases.run(&mut engine, interrupt, &mut end) {
         Ok(gave_up) => (gave_up, None),
         Err(lost) => (false, Some(lost)),
     };
@@ -140,7 +167,9 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     if written.is_ok() {
         report.forget_start();
     }
-    crate::show::report(&report, settings.trace_table, width, written.as_ref().ok());
+    if settings.part.is_none() {
+        crate::show::report(&report, settings.trace_table, width, written.as_ref().ok());
+    }
     // What is there has been shown and written; only then does what went wrong decide.
     if let Some(lost) = lost {
         return Err(lost);
@@ -149,10 +178,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         return Err(unwritten.into());
     }
     written?;
-    if gave_up {
-        return Ok(ExitCode::FAILURE);
-    }
-    Ok(report.exit_code())
+    Ok(Done {
+        success: !gave_up && report.is_success(),
+        interrupted: report.end.interrupted,
+    })
 }
 
 /// Starts the embedded server.
@@ -207,16 +236,18 @@ fn say_how(settings: &Settings, engine: &Engine) {
         .collect();
     let driver = granted.first().map_or("?", |core| core.driver.name());
     // As for the results: a reader that has gone away is no failure of the run.
-    let _ = writeln!(
-        std::io::stdout(),
-        "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
-        env!("CARGO_PKG_VERSION"),
-        settings.load.profiling,
-        settings.transport.urls.join(", "),
-        cpus.join(", "),
-        settings.engine.precision.name(),
-        settings.seed.value,
-    );
+    if settings.part.is_none() {
+        let _ = writeln!(
+            std::io::stdout(),
+            "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
+            env!("CARGO_PKG_VERSION"),
+            settings.load.profiling,
+            settings.transport.urls.join(", "),
+            cpus.join(", "),
+            settings.engine.precision.name(),
+            settings.seed.value,
+        );
+    }
     if let Some(reason) = granted
         .iter()
         .find_map(|core| core.realtime_refused.as_ref())
