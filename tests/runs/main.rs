@@ -18,6 +18,7 @@ mod prompts;
 mod ready;
 mod refusals;
 mod schedules;
+mod sweeps;
 mod traces;
 
 use pinfire_tests::binary::Ended;

@@ -68,11 +68,6 @@ pub fn value(text: &str) -> Value {
     number.map_or_else(|| text.into(), Into::into)
 }
 
-/// The flag of a name.
-pub fn flag(name: &str) -> Option<&'static ListFlag> {
-    LIST_FLAGS.iter().find(|flag| flag.names.contains(&name))
-}
-
 /// The lists of a command line, in the order of a grid.
 ///
 /// # Errors
@@ -132,7 +127,10 @@ pub fn points(axes: &[Axis], zip: bool) -> Result<Vec<Point>> {
                 lengths.join(", ")
             );
         }
-        let point = |at: usize| axes.iter().filter_map(move |axis| axis.values.get(at).cloned());
+        let point = |at: usize| {
+            axes.iter()
+                .filter_map(move |axis| axis.values.get(at).cloned())
+        };
         return Ok((0..length).map(|at| point(at).collect()).collect());
     }
     let mut points: Vec<Point> = vec![Vec::new()];

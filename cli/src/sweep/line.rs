@@ -51,13 +51,6 @@ impl Line {
             .value()
     }
 
-    /// Whether a flag is there.
-    pub fn has(&self, names: &[&str]) -> bool {
-        self.items
-            .iter()
-            .any(|item| names.contains(&item.name.as_str()))
-    }
-
     /// Leaves flags out.
     pub fn remove(&mut self, wanted: impl Fn(&str) -> bool) {
         self.items.retain(|item| !wanted(&item.name));
@@ -180,7 +173,6 @@ mod tests {
         assert_eq!(one.value(&["a"]), Some("1"));
         assert_eq!(one.value(&["x", "b"]), Some("2,3"));
         assert_eq!(one.value(&["c"]), None);
-        assert!(one.has(&["c"]) && !one.has(&["x"]));
     }
 
     #[test]

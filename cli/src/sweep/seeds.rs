@@ -87,6 +87,6 @@ mod tests {
         assert_eq!(same.of(5, 0, "a"), Some(7));
         let vary = seeds(&["--random-seed", "7", "--vary-seed-per-trial"]);
         assert_ne!(vary.of(0, 1, "a"), Some(7));
-        assert_eq!(seeds(&["--no-vary-seed-per-trial"]).vary, false);
+        assert!(!seeds(&["--no-vary-seed-per-trial"]).vary);
     }
 }

@@ -169,6 +169,14 @@ pub fn one(settings: &Settings, arguments: &[String], interrupt: &Interrupt) -> 
     }
     if settings.part.is_none() {
         crate::show::report(&report, settings.trace_table, width, written.as_ref().ok());
+        let tps = report.value("output_token_throughput");
+        if let (Some(gpus), Some(tps)) = (settings.num_gpus, tps) {
+            let text = format!(
+                "Output Token Throughput per GPU: {:.2} tokens/sec/GPU ({gpus} GPUs)\n",
+                tps / gpus as f64
+            );
+            crate::show::text(width, |_, _| text);
+        }
     }
     // What is there has been shown and written; only then does what went wrong decide.
     if let Some(lost) = lost {
