@@ -220,6 +220,22 @@ pub struct SweepFlags {
     /// latency, tps, rps, tps_user, error_rate, goodput.
     #[arg(long, value_name = "RULE")]
     pub slo: Vec<String>,
+    /// Find the highest load that still meets --slo (or, with --goodput, at which 95 % of the requests
+    /// are good): FLAG:LOW,HIGH, with FLAG one of concurrency, request-rate, num-users,
+    /// prefill-concurrency, such as concurrency:1,512. The load grows fourfold until it fails, then the
+    /// boundary is halved in, and run again. Without --request-count and the like a point has 10
+    /// requests per stream or 10 seconds of its rate, 100 requests at least.
+    #[arg(long, value_name = "FLAG:LOW,HIGH")]
+    pub search: Option<String>,
+    /// How close the boundary has to be, as a share of the load that fails. [default: 0.05]
+    #[arg(long, value_name = "SHARE", value_parser = values::share)]
+    pub search_tolerance: Option<f64>,
+    /// How often the boundary is run again, on both of its sides. [default: 1]
+    #[arg(long, value_name = "RUNS", value_parser = values::whole)]
+    pub search_confirmations: Option<u64>,
+    /// The most runs of a search. [default: 30]
+    #[arg(long, value_name = "RUNS", value_parser = values::count)]
+    pub search_max_iterations: Option<u64>,
     /// Continue an interrupted sweep from its folder: points that are finished are kept. The other
     /// flags are those of then, unless given anew; credentials have to be.
     #[arg(long, value_name = "FOLDER")]
@@ -277,6 +293,15 @@ impl SweepFlags {
                 self.no_vary_seed_per_trial.is_some(),
             ),
             ("--slo", !self.slo.is_empty()),
+            ("--search-tolerance", self.search_tolerance.is_some()),
+            (
+                "--search-confirmations",
+                self.search_confirmations.is_some(),
+            ),
+            (
+                "--search-max-iterations",
+                self.search_max_iterations.is_some(),
+            ),
         ];
         given
             .into_iter()

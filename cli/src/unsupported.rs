@@ -115,7 +115,6 @@ const NOT_PART: &[&str] = &[
     "scenario",
     "search-direction",
     "search-initial-points",
-    "search-max-iterations",
     "search-metric",
     "search-percentile-pooling",
     "search-planner",

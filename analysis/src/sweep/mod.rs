@@ -7,6 +7,7 @@
 mod confidence;
 mod file;
 mod pareto;
+pub mod search;
 mod spread;
 mod table;
 
@@ -18,6 +19,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::compare::{Block, FilesError, Objective, RunFiles, Stat, blocks, read_object};
+
+/// Good requests (`--goodput`) in percent of the answered ones: a figure for objectives.
+pub const GOOD_SHARE: &str = "good_share";
 
 /// A flag with several values.
 #[derive(Clone, PartialEq, Debug)]
@@ -79,6 +83,10 @@ impl Trial {
 
     /// A figure of the run.
     pub fn figure(&self, tag: &str, stat: Stat) -> Option<f64> {
+        if tag == GOOD_SHARE {
+            let good = self.figure("good_request_count", Stat::Avg)?;
+            return Some(100.0 * good / self.figure("request_count", Stat::Avg)?);
+        }
         let (_, block) = self.blocks.iter().find(|(known, _)| known == tag)?;
         block.stats.get(&stat.name()).copied()
     }

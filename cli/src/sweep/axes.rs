@@ -12,9 +12,9 @@ pub struct ListFlag {
     /// Its names, the usual one first.
     pub names: &'static [&'static str],
     /// Where its value belongs in AIPerf's configuration; the order of a grid follows it.
-    path: &'static str,
+    pub path: &'static str,
     /// In folder names and tables.
-    name: &'static str,
+    pub name: &'static str,
 }
 
 const fn list(names: &'static [&'static str], path: &'static str, name: &'static str) -> ListFlag {
@@ -66,6 +66,11 @@ pub fn value(text: &str) -> Value {
     }
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
     number.map_or_else(|| text.into(), Into::into)
+}
+
+/// The flag of a name.
+pub fn flag(name: &str) -> Option<&'static ListFlag> {
+    LIST_FLAGS.iter().find(|flag| flag.names.contains(&name))
 }
 
 /// The lists of a command line, in the order of a grid.

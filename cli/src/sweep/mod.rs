@@ -8,6 +8,7 @@
 mod axes;
 mod line;
 mod runner;
+mod search;
 mod seeds;
 mod stored;
 
@@ -23,9 +24,10 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
     compare::Objective,
     export::DEFAULT_WIDTH,
+    facts::PartFacts,
     sweep::{Cell, Sweep},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::{
     axes::{Axis, Point, axes, folder, label, line_of, points},
@@ -34,7 +36,7 @@ use self::{
     stored::Stored,
 };
 use crate::{
-    args::Profile,
+    args::{Profile, SweepFlags},
     say,
     settings::{Settings, named},
     show,
@@ -97,7 +99,10 @@ impl Typed {
 
     /// Whether it makes more than one run.
     pub fn is_sweep(&self, flags: &Profile) -> bool {
-        !self.axes.is_empty() || flags.sweep.repeats() || self.stored.is_some()
+        !self.axes.is_empty()
+            || flags.sweep.repeats()
+            || flags.sweep.search.is_some()
+            || self.stored.is_some()
     }
 
     /// Makes all runs. 0 if all can be used, 1 if some cannot, 2 if none can.
@@ -105,8 +110,68 @@ impl Typed {
     /// # Errors
     /// A point that makes no sense, before anything is sent; files that cannot be written.
     pub fn run(&self, flags: &Profile, parse: Parse) -> Result<ExitCode> {
-        let plan = Plan::new(self, flags, parse)?;
-        plan.run()
+        if flags.sweep.search.is_some() {
+            return search::run(self, flags, parse);
+        }
+        Plan::new(self, flags, parse)?.run()
+    }
+
+    /// The id of all its runs: that of then where it is resumed.
+    fn sweep_id(&self) -> Result<String> {
+        Ok(match &self.stored {
+            Some(stored) => stored.sweep_id.clone(),
+            None => format!("{:012x}", crate::settings::random_bits()? >> 16),
+        })
+    }
+}
+
+/// Makes runs of command lines.
+struct Maker<'a> {
+    parse: Parse,
+    asked: &'a SweepFlags,
+    seeds: Seeds,
+    sweep_id: String,
+}
+
+impl Maker<'_> {
+    /// Run number `trial` of point number `point`, decided: `line` with the folder and the seed set,
+    /// and without what is for sweeps alone.
+    fn make(
+        &self,
+        mut line: Line,
+        (point, trial): (usize, usize),
+        (label, run_label): (&str, &str),
+        values: Map<String, Value>,
+        folder: PathBuf,
+    ) -> Result<Planned> {
+        line.remove(|name| ONLY_FOR_SWEEPS.contains(&name) || name == "output-artifact-dir");
+        if trial > 0 && self.asked.warm_first_only() {
+            line.remove(|name| name.starts_with("warmup") || name.starts_with("num-warmup"));
+        }
+        line.set(&["artifact-dir"], &folder.to_string_lossy());
+        if let Some(seed) = self.seeds.of(point, trial, label) {
+            line.set(&["random-seed"], &seed.to_string());
+        }
+        let arguments = line.arguments();
+        let flags = (self.parse)(&arguments)?;
+        let mut settings = Settings::new(&flags)?;
+        settings.part = Some(PartFacts {
+            sweep_id: self.sweep_id.clone(),
+            trial: trial as u64,
+            run_label: run_label.to_owned(),
+            variation_label: label.to_owned(),
+            variation_index: point as u64,
+            variation_values: values,
+        });
+        Ok(Planned {
+            cell: point,
+            trial,
+            label: run_label.to_owned(),
+            folder,
+            stored: line.stored(),
+            arguments,
+            settings,
+        })
     }
 }
 
@@ -164,9 +229,12 @@ impl Plan {
         let mut base = None;
         let mut lines = Vec::new();
         let mut runs = Vec::new();
-        let sweep_id = match &typed.stored {
-            Some(stored) => stored.sweep_id.clone(),
-            None => format!("{:012x}", crate::settings::random_bits()? >> 16),
+        let sweep_id = typed.sweep_id()?;
+        let maker = Maker {
+            parse,
+            asked,
+            seeds,
+            sweep_id: sweep_id.clone(),
         };
         for (index, point) in points.iter().enumerate() {
             let one = line_of(&typed.line, &typed.axes, point);
@@ -178,48 +246,26 @@ impl Plan {
             };
             for trial in 0..trials {
                 let label = label(&typed.axes, point);
-                let mut one = one.clone();
-                for names in ONLY_FOR_SWEEPS {
-                    one.remove(|name| name == *names);
-                }
-                one.remove(|name| name == "output-artifact-dir");
-                if trial > 0 && asked.warm_first_only() {
-                    one.remove(|name| name.starts_with("warmup") || name.starts_with("num-warmup"));
-                }
                 let run_label = run_label(trial, typed.axes.is_empty());
                 let dir = folder(&typed.axes, point);
                 let place = place(base, &dir, &run_label, trials, independent);
-                one.set(&["artifact-dir"], &place.to_string_lossy());
-                let seed = seeds.of(index, trial, &label);
-                if let Some(seed) = seed {
-                    one.set(&["random-seed"], &seed.to_string());
-                }
-                let flags = parse(&one.arguments())?;
-                let mut settings = Settings::new(&flags)?;
+                let values = typed.axes.iter().zip(point);
+                let values =
+                    values.map(|(axis, text)| (axis.flag.path.to_owned(), axes::value(text)));
+                let run = maker.make(
+                    one.clone(),
+                    (index, trial),
+                    (&label, &run_label),
+                    values.collect(),
+                    place,
+                )?;
+                let settings = &run.settings;
                 for warning in settings.warnings.iter().chain(&settings.load.warnings) {
                     if !lines.contains(warning) {
                         lines.push(warning.clone());
                     }
                 }
-                let values = typed.axes.iter().zip(point);
-                let values = values.map(|(axis, text)| (axis.parameter().path, axes::value(text)));
-                settings.part = Some(pinfire_analysis::facts::PartFacts {
-                    sweep_id: sweep_id.clone(),
-                    trial: trial as u64,
-                    run_label: run_label.clone(),
-                    variation_label: label,
-                    variation_index: index as u64,
-                    variation_values: values.collect(),
-                });
-                runs.push(Planned {
-                    cell: index,
-                    trial,
-                    label: run_label,
-                    folder: place,
-                    stored: one.stored(),
-                    arguments: one.arguments(),
-                    settings,
-                });
+                runs.push(run);
             }
         }
         if !independent {
@@ -413,16 +459,17 @@ impl Plan {
             } else {
                 self.base.join("sweep_aggregate")
             };
-            write(
-                &dir,
-                "profile_export_aiperf_sweep.json",
-                &pretty(&self.sweep.json())?,
-            )?;
-            write(&dir, "profile_export_aiperf_sweep.csv", &self.sweep.csv())?;
-            write(&dir, "pareto_table.csv", &self.sweep.table_csv())?;
+            write_sweep(&self.sweep, &dir)?;
         }
         Ok(())
     }
+}
+
+/// Writes what all points say together.
+fn write_sweep(sweep: &Sweep, dir: &Path) -> Result<()> {
+    write(dir, "profile_export_aiperf_sweep.json", &pretty(&sweep.json())?)?;
+    write(dir, "profile_export_aiperf_sweep.csv", &sweep.csv())?;
+    write(dir, "pareto_table.csv", &sweep.table_csv())
 }
 
 /// Flags that say how runs are made of a line, and are not of a run.
@@ -440,6 +487,10 @@ const ONLY_FOR_SWEEPS: &[&str] = &[
     "profile-run-cooldown-seconds",
     "profile-run-disable-warmup-after-first",
     "resume",
+    "search",
+    "search-confirmations",
+    "search-max-iterations",
+    "search-tolerance",
     "set-consistent-seed",
     "slo",
     "sweep-type",
