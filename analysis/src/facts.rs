@@ -7,9 +7,12 @@ use std::path::PathBuf;
 use pinfire_engine::clock::{Span, Stamp, WallAnchor};
 use pinfire_engine::endpoint::{Answers, Endpoint};
 use pinfire_engine::health::{CoreHealth, Counts};
+use pinfire_engine::record::{Leave, Trigger};
+use pinfire_engine::schedule::Delay;
 use serde_json::{Map, Value};
 
 use crate::export::FileNames;
+use crate::goodput::Slos;
 use crate::stats::Percentiles;
 
 /// The duration behind run-level rates (D1).
@@ -64,12 +67,31 @@ pub struct PhaseFacts {
 }
 
 /// Planned cancellation as asked.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct CancellationFacts {
-    /// Share of the requests to hang up on, in percent.
+    /// Share of the requests to leave, in percent.
     pub rate_pct: f64,
-    /// Delay after the last byte of the request was taken.
-    pub delay: Span,
+    /// Delay from the trigger.
+    pub delay: Delay,
+    /// From when it counts, as the command line takes it.
+    pub trigger: String,
+    /// How the client leaves.
+    pub mode: Leave,
+    /// All whose delay is over leave at multiples of this.
+    pub wave: Option<Span>,
+}
+
+impl CancellationFacts {
+    /// Plain hang-ups so long after the last byte.
+    pub fn of(rate_pct: f64, delay: Span) -> Self {
+        Self {
+            rate_pct,
+            delay: Delay::Fixed(delay),
+            trigger: Trigger::Sent.name().into_owned(),
+            mode: Leave::Fin,
+            wave: None,
+        }
+    }
 }
 
 /// Limits behind the discrepancy and mismatch counters; environment variables change them.
@@ -128,6 +150,8 @@ pub struct RunFacts {
     pub artifact_dir: PathBuf,
     /// Names of the files.
     pub files: FileNames,
+    /// `--export-http-trace`: the per-request file has what the connections saw.
+    pub http_trace: bool,
     /// Name of the tokenizer; absent with server counts.
     pub tokenizer: Option<String>,
     /// What the cores run on: `io_uring` or `epoll`.
@@ -138,6 +162,10 @@ pub struct RunFacts {
     pub rate_window: RateWindow,
     /// Limits of the counters.
     pub thresholds: Thresholds,
+    /// Promises to the user (`--goodput`), checked against this run.
+    pub slos: Slos,
+    /// Length of a time slice (`--slice-duration`).
+    pub slice: Option<Span>,
     /// Percentiles of every distribution.
     pub percentiles: Percentiles,
     /// The log, if one is written; named in the footer.
@@ -196,11 +224,14 @@ impl RunFacts {
             cli_command: String::new(),
             artifact_dir: PathBuf::new(),
             files: FileNames::default(),
+            http_trace: false,
             tokenizer: None,
             driver: String::new(),
             anchor,
             rate_window: RateWindow::default(),
             thresholds: Thresholds::default(),
+            slos: Slos::default(),
+            slice: None,
             percentiles: Percentiles::default(),
             log_file: None,
             part: None,

@@ -74,6 +74,7 @@ impl RecordParts {
             },
             transcript: Transcript::default(),
             body: None,
+            capture: None,
         })
         .sent(0.0, 0.0, 0.5)
     }
@@ -123,6 +124,12 @@ impl RecordParts {
         self
     }
 
+    /// The body as sent, where it is not the entry's own.
+    pub(crate) fn body(mut self, body: &[u8]) -> Self {
+        self.0.body = Some(body.to_vec());
+        self
+    }
+
     pub(crate) fn status(mut self, status: u16) -> Self {
         self.0.wire.status = status;
         self
@@ -130,10 +137,7 @@ impl RecordParts {
 
     /// Chosen to be hung up on so many milliseconds after T2, but not yet.
     pub(crate) fn chosen(mut self, delay: f64) -> Self {
-        self.0.cancel = Some(Cancel {
-            delay: Span::from_nanos((delay * 1e6) as u64),
-            done: None,
-        });
+        self.0.cancel = Some(Cancel::after(Span::from_nanos((delay * 1e6) as u64)));
         self
     }
 
@@ -145,6 +149,8 @@ impl RecordParts {
             let due = written + cancel.delay;
             let (asked, closed) = (due, due + late);
             cancel.done = Some(Disconnect {
+                triggered: written,
+                after: None,
                 due,
                 asked,
                 closed,

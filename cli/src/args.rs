@@ -4,7 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::values::{self, Cores};
+use pinfire_engine::schedule::Delay;
+
+use crate::{
+    run_file::Given,
+    values::{self, Cores, TriggerFlag},
+};
 
 /// A load engine for LLM inference servers: sends OpenAI-style requests, streams the answers, hangs
 /// up on a chosen share of them at an exact instant, and says what the server did.
@@ -30,11 +35,77 @@ pub enum Command {
     Report(Report),
     /// Show lengths, shared prefixes and the theoretical cache hits of a Mooncake trace.
     AnalyzeTrace(AnalyzeTrace),
+    /// Begin, check or show run files, which say what flags say (profile --config FILE).
+    #[command(subcommand)]
+    Config(ConfigAction),
+    /// Print the completions of a shell: source <(pinfire completions bash)
+    Completions(Completions),
     /// Show two finished runs side by side: what differs, by how much, and what of it is noise.
     ///
     /// In a pipeline, against a run that was kept:
     ///   pinfire compare baseline new --fail-if "ttft.p99>+5%" --fail-if "tps<-3%"
     Compare(Compare),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ConfigAction {
+    /// Write a run file to begin with.
+    Init(ConfigInit),
+    /// Check a run file as a run would before it sends anything. Exit code 1 if it is wrong.
+    Validate(ConfigValidate),
+    /// Show what a run file stands for, variables put in place.
+    Expand(ConfigExpand),
+}
+
+#[derive(Args, Debug)]
+pub struct ConfigInit {
+    /// Show the templates instead.
+    #[arg(long)]
+    pub list: bool,
+    /// Show those that speak of something.
+    #[arg(long, value_name = "WORD")]
+    pub search: Option<String>,
+    /// The template.
+    #[arg(long, value_name = "NAME", default_value = "minimal")]
+    pub template: String,
+    /// Model to put in.
+    #[arg(long, short, value_name = "NAME", default_value = "your-model")]
+    pub model: String,
+    /// Server to put in.
+    #[arg(
+        long,
+        short,
+        value_name = "URL",
+        default_value = "http://localhost:8000"
+    )]
+    pub url: String,
+    /// Write it to this file, which must not be there yet. [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct ConfigValidate {
+    /// The run file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub struct ConfigExpand {
+    /// The run file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// As what: text (a command line), yaml (a run file of flags) or json.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// bash, zsh, fish, elvish or powershell.
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
 }
 
 #[derive(Args, Debug)]
@@ -131,6 +202,8 @@ pub struct Report {
 #[derive(Args, Debug)]
 #[command(arg_required_else_help = true)]
 pub struct Profile {
+    #[command(flatten, next_help_heading = "Run file")]
+    pub run_file: RunFile,
     #[command(flatten, next_help_heading = "Endpoint")]
     pub endpoint: Endpoint,
     #[command(flatten, next_help_heading = "Load")]
@@ -341,6 +414,37 @@ fn either(yes: Option<bool>, no: Option<bool>) -> Option<bool> {
     yes.or_else(|| no.map(|no| !no))
 }
 
+#[derive(Args, Debug, Default)]
+pub struct RunFile {
+    /// YAML file that says what flags say, by their names (`request-count: 100`) or in AIPerf's
+    /// layout (docs/RUN-FILES.md). Flags that are typed win over it. Each run leaves one that repeats
+    /// it among its artifacts, resolved_config.yaml; `pinfire config init` writes a first one.
+    #[arg(long, short = 'f', value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What was given, flag by flag, here and in the file.
+    #[arg(skip)]
+    pub given: Given,
+}
+
+impl RunFile {
+    /// The error with the lines of the file that gave the flags it names.
+    pub fn with_lines(&self, error: &anyhow::Error) -> anyhow::Error {
+        let message = format!("{error:#}");
+        let lines: Vec<String> = self
+            .config
+            .iter()
+            .flat_map(|path| {
+                let lines = self.given.lines_named_in(&message).into_iter();
+                lines.map(|(flag, line)| format!("{}:{line} gives {flag}", path.display()))
+            })
+            .collect();
+        if lines.is_empty() {
+            return anyhow::anyhow!(message);
+        }
+        anyhow::anyhow!("{message} ({})", lines.join(", "))
+    }
+}
+
 #[derive(Args, Debug)]
 pub struct Endpoint {
     /// Model name put in the request bodies; also the tokenizer's name unless --tokenizer says
@@ -351,7 +455,7 @@ pub struct Endpoint {
         visible_alias = "model-names",
         value_name = "NAME",
         value_delimiter = ',',
-        required = true
+        required_unless_present = "config"
     )]
     pub model: Vec<String>,
     /// How turns come by one of several models: round_robin (in turn) or random.
@@ -517,7 +621,8 @@ pub struct Load {
     /// Arrivals per second during warmup. [default: --request-rate]
     #[arg(long, value_name = "PER_SECOND", value_parser = values::rate)]
     pub warmup_request_rate: Option<f64>,
-    /// How they are spread. [default: --arrival-pattern]
+    /// How they are spread; concurrency keeps --warmup-concurrency open instead, whatever rate the
+    /// measurement has. [default: --arrival-pattern]
     #[arg(long, value_name = "PATTERN")]
     pub warmup_arrival_pattern: Option<String>,
     /// What is in flight so long after --warmup-duration is dropped. [default: wait for all]
@@ -551,11 +656,33 @@ pub struct Cancellation {
     /// [default: none]
     #[arg(long, value_name = "PERCENT", value_parser = values::percentage)]
     pub request_cancellation_rate: Option<f64>,
-    /// From the instant the last byte of the request was taken by the socket to the disconnect.
-    /// 0 still sends the whole request. A response that is complete by then is not cancelled.
-    /// [default: 0]
-    #[arg(long, value_name = "SECONDS", value_parser = values::not_negative)]
-    pub request_cancellation_delay: Option<f64>,
+    /// From the trigger to the disconnect: seconds, or a distribution that is drawn for each
+    /// request: uniform:LOW,HIGH, exponential:MEAN or lognormal:MEDIAN,SIGMA (SIGMA of the
+    /// logarithm). 0 still sends the whole request. A response that is complete by then is not
+    /// cancelled. [default: 0]
+    #[arg(long, value_name = "SECONDS", value_parser = values::delay)]
+    pub request_cancellation_delay: Option<Delay>,
+    /// What the delay counts from. sent: the last byte of the request was taken by the socket.
+    /// headers: the head of the response has come. first-token; tokens:N: N content events have
+    /// come; fraction:F: that share of the output length asked for has (chat and completions).
+    /// mid-body: half of the body was written, and the rest never is. connect: a new connection of
+    /// its own is there; with a delay of 0 nothing is sent. [default: sent]
+    #[arg(long, value_name = "TRIGGER", value_parser = values::trigger)]
+    pub request_cancellation_trigger: Option<TriggerFlag>,
+    /// How the client leaves. fin: it closes. rst: it resets the connection. half-close: it closes its
+    /// sending side and reads the answer to its end. stall: it stops reading and keeps the socket
+    /// open until the phase ends. [default: fin]
+    #[arg(long, value_name = "MODE")]
+    pub request_cancellation_mode: Option<String>,
+    /// Leave in waves: every so many seconds, counted from the begin of the phase, all chosen
+    /// requests whose delay is over leave at one instant. [default: each at its own]
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub request_cancellation_wave: Option<f64>,
+    /// Give up on a request that has brought no token so long after its start: ttft:SECONDS, or a
+    /// distribution such as ttft:lognormal:2,0.5. For all requests, or for the share of
+    /// --request-cancellation-rate. [default: endless]
+    #[arg(long, value_name = "ttft:SECONDS", value_parser = values::patience)]
+    pub patience: Option<Delay>,
 }
 
 #[derive(Args, Debug)]
@@ -786,10 +913,12 @@ pub struct Output {
     /// Folder of all files of the run. [default: artifacts/<model>-openai-<type>-concurrency<N>]
     #[arg(long, visible_alias = "output-artifact-dir", value_name = "FOLDER")]
     pub artifact_dir: Option<PathBuf>,
-    /// Renames the exports: NAME.json, NAME.csv, NAME.jsonl, NAME_console.txt.
+    /// Renames the exports: NAME.json, NAME.csv, NAME.jsonl, NAME_raw.jsonl, NAME_console.txt.
     #[arg(long, visible_alias = "profile-export-file", value_name = "NAME")]
     pub profile_export_prefix: Option<String>,
-    /// summary (JSON, CSV, console) or records (a JSON line per request as well).
+    /// How much is written: summary (JSON, CSV, console), records (also a JSON line per request), or
+    /// raw (also every request and every answer byte for byte, with the stamp of each event;
+    /// credentials in headers are hidden). Raw keeps whole answers in memory until they are written.
     #[arg(
         long,
         visible_alias = "profile-export-level",
@@ -800,6 +929,21 @@ pub struct Output {
     /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13).
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
     pub rate_window: String,
+    /// Promises to the user, as tag:number pairs in the units of the console, in one argument:
+    /// "time_to_first_token:370 inter_token_latency:20". A request is good if it keeps all of them;
+    /// goodput is good requests per second. A latency may not be above its number, a throughput or a
+    /// length not below. docs/METRICS.md has the tags; one that means nothing in this run is refused,
+    /// and those that can be used are listed.
+    #[arg(long, value_name = "PAIRS")]
+    pub goodput: Option<String>,
+    /// Also give all metrics per slice of so many seconds, from the first request on, in two files
+    /// (…_timeslices.csv and .json). A request belongs to the slice in which it started.
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub slice_duration: Option<f64>,
+    /// Put `trace_data` into the line of each request: the connection's ends, both heads, and the
+    /// instant and size of every write and read (docs/FILES.md).
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub export_http_trace: bool,
     /// Print the table of HTTP times as well.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub show_trace_timing: bool,
@@ -860,9 +1004,13 @@ mod tests {
     fn every_flag_has_help_and_a_value_name() {
         let mut root = Cli::command();
         root.build();
-        let commands = root.get_subcommands();
-        let commands = commands.filter(|command| command.get_name() != "help");
-        let flags = commands.flat_map(clap::Command::get_arguments);
+        let mut commands: Vec<&clap::Command> = root.get_subcommands().collect();
+        let inner = commands
+            .iter()
+            .flat_map(|command| command.get_subcommands());
+        commands.extend(inner.collect::<Vec<_>>());
+        commands.retain(|command| command.get_name() != "help");
+        let flags = commands.into_iter().flat_map(clap::Command::get_arguments);
         for flag in flags.filter(|flag| flag.get_id() != "help") {
             assert!(flag.get_help().is_some(), "{} has no help", flag.get_id());
             if flag.get_action().takes_values() {

@@ -1,6 +1,7 @@
 //! The binary `pinfire`: flags in, exit code out. Errors are printed in one place, here.
 
 mod args;
+mod cancellation;
 mod cmd;
 mod counter;
 mod environment;
@@ -11,7 +12,10 @@ mod probe;
 mod progress;
 mod prompts;
 mod request;
+mod run_file;
 mod say;
+#[allow(dead_code, reason = "its users land after it")]
+mod scrape;
 mod seq_dist;
 mod settings;
 mod show;
@@ -22,11 +26,12 @@ mod transport;
 mod unsupported;
 mod values;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
-use clap::{Parser, error::ErrorKind};
+use clap::{CommandFactory, error::ErrorKind};
 
 use args::{Cli, Command};
+use run_file::Refusal;
 
 /// Records are freed on another thread than the one that made them; mimalloc makes that cheap.
 #[global_allocator]
@@ -45,9 +50,10 @@ fn main() -> ExitCode {
         Err(error) => return failed(&format!("{error:#}")),
     };
     let arguments = typed.as_ref().map_or(arguments, sweep::Typed::first);
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match run_file::parse(&arguments) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(Refusal::File(message)) => return failed(&message),
+        Err(Refusal::Flags(error)) => {
             let help = matches!(
                 error.kind(),
                 ErrorKind::DisplayHelp
@@ -63,12 +69,23 @@ fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Profile(flags) => match typed.filter(|typed| typed.is_sweep(&flags)) {
-            Some(typed) => typed.run(&flags, of_one_run),
-            None => cmd::profile::run(&flags, &arguments),
-        },
-        Command::Report(flags) => cmd::report::run(&flags),
+        Command::Profile(flags) => {
+            let result = match typed.filter(|typed| typed.is_sweep(&flags)) {
+                Some(typed) => typed.run(&flags, of_one_run),
+                None => cmd::profile::run(&flags, &arguments),
+            };
+            result.map_err(|error| flags.run_file.with_lines(&error))
+        }
         Command::AnalyzeTrace(flags) => cmd::analyze_trace::run(&flags),
+        Command::Config(action) => cmd::config::run(&action),
+        Command::Completions(wanted) => {
+            let mut out = Vec::new();
+            clap_complete::generate(wanted.shell, &mut Cli::command(), "pinfire", &mut out);
+            // A closed stdout is no reason to fail.
+            let _ = std::io::stdout().write_all(&out);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Report(flags) => cmd::report::run(&flags),
         Command::Compare(flags) => cmd::compare::run(&flags),
     };
     result.unwrap_or_else(|error| failed(&format!("{error:#}")))
@@ -76,8 +93,10 @@ fn main() -> ExitCode {
 
 /// The flags of one run of a sweep.
 fn of_one_run(arguments: &[String]) -> anyhow::Result<Box<args::Profile>> {
-    let cli = Cli::try_parse_from(arguments)
-        .map_err(|error| anyhow::anyhow!(in_one_line(&error.render().to_string())))?;
+    let cli = run_file::parse(arguments).map_err(|refusal| match refusal {
+        Refusal::File(message) => anyhow::anyhow!(message),
+        Refusal::Flags(error) => anyhow::anyhow!(in_one_line(&error.render().to_string())),
+    })?;
     match cli.command {
         Command::Profile(flags) => Ok(flags),
         _ => anyhow::bail!("only `profile` makes several runs"),
@@ -104,6 +123,7 @@ fn in_one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
 
     #[test]
     fn complaints_about_flags_are_one_line() {

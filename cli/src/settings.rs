@@ -6,6 +6,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
     export::FileNames,
     facts::{PartFacts, RateWindow, Thresholds},
+    goodput::{self, Slos},
+    metric::conditions,
 };
 use pinfire_engine::{
     clock::Span,
@@ -16,10 +18,12 @@ use pinfire_engine::{
     },
     endpoint::{Answers, RESPONSE_FIELD, ResponseField, Template},
     plan::{DriverChoice, EngineSetup, Precision, Reuse},
+    record::Keep,
 };
 
 use crate::{
     args::Profile,
+    cancellation::Cancellation,
     environment,
     input::{self, Input},
     load::{DEFAULT_REQUESTS, Load, PhaseLoad},
@@ -46,7 +50,7 @@ pub struct Settings {
     pub probe: Option<Probe>,
     pub reuse: Reuse,
     pub load: Load,
-    pub cancellation: Option<(f64, Span)>,
+    pub cancellation: Option<Cancellation>,
     pub seed: Seed,
     pub sampling: Sampling,
     pub model_choice: ModelChoice,
@@ -60,8 +64,16 @@ pub struct Settings {
     pub artifact_dir: PathBuf,
     pub files: FileNames,
     pub lines: bool,
+    /// The raw file is written.
+    pub raw: bool,
+    /// `--export-http-trace`.
+    pub http_trace: bool,
+    /// What the cores keep of each request for these two.
+    pub keep: Keep,
     pub rate_window: RateWindow,
     pub thresholds: Thresholds,
+    pub slos: Slos,
+    pub slice: Option<Span>,
     pub trace_table: bool,
     pub console_width: Option<usize>,
     pub ui: Ui,
@@ -151,6 +163,8 @@ impl Settings {
                 ("random", Order::Random),
             ],
         )?;
+        let slos = goodput(flags, kind, streaming)?;
+        warnings.extend(slos.warnings());
         let in_order = order == Order::Sequential;
         let input = input::decide(flags, kind, most_sessions(flags), in_order)?;
         ensure!(
@@ -172,10 +186,18 @@ impl Settings {
             ],
         )
         .map_err(|e| anyhow::anyhow!("--export-level: {e}"))?;
-        ensure!(
-            level != Level::Raw,
-            "--export-level raw is not built yet; take records (one JSON line per request)"
-        );
+        let http_trace = flags.output.export_http_trace;
+        if http_trace && level == Level::Summary {
+            warnings.push(
+                "--export-http-trace: --export-level summary writes no line per request for it to be in"
+                    .to_owned(),
+            );
+        }
+        let keep = match level {
+            Level::Raw => Keep::Bytes,
+            Level::Records if http_trace => Keep::Reads,
+            _ => Keep::Transcript,
+        };
         Ok(Self {
             transport,
             endpoint_path,
@@ -200,7 +222,7 @@ impl Settings {
                     ("never", Reuse::Never),
                 ],
             )?,
-            cancellation: cancellation(flags)?,
+            cancellation: Cancellation::new(flags, kind, streaming)?,
             sampling: match order {
                 Order::Sequential => Sampling::Sequential,
                 Order::Shuffle => Sampling::shuffle(seed.value),
@@ -221,9 +243,14 @@ impl Settings {
                 .profile_export_prefix
                 .as_deref()
                 .map_or_else(FileNames::default, FileNames::with_prefix),
-            lines: level == Level::Records,
+            lines: level != Level::Summary,
+            raw: level == Level::Raw,
+            http_trace,
+            keep,
             rate_window: rate_window(&flags.output.rate_window)?,
             thresholds: thresholds()?,
+            slos,
+            slice: flags.output.slice_duration.map(slice).transpose()?,
             trace_table: flags.output.show_trace_timing,
             console_width: environment::read("UI_CONSOLE_EXPORT_WIDTH")?,
             ui: ui(flags.output.ui.as_deref())?,
@@ -260,6 +287,14 @@ impl Settings {
     /// Requests in flight at once over the phases, as far as something bounds them.
     pub fn slots(&self) -> u64 {
         self.load.most_at_once()
+    }
+
+    /// Sockets that stay open although their requests have ended, as far as a count bounds them.
+    pub fn kept_sockets(&self) -> u64 {
+        let requests = self.load.profiling.requests.unwrap_or(0);
+        self.cancellation
+            .as_ref()
+            .map_or(0, |cancellation| cancellation.kept_sockets(requests))
     }
 }
 
@@ -354,21 +389,6 @@ pub fn named<T: Copy>(flag: &str, text: &str, words: &[(&str, T)]) -> Result<T> 
     word(text, words).map_err(|reason| anyhow::anyhow!("{flag} {text}: {reason}"))
 }
 
-fn cancellation(flags: &Profile) -> Result<Option<(f64, Span)>> {
-    let flags = &flags.cancellation;
-    match (
-        flags.request_cancellation_rate,
-        flags.request_cancellation_delay,
-    ) {
-        (Some(rate), delay) => Ok(Some((rate, Span::from_secs_f64(delay.unwrap_or(0.0))))),
-        (None, Some(_)) => bail!(
-            "--request-cancellation-delay needs --request-cancellation-rate: without a rate \
-             nothing is cancelled"
-        ),
-        (None, None) => Ok(None),
-    }
-}
-
 fn seed(flags: &Profile) -> Result<Seed> {
     if let Some(value) = flags.load.random_seed {
         return Ok(Seed { value, fixed: true });
@@ -439,6 +459,33 @@ fn artifact_dir(flags: &Profile, kind: EndpointKind, stimulus: &str) -> Result<P
     Ok(dir)
 }
 
+/// The promises of `--goodput`, held against what this run measures.
+fn goodput(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<Slos> {
+    let Some(text) = &flags.output.goodput else {
+        return Ok(Slos::default());
+    };
+    let conditions = conditions(
+        kind.row(),
+        streaming,
+        !flags.endpoint.use_server_token_count,
+        flags.cancellation.request_cancellation_rate.is_some(),
+        true,
+    );
+    let promises = goodput::parse(text);
+    let slos = promises.and_then(|promises| Slos::new(&promises, conditions));
+    slos.context("--goodput")
+}
+
+/// A slice of a run; whole nanoseconds.
+fn slice(seconds: f64) -> Result<Span> {
+    let length = Span::from_secs_f64(seconds);
+    ensure!(
+        length >= Span::from_millis(1),
+        "--slice-duration {seconds}: a slice is at least 0.001 s"
+    );
+    Ok(length)
+}
+
 /// `--rate-window`.
 ///
 /// # Errors
@@ -466,6 +513,22 @@ pub fn thresholds() -> Result<Thresholds> {
     if let Some(value) = environment::read("METRICS_OSL_MISMATCH_MAX_TOKEN_THRESHOLD")? {
         thresholds.osl_mismatch_tokens = value;
     }
+    ensure!(
+        thresholds.usage_diff_pct >= 0.0,
+        "PINFIRE_METRICS_USAGE_PCT_DIFF_THRESHOLD is set to {}; it is a percentage, 0 or more",
+        thresholds.usage_diff_pct
+    );
+    ensure!(
+        (0.0..=100.0).contains(&thresholds.osl_mismatch_pct),
+        "PINFIRE_METRICS_OSL_MISMATCH_PCT_THRESHOLD is set to {}; it is a percentage, from 0 to 100",
+        thresholds.osl_mismatch_pct
+    );
+    ensure!(
+        thresholds.osl_mismatch_tokens >= 1.0 && thresholds.osl_mismatch_tokens.is_finite(),
+        "PINFIRE_METRICS_OSL_MISMATCH_MAX_TOKEN_THRESHOLD is set to {}; it is a number of tokens, at \
+         least 1",
+        thresholds.osl_mismatch_tokens
+    );
     Ok(thresholds)
 }
 

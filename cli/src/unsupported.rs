@@ -2,11 +2,7 @@
 
 /// Flags of features that are to come.
 const NOT_BUILT_YET: &[&str] = &[
-    "config",
-    "export-http-trace",
-    "export-outputs-json",
     "extra-verbose",
-    "goodput",
     "gpu-telemetry",
     "log-level",
     "max-workers",
@@ -15,7 +11,6 @@ const NOT_BUILT_YET: &[&str] = &[
     "request-content-type",
     "server-metrics",
     "server-metrics-formats",
-    "slice-duration",
     "stats-interval",
     "verbose",
     "workers-max",
@@ -64,6 +59,7 @@ const NOT_PART: &[&str] = &[
     "download-video-content",
     "e2e-sla-ms",
     "error-rate-sla",
+    "export-outputs-json",
     "force-min-tokens",
     "gen-ai-provider",
     "hf-subset",
@@ -184,20 +180,22 @@ pub fn first_of(arguments: &[String]) -> Option<String> {
         .take_while(|argument| *argument != "--");
     flags
         .filter_map(|argument| argument.strip_prefix("--"))
-        .find_map(|flag| {
-            let name = flag.split('=').next().unwrap_or(flag);
-            if NOT_BUILT_YET.contains(&name) {
-                Some(format!("--{name} is not built yet; nothing was sent"))
-            } else if let Some((_, way)) = ANOTHER_WAY.iter().find(|(flag, _)| *flag == name) {
-                Some(format!("--{name}: {way}"))
-            } else if NOT_PART.contains(&name) {
-                Some(format!(
-                    "--{name} belongs to a feature that pinfire does not have; nothing was sent"
-                ))
-            } else {
-                None
-            }
-        })
+        .find_map(|flag| why(flag.split('=').next().unwrap_or(flag)))
+}
+
+/// Why the flag of this name is not taken; `None` if it is not one of AIPerf's, or is taken.
+pub fn why(name: &str) -> Option<String> {
+    if NOT_BUILT_YET.contains(&name) {
+        Some(format!("--{name} is not built yet; nothing was sent"))
+    } else if let Some((_, way)) = ANOTHER_WAY.iter().find(|(flag, _)| *flag == name) {
+        Some(format!("--{name}: {way}"))
+    } else if NOT_PART.contains(&name) {
+        Some(format!(
+            "--{name} belongs to a feature that pinfire does not have; nothing was sent"
+        ))
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -210,12 +208,12 @@ mod tests {
 
     #[test]
     fn refused_flags_are_named() {
-        let line = typed("pinfire profile --model m --goodput=5").unwrap();
-        assert!(line.starts_with("--goodput is not built yet"), "{line}");
+        let line = typed("pinfire profile --model m --auto-plot=5").unwrap();
+        assert!(line.starts_with("--auto-plot belongs"), "{line}");
         let line = typed("pinfire profile --accuracy-benchmark x").unwrap();
         assert!(line.contains("does not have"), "{line}");
         assert_eq!(typed("pinfire profile --model m"), None);
-        assert_eq!(typed("pinfire profile -- --goodput"), None);
+        assert_eq!(typed("pinfire profile -- --auto-plot"), None);
     }
 
     #[test]

@@ -7,16 +7,19 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod artifacts;
 mod combinations;
 mod compare;
 mod datasets;
 mod endpoints;
 mod ends;
+mod figures;
 mod files;
 mod malformed;
 mod prompts;
 mod ready;
 mod refusals;
+mod run_files;
 mod schedules;
 mod sweeps;
 mod traces;

@@ -347,3 +347,94 @@ fn what_makes_no_sweep_is_one_line() {
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     }
 }
+
+/// A server of 24 slots and 600 ms of service: up to 24 streams nobody waits, the 25th waits for a
+/// whole service. The limit lies in the middle between the two.
+#[test]
+fn a_search_finds_the_knee_in_under_twelve_points() {
+    let mock = Mock::start(Script {
+        ttft: Span::from_millis(5),
+        itl: Span::from_millis(200),
+        tokens: 4,
+        slots: Some(24),
+        ..script()
+    });
+    let url = format!("http://{}", mock.address());
+    let mut search = profile(
+        &url,
+        "--search concurrency:1,128 --benchmark-duration 2 --slo ttft.p99<=300",
+    );
+    search.more(["--slo", "error_rate<=0"]);
+    let run = search.run().code(0);
+    drop(mock.stop());
+    let history = out(&run, "search_history.json");
+    let found = history["boundary_summary"]["feasible_max"]
+        .as_f64()
+        .unwrap();
+    assert!((found / 24.0 - 1.0).abs() <= 0.05, "{}", run.stdout);
+    assert_eq!(history["convergence_reason"], "monotonic_precision_reached");
+    let values: std::collections::BTreeSet<u64> = history["iterations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            one["variation_values"]["phases.profiling.concurrency"]
+                .as_u64()
+                .unwrap()
+        })
+        .collect();
+    assert!(values.len() < 12, "{values:?}");
+    let knee = &history["knee"];
+    assert_eq!(knee["feasible"]["runs_that_pass"], 2, "{knee}");
+    assert!(knee["feasible"]["runs"][0]["objective_values"]["time_to_first_token.p99"].is_number());
+    assert!(
+        run.stdout
+            .contains(&format!("concurrency {found}: 2 of 2 runs pass")),
+        "{}",
+        run.stdout
+    );
+    assert!(run.has("search_iter_0000/profile_runs/run_0001/profile_export_aiperf.json"));
+    assert!(run.has("sweep_aggregate/pareto_table.csv"));
+}
+
+#[test]
+fn a_search_that_makes_no_sense_is_one_line() {
+    for (flags, says) in [
+        ("--search concurrency:1,8", "--search needs what to hold"),
+        (
+            "--search concurrency:1,8 --slo ttft<=5 --request-count 4",
+            "never fills 8 streams",
+        ),
+        (
+            "--search concurrency:1,8 --slo ttft<=5 --concurrency 4",
+            "leave --concurrency out",
+        ),
+        (
+            "--search concurrency:1,8 --slo ttft<=5 --osl 1,2",
+            "goes with no list",
+        ),
+        (
+            "--search isl:1,8 --slo ttft<=5",
+            "it takes one of concurrency",
+        ),
+        ("--search-tolerance 0.1", "--search-tolerance is for sweeps"),
+        ("--slo ttft<=5", "--slo is for sweeps"),
+    ] {
+        let ended = profile("mock:", flags).run().code(1);
+        assert!(ended.stderr.contains(says), "{flags}: {}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    }
+    let nobody = profile(
+        "http://127.0.0.1:9",
+        "--search concurrency:1,4 --slo ttft<=5",
+    )
+    .run()
+    .code(1);
+    assert!(
+        nobody
+            .stderr
+            .contains("the first run, of --concurrency 1, cannot be used"),
+        "{}",
+        nobody.stderr
+    );
+}

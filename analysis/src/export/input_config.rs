@@ -1,8 +1,11 @@
 //! `input_config` of the JSON summary: what was asked, in AIPerf's layout, defaults left out.
 
+use pinfire_engine::record::{Leave, Trigger};
+use pinfire_engine::schedule::Delay;
 use serde_json::{Map, Value, json};
 
 use crate::facts::{LengthFacts, PhaseFacts, RunFacts};
+use crate::redact;
 
 /// The object.
 pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
@@ -14,7 +17,7 @@ pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
         .collect();
     config.insert("models".into(), json!({"items": models}));
     let mut endpoint = json!({
-        "urls": facts.urls,
+        "urls": facts.urls.iter().map(|url| redact::url(url)).collect::<Vec<_>>(),
         "type": facts.endpoint().name,
         "streaming": facts.streaming,
     });
@@ -34,7 +37,19 @@ pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
     let phases = warmup.chain([phase(&facts.profiling, "profiling", facts)]);
     config.insert("phases".into(), phases.collect());
     let dir = facts.artifact_dir.to_string_lossy();
-    config.insert("artifacts".into(), json!({"dir": dir}));
+    let mut artifacts = Map::new();
+    artifacts.insert("dir".into(), dir.into());
+    if let Some(slice) = facts.slice {
+        artifacts.insert("slice_duration".into(), slice.as_secs_f64().into());
+    }
+    config.insert("artifacts".into(), artifacts.into());
+    if !facts.slos.is_empty() {
+        let slos = facts.slos.shown().filter(|(_, limit)| limit.is_finite());
+        let slos: Map<String, Value> = slos
+            .map(|(tag, limit)| (tag.into(), limit.into()))
+            .collect();
+        config.insert("slos".into(), slos.into());
+    }
     if let Some(name) = &facts.tokenizer {
         config.insert("tokenizer".into(), json!({"name": name}));
     }
@@ -96,9 +111,22 @@ fn phase(asked: &PhaseFacts, kind: &str, facts: &RunFacts) -> Value {
     if asked.seamless {
         map.insert("seamless".into(), true.into());
     }
-    if let Some(cancel) = facts.cancellation.filter(|_| kind == "profiling") {
-        let delay_s = cancel.delay.as_secs_f64();
-        let planned = json!({"rate": cancel.rate_pct, "delay": delay_s});
+    if let Some(cancel) = facts.cancellation.as_ref().filter(|_| kind == "profiling") {
+        let delay: Value = match cancel.delay {
+            Delay::Fixed(delay) => delay.as_secs_f64().into(),
+            other => other.to_string().into(),
+        };
+        let mut planned = json!({"rate": cancel.rate_pct, "delay": delay});
+        // What AIPerf does not know is there only where it was asked for.
+        if cancel.trigger != Trigger::Sent.name() {
+            planned["trigger"] = cancel.trigger.as_str().into();
+        }
+        if cancel.mode != Leave::Fin {
+            planned["mode"] = cancel.mode.name().into();
+        }
+        if let Some(wave) = cancel.wave {
+            planned["wave"] = wave.as_secs_f64().into();
+        }
         map.insert("cancellation".into(), planned);
     }
     map.into()

@@ -7,6 +7,7 @@ use pinfire_engine::clock::WallAnchor;
 use pinfire_engine::record::{Outcome, Phase, Stage};
 use serde::Serialize;
 
+use super::{raw, trace_data};
 use crate::collect::RowValue;
 use crate::metric::{METRICS, Request};
 use crate::reading::Verdict;
@@ -21,6 +22,8 @@ pub struct LineWriter {
     /// By row of the table: the bytes around a value. Forty strings to a line would otherwise be
     /// most of the work of a short answer.
     around: Vec<Option<Around>>,
+    /// Lines have a `trace_data`.
+    http_trace: bool,
 }
 
 /// `"tag":{"value":` and `,"unit":"ms"}` of a metric that is shown per request.
@@ -69,9 +72,12 @@ struct Metadata<'a> {
 #[serde(untagged)]
 enum Cancellation<'a> {
     Done {
+        trigger: &'a str,
+        mode: &'static str,
         asked_delay_ms: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
         written_ns: Option<u64>,
+        triggered_ns: u64,
         due_ns: u64,
         asked_ns: u64,
         closed_ns: u64,
@@ -79,6 +85,8 @@ enum Cancellation<'a> {
         delay_error_us: f64,
         how: &'static str,
         phase: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after_half_close: Option<&'static str>,
         events_received: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
         output_text: Option<&'a str>,
@@ -90,6 +98,8 @@ enum Cancellation<'a> {
         time_to_first_token_ms: Option<f64>,
     },
     Missed {
+        trigger: &'a str,
+        mode: &'static str,
         asked_delay_ms: f64,
         outcome: &'static str,
     },
@@ -108,7 +118,23 @@ impl LineWriter {
         Self {
             has_warmup,
             around: around.collect(),
+            http_trace: false,
         }
+    }
+
+    /// With a `trace_data` in each line, of requests whose connection was kept.
+    #[must_use]
+    pub const fn with_http_trace(mut self, http_trace: bool) -> Self {
+        self.http_trace = http_trace;
+        self
+    }
+
+    /// Appends the line of a request to `line` for the raw file, newline included. `body` is the
+    /// request's body as sent.
+    pub fn write_raw(&self, line: &mut Vec<u8>, request: &Request, body: &[u8]) {
+        line.extend_from_slice(b"{\"metadata\":");
+        self.metadata(line, request);
+        raw::write(line, request, body);
     }
 
     /// Appends the line of a request to `line`, newline included.
@@ -129,6 +155,15 @@ impl LineWriter {
             }
         }
         line.push(b'}');
+        if let Some(capture) = request
+            .record
+            .capture
+            .as_deref()
+            .filter(|_| self.http_trace)
+        {
+            line.extend_from_slice(b",\"trace_data\":");
+            append(line, &trace_data::of(request, capture));
+        }
         if let Verdict::Error(problem) | Verdict::Cancelled(problem) = &request.reading.verdict {
             line.extend_from_slice(b",\"error\":");
             match request.told.and_then(|told| told.error) {
@@ -149,6 +184,8 @@ impl LineWriter {
         let was_cancelled = matches!(request.reading.verdict, Verdict::Cancelled(_));
         let wall = |stamp| request.anchor.unix_nanos(stamp);
         let end = wall(record.times.end);
+        let trigger = record.cancel.map(|cancel| cancel.trigger.name());
+        let trigger = trigger.unwrap_or_default();
         let metadata = Metadata {
             session_num: record.index,
             x_request_id: &id,
@@ -173,14 +210,14 @@ impl LineWriter {
             context_overflow_skip: false,
             agent_depth: 0,
             root_correlation_id: &correlation,
-            cancellation: cancellation(request, request.anchor),
+            cancellation: cancellation(request, request.anchor, &trigger),
         };
         append(line, &metadata);
     }
 }
 
 /// Into memory, with text keys only: nothing to fail.
-fn append(line: &mut Vec<u8>, value: &impl Serialize) {
+pub(super) fn append(line: &mut Vec<u8>, value: &impl Serialize) {
     let _ = serde_json::to_writer(line, value);
 }
 
@@ -208,16 +245,23 @@ impl Around {
     }
 }
 
-fn cancellation<'a>(request: &Request<'a>, anchor: WallAnchor) -> Option<Cancellation<'a>> {
+fn cancellation<'a>(
+    request: &Request<'a>,
+    anchor: WallAnchor,
+    trigger: &'a str,
+) -> Option<Cancellation<'a>> {
     let record = request.record;
     let cancel = record.cancel?;
     let asked_delay_ms = cancel.delay.as_millis_f64();
+    let mode = cancel.leave.name();
     let Some(done) = cancel.done.filter(|_| record.outcome == Outcome::Cancelled) else {
         let outcome = match record.outcome {
             Outcome::Complete => "finished_first",
             _ => "failed_first",
         };
         return Some(Cancellation::Missed {
+            trigger,
+            mode,
             asked_delay_ms,
             outcome,
         });
@@ -225,15 +269,19 @@ fn cancellation<'a>(request: &Request<'a>, anchor: WallAnchor) -> Option<Cancell
     let late = done.closed.since(done.due).nanos();
     let reading = request.reading;
     Some(Cancellation::Done {
+        trigger,
+        mode,
         asked_delay_ms,
         written_ns: record.times.written.map(|t2| anchor.unix_nanos(t2)),
+        triggered_ns: anchor.unix_nanos(done.triggered),
         due_ns: anchor.unix_nanos(done.due),
         asked_ns: anchor.unix_nanos(done.asked),
         closed_ns: anchor.unix_nanos(done.closed),
-        achieved_delay_ms: (cancel.delay.nanos() + late) as f64 / 1e6,
+        achieved_delay_ms: done.closed.since(done.triggered).as_millis_f64(),
         delay_error_us: late as f64 / 1e3,
-        how: "fin",
+        how: mode,
         phase: Stage::name(done.stage),
+        after_half_close: done.after.map(|after| after.name()),
         events_received: reading.events,
         output_text: reading.output.as_deref(),
         reasoning_text: reading.reasoning.as_deref(),

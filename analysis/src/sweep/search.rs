@@ -42,10 +42,10 @@ impl Verdict {
     pub fn of(trial: &Trial, objectives: &[Objective]) -> Self {
         let figure = |slo: &Objective| trial.figure(&slo.figure.tag, slo.figure.stat);
         let figures: Vec<Option<f64>> = objectives.iter().map(figure).collect();
-        let met = objectives.iter().zip(&figures);
-        let met = met.map(|(slo, figure)| figure.is_some_and(|value| slo.holds(value)));
+        let mut all = objectives.iter().zip(&figures);
+        let met = all.all(|(slo, figure)| figure.is_some_and(|value| slo.holds(value)));
         Self {
-            passes: trial.error.is_none() && met.fold(true, |all, one| all && one),
+            passes: trial.error.is_none() && met,
             figures,
             error: trial.error.clone(),
         }
@@ -64,7 +64,10 @@ pub struct Tried {
 impl Tried {
     /// How many runs pass.
     pub fn passes(&self) -> usize {
-        self.verdicts.iter().filter(|verdict| verdict.passes).count()
+        self.verdicts
+            .iter()
+            .filter(|verdict| verdict.passes)
+            .count()
     }
 
     /// Every run passes.
@@ -227,7 +230,10 @@ impl Search {
             map.insert("iteration_idx".into(), at.into());
             map.insert("variation_values".into(), json!({path: number(value)}));
             map.insert("run".into(), (run + 1).into());
-            map.insert("objective_values".into(), values(objectives, verdict).into());
+            map.insert(
+                "objective_values".into(),
+                values(objectives, verdict).into(),
+            );
             map.insert("feasible".into(), verdict.passes.into());
             let above = infeasible.is_some_and(|low| verdict.passes && value >= low.value);
             map.insert("non_monotonic_warning".into(), above.into());
@@ -399,8 +405,14 @@ mod tests {
             assert!(search.tried.len() < 12, "{knee}: {order:?}");
             let (feasible, infeasible) = search.boundary();
             let (low, high) = (feasible.unwrap().value, infeasible.unwrap().value);
-            assert!(low <= f64::from(knee) && f64::from(knee) < high, "{knee}: {low} {high}");
-            assert!(high - low <= 0.05 * high || high - low == 1.0, "{knee}: {low} {high}");
+            assert!(
+                low <= f64::from(knee) && f64::from(knee) < high,
+                "{knee}: {low} {high}"
+            );
+            assert!(
+                high - low <= 0.05 * high || high - low == 1.0,
+                "{knee}: {low} {high}"
+            );
             assert_eq!(feasible.unwrap().verdicts.len(), 2);
             assert!(!search.is_noisy());
         }
@@ -419,7 +431,10 @@ mod tests {
     #[test]
     fn ranges_without_a_knee_say_so() {
         let mut all = search(1.0, 64.0, true);
-        assert_eq!(against(&mut all, |_| true), (vec![1.0, 4.0, 16.0, 64.0, 64.0], End::NoFailure));
+        assert_eq!(
+            against(&mut all, |_| true),
+            (vec![1.0, 4.0, 16.0, 64.0, 64.0], End::NoFailure)
+        );
         let mut none = search(3.0, 64.0, true);
         assert_eq!(against(&mut none, |_| false), (vec![3.0, 3.0], End::NoPass));
         let mut few = Search {
@@ -457,11 +472,20 @@ mod tests {
         assert!(boundary["infeasible_min"].as_u64().unwrap() > 100);
         assert_eq!(json["convergence_reason"], "monotonic_precision_reached");
         assert_eq!(json["iterations"].as_array().unwrap().len(), order.len());
-        assert_eq!(json["iterations"][0]["objective_values"]["time_to_first_token.p99"], 1.0);
+        assert_eq!(
+            json["iterations"][0]["objective_values"]["time_to_first_token.p99"],
+            1.0
+        );
         assert_eq!(json["knee"]["feasible"]["runs_that_pass"], 2);
         assert_eq!(json["knee"]["infeasible"]["runs_that_pass"], 0);
         let text = search.console("concurrency", &slo, end);
-        assert!(text.contains("highest concurrency that meets ttft.p99<=500: "), "{text}");
-        assert!(text.contains("2 of 2 runs pass (time_to_first_token.p99 is 1.00 and 1.00)"), "{text}");
+        assert!(
+            text.contains("highest concurrency that meets ttft.p99<=500: "),
+            "{text}"
+        );
+        assert!(
+            text.contains("2 of 2 runs pass (time_to_first_token.p99 is 1.00 and 1.00)"),
+            "{text}"
+        );
     }
 }

@@ -148,10 +148,13 @@ impl Maker<'_> {
         if trial > 0 && self.asked.warm_first_only() {
             line.remove(|name| name.starts_with("warmup") || name.starts_with("num-warmup"));
         }
-        line.set(&["artifact-dir"], &folder.to_string_lossy());
         if let Some(seed) = self.seeds.of(point, trial, label) {
             line.set(&["random-seed"], &seed.to_string());
         }
+        line.remove(|name| name == "artifact-dir");
+        // The folder may be called by another name when the sweep is resumed.
+        let stored = line.stored();
+        line.set(&["artifact-dir"], &folder.to_string_lossy());
         let arguments = line.arguments();
         let flags = (self.parse)(&arguments)?;
         let mut settings = Settings::new(&flags)?;
@@ -168,8 +171,9 @@ impl Maker<'_> {
             trial,
             label: run_label.to_owned(),
             folder,
-            stored: line.stored(),
+            stored,
             arguments,
+            flags,
             settings,
         })
     }
@@ -467,7 +471,11 @@ impl Plan {
 
 /// Writes what all points say together.
 fn write_sweep(sweep: &Sweep, dir: &Path) -> Result<()> {
-    write(dir, "profile_export_aiperf_sweep.json", &pretty(&sweep.json())?)?;
+    write(
+        dir,
+        "profile_export_aiperf_sweep.json",
+        &pretty(&sweep.json())?,
+    )?;
     write(dir, "profile_export_aiperf_sweep.csv", &sweep.csv())?;
     write(dir, "pareto_table.csv", &sweep.table_csv())
 }

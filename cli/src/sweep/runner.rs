@@ -9,7 +9,7 @@ use pinfire_engine::clock::{Span, Stamp};
 use serde_json::{Value, json};
 
 use super::{pretty, write};
-use crate::{cmd::profile, settings::Settings, show, signals::Interrupt};
+use crate::{args::Profile, cmd::profile, settings::Settings, show, signals::Interrupt};
 
 /// Written into the folder of a run when it is finished.
 const MARKER: &str = "run_config.json";
@@ -26,6 +26,7 @@ pub struct Planned {
     pub arguments: Vec<String>,
     /// The same without credentials.
     pub stored: Vec<String>,
+    pub flags: Box<Profile>,
     pub settings: Settings,
 }
 
@@ -63,7 +64,7 @@ impl<'a> Runner<'a> {
         let done = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("pinfire-run".to_owned());
             let made = thread.spawn_scoped(scope, || {
-                profile::one(&run.settings, &run.arguments, self.interrupt)
+                profile::one(&run.flags, &run.settings, &run.arguments, self.interrupt)
             })?;
             made.join()
                 .unwrap_or_else(|_| Err(anyhow!("the run has ended by a defect of pinfire")))

@@ -93,7 +93,10 @@ pub fn run(typed: &Typed, flags: &Profile, parse: Parse) -> Result<ExitCode> {
         "--search runs one value after the other: it goes with no list and no --num-profile-runs; \
          --search-confirmations runs the boundary again"
     );
-    ensure!(!flags.load.dry_run, "--dry-run shows the schedule of one run; leave out --search");
+    ensure!(
+        !flags.load.dry_run,
+        "--dry-run shows the schedule of one run; leave out --search"
+    );
     ensure!(
         typed.line.value(flag.names).is_none(),
         "--search {text} sets --{name} itself; leave --{name} out"
@@ -105,7 +108,7 @@ pub fn run(typed: &Typed, flags: &Profile, parse: Parse) -> Result<ExitCode> {
         .map(|text| Objective::parse(text))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| anyhow!("--slo {error}"))?;
-    if objectives.is_empty() && typed.line.value(&["goodput"]).is_some() {
+    if objectives.is_empty() && flags.output.goodput.is_some() {
         objectives.push(of_goodput());
     }
     ensure!(
@@ -149,7 +152,11 @@ pub fn run(typed: &Typed, flags: &Profile, parse: Parse) -> Result<ExitCode> {
         .line
         .value(&["artifact-dir", "output-artifact-dir"])
         .map_or_else(
-            || first.artifact_dir.with_file_name(searched_name(&first.artifact_dir, name)),
+            || {
+                first
+                    .artifact_dir
+                    .with_file_name(searched_name(&first.artifact_dir, name))
+            },
             PathBuf::from,
         );
     let stored = Stored {
@@ -229,7 +236,10 @@ pub fn run(typed: &Typed, flags: &Profile, parse: Parse) -> Result<ExitCode> {
             values.into_iter().collect(),
             folder,
         )?;
-        let kept = typed.stored.as_ref().and_then(|_| runner::finished(&planned));
+        let kept = typed
+            .stored
+            .as_ref()
+            .and_then(|_| runner::finished(&planned));
         let was_kept = kept.is_some();
         if !was_kept && !order.is_empty() {
             let pause = flags.sweep.parameter_sweep_cooldown_seconds.unwrap_or(0.0);
@@ -261,7 +271,9 @@ pub fn run(typed: &Typed, flags: &Profile, parse: Parse) -> Result<ExitCode> {
     write(&base, "search_history.json", &pretty(&history)?)?;
     cells.sort_by(|x, y| {
         let load = |cell: &Cell| cell.values.first().and_then(serde_json::Value::as_f64);
-        load(x).partial_cmp(&load(y)).unwrap_or(std::cmp::Ordering::Equal)
+        load(x)
+            .partial_cmp(&load(y))
+            .unwrap_or(std::cmp::Ordering::Equal)
     });
     let values = cells.iter().filter_map(|cell| cell.values.first().cloned());
     let sweep = Sweep {
@@ -270,7 +282,11 @@ pub fn run(typed: &Typed, flags: &Profile, parse: Parse) -> Result<ExitCode> {
             name: flag.name.to_owned(),
             values: values.collect(),
         }],
-        trials: cells.iter().map(|cell| cell.trials.len()).max().unwrap_or(1),
+        trials: cells
+            .iter()
+            .map(|cell| cell.trials.len())
+            .max()
+            .unwrap_or(1),
         cells,
         mode: "search".to_owned(),
         level: flags.sweep.confidence_level.unwrap_or(0.95),
@@ -302,8 +318,12 @@ pub fn run(typed: &Typed, flags: &Profile, parse: Parse) -> Result<ExitCode> {
 
 /// The automatic folder, which is named after one load, for all of them.
 fn searched_name(folder: &std::path::Path, flag: &str) -> String {
-    let name = folder.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
-    let stem = name.rsplit_once('-').map_or(name.as_str(), |(stem, _)| stem);
+    let name = folder
+        .file_name()
+        .map_or(String::new(), |n| n.to_string_lossy().into_owned());
+    let stem = name
+        .rsplit_once('-')
+        .map_or(name.as_str(), |(stem, _)| stem);
     format!("{stem}-search_{}", flag.replace('-', "_"))
 }
 
@@ -314,7 +334,10 @@ mod tests {
     #[test]
     fn ranges_are_read() {
         let (flag, range) = asked("concurrency:1,512").unwrap();
-        assert_eq!((flag.names[0], range.low, range.high, range.whole), ("concurrency", 1.0, 512.0, true));
+        assert_eq!(
+            (flag.names[0], range.low, range.high, range.whole),
+            ("concurrency", 1.0, 512.0, true)
+        );
         let (flag, range) = asked("rate:0.5,20").unwrap();
         assert_eq!((flag.names[0], range.whole), ("request-rate", false));
         for (wrong, says) in [

@@ -9,7 +9,9 @@ pub use connect::{connect, shows_lost_syn};
 
 use std::{
     io::{self, IoSlice},
+    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
+    time::Duration,
 };
 
 use monoio::net::UnixStream;
@@ -97,12 +99,37 @@ impl Pollable {
         let _ = rustix::net::shutdown(sys::borrow(&self.0), Shutdown::Both);
     }
 
+    /// Ends the sending direction alone: the server sees a FIN and may still answer.
+    pub fn half_close(&self) {
+        // As above.
+        let _ = rustix::net::shutdown(sys::borrow(&self.0), Shutdown::Write);
+    }
+
+    /// Resets the connection. The RST goes out within the call: a TCP socket that is connected to
+    /// nothing gives its connection up. Where a kernel refuses that, it goes out as the socket closes.
+    pub fn reset(&self) {
+        let socket = sys::borrow(&self.0);
+        let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+        if rustix::net::connect_unspec(socket).is_err() {
+            // Wakes the task that holds the socket.
+            let _ = rustix::net::shutdown(socket, Shutdown::Read);
+        }
+    }
+
     /// The outcome of a connect that had been pending.
     pub fn connect_result(&self) -> Result<(), i32> {
         match rustix::net::sockopt::socket_error(sys::borrow(&self.0)) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) | Err(error) => Err(error.raw_os_error()),
         }
+    }
+
+    /// Both ends of a TCP connection.
+    pub fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        let descriptor = sys::borrow(&self.0);
+        let socket = socket2::SockRef::from(&descriptor);
+        let of = |address: io::Result<socket2::SockAddr>| address.ok()?.as_socket();
+        (of(socket.local_addr()), of(socket.peer_addr()))
     }
 
     /// The local port, 0 if there is none.

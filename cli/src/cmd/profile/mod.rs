@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use pinfire_analysis::{
     export::{DEFAULT_WIDTH, write_start},
     facts::{PhaseWindow, RunEnd},
+    redact,
 };
 use pinfire_engine::{
     clock::{Span, Stamp},
@@ -31,12 +32,13 @@ use pinfire_engine::{
 use pinfire_tools::mock;
 
 use self::collect::{Collecting, Tally};
-pub use self::command_line::shown;
+pub use self::command_line::{secret, shown};
 use crate::{
     args::Profile,
     load::{Mode, PhaseLoad},
     place,
     request::HeaderPlan,
+    run_file::RESOLVED,
     say,
     settings::{self, Settings},
     signals::Interrupt,
@@ -64,7 +66,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     if flags.load.dry_run {
         return dry_run(&settings);
     }
-    let done = one(&settings, arguments, &Interrupt::watch()?)?;
+    let done = one(flags, &settings, arguments, &Interrupt::watch()?)?;
     Ok(if done.success {
         ExitCode::SUCCESS
     } else {
@@ -84,11 +86,19 @@ pub struct Done {
 ///
 /// # Errors
 /// Anything that keeps the run from starting or its results from being written.
-pub fn one(settings: &Settings, arguments: &[String], interrupt: &Interrupt) -> Result<Done> {
+pub fn one(
+    flags: &Profile,
+    settings: &Settings,
+    arguments: &[String],
+    interrupt: &Interrupt,
+) -> Result<Done> {
     let embedded = matches!(settings.transport.server, Server::Embedded);
     let sides = if embedded { 2 } else { 1 };
     place::grant_descriptors(
-        settings.slots().saturating_mul(sides),
+        settings
+            .slots()
+            .saturating_add(settings.kept_sockets())
+            .saturating_mul(sides),
         settings.places.engine.len(),
     )?;
     let mut servers = settings.transport.reach()?;
@@ -99,6 +109,7 @@ pub fn one(settings: &Settings, arguments: &[String], interrupt: &Interrupt) -> 
         )
     })?;
 
+    store_resolved(flags, settings)?;
     let prepared = dataset::prepare(settings)?;
     for warning in &prepared.warnings {
         say::warning(warning);
@@ -130,6 +141,7 @@ pub fn one(settings: &Settings, arguments: &[String], interrupt: &Interrupt) -> 
     }
 
     let facts = facts::of(settings, &prepared, &engine, arguments)?;
+    let cancel = cancel_plan(settings, &prepared.dataset)?;
     if let Err(error) = write_start(&facts) {
         say::warning(format_args!(
             "{error}; if this run is killed, `pinfire report` will know less of it"
@@ -139,6 +151,7 @@ pub fn one(settings: &Settings, arguments: &[String], interrupt: &Interrupt) -> 
     let collecting = Collecting::start(
         facts,
         entries,
+        &dataset,
         prepared.tokenizer,
         engine.records(),
         settings,
@@ -148,6 +161,7 @@ pub fn one(settings: &Settings, arguments: &[String], interrupt: &Interrupt) -> 
         targets,
         dataset,
         tally: collecting.tally(),
+        cancel,
         id_key: settings::random_bits()?,
     };
     interrupt.sending();
@@ -190,6 +204,21 @@ pub fn one(settings: &Settings, arguments: &[String], interrupt: &Interrupt) -> 
         success: !gave_up && report.is_success(),
         interrupted: report.end.interrupted,
     })
+}
+
+/// Writes the run file that repeats the run.
+fn store_resolved(flags: &Profile, settings: &Settings) -> Result<()> {
+    let mut given = flags.run_file.given.clone();
+    given.set("random-seed", "Load", settings.seed.value.to_string());
+    let path = settings.artifact_dir.join(RESOLVED);
+    let folder = std::env::current_dir().unwrap_or_default();
+    let text = format!(
+        "# The run as it was. In the folder {}\n# this repeats it: pinfire profile --config {}\n{}",
+        folder.display(),
+        path.display(),
+        given.yaml()
+    );
+    std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Starts the embedded server.
@@ -243,6 +272,12 @@ fn say_how(settings: &Settings, engine: &Engine) {
         })
         .collect();
     let driver = granted.first().map_or("?", |core| core.driver.name());
+    let urls: Vec<String> = settings
+        .transport
+        .urls
+        .iter()
+        .map(|url| redact::url(url))
+        .collect();
     // As for the results: a reader that has gone away is no failure of the run.
     if settings.part.is_none() {
         let _ = writeln!(
@@ -250,7 +285,7 @@ fn say_how(settings: &Settings, engine: &Engine) {
             "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
             env!("CARGO_PKG_VERSION"),
             settings.load.profiling,
-            settings.transport.urls.join(", "),
+            urls.join(", "),
             cpus.join(", "),
             settings.engine.precision.name(),
             settings.seed.value,
@@ -267,6 +302,13 @@ fn say_how(settings: &Settings, engine: &Engine) {
     if granted.iter().any(|core| core.cpu.is_none()) {
         say::warning("a core thread could not be pinned; its times will be less steady");
     }
+}
+
+fn cancel_plan(settings: &Settings, dataset: &Dataset) -> Result<Option<CancelPlan>> {
+    let asked = settings.cancellation.as_ref();
+    asked
+        .map(|asked| asked.plan(settings.seed.value, dataset))
+        .transpose()
 }
 
 type Entries = Arc<[pinfire_analysis::facts::EntryFacts]>;
@@ -295,12 +337,14 @@ fn dry_run(settings: &Settings) -> Result<ExitCode> {
     for warning in &prepared.warnings {
         say::warning(warning);
     }
+    let cancel = cancel_plan(settings, &prepared.dataset)?;
     let (dataset, _) = split(prepared.dataset);
     let phases = Phases {
         settings,
         targets: Arc::default(),
         dataset,
         tally: Arc::default(),
+        cancel,
         id_key: 0,
     };
     let mut sent = 0;
@@ -321,6 +365,7 @@ struct Phases<'a> {
     targets: Arc<[Target]>,
     dataset: Arc<Ready>,
     tally: Arc<Tally>,
+    cancel: Option<CancelPlan>,
     id_key: u64,
 }
 
@@ -409,10 +454,7 @@ impl Phases<'_> {
 
     fn plan(&self, phase: Phase, load: &PhaseLoad, first_session: u64) -> Arc<PhasePlan> {
         let settings = self.settings;
-        let cancel = settings
-            .cancellation
-            .filter(|_| phase == Phase::Profiling)
-            .map(|(rate, delay)| CancelPlan::new(settings.seed.value, rate, delay));
+        let cancel = self.cancel.clone();
         let (pace, sessions) = match &load.mode {
             Mode::Concurrency => (Pace::Closed, load.sessions),
             Mode::Rate {
@@ -458,11 +500,12 @@ impl Phases<'_> {
             prefill: limit(load.prefill, load.prefill_ramp),
             duration: load.duration,
             grace: load.grace,
-            cancel,
+            cancel: cancel.filter(|_| phase == Phase::Profiling),
             id_key: self.id_key,
             timeout: settings.timeout,
             reuse: settings.reuse,
             receive_stamps: true,
+            keep: settings.keep,
         })
     }
 
