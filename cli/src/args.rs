@@ -254,7 +254,7 @@ pub struct SweepFlags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub parameter_sweep_same_seed: Option<bool>,
     /// Point i has the base seed plus i.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "parameter_sweep_same_seed")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_parameter_sweep_same_seed: Option<bool>,
     /// Do not show the table of points at the end; the files are written all the same.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -272,20 +272,20 @@ pub struct SweepFlags {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub profile_run_disable_warmup_after_first: Option<bool>,
     /// Warm up before every run.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "profile_run_disable_warmup_after_first")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_profile_run_disable_warmup_after_first: Option<bool>,
     /// The base seed is 42 without --random-seed, as AIPerf has it. [default: it is drawn and printed]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub set_consistent_seed: Option<bool>,
     /// Every run draws its own seed.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "set_consistent_seed")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_set_consistent_seed: Option<bool>,
     /// Runs of one point have different seeds, so that none meets the cache of another.
     /// [default: only where the seed was drawn]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub vary_seed_per_trial: Option<bool>,
     /// Runs of one point have the same seed.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "vary_seed_per_trial")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_vary_seed_per_trial: Option<bool>,
     /// What a point should meet, repeatable: METRIC[.STAT]<=LIMIT (or <, >=, >) in the metric's unit,
     /// such as ttft.p99<=500 (milliseconds), error_rate<=1 (percent) or tps>=1000. Points that do and
@@ -379,6 +379,33 @@ impl SweepFlags {
         given
             .into_iter()
             .find_map(|(flag, given)| given.then_some(flag))
+    }
+
+    /// A flag that was given together with its opposite.
+    pub fn contradiction(&self) -> Option<&'static str> {
+        let pairs = [
+            (
+                "--parameter-sweep-same-seed",
+                self.parameter_sweep_same_seed.is_some()
+                    && self.no_parameter_sweep_same_seed.is_some(),
+            ),
+            (
+                "--profile-run-disable-warmup-after-first",
+                self.profile_run_disable_warmup_after_first.is_some()
+                    && self.no_profile_run_disable_warmup_after_first.is_some(),
+            ),
+            (
+                "--set-consistent-seed",
+                self.set_consistent_seed.is_some() && self.no_set_consistent_seed.is_some(),
+            ),
+            (
+                "--vary-seed-per-trial",
+                self.vary_seed_per_trial.is_some() && self.no_vary_seed_per_trial.is_some(),
+            ),
+        ];
+        pairs
+            .into_iter()
+            .find_map(|(flag, both)| both.then_some(flag))
     }
 
     /// What was said of the base seed.

@@ -336,6 +336,10 @@ fn what_makes_no_sweep_is_one_line() {
         ("--concurrency 1,2 --dry-run", "--dry-run"),
         ("--concurrency 1,2 --slo ttft", "--slo `ttft`"),
         ("--warmup-request-count 1,2", "it takes one value"),
+        (
+            "--osl 1,2 --vary-seed-per-trial --no-vary-seed-per-trial",
+            "--vary-seed-per-trial and its opposite",
+        ),
         ("--sweep-type zip", "--sweep-type is for sweeps"),
         (
             &format!("--resume {folder}"),

@@ -110,6 +110,9 @@ impl Typed {
     /// # Errors
     /// A point that makes no sense, before anything is sent; files that cannot be written.
     pub fn run(&self, flags: &Profile, parse: Parse) -> Result<ExitCode> {
+        if let Some(flag) = flags.sweep.contradiction() {
+            bail!("{flag} and its opposite are both there: leave one out");
+        }
         if flags.sweep.search.is_some() {
             return search::run(self, flags, parse);
         }
