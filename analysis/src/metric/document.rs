@@ -33,7 +33,8 @@ counts input tokens. **client counts**: without `--use-server-token-count`. **ca
 per request, JSONL only. **+** marks metrics of which more is better.
 
 *D*, the duration behind all rates, is `benchmark_duration`: first start to last content of answered requests. With
-`--rate-window phase` it is the length of the phase, as in AIPerf 0.13; in a time slice it is the slice's window.
+`--rate-window phase` it is the length of the phase, as in AIPerf 0.13; in a time slice it is the slice's window. Curves are
+over the time from the first start to the last end of any request, or over the same windows.
 
 ## The example
 

@@ -322,7 +322,7 @@ pub static METRICS: &[Metric] = &[
         .says("failed requests whose message speaks of the context's length",
             "absent; nothing failed"),
     metric("error_isl", "Error Input Sequence Length", TOKENS,
-        Of::Whole(|r| r.entry.isl.map(u64::from)), FILES,
+        Of::Whole(|r| r.tokens.input.or(r.entry.isl.map(u64::from))), FILES,
         "Input tokens of a failed request.").over(Over::Errors).needs(IT_UD).marks(LB)
         .says("texts of the failed request's body, encoded once",
             "12, had request 2 failed; its line shows it all the same"),

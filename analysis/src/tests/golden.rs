@@ -239,6 +239,10 @@ fn the_phase_window_is_a_switch() {
     let report = run(facts.clone(), &records, end(&records));
     close(report.value("request_throughput"), 2.0 / 0.1415);
     close(report.value("benchmark_duration"), 0.13);
+    // From 0 to 141.5, idle until 1.
+    let concurrency = report.figures("effective_concurrency").unwrap();
+    assert_eq!(concurrency.min, Some(0.0));
+    close(concurrency.avg, (130.5 + 80.0 + 50.5) / 141.5);
 
     let mut cut = end(&records);
     cut.profiling = None;
