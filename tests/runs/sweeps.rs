@@ -329,7 +329,7 @@ fn what_makes_no_sweep_is_one_line() {
         ),
         ("--concurrency 1,0", "it must be at least 1"),
         (
-            "--concurrency 1,2 --isl 1,2,3 --sweep-type zip",
+            "--concurrency 1,2 --osl 1,2,3 --sweep-type zip",
             "lists of equal length",
         ),
         ("--concurrency 1,2 --sweep-type sobol", "--sweep-type sobol"),
