@@ -16,6 +16,7 @@ pub mod redact;
 pub mod report;
 pub mod scrape;
 pub mod stats;
+pub mod sweep;
 pub mod tokens;
 pub mod trace;
 

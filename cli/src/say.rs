@@ -82,7 +82,9 @@ fn write(message: impl Display) {
         waiting.push(message.to_string());
         return;
     }
-    let _ = writeln!(std::io::stderr(), "{message}");
+    crate::progress::aside(|| {
+        let _ = writeln!(std::io::stderr(), "{message}");
+    });
 }
 
 /// From now on lines wait, if they would go to the terminal.

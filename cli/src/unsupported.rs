@@ -1,26 +1,7 @@
 //! AIPerf's flags that pinfire does not take: each is refused with one line, none is ignored (R7).
 
 /// Flags of features that are to come.
-const NOT_BUILT_YET: &[&str] = &[
-    "confidence-level",
-    "gpu-telemetry",
-    "no-parameter-sweep-same-seed",
-    "no-profile-run-disable-warmup-after-first",
-    "no-set-consistent-seed",
-    "no-sweep-table",
-    "no-vary-seed-per-trial",
-    "num-profile-runs",
-    "parameter-sweep-cooldown-seconds",
-    "parameter-sweep-mode",
-    "parameter-sweep-same-seed",
-    "profile-run-cooldown-seconds",
-    "profile-run-disable-warmup-after-first",
-    "server-metrics",
-    "server-metrics-formats",
-    "set-consistent-seed",
-    "sweep-type",
-    "vary-seed-per-trial",
-];
+const NOT_BUILT_YET: &[&str] = &["gpu-telemetry", "server-metrics", "server-metrics-formats"];
 
 /// Flags of features that pinfire does not have.
 const NOT_PART: &[&str] = &[
@@ -117,7 +98,6 @@ const NOT_PART: &[&str] = &[
     "scenario",
     "search-direction",
     "search-initial-points",
-    "search-max-iterations",
     "search-metric",
     "search-percentile-pooling",
     "search-planner",

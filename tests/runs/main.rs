@@ -22,6 +22,7 @@ mod refusals;
 mod run_files;
 mod schedules;
 mod screen;
+mod sweeps;
 mod traces;
 
 use pinfire_tests::binary::Ended;

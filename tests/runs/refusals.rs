@@ -51,7 +51,6 @@ fn wrong_flags() {
         ),
         ("--ui panels", "dashboard, simple, none"),
         ("--stats-interval 1001", "between 0 and 1000"),
-        ("--export-level raw", "not built yet"),
         ("--endpoint x", "must begin with `/`"),
         (
             "--endpoint-type Image-Edit",

@@ -8,8 +8,8 @@ pub mod health;
 mod neighbours;
 mod slices;
 
+use std::ops::Range;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 pub use accounting::Accounting;
 pub use cancellation::Cancellation;
@@ -71,9 +71,9 @@ impl Report {
         let cancellation = asked.map(|asked| (asked, Neighbours::of(&profiling)));
         let slices = slices::of(&facts, &mut profiling);
         let asked = |window: Option<PhaseWindow>| Asked {
-            rates_over: match facts.rate_window {
+            window: match facts.rate_window {
                 RateWindow::Benchmark => None,
-                RateWindow::Phase => window.and_then(length),
+                RateWindow::Phase => window.and_then(bounds),
             },
             percentiles: &facts.percentiles,
         };
@@ -113,19 +113,11 @@ impl Report {
     pub fn is_success(&self) -> bool {
         self.accounting.agrees() && self.counts.valid + self.counts.cancelled > 0
     }
-
-    /// 0 for success, 1 otherwise.
-    pub fn exit_code(&self) -> ExitCode {
-        if self.is_success() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
-    }
 }
 
-fn length(window: PhaseWindow) -> Option<u64> {
-    Some(window.end?.since(window.start).nanos())
+/// The window of a phase that ended in order, in nanoseconds.
+fn bounds(window: PhaseWindow) -> Option<Range<u64>> {
+    Some(window.start.nanos()..window.end?.nanos())
 }
 
 fn blocks(results: &Results) -> Vec<Block> {
