@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{Read, Write},
     num::NonZero,
-    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -56,7 +56,7 @@ pub fn on_terminal(arguments: &[&str], folder: &Path, (rows, columns): (u16, u16
         .custom_flags(OFlags::NOCTTY.bits() as i32)
         .open(name.to_str().expect("a name"))
         .expect("its other end");
-    let master = File::from(OwnedFd::from(master));
+    let master = File::from(master);
     resize(&master, rows, columns);
     let end = || Stdio::from(slave.try_clone().expect("another descriptor"));
     // It becomes the controlling terminal, so that Ctrl-C is a signal.
