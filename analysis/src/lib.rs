@@ -4,6 +4,7 @@
 //! response says, what is measured, how it is summed up, and where it is written.
 
 pub mod collect;
+pub mod compare;
 pub mod export;
 pub mod facts;
 pub mod metric;

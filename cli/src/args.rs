@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::values::{self, Cores};
+use crate::{
+    run_file::Given,
+    values::{self, Cores},
+};
 
 /// A load engine for LLM inference servers: sends OpenAI-style requests, streams the answers, hangs
 /// up on a chosen share of them at an exact instant, and says what the server did.
@@ -30,6 +33,116 @@ pub enum Command {
     Report(Report),
     /// Show lengths, shared prefixes and the theoretical cache hits of a Mooncake trace.
     AnalyzeTrace(AnalyzeTrace),
+    /// Begin, check or show run files, which say what flags say (profile --config FILE).
+    #[command(subcommand)]
+    Config(ConfigAction),
+    /// Print the completions of a shell: source <(pinfire completions bash)
+    Completions(Completions),
+    /// Show two finished runs side by side: what differs, by how much, and what of it is noise.
+    ///
+    /// In a pipeline, against a run that was kept:
+    ///   pinfire compare baseline new --fail-if "ttft.p99>+5%" --fail-if "tps<-3%"
+    Compare(Compare),
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ConfigAction {
+    /// Write a run file to begin with.
+    Init(ConfigInit),
+    /// Check a run file as a run would before it sends anything. Exit code 1 if it is wrong.
+    Validate(ConfigValidate),
+    /// Show what a run file stands for, variables put in place.
+    Expand(ConfigExpand),
+}
+
+#[derive(Args, Debug)]
+pub struct ConfigInit {
+    /// Show the templates instead.
+    #[arg(long)]
+    pub list: bool,
+    /// Show those that speak of something.
+    #[arg(long, value_name = "WORD")]
+    pub search: Option<String>,
+    /// The template.
+    #[arg(long, value_name = "NAME", default_value = "minimal")]
+    pub template: String,
+    /// Model to put in.
+    #[arg(long, short, value_name = "NAME", default_value = "your-model")]
+    pub model: String,
+    /// Server to put in.
+    #[arg(
+        long,
+        short,
+        value_name = "URL",
+        default_value = "http://localhost:8000"
+    )]
+    pub url: String,
+    /// Write it to this file, which must not be there yet. [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct ConfigValidate {
+    /// The run file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub struct ConfigExpand {
+    /// The run file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// As what: text (a command line), yaml (a run file of flags) or json.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// bash, zsh, fish, elvish or powershell.
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+#[command(arg_required_else_help = true)]
+pub struct Compare {
+    /// The run that is compared with: its folder, or its summary. AIPerf's will do.
+    #[arg(value_name = "A")]
+    pub a: PathBuf,
+    /// The run in question.
+    #[arg(value_name = "B")]
+    pub b: PathBuf,
+    /// Exit with 1 if this is so; repeatable. METRIC[.STAT]>LIMIT, also <, >=, <=: with % against the
+    /// difference B - A in percent of A (ttft.p99>+5%, tps<-3%), with a sign against the difference
+    /// in the metric's unit (ttft.p99>+20), else against B itself (error_rate>1). METRIC is a tag of
+    /// the files or one of ttft, ttst, itl, tpot, latency, osl, isl, tps, rps, tps_user, error_rate;
+    /// STAT is avg (without it), p50, p99.9, min, max, std.
+    #[arg(long, value_name = "RULE", allow_hyphen_values = true)]
+    pub fail_if: Vec<String>,
+    /// Break a rule on differences only where they are no noise.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub significant: bool,
+    /// Percentiles to show besides p50, p90 and p99: 75,99.9
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub percentiles: Vec<String>,
+    /// Only these metrics, by tag or short name. [default: those of the main table]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub metrics: Vec<String>,
+    /// Show every metric that both runs have.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub all: bool,
+    /// Share of resamples inside an interval.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.95, value_parser = values::share)]
+    pub confidence_level: f64,
+    /// Seed of the resamples: the same runs give the same intervals.
+    #[arg(long, value_name = "SEED", default_value_t = 42)]
+    pub random_seed: u64,
+    /// Write everything to this file, as JSON.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -87,6 +200,8 @@ pub struct Report {
 #[derive(Args, Debug)]
 #[command(arg_required_else_help = true)]
 pub struct Profile {
+    #[command(flatten, next_help_heading = "Run file")]
+    pub run_file: RunFile,
     #[command(flatten, next_help_heading = "Endpoint")]
     pub endpoint: Endpoint,
     #[command(flatten, next_help_heading = "Load")]
@@ -111,6 +226,37 @@ pub struct Profile {
     pub engine: EngineFlags,
 }
 
+#[derive(Args, Debug, Default)]
+pub struct RunFile {
+    /// YAML file that says what flags say, by their names (`request-count: 100`) or in AIPerf's
+    /// layout (docs/RUN-FILES.md). Flags that are typed win over it. Each run leaves one that repeats
+    /// it among its artifacts, resolved_config.yaml; `pinfire config init` writes a first one.
+    #[arg(long, short = 'f', value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What was given, flag by flag, here and in the file.
+    #[arg(skip)]
+    pub given: Given,
+}
+
+impl RunFile {
+    /// The error with the lines of the file that gave the flags it names.
+    pub fn with_lines(&self, error: &anyhow::Error) -> anyhow::Error {
+        let message = format!("{error:#}");
+        let lines: Vec<String> = self
+            .config
+            .iter()
+            .flat_map(|path| {
+                let lines = self.given.lines_named_in(&message).into_iter();
+                lines.map(|(flag, line)| format!("{}:{line} gives {flag}", path.display()))
+            })
+            .collect();
+        if lines.is_empty() {
+            return anyhow::anyhow!(message);
+        }
+        anyhow::anyhow!("{message} ({})", lines.join(", "))
+    }
+}
+
 #[derive(Args, Debug)]
 pub struct Endpoint {
     /// Model name put in the request bodies; also the tokenizer's name unless --tokenizer says
@@ -121,7 +267,7 @@ pub struct Endpoint {
         visible_alias = "model-names",
         value_name = "NAME",
         value_delimiter = ',',
-        required = true
+        required_unless_present = "config"
     )]
     pub model: Vec<String>,
     /// How turns come by one of several models: round_robin (in turn) or random.
@@ -287,7 +433,8 @@ pub struct Load {
     /// Arrivals per second during warmup. [default: --request-rate]
     #[arg(long, value_name = "PER_SECOND", value_parser = values::rate)]
     pub warmup_request_rate: Option<f64>,
-    /// How they are spread. [default: --arrival-pattern]
+    /// How they are spread; concurrency keeps --warmup-concurrency open instead, whatever rate the
+    /// measurement has. [default: --arrival-pattern]
     #[arg(long, value_name = "PATTERN")]
     pub warmup_arrival_pattern: Option<String>,
     /// What is in flight so long after --warmup-duration is dropped. [default: wait for all]
@@ -627,9 +774,13 @@ mod tests {
     fn every_flag_has_help_and_a_value_name() {
         let mut root = Cli::command();
         root.build();
-        let commands = root.get_subcommands();
-        let commands = commands.filter(|command| command.get_name() != "help");
-        let flags = commands.flat_map(clap::Command::get_arguments);
+        let mut commands: Vec<&clap::Command> = root.get_subcommands().collect();
+        let inner = commands
+            .iter()
+            .flat_map(|command| command.get_subcommands());
+        commands.extend(inner.collect::<Vec<_>>());
+        commands.retain(|command| command.get_name() != "help");
+        let flags = commands.into_iter().flat_map(clap::Command::get_arguments);
         for flag in flags.filter(|flag| flag.get_id() != "help") {
             assert!(flag.get_help().is_some(), "{} has no help", flag.get_id());
             if flag.get_action().takes_values() {

@@ -335,6 +335,12 @@ fn warmup(
         Mode::Rate { rate, .. } if load.request_rate.is_some() => Some(rate),
         _ => None,
     });
+    let closed = load.warmup_arrival_pattern.as_deref() == Some("concurrency");
+    ensure!(
+        !closed || load.warmup_request_rate.is_none(),
+        "--warmup-arrival-pattern concurrency has no rate; drop --warmup-request-rate"
+    );
+    let rate = rate.filter(|_| !closed);
     ensure!(
         load.warmup_request_rate_ramp_duration.is_none() || rate.is_some(),
         "--warmup-request-rate-ramp-duration needs --warmup-request-rate"

@@ -11,6 +11,7 @@ mod probe;
 mod progress;
 mod prompts;
 mod request;
+mod run_file;
 mod say;
 mod seq_dist;
 mod settings;
@@ -21,11 +22,12 @@ mod transport;
 mod unsupported;
 mod values;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
-use clap::{Parser, error::ErrorKind};
+use clap::{CommandFactory, error::ErrorKind};
 
 use args::{Cli, Command};
+use run_file::Refusal;
 
 /// Records are freed on another thread than the one that made them; mimalloc makes that cheap.
 #[global_allocator]
@@ -38,9 +40,10 @@ fn main() -> ExitCode {
     if let Some(message) = unsupported::first_of(&arguments) {
         return failed(&message);
     }
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match run_file::parse(&arguments) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(Refusal::File(message)) => return failed(&message),
+        Err(Refusal::Flags(error)) => {
             let help = matches!(
                 error.kind(),
                 ErrorKind::DisplayHelp
@@ -56,9 +59,20 @@ fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Profile(flags) => cmd::profile::run(&flags, &arguments),
-        Command::Report(flags) => cmd::report::run(&flags),
+        Command::Profile(flags) => {
+            cmd::profile::run(&flags, &arguments).map_err(|error| flags.run_file.with_lines(&error))
+        }
         Command::AnalyzeTrace(flags) => cmd::analyze_trace::run(&flags),
+        Command::Config(action) => cmd::config::run(&action),
+        Command::Completions(wanted) => {
+            let mut out = Vec::new();
+            clap_complete::generate(wanted.shell, &mut Cli::command(), "pinfire", &mut out);
+            // A closed stdout is no reason to fail.
+            let _ = std::io::stdout().write_all(&out);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Report(flags) => cmd::report::run(&flags),
+        Command::Compare(flags) => cmd::compare::run(&flags),
     };
     result.unwrap_or_else(|error| failed(&format!("{error:#}")))
 }
@@ -83,6 +97,7 @@ fn in_one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
 
     #[test]
     fn complaints_about_flags_are_one_line() {

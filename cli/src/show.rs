@@ -1,4 +1,4 @@
-//! A report on stdout: as wide as the terminal, plain where there is none.
+//! Tables on stdout: as wide as the terminal, plain where there is none.
 
 use std::io::{IsTerminal, Write};
 
@@ -6,6 +6,19 @@ use pinfire_analysis::{Report, export::Written};
 
 /// Shows the tables and the footer. `width` is that of stdout where it is no terminal.
 pub fn report(report: &Report, trace_table: bool, width: usize, written: Option<&Written>) {
+    text(width, |shown, colour| {
+        let mut text = String::new();
+        if trace_table {
+            text.push_str(&report.trace_table(shown, colour));
+        }
+        text.push_str(&report.console(shown, colour));
+        text.push_str(&report.footer(written));
+        text
+    });
+}
+
+/// Shows a text that is made for a width, with colours or without.
+pub fn text(width: usize, made: impl FnOnce(usize, bool) -> String) {
     let mut stdout = std::io::stdout().lock();
     let terminal = stdout.is_terminal();
     let shown = if terminal {
@@ -14,15 +27,9 @@ pub fn report(report: &Report, trace_table: bool, width: usize, written: Option<
         width
     };
     let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-    let mut text = String::new();
-    if trace_table {
-        text.push_str(&report.trace_table(shown, colour));
-    }
-    text.push_str(&report.console(shown, colour));
-    text.push_str(&report.footer(written));
     // A reader that has gone away (a closed pipe) is no failure of the run.
     let _ = stdout
-        .write_all(text.as_bytes())
+        .write_all(made(shown, colour).as_bytes())
         .and_then(|()| stdout.flush());
 }
 

@@ -3,7 +3,6 @@
 /// Flags of features that are to come.
 const NOT_BUILT_YET: &[&str] = &[
     "confidence-level",
-    "config",
     "export-http-trace",
     "export-outputs-json",
     "extra-verbose",
@@ -189,6 +188,10 @@ const ANOTHER_WAY: &[(&str, &str)] = &[(
 
 /// The line that refuses the first such flag among the arguments.
 pub fn first_of(arguments: &[String]) -> Option<String> {
+    // Other commands have flags of their own under some of these names.
+    if arguments.get(1).is_none_or(|command| command != "profile") {
+        return None;
+    }
     // What follows `--` alone is no flag.
     let flags = arguments
         .iter()
@@ -196,20 +199,22 @@ pub fn first_of(arguments: &[String]) -> Option<String> {
         .take_while(|argument| *argument != "--");
     flags
         .filter_map(|argument| argument.strip_prefix("--"))
-        .find_map(|flag| {
-            let name = flag.split('=').next().unwrap_or(flag);
-            if NOT_BUILT_YET.contains(&name) {
-                Some(format!("--{name} is not built yet; nothing was sent"))
-            } else if let Some((_, way)) = ANOTHER_WAY.iter().find(|(flag, _)| *flag == name) {
-                Some(format!("--{name}: {way}"))
-            } else if NOT_PART.contains(&name) {
-                Some(format!(
-                    "--{name} belongs to a feature that pinfire does not have; nothing was sent"
-                ))
-            } else {
-                None
-            }
-        })
+        .find_map(|flag| why(flag.split('=').next().unwrap_or(flag)))
+}
+
+/// Why the flag of this name is not taken; `None` if it is not one of AIPerf's, or is taken.
+pub fn why(name: &str) -> Option<String> {
+    if NOT_BUILT_YET.contains(&name) {
+        Some(format!("--{name} is not built yet; nothing was sent"))
+    } else if let Some((_, way)) = ANOTHER_WAY.iter().find(|(flag, _)| *flag == name) {
+        Some(format!("--{name}: {way}"))
+    } else if NOT_PART.contains(&name) {
+        Some(format!(
+            "--{name} belongs to a feature that pinfire does not have; nothing was sent"
+        ))
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ pub struct CoreHealth {
     /// Connections opened.
     pub connects: u64,
     /// Connects that took about as long as if their SYN had been lost once, twice or three times:
-    /// 1, 3 or 7 s.
+    /// whole seconds, as lost SYNs do.
     pub slow_connects: u64,
     /// Connections that were found closed by the server while idle, before they cost a request.
     pub stale_closed: u64,

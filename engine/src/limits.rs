@@ -37,6 +37,9 @@ pub const DRAIN_READS: usize = 16;
 /// a system call with two parts.
 pub const COPIED_BODY_BYTES: usize = 8 * 1024;
 
+/// Slices of a body that go in one system call: a prompt of 60,000 tokens in blocks of 512 fits in.
+pub const SENT_PARTS: usize = 128;
+
 /// A deadline this near is waited for before another request is started: about what a connect and a
 /// send take on a slow machine.
 pub const DEADLINE_NEAR: Span = Span::from_micros(100);

@@ -116,6 +116,16 @@ impl Call {
         self.folder.path()
     }
 
+    /// Sets a variable of its environment.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.command.env(name, value);
+    }
+
+    /// Writes a file into its folder.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).expect("a file in the run's folder");
+    }
+
     /// Adds arguments.
     pub fn more<'a>(&mut self, arguments: impl IntoIterator<Item = &'a str>) {
         self.command.args(arguments);
@@ -188,6 +198,11 @@ impl Ended {
             self.stderr
         );
         self
+    }
+
+    /// The folder it ran in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// A file of its folder.

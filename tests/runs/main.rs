@@ -8,6 +8,7 @@
 )]
 
 mod combinations;
+mod compare;
 mod datasets;
 mod endpoints;
 mod ends;
@@ -16,6 +17,7 @@ mod malformed;
 mod prompts;
 mod ready;
 mod refusals;
+mod run_files;
 mod schedules;
 mod traces;
 

@@ -210,8 +210,8 @@ impl Report {
                 if core.slow_connects == 1 { "" } else { "s" },
             );
             let line = format!(
-                "{connects} connect{s} took about 1, 3 or 7 s: SYN retransmits, the server's accept \
-                 queue was full."
+                "{connects} connect{s} took almost exactly 1, 2, 3, 4, 5 or 7 s: SYN retransmits, the \
+                 server's accept queue was full."
             );
             for line in wrap(&line, width) {
                 text += &(style(&line, "33", colour) + "\n");
@@ -266,7 +266,7 @@ fn cells(block: &Block) -> Vec<String> {
 }
 
 /// Two decimals with thousands separators; `N/A` where there is no value.
-pub(super) fn number(value: Option<f64>) -> String {
+pub(crate) fn number(value: Option<f64>) -> String {
     value
         .filter(|v| v.is_finite())
         .map_or_else(|| "N/A".to_owned(), |v| thousands(&format!("{v:.2}")))

@@ -10,7 +10,7 @@ mod input_config;
 mod json;
 mod names;
 pub mod records;
-mod table;
+pub(crate) mod table;
 mod trace;
 
 use std::fmt;

@@ -4,13 +4,13 @@
 
 /// How a column's cells are set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Align {
+pub(crate) enum Align {
     Left,
     Right,
 }
 
 /// A table being put together.
-pub(super) struct Table {
+pub(crate) struct Table {
     title: String,
     head: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
@@ -22,7 +22,7 @@ pub(super) struct Table {
 const FLEXIBLE_MIN: usize = 20;
 
 impl Table {
-    pub(super) fn new(title: String, head: &[(&str, Align)], flexible: usize) -> Self {
+    pub(crate) fn new(title: String, head: &[(&str, Align)], flexible: usize) -> Self {
         Self {
             title,
             head: head
@@ -35,12 +35,12 @@ impl Table {
     }
 
     /// Adds a row; line breaks in a cell make it taller.
-    pub(super) fn row(&mut self, cells: Vec<String>) {
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
 
     /// The lines of the table, at most `width` wide if the flexible column allows it.
-    pub(super) fn render(&self, width: usize, colour: bool) -> String {
+    pub(crate) fn render(&self, width: usize, colour: bool) -> String {
         let widths = self.widths(width);
         let line = |ends: [&str; 3], bar: &str| {
             let bars: Vec<String> = widths.iter().map(|w| bar.repeat(w + 2)).collect();
@@ -101,7 +101,7 @@ impl Table {
 }
 
 /// `text` in an ANSI style, or as it is.
-pub(super) fn style(text: &str, code: &str, colour: bool) -> String {
+pub(crate) fn style(text: &str, code: &str, colour: bool) -> String {
     if colour {
         format!("\x1b[{code}m{text}\x1b[0m")
     } else {
@@ -110,7 +110,7 @@ pub(super) fn style(text: &str, code: &str, colour: bool) -> String {
 }
 
 /// Breaks at spaces, and inside words that are longer than a line.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in text.lines() {
         let mut line = String::new();

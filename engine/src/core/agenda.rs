@@ -8,6 +8,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 use super::seam::{Lent, Of, Seam};
 use crate::{
     clock::{Span, Stamp},
+    dataset::ready::Body,
     endpoint::spoken,
     limits::SEAM_LOOK,
     plan::PhasePlan,
@@ -31,10 +32,8 @@ pub(super) struct Session {
     holds_prefill: bool,
     /// Earlier turns and their replies: JSON objects, each followed by a comma.
     history: Vec<u8>,
-    /// The body of the turn in flight, if it had to be put together.
+    /// The body of the turn in flight, if it had to be put together: history is in it.
     body: Vec<u8>,
-    /// History is in that body.
-    spliced: bool,
     /// Its own connection, and which of the connection's rests that is.
     pub(super) connection: Option<(usize, u64)>,
 }
@@ -237,12 +236,12 @@ impl Agenda {
 
     /// The body of the turn in flight of the session at `seat`.
     #[inline]
-    pub(super) fn body(&self, seat: u32) -> &[u8] {
+    pub(super) fn body(&self, seat: u32) -> Body<'_> {
         let session = &self.sessions[seat as usize];
         if session.body.is_empty() {
-            &self.plan.dataset.turn(session.entry).body
+            self.plan.dataset.turn(session.entry).whole()
         } else {
-            &session.body
+            Body::Whole(&session.body)
         }
     }
 
@@ -469,7 +468,6 @@ impl Agenda {
                 holds_prefill: false,
                 history: Vec::new(),
                 body: Vec::new(),
-                spliced: false,
                 connection: None,
             });
             self.sessions.len() as u32 - 1
@@ -521,7 +519,7 @@ impl Agenda {
         }
         // What went in front of the turn's own messages counts as its input; a body that is known
         // beforehand is counted already, and its buffer stays for the next.
-        if session.spliced {
+        if !session.body.is_empty() {
             record.body = Some(std::mem::take(&mut session.body));
         }
         if last || self.over || record.outcome == Outcome::Dropped {
@@ -573,19 +571,16 @@ impl Agenda {
 }
 
 impl Session {
-    /// Puts the body of the turn that comes together: its own with the texts that it shares with
-    /// others, and with the history in front of its message.
+    /// Puts the body of the turn that comes together where there is a history to go in front of its
+    /// message. Any other body is sent from where it lies.
     fn assemble(&mut self, plan: &PhasePlan) {
         self.body.clear();
         let turn = plan.dataset.turn(self.entry);
         let splice = turn.history.as_ref().filter(|_| !self.history.is_empty());
-        self.spliced = splice.is_some();
         if let Some(splice) = splice {
             turn.copy(0..splice.at, &mut self.body);
             self.body.extend_from_slice(&self.history);
             turn.copy(splice.at..turn.size(), &mut self.body);
-        } else if turn.rope.is_some() {
-            turn.copy(0..turn.size(), &mut self.body);
         }
     }
 

@@ -1,6 +1,9 @@
 //! A request on its way out: from its slot to the socket, over an idle connection or a new one.
 
-use std::{io::ErrorKind, rc::Rc};
+use std::{
+    io::{ErrorKind, IoSlice},
+    rc::Rc,
+};
 
 use super::{
     Core,
@@ -10,7 +13,8 @@ use super::{
 };
 use crate::{
     clock::{Span, Stamp},
-    limits::COPIED_BODY_BYTES,
+    dataset::ready::Body,
+    limits::{COPIED_BODY_BYTES, SENT_PARTS},
     net::{Pollable, connect, shows_lost_syn},
     record::{Correlation, Failure},
     request::{Ids, Request, Ticket},
@@ -179,12 +183,12 @@ impl Core {
         let target = &phase.plan.targets[connection.target];
         target
             .head
-            .write(&mut self.outgoing, &ids, name, body.len());
+            .write(&mut self.outgoing, &ids, name, body.size());
         let head_bytes = self.outgoing.len();
-        if body.len() <= COPIED_BODY_BYTES {
-            self.outgoing.extend_from_slice(body);
+        if body.size() <= COPIED_BODY_BYTES {
+            body.append(&mut self.outgoing);
         }
-        request.sending(Stamp::now(), head_bytes, body.len());
+        request.sending(Stamp::now(), head_bytes, body.size());
         if connection.served == 0 && phase.plan.dialling.timeout.is_some() {
             // The limit of connecting gives way to that of the request.
             let due = request.due();
@@ -207,14 +211,22 @@ impl Core {
         let written = loop {
             let sent = request.sent();
             let first = self.outgoing.get(sent..).unwrap_or_default();
-            let second = if self.outgoing.len() > head_bytes || body.is_empty() {
-                &[]
-            } else {
-                &body[sent.saturating_sub(head_bytes)..]
-            };
-            let taken = match &mut connection.secure {
-                None => socket.send(first, second),
-                Some(secure) => secure.send(socket, first, second),
+            let skip = sent.saturating_sub(head_bytes);
+            let taken = match (body, &mut connection.secure) {
+                (_, None) if self.outgoing.len() > head_bytes => socket.send(first, &[]),
+                (_, Some(secure)) if self.outgoing.len() > head_bytes => {
+                    secure.send(socket, &[IoSlice::new(first)])
+                }
+                (Body::Whole(body), None) => socket.send(first, &body[skip..]),
+                (_, secure) => {
+                    let mut parts = [IoSlice::new(first); SENT_PARTS];
+                    let begun = usize::from(!first.is_empty());
+                    let filled = begun + body.parts(skip, &mut parts[begun..]);
+                    match secure {
+                        None => socket.send_parts(&parts[..filled]),
+                        Some(secure) => secure.send(socket, &parts[..filled]),
+                    }
+                }
             };
             match taken {
                 Ok(bytes) => {

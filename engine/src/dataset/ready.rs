@@ -1,6 +1,6 @@
 //! A dataset as the cores take it: the turns of all conversations in one row, immutable.
 
-use std::ops::Range;
+use std::{io::IoSlice, ops::Range};
 
 use super::rope::Rope;
 use super::{Conversation, Splice};
@@ -30,12 +30,79 @@ impl ReadyTurn {
             .map_or(self.body.len(), |rope| rope.size(&self.body))
     }
 
+    /// The whole body.
+    #[inline]
+    pub const fn whole(&self) -> Body<'_> {
+        match &self.rope {
+            None => Body::Whole(self.body.as_slice()),
+            Some(rope) => Body::Roped(self.body.as_slice(), rope),
+        }
+    }
+
     /// Appends the bytes `range` of the whole body; nothing is allocated where `into` has the room.
     pub fn copy(&self, range: Range<usize>, into: &mut Vec<u8>) {
         match &self.rope {
             None => into.extend_from_slice(&self.body[range]),
             Some(rope) => rope.copy(&self.body, range, into),
         }
+    }
+}
+
+/// A body where its bytes lie.
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'a> {
+    /// In one piece.
+    Whole(&'a [u8]),
+    /// Its own bytes, and what is put into them.
+    Roped(&'a [u8], &'a Rope),
+}
+
+impl<'a> Body<'a> {
+    /// Number of its bytes.
+    #[inline]
+    pub const fn size(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Roped(own, rope) => rope.size(own),
+        }
+    }
+
+    /// Appends all of it; nothing is allocated where `into` has the room.
+    #[inline]
+    pub fn append(&self, into: &mut Vec<u8>) {
+        match self {
+            Self::Whole(bytes) => into.extend_from_slice(bytes),
+            Self::Roped(own, rope) => rope.copy(own, 0..rope.size(own), into),
+        }
+    }
+
+    /// Fills `parts` with what comes after the first `skip` bytes, in order, as far as there is room.
+    /// How many parts that are.
+    pub fn parts(&self, mut skip: usize, parts: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0;
+        let mut put = |bytes: &'a [u8]| {
+            let left = bytes.get(skip..).unwrap_or_default();
+            skip = skip.saturating_sub(bytes.len());
+            let room = parts.get_mut(filled);
+            match (left.is_empty(), room) {
+                (true, _) => true,
+                (false, Some(part)) => {
+                    *part = IoSlice::new(left);
+                    filled += 1;
+                    true
+                }
+                (false, None) => false,
+            }
+        };
+        match self {
+            Self::Whole(bytes) => {
+                put(bytes);
+            }
+            Self::Roped(own, rope) => {
+                rope.slices(own).all(put);
+            }
+        }
+        filled
     }
 }
 
@@ -153,5 +220,34 @@ mod tests {
         ready.turns[0].rope = Some(rope);
         ready.turn(0).copy(0..4, &mut part);
         assert_eq!((ready.turn(0).size(), part.as_slice()), (5, &b"bcayzb"[..]));
+    }
+
+    /// From every offset, and with room for any number of parts.
+    #[test]
+    fn parts_are_the_body_from_an_offset_on() {
+        let inserts = [(0, 3, 2), (2, 0, 3), (2, 5, 0), (5, 4, 3)].map(|(at, start, len)| Insert {
+            at,
+            len,
+            start,
+        });
+        let rope = Rope::new(b"0123456".as_slice().into(), 5, inserts.to_vec());
+        let whole = b"34ab012cde456";
+        for body in [Body::Roped(b"abcde", &rope), Body::Whole(whole)] {
+            assert_eq!(body.size(), whole.len());
+            for (skip, room) in (0..=whole.len()).flat_map(|s| (1..7).map(move |r| (s, r))) {
+                let mut parts = [IoSlice::new(b""); 7];
+                let filled = body.parts(skip, &mut parts[..room]);
+                assert!(parts[..filled].iter().all(|part| !part.is_empty()));
+                let bytes: Vec<u8> = parts[..filled]
+                    .iter()
+                    .flat_map(|p| p.iter().copied())
+                    .collect();
+                assert!(whole[skip..].starts_with(&bytes));
+                assert!(
+                    filled == room || bytes == whole[skip..],
+                    "{skip} {room} {bytes:?}"
+                );
+            }
+        }
     }
 }

@@ -56,19 +56,24 @@ impl Rope {
     /// Appends the bytes `range` of the whole body. Allocates nothing where `into` has the room.
     pub fn copy(&self, own: &[u8], range: Range<usize>, into: &mut Vec<u8>) {
         into.reserve(range.len());
-        let (mut at, mut used) = (0, 0);
-        let mut put = |bytes: &[u8]| {
+        let mut at = 0;
+        for bytes in self.slices(own) {
             let from = range.start.saturating_sub(at).min(bytes.len());
             let to = range.end.saturating_sub(at).clamp(from, bytes.len());
             into.extend_from_slice(&bytes[from..to]);
             at += bytes.len();
-        };
-        for insert in &self.inserts {
-            put(&own[used..insert.at as usize]);
-            used = insert.at as usize;
-            put(&self.pool[insert.range()]);
         }
-        put(&own[used..]);
+    }
+
+    /// The whole body as the slices that it is made of, in order; some may be empty.
+    pub fn slices<'a>(&'a self, own: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let ends = self.inserts.iter().map(|insert| insert.at as usize);
+        let starts = std::iter::once(0).chain(ends.clone());
+        let gaps = starts.zip(ends.chain([own.len()]));
+        let inserts = self.inserts.iter().map(|insert| &self.pool[insert.range()]);
+        gaps.map(|(from, to)| &own[from..to])
+            .zip(inserts.chain([&[][..]]))
+            .flat_map(|(gap, insert)| [gap, insert])
     }
 }
 

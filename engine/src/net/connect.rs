@@ -81,10 +81,18 @@ fn set_options(socket: &Socket, dialling: &Dialling) {
     }
 }
 
-/// Whether a connect of this length looks as if its SYN had been lost and sent again: after 1 s, then
-/// after 2 and 4 s more. The usual reason is a full accept queue of the server.
+/// Whether a connect of this length looks as if its SYN had been lost and sent again: each second for
+/// the first four times on Linux 6.5 and later (`tcp_syn_linear_timeouts`), then doubling; on older
+/// kernels after 1 s, then after 2 and 4 s more. The usual reason is a full accept queue of the server.
 pub fn shows_lost_syn(connect: Span) -> bool {
-    const AFTER: [(u64, u64); 3] = [(1_000, 1_250), (3_000, 3_400), (7_000, 7_500)];
+    const AFTER: [(u64, u64); 6] = [
+        (1_000, 1_250),
+        (2_000, 2_300),
+        (3_000, 3_400),
+        (4_000, 4_400),
+        (5_000, 5_500),
+        (7_000, 7_500),
+    ];
     AFTER
         .iter()
         .any(|&(from, to)| Span::from_millis(from) <= connect && connect <= Span::from_millis(to))
@@ -101,8 +109,10 @@ mod tests {
             (999, false),
             (1_004, true),
             (1_300, false),
-            (2_000, false),
+            (1_900, false),
+            (2_010, true),
             (3_030, true),
+            (6_500, false),
             (7_100, true),
             (8_000, false),
         ] {

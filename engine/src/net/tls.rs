@@ -59,16 +59,15 @@ impl Secure {
         Ok(over)
     }
 
-    /// Like [`Pollable::send`], and the number of bytes means the same: so many have been taken by the
+    /// Like [`Pollable::send_parts`], and the number of bytes means the same: so many have been taken by the
     /// socket, down to the end of their last record. A call that would block has kept what it sealed;
     /// the next one must come with the same bytes.
     ///
     /// # Errors
     /// The socket's.
-    pub fn send(&mut self, socket: &Pollable, head: &[u8], body: &[u8]) -> io::Result<usize> {
+    pub fn send(&mut self, socket: &Pollable, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.sealed == 0 {
-            let parts = [IoSlice::new(head), IoSlice::new(body)];
-            self.sealed = self.session.writer().write_vectored(&parts)?;
+            self.sealed = self.session.writer().write_vectored(parts)?;
         }
         self.flush(socket)?;
         Ok(std::mem::take(&mut self.sealed))

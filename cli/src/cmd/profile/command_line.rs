@@ -54,6 +54,11 @@ pub fn shown(arguments: &[String]) -> String {
     line
 }
 
+/// Whether the value of the flag (its long name) holds a credential.
+pub fn secret(flag: &str, value: &str) -> bool {
+    safe(&format!("--{flag}"), value) != value
+}
+
 fn safe(flag: &str, value: &str) -> String {
     match flag {
         "--api-key" => HIDDEN.to_owned(),

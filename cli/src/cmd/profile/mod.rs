@@ -31,11 +31,13 @@ use pinfire_engine::{
 use pinfire_tools::mock;
 
 use self::collect::{Collecting, Tally};
+pub use self::command_line::secret;
 use crate::{
     args::Profile,
     load::{Mode, PhaseLoad},
     place,
     request::HeaderPlan,
+    run_file::RESOLVED,
     say,
     settings::{self, Settings},
     signals::Interrupt,
@@ -72,6 +74,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         )
     })?;
 
+    store_resolved(flags, &settings)?;
     let prepared = dataset::prepare(&settings)?;
     for warning in &prepared.warnings {
         say::warning(warning);
@@ -153,6 +156,21 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(report.exit_code())
+}
+
+/// Writes the run file that repeats the run.
+fn store_resolved(flags: &Profile, settings: &Settings) -> Result<()> {
+    let mut given = flags.run_file.given.clone();
+    given.set("random-seed", "Load", settings.seed.value.to_string());
+    let path = settings.artifact_dir.join(RESOLVED);
+    let folder = std::env::current_dir().unwrap_or_default();
+    let text = format!(
+        "# The run as it was. In the folder {}\n# this repeats it: pinfire profile --config {}\n{}",
+        folder.display(),
+        path.display(),
+        given.yaml()
+    );
+    std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Starts the embedded server.

@@ -1,0 +1,80 @@
+//! `pinfire compare`: two finished runs side by side.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use pinfire_analysis::{
+    compare::{Comparison, Rule, Run, Stat, Wanted, tag_of},
+    export::DEFAULT_WIDTH,
+};
+
+use crate::{args::Compare, say, show};
+
+/// Figures of every metric, besides those of `--percentiles`.
+const FIGURES: [Stat; 4] = [
+    Stat::Avg,
+    Stat::Percentile(50.0),
+    Stat::Percentile(90.0),
+    Stat::Percentile(99.0),
+];
+
+/// Compares; 1 if a rule is broken.
+///
+/// # Errors
+/// A run cannot be read, the runs share nothing, a rule makes no sense, the result cannot be written.
+pub fn run(flags: &Compare) -> Result<ExitCode> {
+    let rules = flags.fail_if.iter().map(|text| Rule::parse(text));
+    let rules = rules
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| anyhow!("--fail-if {error}"))?;
+    ensure!(
+        flags.confidence_level > 0.0 && flags.confidence_level < 1.0,
+        "--confidence-level {}: it must lie between 0 and 1, such as 0.95",
+        flags.confidence_level
+    );
+    let mut stats = FIGURES.to_vec();
+    for text in &flags.percentiles {
+        let text = text.trim().trim_start_matches('p');
+        match Stat::parse(&format!("p{text}")) {
+            Some(stat) if stats.contains(&stat) => {}
+            Some(stat) => stats.push(stat),
+            None => bail!("--percentiles {text}: it must be a number between 0 and 100"),
+        }
+    }
+    let key = |stat: &Stat| match stat {
+        Stat::Percentile(q) => *q,
+        _ => -1.0,
+    };
+    stats.sort_by(|x, y| key(x).total_cmp(&key(y)));
+    let wanted = Wanted {
+        stats,
+        tags: flags
+            .metrics
+            .iter()
+            .map(|name| tag_of(name.trim()).to_owned())
+            .collect(),
+        level: flags.confidence_level,
+        seed: flags.random_seed,
+        rules,
+        significant: flags.significant,
+    };
+    let (a, b) = (Run::read(&flags.a)?, Run::read(&flags.b)?);
+    let comparison = Comparison::new(a, b, &wanted)?;
+    let all = flags.all || !flags.metrics.is_empty();
+    show::text(DEFAULT_WIDTH, |width, colour| {
+        comparison.console(all, width, colour)
+    });
+    if let Some(path) = &flags.output {
+        let text = serde_json::to_string_pretty(&comparison.json())?;
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let broken: Vec<&str> = comparison
+        .broken()
+        .map(|judged| judged.rule.text.as_str())
+        .collect();
+    if broken.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    say::error(format_args!("broken: {}", broken.join(", ")));
+    Ok(ExitCode::FAILURE)
+}

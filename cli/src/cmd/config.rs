@@ -1,0 +1,152 @@
+//! `pinfire config`: run files to begin with, checked, and shown as what they stand for.
+
+use std::{io::Write, path::Path, process::ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    args::{Command, ConfigAction, ConfigExpand, ConfigInit, Profile},
+    run_file::{self, Refusal, TEMPLATES},
+    say,
+    settings::Settings,
+    values::word,
+};
+
+/// Does what is asked.
+///
+/// # Errors
+/// The file cannot be read or written, or is wrong.
+pub fn run(action: &ConfigAction) -> Result<ExitCode> {
+    match action {
+        ConfigAction::Init(init) => begin(init),
+        ConfigAction::Validate(validate) => check(&validate.file),
+        ConfigAction::Expand(expand) => show(expand),
+    }
+}
+
+fn begin(init: &ConfigInit) -> Result<ExitCode> {
+    if init.list || init.search.is_some() {
+        let wanted = init.search.as_deref().unwrap_or_default().to_lowercase();
+        let found: Vec<String> = TEMPLATES
+            .iter()
+            .filter(|template| {
+                let text = format!("{} {}", template.name, template.purpose());
+                text.to_lowercase().contains(&wanted)
+            })
+            .map(|template| format!("{:<14} {}\n", template.name, template.purpose()))
+            .collect();
+        if found.is_empty() {
+            bail!("--search {wanted}: no template speaks of it; --list shows all");
+        }
+        return print(&found.concat());
+    }
+    let template = TEMPLATES
+        .iter()
+        .find(|template| template.name == init.template);
+    let Some(template) = template else {
+        let names: Vec<&str> = TEMPLATES.iter().map(|template| template.name).collect();
+        bail!(
+            "--template {}: it must be one of: {}",
+            init.template,
+            names.join(", ")
+        );
+    };
+    let text = template.text(&init.model, &init.url);
+    let Some(path) = &init.output else {
+        return print(&text);
+    };
+    if path.exists() {
+        bail!(
+            "--output {}: there is a file of that name already",
+            path.display()
+        );
+    }
+    std::fs::write(path, text).with_context(|| format!("--output {}", path.display()))?;
+    say::line(format_args!(
+        "{} is written; run it: pinfire profile --config {}",
+        path.display(),
+        path.display()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the file and checks what it says together, as a run would before it sends anything.
+fn check(file: &Path) -> Result<ExitCode> {
+    let flags = read(file)?;
+    let settings = Settings::new(&flags).map_err(|error| flags.run_file.with_lines(&error))?;
+    for warning in settings.warnings.iter().chain(&settings.load.warnings) {
+        say::warning(warning);
+    }
+    print(&format!(
+        "{}: a valid run file: {}, to {}\n",
+        file.display(),
+        settings.load.profiling,
+        settings.transport.urls.join(", ")
+    ))
+}
+
+fn show(expand: &ConfigExpand) -> Result<ExitCode> {
+    #[derive(Clone, Copy)]
+    enum Form {
+        Text,
+        Yaml,
+        Json,
+    }
+    let forms = [
+        ("text", Form::Text),
+        ("yaml", Form::Yaml),
+        ("json", Form::Json),
+    ];
+    let form = word(&expand.format, &forms)
+        .map_err(|reason| anyhow::anyhow!("--format {}: {reason}", expand.format))?;
+    let given = read(&expand.file)?.run_file.given;
+    print(&match form {
+        Form::Text => format!("{}\n", given.typed()),
+        Form::Yaml => given.yaml().trim_start().to_owned(),
+        Form::Json => format!("{:#}\n", given.json()),
+    })
+}
+
+/// The flags that a file stands for.
+fn read(file: &Path) -> Result<Box<Profile>> {
+    let arguments = ["pinfire", "profile", "--config"].map(str::to_owned);
+    let file = file.to_string_lossy().into_owned();
+    let all: Vec<String> = arguments.into_iter().chain([file]).collect();
+    match run_file::parse(&all) {
+        Ok(cli) => match cli.command {
+            Command::Profile(flags) => Ok(flags),
+            _ => bail!("a run file stands for a profile run"),
+        },
+        Err(Refusal::File(said)) => bail!(said),
+        Err(Refusal::Flags(error)) => bail!(crate::in_one_line(&error.render().to_string())),
+    }
+}
+
+fn print(text: &str) -> Result<ExitCode> {
+    // A reader that has gone away is no failure.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_template_is_a_run_file_that_holds() {
+        for template in TEMPLATES {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("run.yaml");
+            let mut text = template.text("m", "http://localhost:8000");
+            if template.name == "trace" {
+                let trace = folder.path().join("trace.jsonl");
+                std::fs::write(&trace, "{\"timestamp\": 0, \"input_length\": 5, \"output_length\": 5, \"hash_ids\": [1]}\n").unwrap();
+                text = text.replace("${TRACE:trace.jsonl}", &trace.display().to_string());
+            }
+            std::fs::write(&path, text).unwrap();
+            let checked = check(&path);
+            assert!(checked.is_ok(), "{}: {checked:?}", template.name);
+            assert!(template.purpose().ends_with(['.', ':']) || template.purpose().len() > 20);
+        }
+    }
+}

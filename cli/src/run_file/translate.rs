@@ -1,0 +1,823 @@
+//! From the tree of a run file to flags. Nothing is decided here that flags decide: each key becomes
+//! `--flag=value`, and what that means together is `settings.rs`'s.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use clap::{Arg, ArgAction, Command};
+use serde_json::{Map, Value as Json, json};
+
+use super::{
+    Item,
+    expand::Expander,
+    layout::{self, To},
+    yaml::{Node, Scalar, Value},
+};
+
+/// As the shell's own "did you mean" of flags.
+const SIMILAR: f64 = 0.7;
+
+/// A file on its way to flags.
+pub struct Translation<'a> {
+    command: &'a Command,
+    items: Vec<Item>,
+    /// Where each flag was given that takes one value.
+    given: HashMap<String, (usize, String)>,
+    /// Of the phase that is being read.
+    phase_type: Option<String>,
+    level: Level,
+}
+
+/// `artifacts.records` and `artifacts.raw` are one flag.
+#[derive(Default)]
+struct Level {
+    line: usize,
+    records: Option<bool>,
+    raw: Option<bool>,
+}
+
+/// The flags that a file stands for, with the lines they come from.
+///
+/// # Errors
+/// What is wrong with the file; the text begins with the line.
+pub fn flags(text: &str, command: &Command) -> Result<Vec<Item>> {
+    let mut root = Node::read(text)?;
+    let variables = take(&mut root, "variables");
+    let plain = Expander::new(None);
+    let variables = variables
+        .map(|mut variables| expand(&mut variables, &plain, "").map(|()| variables.json()))
+        .transpose()?;
+    expand(&mut root, &Expander::new(variables), "")?;
+    let mut translation = Translation {
+        command,
+        items: Vec::new(),
+        given: HashMap::new(),
+        phase_type: None,
+        level: Level::default(),
+    };
+    translation.top(&root)?;
+    translation.level()?;
+    Ok(translation.items)
+}
+
+/// Takes a key of the top out of the tree.
+fn take(root: &mut Node, name: &str) -> Option<Node> {
+    let Value::Map(entries) = &mut root.value else {
+        return None;
+    };
+    let at = entries.iter().position(|(key, _)| key.name == name)?;
+    Some(entries.remove(at).1)
+}
+
+/// Puts the values of variables in place.
+fn expand(node: &mut Node, expander: &Expander, key: &str) -> Result<()> {
+    match &mut node.value {
+        Value::Scalar(scalar) if scalar.text.contains("${") || scalar.text.contains("{{") => {
+            // The user's own template of bodies is Jinja too.
+            let own = matches!(key, "payload_template" | "body" | "extra_inputs");
+            let expanded = if own {
+                expander.variables(&scalar.text)
+            } else {
+                expander.expand(&scalar.text)
+            };
+            scalar.text = expanded.map_err(|error| anyhow!("{}: {error}", node.line))?;
+            Ok(())
+        }
+        Value::Scalar(_) => Ok(()),
+        Value::List(items) => items
+            .iter_mut()
+            .try_for_each(|item| expand(item, expander, key)),
+        Value::Map(entries) => entries
+            .iter_mut()
+            .try_for_each(|(key, node)| expand(node, expander, &snake(&key.name))),
+    }
+}
+
+/// `camelCase` and `kebab-case` to `snake_case`.
+pub fn snake(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        match c {
+            '-' => out.push('_'),
+            c if c.is_ascii_uppercase() => {
+                if !out.is_empty() && !out.ends_with('_') {
+                    out.push('_');
+                }
+                out.push(c.to_ascii_lowercase());
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+impl Translation<'_> {
+    /// The keys at the top, and those under `benchmark`, which mean the same.
+    fn top(&mut self, root: &Node) -> Result<()> {
+        let Value::Map(entries) = &root.value else {
+            bail!(
+                "{}: a run file is a map of keys, and this is {}",
+                root.line,
+                root.kind()
+            );
+        };
+        for (key, node) in entries.iter().filter(|(_, node)| !node.is_null()) {
+            let path = snake(&key.name);
+            if path == "benchmark" {
+                self.top(node)?;
+                continue;
+            }
+            let (_, section) = layout::at(&path);
+            let in_layout = match layout::at(&path).0 {
+                Some(_) => true,
+                // `endpoint: /v1/x` and `tokenizer: builtin` are flags, as maps they are sections.
+                None => section && matches!(node.value, Value::Map(_)),
+            };
+            if in_layout {
+                self.key(&path, &key.name, key.line, node)?;
+            } else if let Some(to) = switch_of(&path).filter(|_| section) {
+                self.convert(to, &key.name, node)?;
+            } else if self.flag_of(&path).is_some() || refused(&path).is_some() {
+                self.flag(&path.replace('_', "-"), &key.name, node)?;
+            } else if section {
+                bail!(
+                    "{}: {}: it takes a map of keys, and this is {}",
+                    node.line,
+                    key.name,
+                    node.kind()
+                );
+            } else {
+                let flags = self.command.get_arguments();
+                let flags = flags
+                    .flat_map(|flag| flag.get_long_and_visible_aliases().unwrap_or_default())
+                    .filter(|flag| !matches!(*flag, "help" | "config"))
+                    .map(str::to_owned);
+                let known = layout::keys("").map(str::to_owned).chain(flags);
+                let envelope = ["benchmark", "variables", "random_seed"].map(str::to_owned);
+                return Err(unknown(
+                    &key.name,
+                    &key.name,
+                    key.line,
+                    known.chain(envelope),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A key of the layout.
+    fn key(&mut self, path: &str, shown: &str, line: usize, node: &Node) -> Result<()> {
+        if node.is_null() {
+            return Ok(());
+        }
+        match layout::at(path) {
+            (Some(to), _) => self.convert(to, shown, node),
+            (None, true) => self.section(path, shown, node),
+            (None, false) => {
+                let (section, name) = path.rsplit_once('.').unwrap_or(("", path));
+                let typed = shown.rsplit('.').next().unwrap_or(name);
+                let known = layout::keys(section).map(str::to_owned);
+                Err(unknown(shown, typed, line, known))
+            }
+        }
+    }
+
+    fn section(&mut self, path: &str, shown: &str, node: &Node) -> Result<()> {
+        let Value::Map(entries) = &node.value else {
+            bail!(
+                "{}: {shown}: it takes a map of keys, and this is {}",
+                node.line,
+                node.kind()
+            );
+        };
+        // What a rate means is up to the phase's type.
+        let is_type = |name: &str| snake(name) == "type";
+        let types = entries.iter().filter(|(key, _)| is_type(&key.name));
+        let others = entries.iter().filter(|(key, _)| !is_type(&key.name));
+        self.phase_type = None;
+        for (key, node) in types.chain(others) {
+            let inner = format!("{path}.{}", snake(&key.name));
+            let shown = format!("{shown}.{}", key.name);
+            self.key(&inner, &shown, key.line, node)?;
+        }
+        Ok(())
+    }
+
+    fn convert(&mut self, to: To, shown: &str, node: &Node) -> Result<()> {
+        match to {
+            To::Flag(flag) => self.flag(flag, shown, node),
+            To::Spread(mean, deviation) => self.spread(mean, deviation, shown, node),
+            To::Not(flag) => {
+                if !yes(node, shown)? {
+                    self.give(flag, "true".to_owned(), shown, node.line)?;
+                }
+                Ok(())
+            }
+            To::Ramp(flag) => match &node.value {
+                Value::Map(entries) => {
+                    let mut duration = None;
+                    for (key, node) in entries {
+                        match snake(&key.name).as_str() {
+                            "duration" => duration = Some(node),
+                            "strategy" if text(node, shown)? == "linear" => {}
+                            "strategy" => {
+                                bail!("{}: {shown}.strategy: ramps are linear", node.line)
+                            }
+                            _ => {
+                                let inner = format!("{shown}.{}", key.name);
+                                let known = ["duration", "strategy"].map(str::to_owned);
+                                return Err(unknown(&inner, &key.name, key.line, known));
+                            }
+                        }
+                    }
+                    let duration = duration
+                        .with_context(|| format!("{}: {shown}: it needs a duration", node.line))?;
+                    self.flag(flag, shown, duration)
+                }
+                _ => self.flag(flag, shown, node),
+            },
+            To::Nothing => Ok(()),
+            To::No(why) => bail!("{}: {shown}: {why}", node.line),
+            To::Own(read) => read(self, shown, node),
+        }
+    }
+
+    /// The flag of this name, in snake_case.
+    fn flag_of(&self, name: &str) -> Option<&Arg> {
+        let name = name.replace('_', "-");
+        self.command.get_arguments().find(|flag| {
+            let names = flag.get_long_and_visible_aliases().unwrap_or_default();
+            names.contains(&name.as_str()) && !matches!(name.as_str(), "help" | "config")
+        })
+    }
+
+    /// Gives a flag what the node says.
+    fn flag(&mut self, flag: &str, shown: &str, node: &Node) -> Result<()> {
+        if node.is_null() {
+            return Ok(());
+        }
+        let (many, unit) = self
+            .flag_of(&flag.replace('-', "_"))
+            .map_or((false, None), |flag| {
+                let unit = flag.get_value_names().and_then(|names| names.first());
+                let many = matches!(flag.get_action(), ArgAction::Append);
+                (many, unit.map(|unit| unit.to_string()))
+            });
+        let value = |scalar: &Scalar, line: usize| {
+            in_unit(&scalar.text, unit.as_deref())
+                .map_err(|error| anyhow!("{line}: {shown}: {error}"))
+        };
+        match &node.value {
+            Value::Scalar(scalar) => {
+                let value = value(scalar, node.line)?;
+                self.give(flag, value, shown, node.line)
+            }
+            Value::Map(_) => self.give(flag, node.json().to_string(), shown, node.line),
+            Value::List(items) => {
+                let mut values = Vec::with_capacity(items.len());
+                for item in items {
+                    values.push(match &item.value {
+                        Value::Scalar(scalar) => value(scalar, item.line)?,
+                        Value::Map(_) => item.json().to_string(),
+                        Value::List(_) => {
+                            bail!("{}: {shown}: a list within a list", item.line)
+                        }
+                    });
+                }
+                if many {
+                    for (value, item) in values.into_iter().zip(items) {
+                        self.give(flag, value, shown, item.line)?;
+                    }
+                    Ok(())
+                } else {
+                    self.give(flag, values.join(","), shown, node.line)
+                }
+            }
+        }
+    }
+
+    fn give(&mut self, flag: &str, value: String, shown: &str, line: usize) -> Result<()> {
+        let known = self.flag_of(&flag.replace('-', "_"));
+        let Some(known) = known else {
+            let why = refused(&flag.replace('-', "_"))
+                .unwrap_or_else(|| format!("--{flag} is not built yet; nothing was sent"));
+            bail!("{line}: {shown}: {why}");
+        };
+        let many = matches!(known.get_action(), ArgAction::Append);
+        let id = known.get_id().to_string();
+        // One name per flag, whichever alias stands in the file.
+        let flag = known.get_long().unwrap_or(flag).to_owned();
+        if let Some((before, key)) = self.given.get(&id)
+            && (!many || key != shown)
+        {
+            bail!("{line}: {shown}: --{flag} is given by `{key}` in line {before} already");
+        }
+        // A template and further inputs are both extra inputs.
+        if !many || flag != "extra-inputs" {
+            self.given.insert(id.clone(), (line, shown.to_owned()));
+        }
+        self.items.push(Item {
+            line,
+            key: shown.to_owned(),
+            id,
+            flag,
+            value,
+        });
+        Ok(())
+    }
+
+    fn spread(&mut self, mean: &str, deviation: &str, shown: &str, node: &Node) -> Result<()> {
+        let Value::Map(entries) = &node.value else {
+            return self.flag(mean, shown, node);
+        };
+        for (key, node) in entries {
+            let inner = format!("{shown}.{}", key.name);
+            match snake(&key.name).as_str() {
+                "mean" => self.flag(mean, &inner, node)?,
+                "stddev" => self.flag(deviation, &inner, node)?,
+                "type" if matches!(text(node, &inner)?, "normal" | "fixed") => {}
+                "type" => bail!(
+                    "{}: {inner}: lengths are drawn by mean and stddev, or with random-range-ratio",
+                    node.line
+                ),
+                "value" => self.flag(mean, &inner, node)?,
+                _ => {
+                    let known = ["mean", "stddev"].map(str::to_owned);
+                    return Err(unknown(&inner, &key.name, key.line, known));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn level(&mut self) -> Result<()> {
+        let level = std::mem::take(&mut self.level);
+        let word = match (level.raw, level.records) {
+            (Some(true), _) => "raw",
+            (_, Some(false)) => "summary",
+            (_, Some(true)) => "records",
+            _ => return Ok(()),
+        };
+        self.give("export-level", word.to_owned(), "artifacts", level.line)
+    }
+}
+
+/// `serverMetrics: false` and the like.
+fn switch_of(path: &str) -> Option<To> {
+    let to = layout::at(&format!("{path}.enabled")).0?;
+    matches!(to, To::Not(_)).then_some(to)
+}
+
+/// Why a flag of this name, in snake_case, is not to be had, if AIPerf knows it.
+fn refused(name: &str) -> Option<String> {
+    crate::unsupported::why(&name.replace('_', "-"))
+}
+
+fn unknown(
+    shown: &str,
+    typed: &str,
+    line: usize,
+    known: impl IntoIterator<Item = String>,
+) -> anyhow::Error {
+    let wanted = snake(typed);
+    let mut best: Option<(f64, String)> = None;
+    for name in known {
+        let likeness = strsim::jaro_winkler(&wanted, &snake(&name));
+        if likeness > SIMILAR && best.as_ref().is_none_or(|(before, _)| likeness > *before) {
+            best = Some((likeness, name));
+        }
+    }
+    match best {
+        Some((_, name)) => {
+            anyhow!(
+                "{line}: {shown}: there is no such key; did you mean `{}`?",
+                as_typed(typed, &name)
+            )
+        }
+        None => anyhow!("{line}: {shown}: there is no such key"),
+    }
+}
+
+/// A name in the spelling of the one that was typed.
+fn as_typed(typed: &str, name: &str) -> String {
+    let name = snake(name);
+    if typed.contains('-') {
+        return name.replace('_', "-");
+    }
+    if !typed.contains(|c: char| c.is_ascii_uppercase()) {
+        return name;
+    }
+    let mut words = name.split('_');
+    let mut out = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let (first, rest) = word.split_at(word.len().min(1));
+        out.push_str(&first.to_uppercase());
+        out.push_str(rest);
+    }
+    out
+}
+
+/// A duration such as `30s`, in the unit of the flag. Everything else stays as it is.
+fn in_unit(text: &str, unit: Option<&str>) -> Result<String> {
+    let per_second = match unit {
+        Some("SECONDS") => 1.0,
+        Some("MILLISECONDS") => 1000.0,
+        _ => return Ok(text.to_owned()),
+    };
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let suffix = text.get(digits.len()..).unwrap_or_default();
+    let seconds = match suffix {
+        "ms" => 0.001,
+        "s" | "sec" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        // `inf`, and what the flag itself will refuse.
+        _ => return Ok(text.to_owned()),
+    };
+    let number: f64 = digits
+        .trim()
+        .parse()
+        .map_err(|_| anyhow!("`{text}` is no duration; write 30s, 5m or 2h"))?;
+    Ok((number * seconds * per_second).to_string())
+}
+
+fn text<'n>(node: &'n Node, shown: &str) -> Result<&'n str> {
+    match &node.value {
+        Value::Scalar(scalar) => Ok(&scalar.text),
+        _ => bail!(
+            "{}: {shown}: it takes one value, and this is {}",
+            node.line,
+            node.kind()
+        ),
+    }
+}
+
+fn yes(node: &Node, shown: &str) -> Result<bool> {
+    match text(node, shown)?.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => bail!(
+            "{}: {shown}: `{other}` is neither true nor false",
+            node.line
+        ),
+    }
+}
+
+pub(super) fn schema_version(_: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    let version = text(node, shown)?;
+    ensure!(
+        matches!(version, "2" | "2.0"),
+        "{}: {shown}: `{version}`; pinfire reads 2.0",
+        node.line
+    );
+    Ok(())
+}
+
+/// A name, a list of names or of maps with `name`, or a map of `items` and `strategy`.
+pub(super) fn models(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    match &node.value {
+        Value::Scalar(_) => to.flag("model", shown, node),
+        Value::List(items) => {
+            for item in items {
+                match &item.value {
+                    Value::Map(entries) => {
+                        for (key, node) in entries {
+                            match snake(&key.name).as_str() {
+                                "name" => to.give(
+                                    "model",
+                                    text(node, shown)?.to_owned(),
+                                    shown,
+                                    node.line,
+                                )?,
+                                "weight" => bail!(
+                                    "{}: {shown}.weight: name a model several times to have it \
+                                     more often",
+                                    key.line
+                                ),
+                                _ => {
+                                    let inner = format!("{shown}.{}", key.name);
+                                    let known = ["name".to_owned()];
+                                    return Err(unknown(&inner, &key.name, key.line, known));
+                                }
+                            }
+                        }
+                    }
+                    _ => to.give("model", text(item, shown)?.to_owned(), shown, item.line)?,
+                }
+            }
+            Ok(())
+        }
+        Value::Map(entries) => {
+            for (key, node) in entries {
+                let inner = format!("{shown}.{}", key.name);
+                match snake(&key.name).as_str() {
+                    "items" => models(to, &inner, node)?,
+                    "strategy" => to.flag("model-selection-strategy", &inner, node)?,
+                    _ => {
+                        let known = ["items", "strategy"].map(str::to_owned);
+                        return Err(unknown(&inner, &key.name, key.line, known));
+                    }
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// `endpoint.template`: the body and where the answer is, which are extra inputs as flags.
+pub(super) fn template(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    let Value::Map(entries) = &node.value else {
+        bail!("{}: {shown}: it takes body and response_field", node.line);
+    };
+    let mut extra = Map::new();
+    for (key, node) in entries {
+        let inner = format!("{shown}.{}", key.name);
+        let name = match snake(&key.name).as_str() {
+            "body" => "payload_template",
+            "response_field" => "response_field",
+            _ => {
+                let known = ["body", "response_field"].map(str::to_owned);
+                return Err(unknown(&inner, &key.name, key.line, known));
+            }
+        };
+        extra.insert(
+            name.to_owned(),
+            Json::String(text(node, &inner)?.to_owned()),
+        );
+    }
+    to.give(
+        "extra-inputs",
+        Json::Object(extra).to_string(),
+        shown,
+        node.line,
+    )
+}
+
+/// `datasets`: one, as `dataset`.
+pub(super) fn datasets(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    match &node.value {
+        Value::List(items) => match items.as_slice() {
+            [one] => to.section("dataset", shown, one),
+            _ => bail!(
+                "{}: {shown}: a run has one dataset, and these are {}",
+                node.line,
+                items.len()
+            ),
+        },
+        _ => to.section("dataset", shown, node),
+    }
+}
+
+pub(super) fn dataset_type(_: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    match snake(text(node, shown)?).as_str() {
+        // `path` says the rest.
+        "synthetic" | "file" | "trace" => Ok(()),
+        "public" => {
+            let why = refused("public_dataset").unwrap_or_default();
+            bail!("{}: {shown}: {why}", node.line)
+        }
+        other => bail!(
+            "{}: {shown}: `{other}`; there are synthetic and file",
+            node.line
+        ),
+    }
+}
+
+/// A list of `isl`, `osl` and `probability`.
+pub(super) fn sequence_distribution(
+    to: &mut Translation<'_>,
+    shown: &str,
+    node: &Node,
+) -> Result<()> {
+    let Value::List(items) = &node.value else {
+        return to.flag("seq-dist", shown, node);
+    };
+    let mut pairs = Vec::new();
+    for item in items {
+        let Value::Map(entries) = &item.value else {
+            bail!("{}: {shown}: it takes isl, osl and probability", item.line);
+        };
+        let mut pair = Map::new();
+        for (key, node) in entries {
+            let inner = format!("{shown}.{}", key.name);
+            let name = snake(&key.name);
+            match name.as_str() {
+                "isl" | "osl" => match &node.value {
+                    Value::Map(_) => {
+                        let both = node.json();
+                        for (from, into) in [("mean", ""), ("stddev", "_stddev")] {
+                            if let Some(value) = both.get(from) {
+                                pair.insert(format!("{name}{into}"), value.clone());
+                            }
+                        }
+                    }
+                    _ => {
+                        pair.insert(name, node.json());
+                    }
+                },
+                "probability" => {
+                    pair.insert("prob".to_owned(), node.json());
+                }
+                _ => {
+                    let known = ["isl", "osl", "probability"].map(str::to_owned);
+                    return Err(unknown(&inner, &key.name, key.line, known));
+                }
+            }
+        }
+        pairs.push(Json::Object(pair));
+    }
+    to.give(
+        "seq-dist",
+        json!({ "pairs": pairs }).to_string(),
+        shown,
+        node.line,
+    )
+}
+
+/// `{tag: threshold}` to the text of `--goodput`.
+pub(super) fn slos(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    let Value::Map(entries) = &node.value else {
+        bail!(
+            "{}: {shown}: it takes a map of metric: threshold",
+            node.line
+        );
+    };
+    let mut pairs = Vec::new();
+    for (key, node) in entries {
+        pairs.push(format!("{}:{}", key.name, text(node, shown)?));
+    }
+    to.give("goodput", pairs.join(" "), shown, node.line)
+}
+
+pub(super) fn summary(_: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    let wanted = match &node.value {
+        Value::List(_) => true,
+        _ => yes(node, shown)?,
+    };
+    ensure!(
+        wanted,
+        "{}: {shown}: the summary (JSON and CSV) is always written; leave it out",
+        node.line
+    );
+    Ok(())
+}
+
+pub(super) fn records(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    to.level.line = node.line;
+    to.level.records = Some(match &node.value {
+        Value::List(_) => true,
+        _ => yes(node, shown)?,
+    });
+    Ok(())
+}
+
+pub(super) fn raw(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    to.level.line = node.line;
+    to.level.raw = Some(yes(node, shown)?);
+    Ok(())
+}
+
+pub(super) fn no_plot(_: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    ensure!(
+        !yes(node, shown)?,
+        "{}: {shown}: pinfire draws after the run: pinfire plot",
+        node.line
+    );
+    Ok(())
+}
+
+/// Phases.
+pub(super) mod phases {
+    use super::{Node, Result, Translation, Value, bail, ensure, snake, text, yes};
+
+    /// `phases`: at most one warmup and one measured phase, in this order.
+    pub fn list(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+        let items = match &node.value {
+            Value::List(items) => items.as_slice(),
+            Value::Map(_) => std::slice::from_ref(node),
+            Value::Scalar(_) => bail!("{}: {shown}: it takes a list of phases", node.line),
+        };
+        let mut seen: Option<&str> = None;
+        for item in items {
+            let Value::Map(entries) = &item.value else {
+                bail!("{}: {shown}: a phase is a map of keys", item.line);
+            };
+            let said = |name: &str| {
+                let mut entries = entries.iter();
+                let found = entries.find(|(key, _)| snake(&key.name) == name)?;
+                text(&found.1, shown).ok().map(str::to_ascii_lowercase)
+            };
+            let kind = match said("kind").or_else(|| said("name")).as_deref() {
+                Some("warmup") => "warmup",
+                Some("profiling") => "profiling",
+                // Alone, it can only be what is measured.
+                _ if items.len() == 1 => "profiling",
+                _ => bail!(
+                    "{}: {shown}: this phase needs `kind: warmup` or `kind: profiling`",
+                    item.line
+                ),
+            };
+            ensure!(
+                seen != Some(kind) && seen != Some("profiling"),
+                "{}: {shown}: pinfire runs one warmup and then one profiling phase; run others one \
+                 by one",
+                item.line
+            );
+            seen = Some(kind);
+            to.section(kind, &format!("{shown}.{kind}"), item)?;
+        }
+        ensure!(
+            seen == Some("profiling"),
+            "{}: {shown}: there is no profiling phase",
+            node.line
+        );
+        Ok(())
+    }
+
+    pub fn kind(_: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+        let kind = text(node, shown)?.to_ascii_lowercase();
+        ensure!(
+            matches!(kind.as_str(), "warmup" | "profiling"),
+            "{}: {shown}: `{kind}`; a phase is warmup or profiling",
+            node.line
+        );
+        Ok(())
+    }
+
+    pub fn profiling_type(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+        let name = snake(text(node, shown)?);
+        match name.as_str() {
+            "concurrency" => {}
+            "poisson" | "gamma" | "constant" => to.flag("arrival-pattern", shown, node)?,
+            "user_centric" => {}
+            "fixed_schedule" => {
+                to.give("fixed-schedule", "true".to_owned(), shown, node.line)?;
+            }
+            other => return Err(no_type(other, shown, node)),
+        }
+        to.phase_type = Some(name);
+        Ok(())
+    }
+
+    pub fn warmup_type(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+        match snake(text(node, shown)?).as_str() {
+            "concurrency" | "poisson" | "gamma" | "constant" => {
+                to.flag("warmup-arrival-pattern", shown, node)
+            }
+            "user_centric" | "fixed_schedule" => bail!(
+                "{}: {shown}: a warmup is by concurrency, poisson, gamma or constant",
+                node.line
+            ),
+            other => Err(no_type(other, shown, node)),
+        }
+    }
+
+    fn no_type(name: &str, shown: &str, node: &Node) -> anyhow::Error {
+        anyhow::anyhow!(
+            "{}: {shown}: `{name}`; there are concurrency, poisson, gamma, constant, user_centric \
+             and fixed_schedule",
+            node.line
+        )
+    }
+
+    pub fn profiling_rate(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+        match to.phase_type.as_deref() {
+            Some("user_centric") => to.flag("user-centric-rate", shown, node),
+            Some("concurrency") => bail!(
+                "{}: {shown}: a phase of type concurrency has no rate; take poisson, gamma or \
+                 constant",
+                node.line
+            ),
+            _ => to.flag("request-rate", shown, node),
+        }
+    }
+
+    pub fn rate_series(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+        match &node.value {
+            Value::Scalar(_) => to.flag("request-rate-series", shown, node),
+            _ => bail!(
+                "{}: {shown}: give the path of a JSON file with the series",
+                node.line
+            ),
+        }
+    }
+
+    pub fn included(_: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+        ensure!(
+            !yes(node, shown)?,
+            "{}: {shown}: what is measured is in the results; make it `kind: warmup`",
+            node.line
+        );
+        Ok(())
+    }
+
+    pub fn excluded(_: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+        ensure!(
+            yes(node, shown)?,
+            "{}: {shown}: a warmup is never in the results",
+            node.line
+        );
+        Ok(())
+    }
+}
