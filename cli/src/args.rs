@@ -189,6 +189,10 @@ pub struct Report {
     /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13).
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
     pub rate_window: String,
+    /// Percentiles of all distributions, such as p50,p99.9. [default:
+    /// p1,p5,p10,p25,p50,p75,p90,p95,p99]
+    #[arg(long, value_name = "LIST")]
+    pub percentiles: Option<String>,
     /// Show the table of HTTP timings.
     #[arg(long)]
     pub show_trace_timing: bool,

@@ -160,3 +160,8 @@ pub fn row_name(tag: &str) -> String {
         (None, None) => tag.to_owned(),
     }
 }
+
+/// Whether the row of a table is of a metric that is built.
+pub fn is_built(name: &str) -> bool {
+    name == "Metric" || METRICS.iter().any(|metric| metric.name_with_unit() == name)
+}

@@ -132,28 +132,30 @@ pub static RULINGS: &[Ruling] = &[
             ["http_req_sending", "http_req_duration", "http_req_total"].contains(&d.tag.as_str())
                 && d.ours.is_object()
         },
-        holds: |golden, d| match d.place.strip_prefix("line ") {
-            Some(number_of_line) => {
-                let line: usize = number_of_line.trim().parse().unwrap();
-                let metrics = &golden.their_lines[line - 1]["metrics"];
-                let connecting = number(&metrics["http_req_connection_overhead"]["value"]);
-                let apart = number(&d.theirs["value"]) - number(&d.ours["value"]);
-                connecting > 0.0 && (apart - connecting).abs() < 1e-6
-            }
+        holds: |golden, d| {
             // The average shows it for a whole run or slice; the lines show each.
-            None => {
-                let (theirs, _) = around(golden, d);
-                let theirs = match d.place.strip_prefix("slice ") {
-                    Some(slice) => {
-                        let at: usize = slice.trim().parse().unwrap();
-                        &golden.their_slices.as_ref().unwrap()["timeslices"][at]
-                    }
-                    None => theirs,
-                };
-                let connecting = number(&theirs["http_req_connection_overhead"]["avg"]);
-                let apart = number(&d.theirs["avg"]) - number(&d.ours["avg"]);
-                (apart - connecting).abs() < 1e-6
-            }
+            let (around, figure) = match d.place.split_once(' ') {
+                Some(("line", number)) => {
+                    let line: usize = number.trim().parse().unwrap();
+                    (&golden.their_lines[line - 1]["metrics"], "value")
+                }
+                Some(("slice", number)) => {
+                    let at: usize = number.trim().parse().unwrap();
+                    (
+                        &golden.their_slices.as_ref().unwrap()["timeslices"][at],
+                        "avg",
+                    )
+                }
+                _ => (around(golden, d).0, "avg"),
+            };
+            let overhead = number(&around["http_req_connection_overhead"][figure]);
+            // AIPerf's time to connect has the resolver's in it.
+            let connecting = match d.tag.as_str() {
+                "http_req_total" => overhead,
+                _ => overhead - number(&around["http_req_dns_lookup"][figure]),
+            };
+            let apart = number(&d.theirs[figure]) - number(&d.ours[figure]);
+            connecting > 0.0 && (apart - connecting).abs() < 1e-6
         },
     },
     Ruling {

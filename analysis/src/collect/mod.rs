@@ -4,6 +4,7 @@
 //! different cores within one hand-over. Nothing is computed over the run before it has ended.
 
 mod errors;
+mod reader;
 mod tally;
 mod told;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use pinfire_engine::record::{Phase, Record};
 
 pub use errors::{ErrorGroup, ErrorGroups};
+pub use reader::Reader;
 pub use tally::{CancelTally, RowValue, STAGES, Tally};
 pub use told::Told;
 
@@ -42,10 +44,8 @@ pub struct Progress {
 /// Takes records and ends as a [`Report`].
 pub struct Collector {
     facts: RunFacts,
-    entries: Arc<[EntryFacts]>,
-    counter: Option<Arc<dyn TokenCounter>>,
+    reader: Reader,
     lines: Option<Lines>,
-    rules: Rules,
     /// Rows of the table that exist in this run.
     rows: Vec<usize>,
     warmup: Tally,
@@ -109,35 +109,44 @@ impl Collector {
             warmup: Tally::new(&rows),
             profiling: Tally::new(&rows),
             facts,
-            entries,
-            counter,
+            reader: Reader::new(rules, entries, counter),
             lines,
-            rules,
             rows,
         })
     }
 
-    /// Takes one record: writes its line and keeps its numbers.
+    /// Takes one record: reads it, writes its line and keeps its numbers.
     ///
     /// # Errors
     /// If the per-request file cannot be written; the numbers are kept all the same.
     pub fn add(&mut self, record: &Record) -> Result<(), ExportError> {
-        static UNKNOWN: EntryFacts = EntryFacts {
-            session_id: String::new(),
-            turn: 0,
-            isl: None,
-            requested_osl: None,
-        };
-        let reading = Reading::of(record, &self.rules);
-        let entries = Arc::clone(&self.entries);
-        let entry = entries.get(record.entry as usize).unwrap_or(&UNKNOWN);
+        let (reading, tokens) = self.reader.read(record);
+        self.add_read(record, &reading, tokens)
+    }
+
+    /// Takes a record with what a [`reader`](Self::reader) made of it.
+    ///
+    /// # Errors
+    /// See [`add`](Self::add).
+    pub fn add_read(
+        &mut self,
+        record: &Record,
+        reading: &Reading,
+        tokens: TokenCounts,
+    ) -> Result<(), ExportError> {
+        let reader = self.reader.clone();
         self.take(&Read {
             record,
-            entry,
-            tokens: self.count(record, entry, &reading),
-            reading: &reading,
+            entry: reader.entry(record),
+            tokens,
+            reading,
             told: None,
         })
+    }
+
+    /// Reads records as this collector does, on any thread.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
     }
 
     /// Takes a record that was read elsewhere; see [`add`](Self::add).
@@ -204,23 +213,6 @@ impl Collector {
             self.warmup,
             jsonl,
         ))
-    }
-
-    /// Counts tokens where anything is done with them: of answers, and of what a cancelled request
-    /// had received.
-    fn count(&self, record: &Record, entry: &EntryFacts, reading: &Reading) -> TokenCounts {
-        match (Class::from(&reading.verdict), &self.counter) {
-            (Class::Error | Class::Dropped, _) => TokenCounts::default(),
-            (_, Some(counter)) => {
-                // What was sent counts, the history of the conversation included.
-                let input = match &record.body {
-                    Some(body) => counter.count_body(body),
-                    None => entry.isl,
-                };
-                TokenCounts::of_text(counter.as_ref(), input, reading)
-            }
-            (_, None) => TokenCounts::of_usage(reading),
-        }
     }
 }
 

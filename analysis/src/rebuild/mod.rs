@@ -12,6 +12,7 @@ mod raw;
 mod summary;
 mod values;
 
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,13 +23,14 @@ use serde_json::Value;
 
 use self::files::RunFiles;
 use self::line::Found;
-use self::lines::Lines;
+use self::lines::{LineNumber, Lines};
 use self::raw::RawLine;
 use self::summary::Summary;
 use self::values::{Beside, ValueLine, Values};
 use crate::collect::{Collector, Read, RowValue, Told};
 use crate::export::ExportError;
 use crate::facts::{EntryFacts, RunEnd, RunFacts};
+use crate::pool::Pool;
 use crate::reading::{Reading, Rules, Target, Verdict};
 use crate::report::Report;
 use crate::tokens::{TokenCounter, TokenCounts};
@@ -123,7 +125,7 @@ impl Rebuild {
     /// # Errors
     /// There is no run, or it is of a kind that cannot be read.
     pub fn open(dir: &Path, version: &str) -> Result<Self, RebuildError> {
-        let files = RunFiles::find(dir)?;
+        let mut files = RunFiles::find(dir)?;
         let mut warnings = Vec::new();
         // A run that was killed has left its start; a summary beside it is of a run before it.
         let (summary, incomplete) = match (&files.started, &files.summary) {
@@ -149,6 +151,14 @@ impl Rebuild {
         let mut facts = summary.facts(version)?;
         facts.files = files.names.clone();
         let first = First::of(&files)?;
+        if first.raw_is_of_another_run {
+            let raw = files.raw.take();
+            warnings.push(format!(
+                "{} is of another run than {}, and is left out",
+                raw.unwrap_or_default().display(),
+                files.names.jsonl
+            ));
+        }
         if summary.is_none() {
             first.tell(&mut facts);
         }
@@ -157,12 +167,6 @@ impl Rebuild {
                 rate_pct: 0.0,
                 delay: pinfire_engine::clock::Span::ZERO,
             });
-        }
-        if files.raw.is_none() {
-            warnings.push(format!(
-                "there is no {}: the figures come from the values in {}",
-                files.names.raw, files.names.jsonl
-            ));
         }
         Ok(Self {
             counting: summary.counting(),
@@ -235,7 +239,8 @@ impl Rebuild {
         let mut warnings = self.warnings;
         let mut sink = Sink {
             collector,
-            reader,
+            reader: Arc::new(reader),
+            helpers: std::thread::available_parallelism().map_or(0, |all| all.get() - 1),
             progress,
             lines: 0,
         };
@@ -262,10 +267,14 @@ struct First {
     model: Option<String>,
     has_plan: bool,
     by_server: bool,
+    /// None of its first requests is among the first of the per-request file.
+    raw_is_of_another_run: bool,
 }
 
 /// So many lines are looked at: the first ones may have failed.
 const LOOKED_AT: usize = 100;
+/// And so many of the per-request file, which may be out of step with the raw one.
+const LOOKED_AT_BESIDE: usize = 1_000;
 
 impl First {
     fn of(files: &RunFiles) -> Result<Self, RebuildError> {
@@ -277,7 +286,9 @@ impl First {
             model: None,
             has_plan: false,
             by_server: false,
+            raw_is_of_another_run: false,
         };
+        let (mut in_raw, mut in_lines) = (HashSet::new(), HashSet::new());
         if let Some(path) = &files.raw {
             let mut lines = Lines::open(path)?;
             for _ in 0..LOOKED_AT {
@@ -285,6 +296,7 @@ impl First {
                     break;
                 };
                 first.see(&line.found);
+                in_raw.insert(line.found.id);
                 let body = line.body.as_deref().map(serde_json::from_slice::<Value>);
                 if let Some(Ok(body)) = body {
                     first.see_body(&body);
@@ -294,11 +306,12 @@ impl First {
         if let Some(path) = &files.lines {
             let mut lines = Lines::open(path)?;
             let mut counted = None;
-            for _ in 0..LOOKED_AT {
+            for _ in 0..LOOKED_AT_BESIDE {
                 let Some(line) = lines.next(ValueLine::read)? else {
                     break;
                 };
                 first.see(&line.found);
+                in_lines.insert(line.found.id);
                 let has = |tag| line.values.has(tag);
                 first.streaming |= has("time_to_first_token");
                 if line.found.verdict.is_none() && has("usage_prompt_tokens") {
@@ -307,6 +320,8 @@ impl First {
             }
             first.by_server = counted == Some(false);
         }
+        first.raw_is_of_another_run =
+            !in_raw.is_empty() && !in_lines.is_empty() && in_raw.is_disjoint(&in_lines);
         Ok(first)
     }
 
@@ -361,20 +376,17 @@ struct ReadLine {
 }
 
 impl Reader {
-    fn raw(&self, line: RawLine, beside: Option<&Values>) -> ReadLine {
+    /// Reads a raw line; what the per-request file says of it comes later.
+    fn raw(&self, line: RawLine) -> ReadLine {
         let RawLine { mut found, body } = line;
         let mut reading = Reading::of(&found.record, &self.rules);
         if let Some(verdict) = &found.verdict {
             reading.verdict = verdict.clone();
         }
-        let tokens = match (&self.counting, beside) {
-            (Counting::ByServer, _) => TokenCounts::of_usage(&reading),
-            (Counting::AsTheRun(_), Some(values)) => {
-                found.entry.isl = values.error_isl();
-                values.tokens()
-            }
-            (Counting::AsTheRun(None), None) => TokenCounts::default(),
-            (Counting::Anew(counter) | Counting::AsTheRun(Some(counter)), _) => {
+        let tokens = match &self.counting {
+            Counting::ByServer => TokenCounts::of_usage(&reading),
+            Counting::AsTheRun(None) => TokenCounts::default(),
+            Counting::Anew(counter) | Counting::AsTheRun(Some(counter)) => {
                 found.entry.isl = body.and_then(|body| counter.count_body(&body));
                 match reading.verdict {
                     Verdict::Error(_) | Verdict::Dropped => TokenCounts::default(),
@@ -383,10 +395,19 @@ impl Reader {
             }
         };
         ReadLine {
-            values: beside.map_or_else(Vec::new, |values| values.http(self.of_aiperf)),
             found,
             reading,
             tokens,
+            values: Vec::new(),
+        }
+    }
+
+    /// Adds what the per-request file says.
+    fn beside(&self, read: &mut ReadLine, values: &Values) {
+        read.values = values.http(self.of_aiperf);
+        if matches!(self.counting, Counting::AsTheRun(_)) {
+            read.found.entry.isl = values.error_isl();
+            read.tokens = values.tokens();
         }
     }
 
@@ -411,7 +432,9 @@ impl Reader {
 /// Takes requests in the order of the file.
 struct Sink<'a> {
     collector: Collector,
-    reader: Reader,
+    reader: Arc<Reader>,
+    /// Threads that read lines besides this one.
+    helpers: usize,
     progress: &'a dyn Fn(u64),
     lines: u64,
 }
@@ -426,15 +449,17 @@ impl Sink<'_> {
         beside: Option<&Path>,
         warnings: &mut Vec<String>,
     ) -> Result<Lines, RebuildError> {
-        let mut lines = Lines::open(path)?;
         let mut others = Beside::open(beside)?;
         let mut alone = 0_u64;
-        while let Some(line) = lines.next(RawLine::read)? {
-            let values = others.of(line.found.id)?;
-            alone += u64::from(beside.is_some() && values.is_none());
-            let read = self.reader.raw(line, values.as_ref());
-            self.take(&read, lines.bytes)?;
-        }
+        let reader = Arc::clone(&self.reader);
+        let read = move |line: &[u8]| RawLine::read(line).map(|line| reader.raw(line));
+        let lines = self.each(path, read, |sink, read| {
+            match others.of(read.found.id)? {
+                Some(values) => sink.reader.beside(read, &values),
+                None => alone += u64::from(beside.is_some()),
+            }
+            Ok(())
+        })?;
         if alone > 0 {
             warnings.push(format!(
                 "{alone} requests of the raw file are not in the per-request file: they have no HTTP \
@@ -445,12 +470,42 @@ impl Sink<'_> {
     }
 
     fn values(&mut self, path: &Path) -> Result<Lines, RebuildError> {
+        let reader = Arc::clone(&self.reader);
+        let read = move |line: &[u8]| ValueLine::read(line).map(|line| reader.values(line));
+        self.each(path, read, |_, _| Ok(()))
+    }
+
+    /// Reads all lines of a file on all threads, and takes each in its order after `prepare`.
+    fn each(
+        &mut self,
+        path: &Path,
+        read: impl Fn(&[u8]) -> Result<ReadLine, String> + Send + Sync + 'static,
+        mut prepare: impl FnMut(&mut Self, &mut ReadLine) -> Result<(), RebuildError>,
+    ) -> Result<Lines, RebuildError> {
         let mut lines = Lines::open(path)?;
-        while let Some(line) = lines.next(ValueLine::read)? {
-            let read = self.reader.values(line);
-            self.take(&read, lines.bytes)?;
+        let mut pool = Pool::new(
+            self.helpers,
+            || {},
+            move |(number, line): (LineNumber, Vec<u8>)| (number, read(&line)),
+        );
+        let mut done: VecDeque<(LineNumber, Result<ReadLine, String>)> = VecDeque::new();
+        loop {
+            let next = lines.next_bytes()?;
+            let ended = next.is_none();
+            match next {
+                Some(line) => pool.push(line, &mut |read| done.push_back(read)),
+                None => pool.finish(&mut |read| done.push_back(read)),
+            }
+            while let Some((number, read)) = done.pop_front() {
+                if let Some(mut read) = lines.judge(number, read)? {
+                    prepare(self, &mut read)?;
+                    self.take(&read, lines.bytes)?;
+                }
+            }
+            if ended {
+                return Ok(lines);
+            }
         }
-        Ok(lines)
     }
 
     fn take(&mut self, read: &ReadLine, bytes: u64) -> Result<(), RebuildError> {

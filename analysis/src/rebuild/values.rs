@@ -105,6 +105,8 @@ impl Values {
     pub(super) fn http(&self, of_aiperf: bool) -> Vec<(usize, RowValue)> {
         let mut rows = Vec::new();
         let overhead = self.nanos("http_req_connection_overhead").unwrap_or(0);
+        // AIPerf's time to connect has the resolver's in it, so that the overhead has that twice.
+        let connected = overhead.saturating_sub(self.nanos("http_req_dns_lookup").unwrap_or(0));
         for (row, metric) in METRICS.iter().enumerate() {
             if !metric.tag.starts_with(HTTP) || !metric.is_per_record() {
                 continue;
@@ -115,9 +117,8 @@ impl Values {
             let mut value = shown * metric.divisor();
             if of_aiperf {
                 match metric.tag {
-                    "http_req_sending" | "http_req_duration" | "http_req_total" => {
-                        value -= overhead as f64;
-                    }
+                    "http_req_sending" | "http_req_duration" => value -= connected as f64,
+                    "http_req_total" => value -= overhead as f64,
                     _ => {}
                 }
             }
