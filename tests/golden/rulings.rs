@@ -59,7 +59,9 @@ fn over_the_run(difference: &Difference) -> bool {
 pub static RULINGS: &[Ruling] = &[
     Ruling {
         name: "D1: rates are over the first start to the last content",
-        applies: |_, d| over_the_run(d) && RATES.iter().any(|(tag, _)| *tag == d.tag),
+        applies: |_, d| {
+            over_the_run(d) && d.ours.is_object() && RATES.iter().any(|(tag, _)| *tag == d.tag)
+        },
         holds: |golden, d| {
             let (theirs, ours) = around(golden, d);
             let count = RATES.iter().find(|(tag, _)| *tag == d.tag).unwrap().1;
