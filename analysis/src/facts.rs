@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use pinfire_engine::clock::{Span, Stamp, WallAnchor};
 use pinfire_engine::endpoint::{Answers, Endpoint};
 use pinfire_engine::health::{CoreHealth, Counts};
+use pinfire_engine::record::{Leave, Trigger};
+use pinfire_engine::schedule::Delay;
 use serde_json::{Map, Value};
 
 use crate::export::FileNames;
@@ -64,12 +66,31 @@ pub struct PhaseFacts {
 }
 
 /// Planned cancellation as asked.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct CancellationFacts {
-    /// Share of the requests to hang up on, in percent.
+    /// Share of the requests to leave, in percent.
     pub rate_pct: f64,
-    /// Delay after the last byte of the request was taken.
-    pub delay: Span,
+    /// Delay from the trigger.
+    pub delay: Delay,
+    /// From when it counts, as the command line takes it.
+    pub trigger: String,
+    /// How the client leaves.
+    pub mode: Leave,
+    /// All whose delay is over leave at multiples of this.
+    pub wave: Option<Span>,
+}
+
+impl CancellationFacts {
+    /// Plain hang-ups so long after the last byte.
+    pub fn of(rate_pct: f64, delay: Span) -> Self {
+        Self {
+            rate_pct,
+            delay: Delay::Fixed(delay),
+            trigger: Trigger::Sent.name().into_owned(),
+            mode: Leave::Fin,
+            wave: None,
+        }
+    }
 }
 
 /// Limits behind the discrepancy and mismatch counters; environment variables change them.

@@ -12,6 +12,7 @@ pub mod pool;
 pub mod reading;
 pub mod rebuild;
 pub mod report;
+pub mod scrape;
 pub mod sketch;
 pub mod stats;
 pub mod tokens;

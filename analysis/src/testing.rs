@@ -130,10 +130,7 @@ impl RecordParts {
 
     /// Chosen to be hung up on so many milliseconds after T2, but not yet.
     pub(crate) fn chosen(mut self, delay: f64) -> Self {
-        self.0.cancel = Some(Cancel {
-            delay: Span::from_nanos((delay * 1e6) as u64),
-            done: None,
-        });
+        self.0.cancel = Some(Cancel::after(Span::from_nanos((delay * 1e6) as u64)));
         self
     }
 
@@ -145,6 +142,8 @@ impl RecordParts {
             let due = written + cancel.delay;
             let (asked, closed) = (due, due + late);
             cancel.done = Some(Disconnect {
+                triggered: written,
+                after: None,
                 due,
                 asked,
                 closed,

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use pinfire_engine::schedule::Delay;
+
 use crate::{
     run_file::Given,
-    values::{self, Cores},
+    values::{self, Cores, TriggerFlag},
 };
 
 /// A load engine for LLM inference servers: sends OpenAI-style requests, streams the answers, hangs
@@ -472,11 +474,33 @@ pub struct Cancellation {
     /// [default: none]
     #[arg(long, value_name = "PERCENT", value_parser = values::percentage)]
     pub request_cancellation_rate: Option<f64>,
-    /// From the instant the last byte of the request was taken by the socket to the disconnect.
-    /// 0 still sends the whole request. A response that is complete by then is not cancelled.
-    /// [default: 0]
-    #[arg(long, value_name = "SECONDS", value_parser = values::not_negative)]
-    pub request_cancellation_delay: Option<f64>,
+    /// From the trigger to the disconnect: seconds, or a distribution that is drawn for each
+    /// request: uniform:LOW,HIGH, exponential:MEAN or lognormal:MEDIAN,SIGMA (SIGMA of the
+    /// logarithm). 0 still sends the whole request. A response that is complete by then is not
+    /// cancelled. [default: 0]
+    #[arg(long, value_name = "SECONDS", value_parser = values::delay)]
+    pub request_cancellation_delay: Option<Delay>,
+    /// What the delay counts from. sent: the last byte of the request was taken by the socket.
+    /// headers: the head of the response has come. first-token; tokens:N: N content events have
+    /// come; fraction:F: that share of the output length asked for has (chat and completions).
+    /// mid-body: half of the body was written, and the rest never is. connect: a new connection of
+    /// its own is there; with a delay of 0 nothing is sent. [default: sent]
+    #[arg(long, value_name = "TRIGGER", value_parser = values::trigger)]
+    pub request_cancellation_trigger: Option<TriggerFlag>,
+    /// How the client leaves. fin: it closes. rst: it resets the connection. half-close: it closes its
+    /// sending side and reads the answer to its end. stall: it stops reading and keeps the socket
+    /// open until the phase ends. [default: fin]
+    #[arg(long, value_name = "MODE")]
+    pub request_cancellation_mode: Option<String>,
+    /// Leave in waves: every so many seconds, counted from the begin of the phase, all chosen
+    /// requests whose delay is over leave at one instant. [default: each at its own]
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub request_cancellation_wave: Option<f64>,
+    /// Give up on a request that has brought no token so long after its start: ttft:SECONDS, or a
+    /// distribution such as ttft:lognormal:2,0.5. For all requests, or for the share of
+    /// --request-cancellation-rate. [default: endless]
+    #[arg(long, value_name = "ttft:SECONDS", value_parser = values::patience)]
+    pub patience: Option<Delay>,
 }
 
 #[derive(Args, Debug)]

@@ -1,6 +1,7 @@
 //! The binary `pinfire`: flags in, exit code out. Errors are printed in one place, here.
 
 mod args;
+mod cancellation;
 mod cmd;
 mod counter;
 mod environment;
@@ -13,6 +14,8 @@ mod prompts;
 mod request;
 mod run_file;
 mod say;
+#[allow(dead_code, reason = "its users land after it")]
+mod scrape;
 mod seq_dist;
 mod settings;
 mod show;

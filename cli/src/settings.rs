@@ -20,6 +20,7 @@ use pinfire_engine::{
 
 use crate::{
     args::Profile,
+    cancellation::Cancellation,
     environment,
     input::{self, Input},
     load::{DEFAULT_REQUESTS, Load, PhaseLoad},
@@ -46,7 +47,7 @@ pub struct Settings {
     pub probe: Option<Probe>,
     pub reuse: Reuse,
     pub load: Load,
-    pub cancellation: Option<(f64, Span)>,
+    pub cancellation: Option<Cancellation>,
     pub seed: Seed,
     pub sampling: Sampling,
     pub model_choice: ModelChoice,
@@ -197,7 +198,7 @@ impl Settings {
                     ("never", Reuse::Never),
                 ],
             )?,
-            cancellation: cancellation(flags)?,
+            cancellation: Cancellation::new(flags, kind, streaming)?,
             sampling: match order {
                 Order::Sequential => Sampling::Sequential,
                 Order::Shuffle => Sampling::shuffle(seed.value),
@@ -255,6 +256,14 @@ impl Settings {
     /// Requests in flight at once over the phases, as far as something bounds them.
     pub fn slots(&self) -> u64 {
         self.load.most_at_once()
+    }
+
+    /// Sockets that stay open although their requests have ended, as far as a count bounds them.
+    pub fn kept_sockets(&self) -> u64 {
+        let requests = self.load.profiling.requests.unwrap_or(0);
+        self.cancellation
+            .as_ref()
+            .map_or(0, |cancellation| cancellation.kept_sockets(requests))
     }
 }
 
@@ -347,21 +356,6 @@ fn model_choice(strategy: &str) -> Result<ModelChoice> {
 /// It is none of them.
 pub fn named<T: Copy>(flag: &str, text: &str, words: &[(&str, T)]) -> Result<T> {
     word(text, words).map_err(|reason| anyhow::anyhow!("{flag} {text}: {reason}"))
-}
-
-fn cancellation(flags: &Profile) -> Result<Option<(f64, Span)>> {
-    let flags = &flags.cancellation;
-    match (
-        flags.request_cancellation_rate,
-        flags.request_cancellation_delay,
-    ) {
-        (Some(rate), delay) => Ok(Some((rate, Span::from_secs_f64(delay.unwrap_or(0.0))))),
-        (None, Some(_)) => bail!(
-            "--request-cancellation-delay needs --request-cancellation-rate: without a rate \
-             nothing is cancelled"
-        ),
-        (None, None) => Ok(None),
-    }
 }
 
 fn seed(flags: &Profile) -> Result<Seed> {

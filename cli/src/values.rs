@@ -1,5 +1,10 @@
 //! Parsers of flag values, with errors that say what would be right.
 
+use pinfire_engine::{
+    record::Trigger,
+    schedule::{Delay, NoDelay},
+};
+
 /// An integer of at least 1. A comma list would be a sweep.
 pub fn count(text: &str) -> Result<u64, String> {
     no_list(text)?;
@@ -55,6 +60,59 @@ pub fn percentage(text: &str) -> Result<f64, String> {
         .ok_or(
             "it must be above 0 and at most 100 (leave the flag out to cancel nothing)".to_owned(),
         )
+}
+
+/// A delay in seconds, or a distribution of delays.
+pub fn delay(text: &str) -> Result<Delay, String> {
+    if !text.contains(':') {
+        no_list(text)?;
+    }
+    text.parse().map_err(|wrong: NoDelay| wrong.to_string())
+}
+
+/// How long a user waits for the first token.
+pub fn patience(text: &str) -> Result<Delay, String> {
+    match text.split_once(':') {
+        Some((what, rest)) if what.eq_ignore_ascii_case("ttft") => delay(rest),
+        _ => Err("it must be ttft:SECONDS, such as ttft:2.0".to_owned()),
+    }
+}
+
+/// What the delay of a cancellation counts from.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum TriggerFlag {
+    /// The same instant for all requests.
+    At(Trigger),
+    /// So large a share of the output length that a request asks for.
+    Fraction(f64),
+}
+
+impl std::fmt::Display for TriggerFlag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At(trigger) => f.write_str(&trigger.name()),
+            Self::Fraction(share) => write!(f, "fraction:{share}"),
+        }
+    }
+}
+
+/// What the delay of a cancellation counts from.
+pub fn trigger(text: &str) -> Result<TriggerFlag, String> {
+    let wrong = || {
+        "it must be one of: sent, headers, first-token, tokens:N, fraction:F, mid-body, connect"
+            .to_owned()
+    };
+    let text = text.to_lowercase().replace('_', "-");
+    if let Some(share) = text.strip_prefix("fraction:") {
+        return number(share)
+            .filter(|&share| share > 0.0 && share <= 1.0)
+            .map(TriggerFlag::Fraction)
+            .ok_or("fraction:F needs a number above 0 and at most 1".to_owned());
+    }
+    Trigger::from_name(&text)
+        .filter(|trigger| *trigger != Trigger::Patience)
+        .map(TriggerFlag::At)
+        .ok_or_else(wrong)
 }
 
 /// A rate above 0, or `inf`.
@@ -173,6 +231,57 @@ mod tests {
         assert_eq!(cores("2,4-6,4"), Ok(Cores::List(vec![2, 4, 5, 6])));
         for wrong in ["0", "", ",", "a", "4-2", "1-99999999999", "-1"] {
             assert!(cores(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn delays_and_triggers_are_read_and_written_alike() {
+        for text in [
+            "0.5",
+            "uniform:0.1,2",
+            "exponential:0.5",
+            "lognormal:0.5,0.8",
+        ] {
+            assert_eq!(delay(text).unwrap().to_string(), text);
+        }
+        for wrong in [
+            "",
+            "-1",
+            "nan",
+            "1,2",
+            "uniform:2,1",
+            "uniform:1",
+            "exponential:-1",
+            "lognormal:1",
+            "normal:1,2",
+            "1e9",
+        ] {
+            assert!(delay(wrong).is_err(), "{wrong}");
+        }
+        for text in [
+            "sent",
+            "headers",
+            "first-token",
+            "tokens:20",
+            "fraction:0.5",
+            "mid-body",
+            "connect",
+        ] {
+            assert_eq!(trigger(text).unwrap().to_string(), text);
+        }
+        for wrong in [
+            "",
+            "tokens",
+            "tokens:0",
+            "fraction:0",
+            "fraction:1.1",
+            "last",
+        ] {
+            assert!(trigger(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(patience("ttft:2.0"), delay("2"));
+        for wrong in ["2", "ttlt:2", "ttft:", "ttft:-1"] {
+            assert!(patience(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -76,7 +76,7 @@ fn read(
         seat: 0,
         ids: Ids::new(Purpose::keyed(1), 0, Correlation::User(0)),
         scheduled: at,
-        cancel_after: None,
+        cancel: None,
     };
     let mut request = Request::new(ticket, at, Span::from_millis(1), room);
     exchange.reset();

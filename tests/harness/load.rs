@@ -15,7 +15,7 @@ use pinfire_engine::{
     plan::{
         Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target, Tls,
     },
-    record::{Outcome, Phase, Record},
+    record::{Cancel, Leave, Mark, MarkKind, Outcome, Phase, Record, Trigger},
     request::{HeaderValue, RequestHead},
     run::{Engine, EngineError, PhaseReport},
     schedule::{CancelPlan, Limit, Pace, Schedule},
@@ -54,7 +54,7 @@ pub struct Load {
     /// Requests in all; `u64::MAX` for no limit.
     pub requests: u64,
     /// Percentage cancelled, and the delay.
-    pub cancel: Option<(f64, Span)>,
+    pub cancel: Option<CancelPlan>,
     /// What is sent.
     pub dataset: Arc<Ready>,
     /// How deadlines are met.
@@ -110,7 +110,13 @@ impl Load {
 
     /// Cancels `percent` of the requests after `delay`.
     pub fn cancelling(mut self, percent: f64, delay: Span) -> Self {
-        self.cancel = Some((percent, delay));
+        self.cancel = Some(CancelPlan::new(SEED, percent, delay));
+        self
+    }
+
+    /// Leaves requests by this plan.
+    pub fn leaving_by(mut self, plan: CancelPlan) -> Self {
+        self.cancel = Some(plan);
         self
     }
 
@@ -145,8 +151,7 @@ impl Load {
 
     /// Its cancel plan.
     pub fn cancel_plan(&self) -> Option<CancelPlan> {
-        self.cancel
-            .map(|(percent, delay)| CancelPlan::new(SEED, percent, delay))
+        self.cancel.clone()
     }
 
     fn plan(&self) -> Arc<PhasePlan> {
@@ -497,10 +502,18 @@ fn check(record: &Record, plan: &PhasePlan) {
         times.written.is_some() && record.wire.body_sent == body as u64,
         "{record:?}"
     );
-    let delay = plan.cancel.and_then(|cancel| cancel.delay(record.index));
+    let chosen = plan
+        .cancel
+        .as_ref()
+        .and_then(|cancel| cancel.of(record.index, record.entry, times.scheduled));
+    let plain = |cancel: Cancel| Cancel {
+        done: None,
+        ..cancel
+    };
+    let delay = record.cancel.map(|cancel| cancel.delay);
     assert_eq!(
-        record.cancel.map(|cancel| cancel.delay),
-        delay,
+        record.cancel.map(plain),
+        chosen.map(|chosen| chosen.cancel),
         "{record:?}"
     );
     let done = record.cancel.and_then(|cancel| cancel.done);
@@ -510,13 +523,45 @@ fn check(record: &Record, plan: &PhasePlan) {
         "{record:?}"
     );
     if let (Some(done), Some(delay)) = (done, delay) {
-        let written = times.written.expect("cancelled and not sent");
-        assert_eq!(done.due, written + delay, "{record:?}");
+        let cancel = record.cancel.expect("cancelled by plan");
+        let content = |nth: usize| {
+            let is = |mark: &&Mark| matches!(mark.kind, MarkKind::Content | MarkKind::Reasoning);
+            let mut marks = record.transcript.marks().iter().filter(is);
+            marks.nth(nth).map(|mark| mark.at)
+        };
+        let triggered = match cancel.trigger {
+            Trigger::Connect => times.connected,
+            Trigger::Sent => times.written,
+            Trigger::Headers => times.head,
+            Trigger::FirstToken => content(0),
+            Trigger::Tokens(count) => content(count as usize - 1),
+            Trigger::Patience => Some(times.start),
+            // No stamp of the record has it.
+            Trigger::MidBody => {
+                assert_eq!(record.wire.body_sent, body as u64 / 2, "{record:?}");
+                Some(done.triggered)
+            }
+        };
+        assert_eq!(triggered, Some(done.triggered), "{record:?}");
+        let chosen = chosen.expect("chosen by plan");
+        if chosen.wave.is_none() {
+            assert_eq!(done.due, done.triggered + delay, "{record:?}");
+        }
         in_order(
             record,
-            [Some(done.due), Some(done.asked), Some(done.closed)],
+            [
+                Some(done.triggered + delay),
+                Some(done.due),
+                Some(done.asked),
+                Some(done.closed),
+                Some(times.end),
+            ],
         );
-        assert!(done.closed.since(written) >= delay, "early: {record:?}");
+        assert_eq!(
+            done.after.is_some(),
+            cancel.leave == Leave::HalfClose,
+            "{record:?}"
+        );
     }
 }
 

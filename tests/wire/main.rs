@@ -10,6 +10,7 @@
 mod answers;
 mod cancel;
 mod disconnect;
+mod leaving;
 mod phases;
 mod ropes;
 mod schedules;

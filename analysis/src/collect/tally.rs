@@ -1,6 +1,6 @@
 //! The numbers of one phase: one narrow column per row of the table, and a few counters.
 
-use pinfire_engine::record::{Outcome, Stage};
+use pinfire_engine::record::{AfterHalfClose, Outcome, Stage};
 
 use super::{ErrorGroups, Progress};
 use crate::facts::RateWindow;
@@ -35,6 +35,8 @@ pub struct CancelTally {
     pub error: Sample,
     /// How far the cancelled requests had come, in the order of [`STAGES`].
     pub stages: [u64; 4],
+    /// How half-closed ones ended, in the order of [`AfterHalfClose::ALL`].
+    pub after: [u64; 4],
 }
 
 /// The order of [`CancelTally::stages`].
@@ -208,10 +210,16 @@ impl CancelTally {
         match (&request.record.outcome, cancel.done) {
             (Outcome::Cancelled, Some(done)) => {
                 self.achieved
-                    .push(cancel.delay.nanos() + done.closed.since(done.due).nanos());
+                    .push(done.closed.since(done.triggered).nanos());
                 self.error.push(done.closed.since(done.due).nanos());
                 let stage = STAGES.iter().position(|&s| s == done.stage);
                 if let Some(count) = stage.and_then(|at| self.stages.get_mut(at)) {
+                    *count += 1;
+                }
+                let after = AfterHalfClose::ALL
+                    .iter()
+                    .position(|&after| Some(after) == done.after);
+                if let Some(count) = after.and_then(|at| self.after.get_mut(at)) {
                     *count += 1;
                 }
             }

@@ -1,6 +1,8 @@
 //! The tables of a run, as printed and as kept in the console file.
 
 use pinfire_engine::health::Durations;
+use pinfire_engine::record::{Leave, Trigger};
+use pinfire_engine::schedule::Delay;
 use serde_json::Value;
 
 use super::plural;
@@ -137,8 +139,23 @@ impl Report {
                 count(cancelled.failed_first),
             );
         }
-        let asked_ms = cancelled.asked.delay.as_millis_f64();
-        row("Delay asked (ms)".into(), number(Some(asked_ms)));
+        let asked = &cancelled.asked;
+        match asked.delay {
+            Delay::Fixed(delay) => {
+                let delay = number(Some(delay.as_millis_f64()));
+                row("Delay asked (ms)".into(), delay);
+            }
+            other => row("Delay asked (s)".into(), other.to_string()),
+        }
+        if asked.trigger != Trigger::Sent.name() {
+            row("Delay counts from".into(), asked.trigger.clone());
+        }
+        if asked.mode != Leave::Fin {
+            row("Left by".into(), asked.mode.name().into());
+        }
+        if let Some(wave) = asked.wave {
+            row("A wave every (s)".into(), number(Some(wave.as_secs_f64())));
+        }
         if let (Some(achieved), Some(error)) = (&cancelled.achieved_ms, &cancelled.error_us) {
             for q in [50, 99] {
                 row(
@@ -156,6 +173,10 @@ impl Report {
         }
         for (stage, reached) in cancelled.stages.iter().filter(|(_, n)| *n > 0) {
             row(format!("Cancelled while {}", stage.name()), count(*reached));
+        }
+        for (after, reached) in cancelled.after.iter().filter(|(_, n)| *n > 0) {
+            let name = format!("After the half-close {}", after.name());
+            row(name, count(*reached));
         }
         Some(table)
     }

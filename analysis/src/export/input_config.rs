@@ -1,5 +1,7 @@
 //! `input_config` of the JSON summary: what was asked, in AIPerf's layout, defaults left out.
 
+use pinfire_engine::record::{Leave, Trigger};
+use pinfire_engine::schedule::Delay;
 use serde_json::{Map, Value, json};
 
 use crate::facts::{LengthFacts, PhaseFacts, RunFacts};
@@ -96,9 +98,22 @@ fn phase(asked: &PhaseFacts, kind: &str, facts: &RunFacts) -> Value {
     if asked.seamless {
         map.insert("seamless".into(), true.into());
     }
-    if let Some(cancel) = facts.cancellation.filter(|_| kind == "profiling") {
-        let delay_s = cancel.delay.as_secs_f64();
-        let planned = json!({"rate": cancel.rate_pct, "delay": delay_s});
+    if let Some(cancel) = facts.cancellation.as_ref().filter(|_| kind == "profiling") {
+        let delay: Value = match cancel.delay {
+            Delay::Fixed(delay) => delay.as_secs_f64().into(),
+            other => other.to_string().into(),
+        };
+        let mut planned = json!({"rate": cancel.rate_pct, "delay": delay});
+        // What AIPerf does not know is there only where it was asked for.
+        if cancel.trigger != Trigger::Sent.name() {
+            planned["trigger"] = cancel.trigger.as_str().into();
+        }
+        if cancel.mode != Leave::Fin {
+            planned["mode"] = cancel.mode.name().into();
+        }
+        if let Some(wave) = cancel.wave {
+            planned["wave"] = wave.as_secs_f64().into();
+        }
         map.insert("cancellation".into(), planned);
     }
     map.into()

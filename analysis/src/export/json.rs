@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pinfire_engine::clock::Stamp;
 use pinfire_engine::health::{CoreHealth, Durations};
+use pinfire_engine::record::Leave;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -217,7 +218,15 @@ fn cancellation(cancelled: &Cancellation) -> Value {
     map.insert("cancelled".into(), cancelled.cancelled.into());
     map.insert("finished_first".into(), cancelled.finished_first.into());
     map.insert("failed_first".into(), cancelled.failed_first.into());
-    let delay_ms = cancelled.asked.delay.as_millis_f64();
+    map.insert("trigger".into(), cancelled.asked.trigger.as_str().into());
+    map.insert("mode".into(), cancelled.asked.mode.name().into());
+    let asked = cancelled.asked.delay;
+    map.insert("delay_asked".into(), asked.to_string().into());
+    if let Some(wave) = cancelled.asked.wave {
+        map.insert("wave_s".into(), wave.as_secs_f64().into());
+    }
+    // Of a distribution, its mean.
+    let delay_ms = asked.mean().as_millis_f64();
     map.insert("delay_asked_ms".into(), delay_ms.into());
     if let Some(achieved) = &cancelled.achieved_ms {
         map.insert("achieved_delay".into(), figures("ms", achieved).into());
@@ -228,6 +237,22 @@ fn cancellation(cancelled: &Cancellation) -> Value {
     let stages = cancelled.stages.iter();
     let stages = stages.map(|(stage, count)| (stage.name().to_owned(), (*count).into()));
     map.insert("phases".into(), Value::Object(stages.collect()));
+    let all = cancelled.cancelled;
+    if all > 0 {
+        let share = |count: u64| Value::from(100.0 * count as f64 / all as f64);
+        let stages = cancelled.stages.iter();
+        let shares = stages.map(|(stage, count)| (stage.name().to_owned(), share(*count)));
+        map.insert("phases_pct".into(), Value::Object(shares.collect()));
+        let stages = cancelled.stages.iter();
+        let missed = stages.filter(|(_, count)| *count == 0);
+        let missed: Vec<Value> = missed.map(|(stage, _)| stage.name().into()).collect();
+        map.insert("phases_not_covered".into(), missed.into());
+    }
+    if cancelled.asked.mode == Leave::HalfClose {
+        let after = cancelled.after.iter();
+        let after = after.map(|(after, count)| (after.name().to_owned(), (*count).into()));
+        map.insert("after_half_close".into(), Value::Object(after.collect()));
+    }
     map.into()
 }
 

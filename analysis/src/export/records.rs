@@ -69,9 +69,12 @@ struct Metadata<'a> {
 #[serde(untagged)]
 enum Cancellation<'a> {
     Done {
+        trigger: &'a str,
+        mode: &'static str,
         asked_delay_ms: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
         written_ns: Option<u64>,
+        triggered_ns: u64,
         due_ns: u64,
         asked_ns: u64,
         closed_ns: u64,
@@ -79,6 +82,8 @@ enum Cancellation<'a> {
         delay_error_us: f64,
         how: &'static str,
         phase: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after_half_close: Option<&'static str>,
         events_received: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
         output_text: Option<&'a str>,
@@ -90,6 +95,8 @@ enum Cancellation<'a> {
         time_to_first_token_ms: Option<f64>,
     },
     Missed {
+        trigger: &'a str,
+        mode: &'static str,
         asked_delay_ms: f64,
         outcome: &'static str,
     },
@@ -149,6 +156,8 @@ impl LineWriter {
         let was_cancelled = matches!(request.reading.verdict, Verdict::Cancelled(_));
         let wall = |stamp| request.anchor.unix_nanos(stamp);
         let end = wall(record.times.end);
+        let trigger = record.cancel.map(|cancel| cancel.trigger.name());
+        let trigger = trigger.unwrap_or_default();
         let metadata = Metadata {
             session_num: record.index,
             x_request_id: &id,
@@ -173,7 +182,7 @@ impl LineWriter {
             context_overflow_skip: false,
             agent_depth: 0,
             root_correlation_id: &correlation,
-            cancellation: cancellation(request, request.anchor),
+            cancellation: cancellation(request, request.anchor, &trigger),
         };
         append(line, &metadata);
     }
@@ -208,16 +217,23 @@ impl Around {
     }
 }
 
-fn cancellation<'a>(request: &Request<'a>, anchor: WallAnchor) -> Option<Cancellation<'a>> {
+fn cancellation<'a>(
+    request: &Request<'a>,
+    anchor: WallAnchor,
+    trigger: &'a str,
+) -> Option<Cancellation<'a>> {
     let record = request.record;
     let cancel = record.cancel?;
     let asked_delay_ms = cancel.delay.as_millis_f64();
+    let mode = cancel.leave.name();
     let Some(done) = cancel.done.filter(|_| record.outcome == Outcome::Cancelled) else {
         let outcome = match record.outcome {
             Outcome::Complete => "finished_first",
             _ => "failed_first",
         };
         return Some(Cancellation::Missed {
+            trigger,
+            mode,
             asked_delay_ms,
             outcome,
         });
@@ -225,15 +241,19 @@ fn cancellation<'a>(request: &Request<'a>, anchor: WallAnchor) -> Option<Cancell
     let late = done.closed.since(done.due).nanos();
     let reading = request.reading;
     Some(Cancellation::Done {
+        trigger,
+        mode,
         asked_delay_ms,
         written_ns: record.times.written.map(|t2| anchor.unix_nanos(t2)),
+        triggered_ns: anchor.unix_nanos(done.triggered),
         due_ns: anchor.unix_nanos(done.due),
         asked_ns: anchor.unix_nanos(done.asked),
         closed_ns: anchor.unix_nanos(done.closed),
-        achieved_delay_ms: (cancel.delay.nanos() + late) as f64 / 1e6,
+        achieved_delay_ms: done.closed.since(done.triggered).as_millis_f64(),
         delay_error_us: late as f64 / 1e3,
-        how: "fin",
+        how: mode,
         phase: Stage::name(done.stage),
+        after_half_close: done.after.map(|after| after.name()),
         events_received: reading.events,
         output_text: reading.output.as_deref(),
         reasoning_text: reading.reasoning.as_deref(),

@@ -7,7 +7,7 @@
 use std::io;
 
 use pinfire_engine::endpoint::answer::{Reported, reported};
-use pinfire_engine::record::{Cancel, Failure, Stage};
+use pinfire_engine::record::{Cancel, Failure, Stage, Trigger};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -110,10 +110,20 @@ impl Problem {
     /// A planned cancellation, as its JSONL line shows it.
     pub(super) fn cancelled(cancel: Option<Cancel>) -> Self {
         let delay = cancel.map_or(0.0, |c| c.delay.as_secs_f64());
+        let event = match cancel.map(|c| c.trigger).unwrap_or_default() {
+            Trigger::Connect => "its connection was made",
+            Trigger::MidBody => "half of its body was sent",
+            Trigger::Sent => "being sent",
+            Trigger::Headers => "the response headers",
+            Trigger::FirstToken => "its first token",
+            // The count may differ from request to request, and reports group by the text.
+            Trigger::Tokens(_) => "its tokens",
+            Trigger::Patience => "its start without a token",
+        };
         Self::new(
             Some(499),
             "RequestCancellationError",
-            format!("Request cancelled {delay:.3}s after being sent"),
+            format!("Request cancelled {delay:.3}s after {event}"),
         )
     }
 

@@ -424,13 +424,15 @@ fn a_cancelled_request_keeps_what_it_showed() {
     let mut record = stream(&[(Text, "a"), (Text, "b")]);
     record.outcome = Outcome::Cancelled;
     record.cancel = Some(Cancel {
-        delay: Span::from_millis(90),
         done: Some(Disconnect {
+            triggered: ms(1.0),
+            after: None,
             due: ms(91.0),
             asked: ms(91.0),
             closed: ms(91.01),
             stage: Stage::Streaming,
         }),
+        ..Cancel::after(Span::from_millis(90))
     });
     let reading = read(&record);
     assert_eq!(reading.content.len(), 2);

@@ -2,8 +2,8 @@
 
 use pinfire_engine::clock::{Span, Stamp};
 use pinfire_engine::record::{
-    Cancel, Correlation, Disconnect, Failure, Outcome, Phase, Record, Stage, Times, Transcript,
-    Wire,
+    AfterHalfClose, Cancel, Correlation, Disconnect, Failure, Leave, Outcome, Phase, Record, Stage,
+    Times, Transcript, Trigger, Wire,
 };
 use pinfire_engine::uuid::Uuid;
 use serde::Deserialize;
@@ -194,7 +194,7 @@ fn cancel(told: &Metadata, problem: Option<&Problem>, by_plan: bool) -> Option<C
                 words.filter_map(|word| word.trim_end_matches('s').parse::<f64>().ok());
             Span::from_secs_f64(seconds.next().unwrap_or(0.0))
         })?;
-        return Some(Cancel { delay, done: None });
+        return Some(Cancel::after(delay));
     };
     let delay_ms = plan.get("asked_delay_ms").and_then(Value::as_f64);
     let instant = |key: &str| plan.get(key)?.as_u64().map(at);
@@ -207,6 +207,18 @@ fn cancel(told: &Metadata, problem: Option<&Problem>, by_plan: bool) -> Option<C
     ]
     .into_iter()
     .find(|known| stage == Some(known.name()));
+    let text = |key: &str| plan.get(key).and_then(Value::as_str);
+    // A file of an older version knows the plain hang-up only.
+    let trigger = text("trigger").and_then(Trigger::from_name);
+    let trigger = trigger.unwrap_or_default();
+    let leave = Leave::ALL
+        .into_iter()
+        .find(|leave| text("mode") == Some(leave.name()))
+        .unwrap_or_default();
+    let after = AfterHalfClose::ALL
+        .into_iter()
+        .find(|after| text("after_half_close") == Some(after.name()));
+    let delay = Span::from_secs_f64(delay_ms.unwrap_or(0.0) / 1e3);
     let done = match (
         instant("due_ns"),
         instant("asked_ns"),
@@ -218,11 +230,15 @@ fn cancel(told: &Metadata, problem: Option<&Problem>, by_plan: bool) -> Option<C
             asked,
             closed,
             stage,
+            triggered: instant("triggered_ns").unwrap_or(due - delay),
+            after,
         }),
         _ => None,
     };
     Some(Cancel {
-        delay: Span::from_secs_f64(delay_ms.unwrap_or(0.0) / 1e3),
+        delay,
+        trigger,
+        leave,
         done,
     })
 }

@@ -163,10 +163,9 @@ impl Rebuild {
             first.tell(&mut facts);
         }
         if facts.cancellation.is_none() && first.has_plan {
-            facts.cancellation = Some(crate::facts::CancellationFacts {
-                rate_pct: 0.0,
-                delay: pinfire_engine::clock::Span::ZERO,
-            });
+            let unknown =
+                crate::facts::CancellationFacts::of(0.0, pinfire_engine::clock::Span::ZERO);
+            facts.cancellation = Some(unknown);
         }
         Ok(Self {
             counting: summary.counting(),

@@ -7,6 +7,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use pinfire_engine::clock::{Span, WallAnchor};
 use pinfire_engine::endpoint::{Answers, EndpointKind};
+use pinfire_engine::record::Leave;
 use serde_json::{Map, Value};
 
 use super::RebuildError;
@@ -220,10 +221,25 @@ impl Summary {
         facts.profiling = phase(measured);
         let cancel = measured.get("cancellation");
         let rate = cancel.and_then(|cancel| cancel.get("rate")?.as_f64());
-        let delay = cancel.and_then(|cancel| cancel.get("delay")?.as_f64());
-        facts.cancellation = rate.map(|rate_pct| CancellationFacts {
-            rate_pct,
-            delay: Span::from_secs_f64(delay.unwrap_or(0.0)),
+        let field = |key: &str| cancel.and_then(|cancel| cancel.get(key));
+        let text = |key: &str| field(key).and_then(Value::as_str);
+        let delay = field("delay").and_then(Value::as_f64).unwrap_or(0.0);
+        facts.cancellation = rate.map(|rate_pct| {
+            let mut asked = CancellationFacts::of(rate_pct, Span::from_secs_f64(delay));
+            if let Some(delay) = text("delay").and_then(|delay| delay.parse().ok()) {
+                asked.delay = delay;
+            }
+            if let Some(trigger) = text("trigger") {
+                trigger.clone_into(&mut asked.trigger);
+            }
+            let mode = text("mode");
+            let leave = Leave::ALL
+                .into_iter()
+                .find(|leave| mode == Some(leave.name()));
+            asked.mode = leave.unwrap_or_default();
+            let wave = field("wave").and_then(Value::as_f64);
+            asked.wave = wave.map(Span::from_secs_f64);
+            asked
         });
     }
 
@@ -253,10 +269,8 @@ impl Summary {
         });
         let cancelled = number("request_cancellation_rate").filter(|&rate| rate > 0.0);
         let delay = number("request_cancellation_delay").unwrap_or(0.0);
-        facts.cancellation = cancelled.map(|rate_pct| CancellationFacts {
-            rate_pct,
-            delay: Span::from_secs_f64(delay),
-        });
+        let delay = Span::from_secs_f64(delay);
+        facts.cancellation = cancelled.map(|rate_pct| CancellationFacts::of(rate_pct, delay));
     }
 
     /// The window of the measured phase. The summary has local times without a zone; `first` is the
@@ -333,7 +347,10 @@ mod tests {
         assert_eq!(facts.profiling.concurrency, Some(8));
         assert_eq!(facts.warmup.unwrap().requests, Some(5));
         let cancel = facts.cancellation.unwrap();
-        assert_eq!((cancel.rate_pct, cancel.delay.as_secs_f64()), (20.0, 0.5));
+        assert_eq!(
+            (cancel.rate_pct, cancel.delay.mean().as_secs_f64()),
+            (20.0, 0.5)
+        );
         assert_eq!(facts.dataset.isl.unwrap().mean, 550.0);
         assert_eq!(facts.tokenizer.as_deref(), Some("t"));
         assert!(facts.told.unwrap().client_counts);

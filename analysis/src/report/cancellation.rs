@@ -1,6 +1,6 @@
 //! Planned cancellation as it was asked and as it came out.
 
-use pinfire_engine::record::Stage;
+use pinfire_engine::record::{AfterHalfClose, Stage};
 
 use crate::collect::{CancelTally, Progress, STAGES};
 use crate::facts::CancellationFacts;
@@ -27,6 +27,8 @@ pub struct Cancellation {
     pub error_us: Option<Figures>,
     /// How far the cancelled requests had come.
     pub stages: [(Stage, u64); 4],
+    /// How answers ended that were read on after a half-close.
+    pub after: [(AfterHalfClose, u64); 4],
 }
 
 impl Cancellation {
@@ -34,6 +36,10 @@ impl Cancellation {
         let ended = counts.valid + counts.errors + counts.cancelled;
         let mut stages = STAGES.map(|stage| (stage, 0));
         for (slot, count) in stages.iter_mut().zip(tally.stages) {
+            slot.1 = count;
+        }
+        let mut after = AfterHalfClose::ALL.map(|after| (after, 0));
+        for (slot, count) in after.iter_mut().zip(tally.after) {
             slot.1 = count;
         }
         Self {
@@ -46,6 +52,7 @@ impl Cancellation {
             achieved_ms: tally.achieved.figures().map(|f| f.divided_by(1e6)),
             error_us: tally.error.figures().map(|f| f.divided_by(1e3)),
             stages,
+            after,
         }
     }
 }

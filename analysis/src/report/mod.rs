@@ -85,6 +85,7 @@ impl Report {
             errors: profiling.errors.groups().to_vec(),
             cancellation: facts
                 .cancellation
+                .clone()
                 .map(|asked| Cancellation::new(asked, profiling.cancel, counts)),
             health,
             accounting: Accounting::new(&end, counts),

@@ -28,10 +28,7 @@ fn facts(dir: &Path) -> RunFacts {
         concurrency: Some(2),
         ..PhaseFacts::default()
     };
-    facts.cancellation = Some(CancellationFacts {
-        rate_pct: 40.0,
-        delay: Span::from_millis(50),
-    });
+    facts.cancellation = Some(CancellationFacts::of(40.0, Span::from_millis(50)));
     facts.cli_command = "pinfire profile --model 'm'".into();
     facts.artifact_dir = dir.to_owned();
     facts.random_seed = Some(42);

@@ -76,7 +76,7 @@ fn a_chosen_request_that_finishes_first_is_an_answer() {
     assert_eq!(metadata["was_cancelled"], false);
     assert_eq!(
         metadata["cancellation"].to_string(),
-        r#"{"asked_delay_ms":50.0,"outcome":"finished_first"}"#
+        r#"{"trigger":"sent","mode":"fin","asked_delay_ms":50.0,"outcome":"finished_first"}"#
     );
 }
 

@@ -14,7 +14,7 @@ impl Core {
             return;
         };
         // An answer that came before the request was whole leaves bytes nobody will read.
-        let sent = request.is_sent();
+        let sent = request.is_sent() && !request.has_left();
         connection.served += 1;
         let seat = request.seat();
         let phase = self.phases.of(request.phase());

@@ -1,7 +1,13 @@
 //! Deadlines that have come: the planned disconnects and the time limits.
 
+use std::rc::Rc;
+
 use super::{Core, connection::State};
-use crate::{clock::Stamp, limits::DRAIN_READS, record::Failure};
+use crate::{
+    clock::Stamp,
+    limits::DRAIN_READS,
+    record::{Failure, Leave},
+};
 
 impl Core {
     /// The end of every handler: what is due is started, and deadlines that have come are acted on.
@@ -42,31 +48,67 @@ impl Core {
         // A response that is complete in the receive buffer wins over either.
         self.drain(slot, false);
         let connection = &mut self.connections[slot];
+        let Some(request) = &connection.request else {
+            return;
+        };
+        if connection.state == State::Busy && request.due() > due {
+            // What was read has moved it: a token came in time.
+            let due = request.due();
+            return self.set_deadline(slot, due);
+        }
+        if request.cancel_due().is_some_and(|cancel| cancel <= due) {
+            return self.leave_request(slot);
+        }
         let Some(request) = connection.request.take() else {
             return;
         };
-        if request.cancel_due().is_some_and(|cancel| cancel <= due) {
-            let asked = Stamp::now();
-            if let Some(socket) = &connection.socket {
-                socket.hang_up();
-            }
-            let closed = Stamp::now();
-            connection.closed();
-            let seat = request.seat();
-            self.give_up(slot, seat, request.cancelled(asked, closed), closed);
+        let now = Stamp::now();
+        let failure = if due < request.due() {
+            let securing = connection.state == State::Securing;
+            Failure::ConnectTimeout { securing }
         } else {
-            let now = Stamp::now();
-            let failure = if due < request.due() {
-                let securing = connection.state == State::Securing;
-                Failure::ConnectTimeout { securing }
-            } else {
-                let stage = request.stage();
-                Failure::Timeout { stage }
-            };
-            self.close(slot);
-            let seat = request.seat();
-            self.give_up(slot, seat, request.fail(now, failure), now);
+            let stage = request.stage();
+            Failure::Timeout { stage }
+        };
+        self.close(slot);
+        let seat = request.seat();
+        self.give_up(slot, seat, request.fail(now, failure), now);
+    }
+
+    /// Leaves a request as planned: nothing comes between the clock reads but the leaving itself.
+    fn leave_request(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        let (Some(request), Some(socket)) = (&mut connection.request, &connection.socket) else {
+            return;
+        };
+        let leave = request.leave();
+        let asked = Stamp::now();
+        match leave {
+            Leave::Fin => socket.hang_up(),
+            Leave::Rst => socket.reset(),
+            Leave::HalfClose => socket.half_close(),
+            Leave::Stall => {}
         }
+        let closed = Stamp::now();
+        match leave {
+            Leave::Fin | Leave::Rst => {}
+            Leave::HalfClose => {
+                request.half_closed(asked, closed);
+                let due = request.due();
+                return self.set_deadline(slot, due);
+            }
+            Leave::Stall => {
+                if let Some(phase) = self.phases.of(request.phase()) {
+                    phase.stalled.push(Rc::clone(socket));
+                }
+            }
+        }
+        let Some(request) = connection.request.take() else {
+            return;
+        };
+        connection.closed();
+        let seat = request.seat();
+        self.give_up(slot, seat, request.cancelled(asked, closed), closed);
     }
 
     /// Reads what lies in the receive buffer, up to a limit. The request may end by it. A `send` that

@@ -43,7 +43,7 @@ use crate::{
     clock::{Span, Stamp},
     health::{CoreHealth, Counts},
     limits::RECEIVE_BYTES,
-    net::Timer,
+    net::{Pollable, Timer},
     plan::{PhasePlan, Precision},
     random::Purpose,
     record::{Phase, Record},
@@ -118,6 +118,8 @@ struct Running {
     /// While it drains: what it holds of the next phase's limits beyond the slots it is lent.
     excess: [usize; 2],
     seam: Option<Arc<Seam>>,
+    /// Sockets that were left open and unread; hung up when the phase ends.
+    stalled: Vec<Rc<Pollable>>,
     counts: Counts,
     health: CoreHealth,
     started: Stamp,

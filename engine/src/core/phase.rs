@@ -47,6 +47,7 @@ impl Core {
             sent_all: false,
             excess: [0; 2],
             seam: None,
+            stalled: Vec::new(),
             counts: Counts::default(),
             health: CoreHealth::default(),
             started: begun,
@@ -260,6 +261,10 @@ impl Core {
 /// A phase has ended on core `number`.
 fn report(mut phase: Running, number: usize, reports: &Sender<CoreReport>) {
     let ended = Stamp::now();
+    for socket in phase.stalled.drain(..) {
+        // Wakes the task that waits on it, which then lets go of it too.
+        socket.hang_up();
+    }
     phase.health.wall_time = ended.since(phase.started);
     phase.health.cpu_time = Span::from_nanos(
         thread_cpu_time()

@@ -104,6 +104,25 @@ impl Core {
                 self.phases.hand_over(Of::Prefill, at);
             }
         }
+        self.look_for_trigger(slot);
+    }
+
+    /// What has come may be what a cancel counts from.
+    #[inline]
+    fn look_for_trigger(&mut self, slot: usize) {
+        let Some(request) = &mut self.connections[slot].request else {
+            return;
+        };
+        if !request.watches() {
+            return;
+        }
+        let Some(phase) = self.phases.of(request.phase()) else {
+            return;
+        };
+        if request.look_for_trigger(&phase.plan.answers) {
+            let due = request.due();
+            self.set_deadline(slot, due);
+        }
     }
 
     /// The server has closed, in order (`errno` 0) or not.

@@ -64,7 +64,7 @@ fn answered(agenda: &mut Agenda, plan: &PhasePlan, go: Go, begun: Stamp, now: St
         seat: go.seat,
         ids: Ids::new(Purpose::keyed(0), 0, session.correlation),
         scheduled: go.scheduled,
-        cancel_after: None,
+        cancel: None,
     };
     let mut record = Request::new(ticket, now, plan.timeout, (0, 0)).complete(now);
     agenda.returned(go.seat, &mut record, now);

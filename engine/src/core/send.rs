@@ -38,14 +38,23 @@ impl Core {
             seat: go.seat,
             ids: Ids::new(phase.ids, go.index, session.correlation),
             scheduled: go.scheduled,
-            cancel_after: plan.cancel.and_then(|cancel| cancel.delay(go.index)),
+            cancel: plan
+                .cancel
+                .as_ref()
+                .and_then(|cancel| cancel.of(go.index, session.entry, phase.started)),
         };
         let request = Request::new(ticket, now, plan.timeout, self.room);
         phase.counts.due += 1;
         phase.health.send_lateness.record(now.since(go.eligible));
         self.progress[self.number][plan.phase as usize].due(phase.counts.due);
-        let idle = match own {
-            Some((slot, visit)) => self.own_connection(slot, visit),
+        let own_slot = own.map(|(slot, visit)| self.own_connection(slot, visit));
+        let idle = match own_slot {
+            Some(Some(slot)) if request.wants_new_connection() => {
+                self.close(slot);
+                None
+            }
+            Some(slot) => slot,
+            None if request.wants_new_connection() => None,
             None => self.idle_connection(target, now),
         };
         match idle {
@@ -155,8 +164,15 @@ impl Core {
                     {
                         phase.health.slow_connects += 1;
                     }
+                    if request.cancel_due().is_some() {
+                        let due = request.due();
+                        self.set_deadline(slot, due);
+                        self.expire_due(now);
+                    }
                 }
-                self.begin_talking(slot);
+                if self.connections[slot].request.is_some() {
+                    self.begin_talking(slot);
+                }
             }
             Err(errno) => self.fail(slot, now, Failure::Connect { errno }),
         }
@@ -184,11 +200,17 @@ impl Core {
         target
             .head
             .write(&mut self.outgoing, &ids, name, body.size());
-        let head_bytes = self.outgoing.len();
-        if body.size() <= COPIED_BODY_BYTES {
+        let mut head_bytes = self.outgoing.len();
+        let half = request.stops_half_way();
+        if half || body.size() <= COPIED_BODY_BYTES {
             body.append(&mut self.outgoing);
         }
         request.sending(Stamp::now(), head_bytes, body.size());
+        if half {
+            // The other half does not exist for `send`, so all there is counts as head.
+            self.outgoing.truncate(head_bytes + body.size() / 2);
+            head_bytes = self.outgoing.len();
+        }
         if connection.served == 0 && phase.plan.dialling.timeout.is_some() {
             // The limit of connecting gives way to that of the request.
             let due = request.due();
@@ -207,16 +229,18 @@ impl Core {
         let Some(phase) = self.phases.of(request.phase()) else {
             return;
         };
+        if request.has_left() {
+            return;
+        }
         let body = phase.agenda.body(request.seat());
+        let copied = self.outgoing.len() > head_bytes || request.stops_half_way();
         let written = loop {
             let sent = request.sent();
             let first = self.outgoing.get(sent..).unwrap_or_default();
             let skip = sent.saturating_sub(head_bytes);
             let taken = match (body, &mut connection.secure) {
-                (_, None) if self.outgoing.len() > head_bytes => socket.send(first, &[]),
-                (_, Some(secure)) if self.outgoing.len() > head_bytes => {
-                    secure.send(socket, &[IoSlice::new(first)])
-                }
+                (_, None) if copied => socket.send(first, &[]),
+                (_, Some(secure)) if copied => secure.send(socket, &[IoSlice::new(first)]),
                 (Body::Whole(body), None) => socket.send(first, &body[skip..]),
                 (_, secure) => {
                     let mut parts = [IoSlice::new(first); SENT_PARTS];
@@ -241,7 +265,9 @@ impl Core {
         };
         match written {
             Ok(now) => {
-                phase.counts.sent += 1;
+                if request.is_sent() {
+                    phase.counts.sent += 1;
+                }
                 if request.cancel_due().is_some() {
                     let due = request.due();
                     self.set_deadline(slot, due);

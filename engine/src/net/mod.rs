@@ -10,6 +10,7 @@ pub use connect::{connect, shows_lost_syn};
 use std::{
     io::{self, IoSlice},
     os::fd::{AsFd, OwnedFd},
+    time::Duration,
 };
 
 use monoio::net::UnixStream;
@@ -95,6 +96,23 @@ impl Pollable {
     pub fn hang_up(&self) {
         // An error means that the connection is down already.
         let _ = rustix::net::shutdown(sys::borrow(&self.0), Shutdown::Both);
+    }
+
+    /// Ends the sending direction alone: the server sees a FIN and may still answer.
+    pub fn half_close(&self) {
+        // As above.
+        let _ = rustix::net::shutdown(sys::borrow(&self.0), Shutdown::Write);
+    }
+
+    /// Resets the connection. The RST goes out within the call: a TCP socket that is connected to
+    /// nothing gives its connection up. Where a kernel refuses that, it goes out as the socket closes.
+    pub fn reset(&self) {
+        let socket = sys::borrow(&self.0);
+        let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+        if rustix::net::connect_unspec(socket).is_err() {
+            // Wakes the task that holds the socket.
+            let _ = rustix::net::shutdown(socket, Shutdown::Read);
+        }
     }
 
     /// The outcome of a connect that had been pending.

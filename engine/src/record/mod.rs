@@ -5,14 +5,13 @@
 //! engine writes down what it saw and judges nothing: whether an answer was valid, what its tokens
 //! are and what an unusual event means is decided on the analysis side.
 
+mod cancel;
 mod transcript;
 
+pub use cancel::{AfterHalfClose, Cancel, Disconnect, Leave, Trigger};
 pub use transcript::{Body, Mark, MarkKind, Transcript};
 
-use crate::{
-    clock::{Span, Stamp},
-    uuid::Uuid,
-};
+use crate::{clock::Stamp, uuid::Uuid};
 
 /// The part of a run that a request belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -229,28 +228,6 @@ pub enum Failure {
         /// How far it had come.
         stage: Stage,
     },
-}
-
-/// The plan to hang up on a request, and what came of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Cancel {
-    /// The delay asked for, counted from T2.
-    pub delay: Span,
-    /// The disconnect, if it went out.
-    pub done: Option<Disconnect>,
-}
-
-/// A disconnect by plan.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Disconnect {
-    /// T2 + delay.
-    pub due: Stamp,
-    /// Immediately before the `shutdown`.
-    pub asked: Stamp,
-    /// Immediately after it: the FIN has been handed to the network layer within the call.
-    pub closed: Stamp,
-    /// How far the request had come.
-    pub stage: Stage,
 }
 
 /// The connection of a request and the bytes on it.

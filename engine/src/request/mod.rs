@@ -12,9 +12,10 @@ use crate::{
     endpoint::{Answers, answer::Reader},
     proto::{Closed, Head, Sink},
     record::{
-        Cancel, Disconnect, Failure, MarkKind, Outcome, Phase, Record, Stage, Times, Transcript,
-        Wire,
+        AfterHalfClose, Disconnect, Failure, Leave, MarkKind, Outcome, Phase, Record, Stage, Times,
+        Transcript, Trigger, Wire,
     },
+    schedule::Chosen,
 };
 
 /// What a request is before anything has been done for it.
@@ -36,8 +37,8 @@ pub struct Ticket {
     pub ids: Ids,
     /// When it was due.
     pub scheduled: Stamp,
-    /// The delay of its cancellation, if it is chosen.
-    pub cancel_after: Option<Span>,
+    /// The plan to leave it, if it is chosen.
+    pub cancel: Option<Chosen>,
 }
 
 /// A request on its way.
@@ -50,15 +51,28 @@ pub struct Request {
     total_bytes: usize,
     deadline: Stamp,
     seat: u32,
-    /// Marks that have been looked at for content, and their bytes; `has_content` is theirs.
+    /// Marks that have been looked at for content, and their bytes; `contents` is their number, and
+    /// `content_at` when the latest came.
     looked: (usize, usize),
-    has_content: bool,
+    contents: u32,
+    content_at: Stamp,
+    chosen: Option<Chosen>,
+    /// The trigger of its cancel has come, and when the cancel is due for it.
+    triggered: Option<(Stamp, Stamp)>,
+    /// What the server sends may bring that trigger, or make it void.
+    watches: bool,
+    /// It has been left, but what the server sends is read on.
+    left: Option<Disconnect>,
     record: Record,
 }
 
 impl Request {
     /// A request admitted at `at`, with room for an answer like the ones before it.
     pub fn new(ticket: Ticket, at: Stamp, timeout: Span, room: (usize, usize)) -> Self {
+        let trigger = ticket.cancel.map(|chosen| chosen.cancel.trigger);
+        let impatient = ticket
+            .cancel
+            .filter(|chosen| chosen.cancel.trigger == Trigger::Patience);
         Self {
             stage: Stage::Connecting,
             sent: 0,
@@ -67,7 +81,12 @@ impl Request {
             deadline: at + timeout,
             seat: ticket.seat,
             looked: (0, 0),
-            has_content: false,
+            contents: 0,
+            content_at: at,
+            chosen: ticket.cancel,
+            triggered: impatient.map(|chosen| (at, chosen.due(at))),
+            watches: trigger.is_some_and(Trigger::is_of_the_answer),
+            left: None,
             record: Record {
                 phase: ticket.phase,
                 index: ticket.index,
@@ -90,9 +109,7 @@ impl Request {
                     end: at,
                 },
                 outcome: Outcome::Dropped,
-                cancel: ticket
-                    .cancel_after
-                    .map(|delay| Cancel { delay, done: None }),
+                cancel: ticket.cancel.map(|chosen| chosen.cancel),
                 wire: Wire::default(),
                 transcript: Transcript::with_capacity(room.0, room.1),
                 body: None,
@@ -141,24 +158,92 @@ impl Request {
     /// Whether a token has come, by the endpoint's own notion of content. Each event is looked at
     /// once at most, and none behind the first token.
     pub fn has_content(&mut self, answers: &Answers) -> bool {
-        let (marks, bytes) = self.looked;
-        if self.has_content || marks == self.record.transcript.marks().len() {
-            return self.has_content;
-        }
-        let mut reader = Reader::new(answers);
-        let came = self.record.transcript.iter_from(marks, bytes);
-        self.has_content = came.into_iter().any(|mark| match mark.kind {
-            MarkKind::Content | MarkKind::Reasoning => true,
-            MarkKind::Data | MarkKind::Body => {
-                let mut any = false;
-                let whole = mark.kind == MarkKind::Body;
-                reader.read(mark.bytes, whole, &mut |piece| any |= piece.is_content());
-                any
+        self.contents > 0 || self.content(1, answers).is_some()
+    }
+
+    /// When the `nth` content event came, counted no further than to that one.
+    fn content(&mut self, nth: u32, answers: &Answers) -> Option<Stamp> {
+        let (mut marks, mut bytes) = self.looked;
+        if self.contents < nth && marks < self.record.transcript.marks().len() {
+            let mut reader = Reader::new(answers);
+            for mark in self.record.transcript.iter_from(marks, bytes) {
+                marks += 1;
+                bytes += mark.bytes.len();
+                let is_content = match mark.kind {
+                    MarkKind::Content | MarkKind::Reasoning => true,
+                    MarkKind::Data | MarkKind::Body => {
+                        let mut any = false;
+                        let whole = mark.kind == MarkKind::Body;
+                        reader.read(mark.bytes, whole, &mut |piece| any |= piece.is_content());
+                        any
+                    }
+                    _ => false,
+                };
+                if is_content {
+                    self.contents += 1;
+                    self.content_at = mark.at;
+                    if self.contents == nth {
+                        break;
+                    }
+                }
             }
-            _ => false,
-        });
-        self.looked = self.room();
-        self.has_content
+            self.looked = (marks, bytes);
+        }
+        (self.contents >= nth).then_some(self.content_at)
+    }
+
+    /// Whether what the server sends may still move the cancel.
+    #[inline]
+    pub const fn watches(&self) -> bool {
+        self.watches
+    }
+
+    /// Looks whether it has: the deadline is another one then.
+    pub fn look_for_trigger(&mut self, answers: &Answers) -> bool {
+        let Some(chosen) = self.chosen else {
+            return false;
+        };
+        let at = match chosen.cancel.trigger {
+            Trigger::Headers => self.record.times.head,
+            Trigger::FirstToken | Trigger::Patience => self.content(1, answers),
+            Trigger::Tokens(count) => self.content(count, answers),
+            Trigger::Connect | Trigger::MidBody | Trigger::Sent => None,
+        };
+        let Some(at) = at else { return false };
+        self.watches = false;
+        self.triggered = match chosen.cancel.trigger {
+            Trigger::Patience => None,
+            _ => Some((at, chosen.due(at))),
+        };
+        true
+    }
+
+    fn trigger_came(&mut self, trigger: Trigger, at: Stamp) {
+        if let Some(chosen) = self.chosen.filter(|c| c.cancel.trigger == trigger) {
+            self.triggered = Some((at, chosen.due(at)));
+        }
+    }
+
+    /// It wants a connection of its own.
+    pub fn wants_new_connection(&self) -> bool {
+        self.chosen
+            .is_some_and(|chosen| chosen.cancel.trigger == Trigger::Connect)
+    }
+
+    /// Only the first half of its body is ever sent.
+    pub fn stops_half_way(&self) -> bool {
+        self.chosen
+            .is_some_and(|chosen| chosen.cancel.trigger == Trigger::MidBody)
+    }
+
+    /// How it is to be left.
+    pub fn leave(&self) -> Leave {
+        self.chosen.map(|c| c.cancel.leave).unwrap_or_default()
+    }
+
+    /// It has been left, and only what the server sends is awaited.
+    pub const fn has_left(&self) -> bool {
+        self.left.is_some()
     }
 
     /// Bytes taken by the socket so far.
@@ -171,15 +256,19 @@ impl Request {
         self.record.times.written.is_some()
     }
 
-    /// When something must happen to it: its cancel if it is chosen and sent, else its time limit.
+    /// When something must happen to it: its cancel once that has an instant, or its time limit.
     pub fn due(&self) -> Stamp {
         self.cancel_due()
             .map_or(self.deadline, |due| due.min(self.deadline))
     }
 
-    /// T2 plus the delay, once it is sent.
+    /// When it is left, once the trigger of that has come.
+    #[inline]
     pub fn cancel_due(&self) -> Option<Stamp> {
-        Some(self.record.times.written? + self.record.cancel?.delay)
+        match (self.triggered, self.left) {
+            (Some((_, due)), None) => Some(due),
+            _ => None,
+        }
     }
 
     /// It goes to a connection that has carried requests before.
@@ -192,6 +281,7 @@ impl Request {
     pub fn connected(&mut self, at: Stamp, local_port: u16) {
         self.record.times.connected = Some(at);
         self.record.wire.local_port = local_port;
+        self.trigger_came(Trigger::Connect, at);
     }
 
     /// Its own connection has done its TLS handshake.
@@ -208,19 +298,26 @@ impl Request {
         self.record.times.send_start = Some(at);
     }
 
-    /// A `send` that returned at `at` took so many bytes. True when it was the last: `at` is T2.
+    /// A `send` that returned at `at` took so many bytes. True when there is nothing more to send: all
+    /// has gone, and `at` is T2, or as much as it sends at all.
     #[inline]
     pub fn wrote(&mut self, at: Stamp, bytes: usize) -> bool {
         self.sent += bytes;
         self.record.wire.sends += 1;
         self.record.wire.body_sent = self.sent.saturating_sub(self.head_bytes) as u64;
         if self.sent < self.total_bytes {
-            return false;
+            let half = self.head_bytes + (self.total_bytes - self.head_bytes) / 2;
+            let stops = self.stops_half_way() && self.sent >= half;
+            if stops {
+                self.trigger_came(Trigger::MidBody, at);
+            }
+            return stops;
         }
         self.record.times.written = Some(at);
         if self.stage == Stage::Sending {
             self.stage = Stage::Waiting;
         }
+        self.trigger_came(Trigger::Sent, at);
         true
     }
 
@@ -233,40 +330,62 @@ impl Request {
     }
 
     /// The response is whole.
-    pub fn complete(mut self, at: Stamp) -> Record {
-        self.record.times.end = at;
-        self.record.outcome = Outcome::Complete;
-        self.record
+    pub fn complete(self, at: Stamp) -> Record {
+        self.ended(at, Outcome::Complete, AfterHalfClose::Answered)
     }
 
     /// It failed at `at`.
-    pub fn fail(mut self, at: Stamp, failure: Failure) -> Record {
+    pub fn fail(self, at: Stamp, failure: Failure) -> Record {
+        let after = match failure {
+            Failure::Timeout { .. } => AfterHalfClose::TimedOut,
+            _ => AfterHalfClose::BrokenOff,
+        };
+        self.ended(at, Outcome::Failed(failure), after)
+    }
+
+    /// The run ends first.
+    pub fn dropped(self, at: Stamp) -> Record {
+        self.ended(at, Outcome::Dropped, AfterHalfClose::RunEnded)
+    }
+
+    fn ended(mut self, at: Stamp, outcome: Outcome, after: AfterHalfClose) -> Record {
         self.record.times.end = at;
-        self.record.outcome = Outcome::Failed(failure);
+        self.record.outcome = outcome;
+        if let (Some(mut done), Some(cancel)) = (self.left, &mut self.record.cancel) {
+            done.after = Some(after);
+            cancel.done = Some(done);
+            self.record.outcome = Outcome::Cancelled;
+        }
         self.record
     }
 
-    /// The planned disconnect went out between `asked` and `closed`.
+    /// The client left between `asked` and `closed`, and reads no more.
     pub fn cancelled(mut self, asked: Stamp, closed: Stamp) -> Record {
-        let due = self.cancel_due().unwrap_or(asked);
+        let done = self.disconnect(asked, closed);
         if let Some(cancel) = &mut self.record.cancel {
-            cancel.done = Some(Disconnect {
-                due,
-                asked,
-                closed,
-                stage: self.stage,
-            });
+            cancel.done = Some(done);
         }
         self.record.times.end = closed;
         self.record.outcome = Outcome::Cancelled;
         self.record
     }
 
-    /// The run ends first.
-    pub fn dropped(mut self, at: Stamp) -> Record {
-        self.record.times.end = at;
-        self.record.outcome = Outcome::Dropped;
-        self.record
+    /// The client left between `asked` and `closed`, and reads on.
+    pub fn half_closed(&mut self, asked: Stamp, closed: Stamp) {
+        self.left = Some(self.disconnect(asked, closed));
+        self.watches = false;
+    }
+
+    fn disconnect(&self, asked: Stamp, closed: Stamp) -> Disconnect {
+        let (triggered, due) = self.triggered.unwrap_or((asked, asked));
+        Disconnect {
+            triggered,
+            due,
+            asked,
+            closed,
+            stage: self.stage,
+            after: None,
+        }
     }
 
     /// What the server's close means for it; `errno` is 0 for an orderly one.
@@ -315,9 +434,28 @@ impl Sink for Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{endpoint::EndpointKind, random::Purpose, record::Correlation};
+    use crate::{
+        endpoint::EndpointKind,
+        random::Purpose,
+        record::{Cancel, Correlation},
+    };
 
     fn request(cancel_after: Option<Span>) -> Request {
+        planned(cancel_after.map(|delay| Chosen {
+            cancel: Cancel::after(delay),
+            wave: None,
+        }))
+    }
+
+    fn triggered(trigger: Trigger) -> Request {
+        let cancel = Cancel {
+            trigger,
+            ..Cancel::after(Span::from_nanos(100))
+        };
+        planned(Some(Chosen { cancel, wave: None }))
+    }
+
+    fn planned(cancel: Option<Chosen>) -> Request {
         let ticket = Ticket {
             phase: Phase::Profiling,
             index: 3,
@@ -327,7 +465,7 @@ mod tests {
             seat: 0,
             ids: Ids::new(Purpose::new(1, "ids"), 3, Correlation::User(3)),
             scheduled: at(5),
-            cancel_after,
+            cancel,
         };
         Request::new(ticket, at(10), Span::from_nanos(1_000), (0, 0))
     }
@@ -358,6 +496,87 @@ mod tests {
         );
         assert_eq!(done.stage, Stage::Waiting);
         assert_eq!(record.outcome, Outcome::Cancelled);
+    }
+
+    #[test]
+    fn each_trigger_starts_the_delay_at_its_own_instant() {
+        let answers = Answers::default();
+        let mut connect = triggered(Trigger::Connect);
+        connect.connected(at(15), 1);
+        assert_eq!(connect.cancel_due(), Some(at(115)));
+
+        let mut half = triggered(Trigger::MidBody);
+        half.sending(at(20), 10, 91);
+        assert!(!half.wrote(at(30), 54));
+        assert_eq!(half.cancel_due(), None);
+        assert!(half.wrote(at(31), 1) && !half.is_sent());
+        assert_eq!(half.cancel_due(), Some(at(131)));
+        let record = half.cancelled(at(131), at(132));
+        assert_eq!((record.wire.body_sent, record.times.written), (45, None));
+
+        let mut tokens = triggered(Trigger::Tokens(3));
+        tokens.sending(at(20), 10, 90);
+        assert!(tokens.wrote(at(30), 100) && tokens.watches());
+        assert_eq!(tokens.due(), at(1_010));
+        let events = [
+            (40, MarkKind::Empty),
+            (41, MarkKind::Content),
+            (42, MarkKind::Reasoning),
+        ];
+        for (stamp, kind) in events {
+            tokens.event(at(stamp), kind, b"x");
+            assert!(!tokens.look_for_trigger(&answers));
+        }
+        // The prefill limit's look stops at the first and hides none from this one.
+        assert!(tokens.has_content(&answers));
+        tokens.event(at(43), MarkKind::Content, b"x");
+        tokens.event(at(44), MarkKind::Content, b"x");
+        assert!(tokens.look_for_trigger(&answers) && !tokens.watches());
+        assert_eq!(tokens.due(), at(143));
+
+        let mut first = triggered(Trigger::FirstToken);
+        first.event(at(50), MarkKind::Content, b"x");
+        assert!(first.look_for_trigger(&answers));
+        assert_eq!(first.cancel_due(), Some(at(150)));
+    }
+
+    #[test]
+    fn patience_ends_with_the_first_token() {
+        let mut patient = triggered(Trigger::Patience);
+        assert_eq!(patient.due(), at(110));
+        patient.event(at(50), MarkKind::Empty, b"");
+        assert!(!patient.look_for_trigger(&Answers::default()));
+        patient.event(at(60), MarkKind::Content, b"x");
+        assert!(patient.look_for_trigger(&Answers::default()));
+        assert_eq!((patient.due(), patient.cancel_due()), (at(1_010), None));
+    }
+
+    #[test]
+    fn what_is_read_on_ends_as_cancelled() {
+        type End = fn(Request) -> Record;
+        const STAGE: Stage = Stage::Waiting;
+        let ends: [(AfterHalfClose, End); 4] = [
+            (AfterHalfClose::Answered, |r| r.complete(at(300))),
+            (AfterHalfClose::BrokenOff, |r| {
+                r.fail(at(300), Failure::NoResponse)
+            }),
+            (AfterHalfClose::TimedOut, |r| {
+                r.fail(at(300), Failure::Timeout { stage: STAGE })
+            }),
+            (AfterHalfClose::RunEnded, |r| r.dropped(at(300))),
+        ];
+        for (after, end) in ends {
+            let mut request = request(Some(Span::from_nanos(100)));
+            request.sending(at(20), 10, 90);
+            request.wrote(at(40), 100);
+            request.half_closed(at(141), at(142));
+            assert_eq!(request.due(), at(1_010));
+            let record = end(request);
+            assert_eq!(record.outcome, Outcome::Cancelled);
+            let done = record.cancel.unwrap().done.unwrap();
+            assert_eq!((done.after, done.closed), (Some(after), at(142)));
+            assert_eq!((done.stage, record.times.end), (STAGE, at(300)));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::clock::Span;
 
 pub use arrivals::{ArrivalWalk, Arrivals, Pattern};
-pub use cancel::CancelPlan;
+pub use cancel::{CancelPlan, Chosen, Delay, NoDelay};
 pub use numbers::Numbers;
 pub use profile::{ProfileError, RateProfile};
 pub use slots::{Limit, Slots};

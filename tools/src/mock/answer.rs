@@ -9,7 +9,7 @@ use super::metrics::Finish;
 use super::pieces::{Api, Mark};
 use super::plain::put_error;
 use super::request::{self, HEAD_MAX, Head, Route};
-use super::script::Framing;
+use super::script::{Framing, Release};
 use super::turn::Core;
 
 /// Whether a connection lives on.
@@ -26,6 +26,7 @@ impl Core {
         let result = conn.recv(&mut buffer);
         let now = Stamp::now();
         let flow = match result {
+            Ok(0) if self.serves_on(conn) => self.half_closed(conn, now),
             Ok(0) => self.gone(conn, "fin", now),
             Ok(count) => self.received(conn, &buffer[..count], now),
             Err(Errno::AGAIN) => Flow::Keep,
@@ -202,7 +203,7 @@ impl Core {
             w_first: None,
             w_last: None,
         });
-        if self.metrics.running >= self.slots {
+        if self.wedged || self.metrics.running >= self.slots {
             conn.phase = Phase::Queued;
             self.metrics.waiting += 1;
             self.queue.push_back((conn.slot, conn.number));
@@ -271,7 +272,7 @@ impl Core {
     pub(super) fn gone(&mut self, conn: &mut Conn, how: &'static str, now: Stamp) -> Flow {
         match conn.phase {
             Phase::Queued => self.metrics.waiting -= 1,
-            Phase::Answering | Phase::Stalled => self.release(conn),
+            Phase::Answering | Phase::Stalled => self.let_go(conn, now),
             Phase::Receiving | Phase::Leaving => {}
         }
         if conn.active.is_some() {
@@ -306,9 +307,11 @@ impl Core {
             Ending::Cut => "server-fin",
         };
         self.release(conn);
+        let half = conn.half;
         self.log(conn, now, |line| {
             line.done = Some(now);
-            line.how = how;
+            line.closed = half;
+            line.how = half.map_or(how, |_| "half");
         });
         let Some(active) = conn.active.take() else {
             return Flow::Close;
@@ -333,6 +336,9 @@ impl Core {
     pub(super) fn next_request(&mut self, conn: &mut Conn, close: bool, now: Stamp) -> Flow {
         conn.nth += 1;
         conn.phase = Phase::Receiving;
+        if conn.half.is_some() {
+            return Flow::Close;
+        }
         if close {
             return self.leave(conn, now);
         }
@@ -351,6 +357,56 @@ impl Core {
             self.arm(conn, now + idle);
         }
         Flow::Keep
+    }
+
+    /// A client that closes its sending half while it waits for an answer may still read it.
+    fn serves_on(&self, conn: &Conn) -> bool {
+        self.script.half_open
+            && conn.half.is_none()
+            && matches!(conn.phase, Phase::Queued | Phase::Answering)
+    }
+
+    fn half_closed(&self, conn: &mut Conn, now: Stamp) -> Flow {
+        conn.half = Some(now);
+        // The kernel would report the end of input again and again.
+        let room = conn.watches_room;
+        conn.watches_room = !room;
+        self.watch_room(conn, room)
+    }
+
+    /// The client of a request that has its slot has left: the slot is free as the script says.
+    fn let_go(&mut self, conn: &Conn, now: Stamp) {
+        let Some(active) = &conn.active else { return };
+        self.left += 1;
+        let tokens = u64::from(active.prompt) + u64::from(active.generated);
+        let no_token = active.sent == 0;
+        match self.script.release {
+            Release::After(span) => self.released_later.push_back((now + span, tokens)),
+            Release::LeakOneIn(count) if self.left.is_multiple_of(u64::from(count)) => {}
+            Release::LeakBeforeToken if no_token => {}
+            Release::WedgeAfter(count) => {
+                self.wedged |= self.left >= u64::from(count);
+                self.release(conn);
+            }
+            Release::DieAfter(count) => {
+                self.dead |= self.left >= u64::from(count);
+                self.release(conn);
+            }
+            Release::AtOnce | Release::LeakOneIn(_) | Release::LeakBeforeToken => {
+                self.release(conn);
+            }
+        }
+    }
+
+    /// Frees what was to be free by now.
+    pub(super) fn release_what_is_due(&mut self, now: Stamp) {
+        while let Some(&(at, tokens)) = self.released_later.front()
+            && at <= now
+        {
+            self.released_later.pop_front();
+            self.metrics.running -= 1;
+            self.metrics.held_tokens -= tokens;
+        }
     }
 
     fn release(&mut self, conn: &Conn) {

@@ -119,6 +119,8 @@ pub(super) struct Conn {
     pub(super) held_at: usize,
     /// Whether the loop watches for room to send.
     pub(super) watches_room: bool,
+    /// When the client closed its sending half, if it is answered all the same.
+    pub(super) half: Option<Stamp>,
     /// The deadline that counts; others of this connection are void.
     pub(super) ticket: u32,
 }
@@ -152,6 +154,7 @@ impl Conn {
             held: Vec::new(),
             held_at: 0,
             watches_room: false,
+            half: None,
             ticket: 0,
         }
     }

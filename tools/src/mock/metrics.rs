@@ -86,7 +86,13 @@ impl Metrics {
     }
 
     /// Writes the Prometheus text.
-    pub(super) fn write(&self, model: &str, cache_tokens: u64, out: &mut String) {
+    pub(super) fn write(
+        &self,
+        model: &str,
+        cache_tokens: u64,
+        abort_counter: u32,
+        out: &mut String,
+    ) {
         let cache = (self.held_tokens as f64 / cache_tokens.max(1) as f64).min(1.0);
         let labels = format!("engine=\"0\",model_name=\"{model}\"");
         let mut one = |kind: &str, name: &str, value: f64| {
@@ -101,7 +107,11 @@ impl Metrics {
         one("counter", "vllm:generation_tokens_total", generated);
         out.push_str("# TYPE vllm:request_success_total counter\n");
         for finish in Finish::ALL {
-            let (name, count) = (finish.name(), self.finished(finish));
+            let times = match finish {
+                Finish::Abort => u64::from(abort_counter),
+                _ => 1,
+            };
+            let (name, count) = (finish.name(), times * self.finished(finish));
             let _ = writeln!(
                 out,
                 "vllm:request_success_total{{{labels},finished_reason=\"{name}\"}} {count}.0"

@@ -8,7 +8,7 @@
 //! answered as a chat.
 //!
 //! It is not an HTTP server for other uses: request bodies need a content-length, a client that
-//! closes its sending half counts as gone, and bodies are searched for a few keys, not parsed.
+//! closes its sending half counts as gone unless the script says otherwise, and bodies are searched for a few keys, not parsed.
 
 mod accept;
 mod answer;
@@ -28,5 +28,5 @@ mod truth;
 mod turn;
 
 pub use fault::{Fault, FaultError, FaultRule, When};
-pub use script::{Framing, HeadTime, LineEnd, Precision, RoleTime, Script, ScriptError};
+pub use script::{Framing, HeadTime, LineEnd, Precision, Release, RoleTime, Script, ScriptError};
 pub use server::{Handle, MockError, Server, Stopper, Summary};

@@ -93,8 +93,12 @@ impl Core {
             Route::Metrics => {
                 let mut body = String::new();
                 let name = model.trim_matches('"');
-                self.metrics
-                    .write(name, self.script.cache_tokens, &mut body);
+                self.metrics.write(
+                    name,
+                    self.script.cache_tokens,
+                    self.script.abort_counter,
+                    &mut body,
+                );
                 put_head(
                     200,
                     "text/plain; version=0.0.4",

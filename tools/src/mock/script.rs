@@ -64,6 +64,12 @@ pub struct Script {
     pub slots: Option<u32>,
     /// Tokens that the pretended cache holds: what `vllm:kv_cache_usage_perc` is a share of.
     pub cache_tokens: u64,
+    /// What becomes of a slot whose client has left.
+    pub release: Release,
+    /// How many of them the counter of aborted requests has for each that there was.
+    pub abort_counter: u32,
+    /// Go on with an answer whose client has closed its sending half.
+    pub half_open: bool,
     /// How exactly due times are met.
     pub precision: Precision,
     /// The model's name in answers.
@@ -98,6 +104,9 @@ impl Default for Script {
             accept_delay: Span::ZERO,
             slots: None,
             cache_tokens: 1_000_000,
+            release: Release::AtOnce,
+            abort_counter: 1,
+            half_open: false,
             precision: Precision::Lead,
             model: String::from("mock"),
         }
@@ -165,6 +174,52 @@ pub enum ScriptError {
     /// A count that must be at least 1.
     #[error("{0} must be at least 1")]
     Zero(&'static str),
+}
+
+/// What becomes of a slot (and of its share of the cache) whose client has left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Release {
+    /// It is free at once.
+    #[default]
+    AtOnce,
+    /// It is free so long after.
+    After(Span),
+    /// One in so many is never free again.
+    LeakOneIn(u32),
+    /// It is never free again if the client left before the first token, else at once.
+    LeakBeforeToken,
+    /// At once; but after so many the server answers nothing any more.
+    WedgeAfter(u32),
+    /// At once; but with that many the server ends.
+    DieAfter(u32),
+}
+
+impl std::str::FromStr for Release {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            "it must be at-once, after:MS, leak:1/N, leak-before-token, wedge:N or die:N".to_owned()
+        };
+        let count = |text: &str| {
+            let count = text.parse().ok().filter(|&count: &u32| count > 0);
+            count.ok_or_else(wrong)
+        };
+        match text.split_once(':') {
+            None if text == "at-once" => Ok(Self::AtOnce),
+            None if text == "leak-before-token" => Ok(Self::LeakBeforeToken),
+            Some(("after", millis)) => {
+                count(millis).map(|millis| Self::After(Span::from_millis(u64::from(millis))))
+            }
+            Some(("leak", share)) => {
+                let share = share.strip_prefix("1/").ok_or_else(wrong)?;
+                count(share).map(Self::LeakOneIn)
+            }
+            Some(("wedge", cancels)) => count(cancels).map(Self::WedgeAfter),
+            Some(("die", cancels)) => count(cancels).map(Self::DieAfter),
+            _ => Err(wrong()),
+        }
+    }
 }
 
 /// Line ends of the event stream. All three are valid.

@@ -202,7 +202,7 @@ impl Server {
     /// Runs on the calling thread until its [`Stopper`] is used.
     pub fn run(mut self) -> Summary {
         let mut ready = Vec::with_capacity(BATCH);
-        while !self.stop.is_given() {
+        while !self.stop.is_given() && !self.core.dead {
             let now = Stamp::now();
             self.core.turn(now);
             self.core.wait(&mut ready);

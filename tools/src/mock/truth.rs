@@ -14,7 +14,7 @@
 //! | `w_first`, `w_last` | immediately before the write of the first and last content event |
 //! | `done` | after the write of the last byte, or when a fault of the script ended the answer; 0 if neither |
 //! | `closed` | when the client's leaving was noticed, 0 if it stayed to the end |
-//! | `how` | `fin` or `rst` from the client; `server-fin`, `server-rst` for faults; `stop` when the server was stopped; else empty |
+//! | `how` | `fin` or `rst` from the client; `half` when it closed its sending half only and was answered to the end (`closed` is when it did); `server-fin`, `server-rst` for faults; `stop` when the server was stopped; else empty |
 //!
 //! All times are Unix nanoseconds derived from one pair of clock reads when the port was opened.
 

@@ -40,6 +40,14 @@ pub(super) struct Core {
     /// Whole requests so far.
     pub(super) requests: u64,
     pub(super) served: u64,
+    /// Clients that left a request which had its slot.
+    pub(super) left: u64,
+    /// Slots that are free later: when, and their tokens.
+    pub(super) released_later: VecDeque<(Stamp, u64)>,
+    /// Nothing is answered any more.
+    pub(super) wedged: bool,
+    /// The server ends by itself.
+    pub(super) dead: bool,
     /// Where reads land, where sends are composed, and where events are before framing.
     pub(super) buffer: Vec<u8>,
     pub(super) out: Vec<u8>,
@@ -91,6 +99,10 @@ impl Core {
             again: Vec::new(),
             requests: 0,
             served: 0,
+            left: 0,
+            released_later: VecDeque::new(),
+            wedged: false,
+            dead: false,
             buffer: vec![0; READ_BYTES],
             out: Vec::with_capacity(READ_BYTES),
             events: Vec::with_capacity(READ_BYTES),
@@ -108,6 +120,7 @@ impl Core {
 
     /// Does everything that is due.
     pub(super) fn turn(&mut self, now: Stamp) {
+        self.release_what_is_due(now);
         for _ in 0..DUE_BATCH {
             let Some(due) = self.deadlines.pop(now) else {
                 break;
@@ -149,6 +162,7 @@ impl Core {
 
     fn due(&mut self, conn: &mut Conn, now: Stamp) -> Flow {
         match conn.phase {
+            Phase::Answering if self.wedged => Flow::Keep,
             Phase::Answering => self.advance(conn, now),
             // Idle for long enough, and not in the middle of a request.
             Phase::Receiving if conn.first.is_none() => Flow::Close,
@@ -159,7 +173,7 @@ impl Core {
 
     /// Starts queued requests while there are slots.
     fn fill_slots(&mut self) {
-        while self.metrics.running < self.slots {
+        while !self.wedged && self.metrics.running < self.slots {
             let Some((slot, number)) = self.queue.pop_front() else {
                 return;
             };
@@ -176,10 +190,9 @@ impl Core {
 
     pub(super) fn wait(&mut self, ready: &mut Vec<Event>) {
         let flush_at = self.truth.as_ref().and_then(Truth::flush_at);
-        let other = match (self.accept_at, flush_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        let release_at = self.released_later.front().map(|&(at, _)| at);
+        let others = [self.accept_at, flush_at, release_at];
+        let other = others.into_iter().flatten().min();
         let timeout = self.deadlines.prepare(Stamp::now(), other);
         // A signal may interrupt the wait; the loop then just turns once more.
         let _ = epoll::wait(&self.epoll, spare_capacity(ready), timeout);
@@ -203,6 +216,9 @@ impl Core {
                 return Flow::Close;
             }
             if flags == EventFlags::OUT {
+                return Flow::Keep;
+            }
+            if conn.half.is_some() && !flags.intersects(EventFlags::ERR | EventFlags::HUP) {
                 return Flow::Keep;
             }
             core.readable(conn)
@@ -257,7 +273,12 @@ impl Core {
             EventFlags::empty()
         };
         let key = EventData::new_u64(key(conn.slot, conn.number));
-        match epoll::modify(&self.epoll, &conn.fd, key, WATCHED | room) {
+        let watched = if conn.half.is_some() {
+            EventFlags::empty()
+        } else {
+            WATCHED
+        };
+        match epoll::modify(&self.epoll, &conn.fd, key, watched | room) {
             Ok(()) => Flow::Keep,
             Err(_) => Flow::Close,
         }

@@ -34,7 +34,10 @@ pub fn print(name: &'static str, plan: &Arc<PhasePlan>) -> Result<()> {
     );
     let mut out = BufWriter::new(std::io::stdout().lock());
     for request in rehearse(plan) {
-        let delay = plan.cancel.and_then(|cancel| cancel.delay(request.index));
+        let delay = plan
+            .cancel
+            .as_ref()
+            .and_then(|cancel| cancel.delay(request.index));
         let line = Line {
             phase: name,
             index: request.index,

@@ -1,11 +1,12 @@
 //! What the exports say about a run before its first record.
 
 use anyhow::Result;
-use pinfire_analysis::facts::{CancellationFacts, DatasetFacts, LengthFacts, PhaseFacts, RunFacts};
+use pinfire_analysis::facts::{DatasetFacts, LengthFacts, PhaseFacts, RunFacts};
 use pinfire_engine::{dataset::lengths::Lengths, run::Engine};
 
 use super::{command_line, dataset::Prepared};
 use crate::{
+    cancellation::Cancellation,
     input::Input,
     load::PhaseLoad,
     settings::{self, Settings},
@@ -33,9 +34,7 @@ pub fn of(
     facts.warmup = settings.load.warmup.as_ref().map(phase);
     facts.profiling = phase(&settings.load.profiling);
     facts.profiling.seamless = settings.load.seamless;
-    facts.cancellation = settings
-        .cancellation
-        .map(|(rate_pct, delay)| CancellationFacts { rate_pct, delay });
+    facts.cancellation = settings.cancellation.as_ref().map(Cancellation::facts);
     facts.random_seed = Some(settings.seed.value);
     facts.cli_command = command_line::shown(arguments);
     facts.artifact_dir = settings.artifact_dir.clone();

@@ -63,7 +63,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     let embedded = matches!(settings.transport.server, Server::Embedded);
     let sides = if embedded { 2 } else { 1 };
     place::grant_descriptors(
-        settings.slots().saturating_mul(sides),
+        settings
+            .slots()
+            .saturating_add(settings.kept_sockets())
+            .saturating_mul(sides),
         settings.places.engine.len(),
     )?;
     let mut servers = settings.transport.reach()?;
@@ -106,6 +109,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     }
 
     let facts = facts::of(&settings, &prepared, &engine, arguments)?;
+    let cancel = cancel_plan(&settings, &prepared.dataset)?;
     if let Err(error) = write_start(&facts) {
         say::warning(format_args!(
             "{error}; if this run is killed, `pinfire report` will know less of it"
@@ -124,6 +128,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         targets,
         dataset,
         tally: collecting.tally(),
+        cancel,
         id_key: settings::random_bits()?,
     };
     interrupt.sending();
@@ -248,6 +253,13 @@ fn say_how(settings: &Settings, engine: &Engine) {
     }
 }
 
+fn cancel_plan(settings: &Settings, dataset: &Dataset) -> Result<Option<CancelPlan>> {
+    let asked = settings.cancellation.as_ref();
+    asked
+        .map(|asked| asked.plan(settings.seed.value, dataset))
+        .transpose()
+}
+
 type Entries = Arc<[pinfire_analysis::facts::EntryFacts]>;
 
 /// What is sent goes to the cores, the rest to the analysis; both turn by turn, so that a record's
@@ -274,12 +286,14 @@ fn dry_run(settings: &Settings) -> Result<ExitCode> {
     for warning in &prepared.warnings {
         say::warning(warning);
     }
+    let cancel = cancel_plan(settings, &prepared.dataset)?;
     let (dataset, _) = split(prepared.dataset);
     let phases = Phases {
         settings,
         targets: Arc::default(),
         dataset,
         tally: Arc::default(),
+        cancel,
         id_key: 0,
     };
     let mut sent = 0;
@@ -300,6 +314,7 @@ struct Phases<'a> {
     targets: Arc<[Target]>,
     dataset: Arc<Ready>,
     tally: Arc<Tally>,
+    cancel: Option<CancelPlan>,
     id_key: u64,
 }
 
@@ -388,10 +403,7 @@ impl Phases<'_> {
 
     fn plan(&self, phase: Phase, load: &PhaseLoad, first_session: u64) -> Arc<PhasePlan> {
         let settings = self.settings;
-        let cancel = settings
-            .cancellation
-            .filter(|_| phase == Phase::Profiling)
-            .map(|(rate, delay)| CancelPlan::new(settings.seed.value, rate, delay));
+        let cancel = self.cancel.clone();
         let (pace, sessions) = match &load.mode {
             Mode::Concurrency => (Pace::Closed, load.sessions),
             Mode::Rate {
@@ -437,7 +449,7 @@ impl Phases<'_> {
             prefill: limit(load.prefill, load.prefill_ramp),
             duration: load.duration,
             grace: load.grace,
-            cancel,
+            cancel: cancel.filter(|_| phase == Phase::Profiling),
             id_key: self.id_key,
             timeout: settings.timeout,
             reuse: settings.reuse,

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use pinfire_engine::clock::Span;
-use pinfire_tools::mock::{FaultRule, Framing, HeadTime, LineEnd, Precision, RoleTime, Script};
+use pinfire_tools::mock::{
+    FaultRule, Framing, HeadTime, LineEnd, Precision, Release, RoleTime, Script,
+};
 
 /// A scripted OpenAI-style inference server that writes every token at an exact instant and logs
 /// what it saw.
@@ -149,6 +151,24 @@ pub struct Args {
         help_heading = "Capacity"
     )]
     pub cache_tokens: u64,
+    /// What becomes of a slot whose client has left: free at-once, after:MS, never for one in N
+    /// (leak:1/N) or for those that had no token yet (leak-before-token); with wedge:N the server
+    /// answers nothing any more after N of them, with die:N it ends.
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "at-once",
+        help_heading = "Cancels"
+    )]
+    pub release: Release,
+    /// What vllm:request_success_total{finished_reason="abort"} counts: each cancel once (honest),
+    /// none (zero, as vLLM 0.32 does for clients that leave) or each twice (doubled).
+    #[arg(long, value_enum, default_value = "honest", help_heading = "Cancels")]
+    pub abort_counter: AbortCounterArg,
+    /// Write on when the client has closed its sending half, as a server does that looks for a
+    /// client only when it reads.
+    #[arg(long, help_heading = "Cancels")]
+    pub half_open: bool,
 }
 
 impl Args {
@@ -196,6 +216,13 @@ impl Args {
             accept_delay: self.accept_delay,
             slots: self.slots,
             cache_tokens: self.cache_tokens,
+            release: self.release,
+            abort_counter: match self.abort_counter {
+                AbortCounterArg::Zero => 0,
+                AbortCounterArg::Honest => 1,
+                AbortCounterArg::Doubled => 2,
+            },
+            half_open: self.half_open,
             precision: match self.precision {
                 PrecisionArg::Sleep => Precision::Sleep,
                 PrecisionArg::Lead => Precision::Lead,
@@ -223,6 +250,17 @@ pub enum PrecisionArg {
     Lead,
     /// never sleep
     Spin,
+}
+
+/// `--abort-counter`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum AbortCounterArg {
+    /// each cancel once
+    Honest,
+    /// never
+    Zero,
+    /// each cancel twice
+    Doubled,
 }
 
 /// `--line-end`

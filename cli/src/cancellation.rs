@@ -1,0 +1,252 @@
+//! Which requests are left, when and how: the flags together.
+
+use anyhow::{Result, bail, ensure};
+use pinfire_analysis::facts::CancellationFacts;
+use pinfire_engine::{
+    clock::Span,
+    dataset::{Dataset, EndpointKind},
+    endpoint::Scan,
+    record::{Leave, Trigger},
+    schedule::{CancelPlan, Delay},
+};
+
+use crate::{args::Profile, settings::named, values::TriggerFlag};
+
+/// Planned cancellation as asked.
+#[derive(Clone, Debug)]
+pub struct Cancellation {
+    pub rate: f64,
+    pub delay: Delay,
+    pub trigger: TriggerFlag,
+    pub leave: Leave,
+    pub wave: Option<Span>,
+}
+
+impl Cancellation {
+    /// Checks the flags together; `None` cancels nothing.
+    ///
+    /// # Errors
+    /// The first combination that makes no sense, with the way out.
+    pub fn new(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<Option<Self>> {
+        let asked = &flags.cancellation;
+        let rate = asked.request_cancellation_rate;
+        let given = [
+            (
+                "--request-cancellation-delay",
+                asked.request_cancellation_delay.is_some(),
+            ),
+            (
+                "--request-cancellation-trigger",
+                asked.request_cancellation_trigger.is_some(),
+            ),
+            (
+                "--request-cancellation-wave",
+                asked.request_cancellation_wave.is_some(),
+            ),
+        ];
+        if asked.patience.is_some() {
+            for (flag, given) in given {
+                ensure!(
+                    !given,
+                    "{flag} and --patience exclude each other: patience is a trigger and a delay of \
+                     its own"
+                );
+            }
+        } else if rate.is_none() {
+            let mode = [(
+                "--request-cancellation-mode",
+                asked.request_cancellation_mode.is_some(),
+            )];
+            for (flag, given) in given.into_iter().chain(mode) {
+                ensure!(
+                    !given,
+                    "{flag} needs --request-cancellation-rate: without a rate nothing is cancelled"
+                );
+            }
+            return Ok(None);
+        }
+        let trigger = match asked.patience {
+            Some(_) => TriggerFlag::At(Trigger::Patience),
+            None => asked
+                .request_cancellation_trigger
+                .unwrap_or(TriggerFlag::At(Trigger::Sent)),
+        };
+        let delay = asked.patience.or(asked.request_cancellation_delay);
+        let mode = asked.request_cancellation_mode.as_deref().unwrap_or("fin");
+        let cancellation = Self {
+            // Without a share all users have the same patience.
+            rate: rate.unwrap_or(100.0),
+            delay: delay.unwrap_or(Delay::Fixed(Span::ZERO)),
+            trigger,
+            leave: named(
+                "--request-cancellation-mode",
+                mode,
+                &Leave::ALL.map(|leave| (leave.name(), leave)),
+            )?,
+            wave: asked.request_cancellation_wave.map(Span::from_secs_f64),
+        };
+        cancellation.suits(flags, kind, streaming)?;
+        Ok(Some(cancellation))
+    }
+
+    /// Whether it means something for this kind of endpoint and its connections.
+    fn suits(&self, flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<()> {
+        let (trigger, mode) = (self.trigger, self.leave.name());
+        let flag = match trigger {
+            TriggerFlag::At(Trigger::Patience) => "--patience".to_owned(),
+            other => format!("--request-cancellation-trigger {other}"),
+        };
+        let of_tokens = matches!(
+            trigger,
+            TriggerFlag::At(Trigger::FirstToken | Trigger::Tokens(_) | Trigger::Patience)
+                | TriggerFlag::Fraction(_)
+        );
+        ensure!(
+            streaming || !of_tokens,
+            "{flag} needs --streaming: without a stream no token comes before the last"
+        );
+        let counts = matches!(
+            trigger,
+            TriggerFlag::At(Trigger::Tokens(_)) | TriggerFlag::Fraction(_)
+        );
+        ensure!(
+            !counts || kind.row().scan != Scan::Keep,
+            "{flag} counts the chunks of chat and completions, not the events of {}; take \
+             first-token with a delay",
+            kind.name()
+        );
+        ensure!(
+            !(trigger == TriggerFlag::At(Trigger::Connect) && self.leave == Leave::HalfClose),
+            "{flag} and --request-cancellation-mode half-close exclude each other: nothing has been \
+             sent that could be answered"
+        );
+        if self.leave == Leave::Rst {
+            let unix = flags
+                .endpoint
+                .url
+                .iter()
+                .any(|url| url.starts_with("unix:"));
+            ensure!(
+                !unix,
+                "--request-cancellation-mode {mode}: a socket in the file system has no reset; take fin"
+            );
+        }
+        Ok(())
+    }
+
+    /// The plan for the cores.
+    ///
+    /// # Errors
+    /// A fraction of an output length that a request does not have.
+    pub fn plan(&self, seed: u64, dataset: &Dataset) -> Result<CancelPlan> {
+        let mut plan = CancelPlan::delayed(seed, self.rate, self.delay).leaving(self.leave);
+        if let Some(wave) = self.wave {
+            plan = plan.in_waves(wave);
+        }
+        let share = match self.trigger {
+            TriggerFlag::At(trigger) => return Ok(plan.from_trigger(trigger)),
+            TriggerFlag::Fraction(share) => share,
+        };
+        let mut counts = Vec::new();
+        for turn in dataset.turns() {
+            let Some(length) = turn.osl else {
+                bail!(
+                    "--request-cancellation-trigger {}: a request has no output length to take the \
+                     fraction of; give --osl, or take tokens:N",
+                    self.trigger
+                );
+            };
+            counts.push(((share * f64::from(length)).round() as u32).max(1));
+        }
+        Ok(plan.from_tokens(counts.into()))
+    }
+
+    /// Sockets that are kept open although their requests have ended, of so many requests.
+    pub fn kept_sockets(&self, requests: u64) -> u64 {
+        match self.leave {
+            Leave::Stall => (requests as f64 * self.rate / 100.0).ceil() as u64,
+            Leave::Fin | Leave::Rst | Leave::HalfClose => 0,
+        }
+    }
+
+    /// For reports.
+    pub fn facts(&self) -> CancellationFacts {
+        CancellationFacts {
+            rate_pct: self.rate,
+            delay: self.delay,
+            trigger: self.trigger.to_string(),
+            mode: self.leave,
+            wave: self.wave,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::typed;
+
+    fn asked(more: &str) -> Result<Option<Cancellation>> {
+        let flags = typed(more.split_whitespace())?;
+        let kind = EndpointKind::from_name(&flags.endpoint.endpoint_type)?;
+        Cancellation::new(&flags, kind, flags.endpoint.streaming)
+    }
+
+    #[test]
+    fn combinations_that_make_no_sense_say_why() {
+        let rate = "--request-cancellation-rate 5";
+        for (line, words) in [
+            ("--request-cancellation-delay 1", &["-delay", "-rate"][..]),
+            (
+                "--request-cancellation-trigger sent",
+                &["-trigger", "-rate"],
+            ),
+            ("--request-cancellation-mode rst", &["-mode", "-rate"]),
+            ("--request-cancellation-wave 1", &["-wave", "-rate"]),
+            (
+                "--streaming --patience ttft:1 --request-cancellation-delay 1",
+                &["-delay", "--patience", "exclude"],
+            ),
+            ("--patience ttft:1", &["--patience", "--streaming"]),
+            (
+                "RATE --request-cancellation-trigger first-token",
+                &["first-token", "--streaming"],
+            ),
+            (
+                "RATE --streaming --endpoint-type messages --request-cancellation-trigger tokens:3",
+                &["tokens:3", "messages", "first-token"],
+            ),
+            (
+                "RATE --request-cancellation-trigger connect --request-cancellation-mode half-close",
+                &["connect", "half-close"],
+            ),
+            (
+                "RATE --request-cancellation-mode bye",
+                &["bye", "half-close"],
+            ),
+            (
+                "RATE --request-cancellation-mode rst --url unix:/tmp/s",
+                &["rst", "fin"],
+            ),
+        ] {
+            let line = line.replace("RATE", rate);
+            let error = format!("{:#}", asked(&line).unwrap_err());
+            for word in words {
+                assert!(error.contains(word), "{line}: {error}");
+            }
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_aiperfs_meaning() {
+        assert!(asked("").unwrap().is_none());
+        let plain = asked("--request-cancellation-rate 5").unwrap().unwrap();
+        assert_eq!(plain.trigger, TriggerFlag::At(Trigger::Sent));
+        assert_eq!((plain.leave, plain.wave), (Leave::Fin, None));
+        assert_eq!(plain.delay, Delay::Fixed(Span::ZERO));
+        let patient = asked("--streaming --patience ttft:1.5").unwrap().unwrap();
+        assert_eq!(patient.rate, 100.0);
+        assert_eq!(patient.trigger, TriggerFlag::At(Trigger::Patience));
+    }
+}
