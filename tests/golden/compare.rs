@@ -124,6 +124,7 @@ pub fn lines(theirs: &[Value], ours: &[Value]) -> Vec<Difference> {
 /// The slices, in their order. Their bounds may differ by the rounding of AIPerf's clock (D8).
 pub fn slices(theirs: Option<&Value>, ours: Option<&Value>) -> Vec<Difference> {
     let (Some(theirs), Some(ours)) = (theirs, ours) else {
+        assert_eq!(theirs.is_some(), ours.is_some(), "slices on both sides");
         return Vec::new();
     };
     let list = |file: &Value| file["timeslices"].as_array().unwrap().clone();
@@ -149,19 +150,5 @@ pub fn slices(theirs: Option<&Value>, ours: Option<&Value>) -> Vec<Difference> {
 
 /// The name that a metric has in the table.
 pub fn row_name(tag: &str) -> String {
-    let name = |tag: &str| row(tag).map(|at| METRICS[at].name_with_unit());
-    let adjusted = tag.strip_prefix("adj_").and_then(name);
-    match (adjusted, name(tag)) {
-        (Some(parent), _) => {
-            let (name, unit) = parent.rsplit_once(" (").unwrap();
-            format!("{name} (error-adjusted) ({unit}")
-        }
-        (None, Some(name)) => name,
-        (None, None) => tag.to_owned(),
-    }
-}
-
-/// Whether the row of a table is of a metric that is built.
-pub fn is_built(name: &str) -> bool {
-    name == "Metric" || METRICS.iter().any(|metric| metric.name_with_unit() == name)
+    row(tag).map_or_else(|| tag.to_owned(), |at| METRICS[at].name_with_unit())
 }

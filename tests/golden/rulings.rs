@@ -196,16 +196,6 @@ pub static RULINGS: &[Ruling] = &[
             d.place != "" || d.ours["avg"] == golden.theirs["error_request_count"]["avg"]
         },
     },
-    Ruling {
-        name: "not built yet",
-        applies: |golden, d| {
-            d.ours.is_null()
-                && (d.tag.starts_with("adj_")
-                    || d.tag.starts_with("good")
-                    || (is_curve(&d.tag) && golden.name != "chat-nostream"))
-        },
-        holds: |_, _| true,
-    },
 ];
 
 /// From the first start to the last end, of AIPerf's own lines.

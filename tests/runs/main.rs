@@ -7,11 +7,13 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod artifacts;
 mod combinations;
 mod compare;
 mod datasets;
 mod endpoints;
 mod ends;
+mod figures;
 mod files;
 mod malformed;
 mod prompts;

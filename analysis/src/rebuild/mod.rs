@@ -17,9 +17,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pinfire_engine::clock::Span;
 use pinfire_engine::endpoint::{Answers, EndpointKind};
 use pinfire_engine::health::Counts;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::files::RunFiles;
 use self::line::Found;
@@ -30,6 +31,8 @@ use self::values::{Beside, ValueLine, Values};
 use crate::collect::{Collector, Read, RowValue, Told};
 use crate::export::ExportError;
 use crate::facts::{EntryFacts, RunEnd, RunFacts};
+use crate::goodput::{self, GoodputError, Slos};
+use crate::metric::conditions;
 use crate::pool::Pool;
 use crate::reading::{Reading, Rules, Target, Verdict};
 use crate::report::Report;
@@ -162,12 +165,16 @@ impl Rebuild {
         if summary.is_none() {
             first.tell(&mut facts);
         }
+        if let Some(length) = summary.slice() {
+            facts.slice = Some(length);
+        }
         if facts.cancellation.is_none() && first.has_plan {
             let unknown =
                 crate::facts::CancellationFacts::of(0.0, pinfire_engine::clock::Span::ZERO);
             facts.cancellation = Some(unknown);
         }
-        Ok(Self {
+        let promises = summary.promises();
+        let mut rebuild = Self {
             counting: summary.counting(),
             of_aiperf: !summary.is_ours().unwrap_or(first.is_ours),
             first: first.start,
@@ -176,7 +183,56 @@ impl Rebuild {
             files,
             summary,
             incomplete,
-        })
+        };
+        if !promises.is_empty()
+            && let Err(refused) = rebuild.promise(&promises)
+        {
+            let warning = format!("the run's goodput `{promises}` is left out: {refused}");
+            rebuild.warnings.push(warning);
+        }
+        Ok(rebuild)
+    }
+
+    /// Judges requests by these limits, `"tag:number tag:number"`, in place of the run's own.
+    ///
+    /// # Errors
+    /// They mean nothing in this run.
+    pub fn promise(&mut self, limits: &str) -> Result<(), GoodputError> {
+        let facts = &mut self.facts;
+        let conditions = conditions(
+            facts.endpoint(),
+            facts.streaming,
+            facts.told.as_ref().is_some_and(|told| told.client_counts),
+            facts.cancellation.is_some(),
+            true,
+        );
+        facts.slos = Slos::new(&goodput::parse(limits)?, conditions)?;
+        self.warnings.extend(facts.slos.warnings());
+        let shown: Map<String, Value> = facts
+            .slos
+            .shown()
+            .map(|(tag, limit)| (tag.to_owned(), limit.into()))
+            .collect();
+        self.tell("/slos", shown.into());
+        Ok(())
+    }
+
+    /// Slices the run, into others than its own if it had any.
+    pub fn slice(&mut self, length: Span) {
+        self.facts.slice = Some(length);
+        self.tell("/artifacts/slice_duration", length.as_secs_f64().into());
+    }
+
+    /// Changes what the files say was asked.
+    fn tell(&mut self, pointer: &str, value: Value) {
+        let told = self.facts.told.as_mut();
+        let Some(config) = told.and_then(|told| told.summary.get_mut("input_config")) else {
+            return;
+        };
+        let (folder, key) = pointer.rsplit_once('/').unwrap_or(("", pointer));
+        if let Some(Value::Object(fields)) = config.pointer_mut(folder) {
+            fields.insert(key.to_owned(), value);
+        }
     }
 
     /// Whether the server's own counts are the lengths of this run.

@@ -33,6 +33,12 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
         rebuild.facts.percentiles = Percentiles::parse(list)
             .map_err(|reason| anyhow::anyhow!("--percentiles {list}: {reason}"))?;
     }
+    if let Some(limits) = &flags.goodput {
+        rebuild.promise(limits).context("--goodput")?;
+    }
+    if let Some(seconds) = flags.slice_duration {
+        rebuild.slice(settings::slice(seconds)?);
+    }
     let counting = counting(flags, &rebuild)?;
 
     // The file may be the one that is read: it takes its name when it is whole.
