@@ -180,7 +180,8 @@ pub static RULINGS: &[Ruling] = &[
             match d.tag.as_str() {
                 "completed_request_count" => {
                     number(&d.ours["avg"]) < number(&d.theirs["avg"])
-                        && (d.place != "" || d.ours["avg"] == golden.theirs["request_count"]["avg"])
+                        && (!d.place.is_empty()
+                            || d.ours["avg"] == golden.theirs["request_count"]["avg"])
                 }
                 "request_error_rate" => {
                     number(&d.theirs["avg"]) > 0.0 && number(&d.ours["avg"]) == 0.0
@@ -193,7 +194,7 @@ pub static RULINGS: &[Ruling] = &[
         name: "R3: cancelled requests have a count of their own",
         applies: |_, d| d.tag == "cancelled_request_count" && d.theirs.is_null(),
         holds: |golden, d| {
-            d.place != "" || d.ours["avg"] == golden.theirs["error_request_count"]["avg"]
+            !d.place.is_empty() || d.ours["avg"] == golden.theirs["error_request_count"]["avg"]
         },
     },
 ];
