@@ -183,5 +183,6 @@ fn record(index: u64, events: u64) -> Record {
         },
         transcript,
         body: None,
+        capture: None,
     }
 }
