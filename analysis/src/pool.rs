@@ -124,7 +124,7 @@ mod tests {
     fn results_come_in_the_order_of_the_work() {
         for threads in [0, 1, 3] {
             let slow = |n: u64| {
-                if n % 97 == 0 {
+                if n.is_multiple_of(97) {
                     std::thread::yield_now();
                 }
                 n * 2
