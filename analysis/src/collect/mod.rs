@@ -121,8 +121,8 @@ impl Collector {
             target: Target::of_urls(&facts.urls),
         };
         Ok(Self {
-            warmup: Tally::new(&rows, false),
-            profiling: Tally::new(&rows, facts.slice.is_some()),
+            warmup: Tally::new(&rows, false, facts.exact_records),
+            profiling: Tally::new(&rows, facts.slice.is_some(), facts.exact_records),
             facts,
             reader: Reader::new(rules, entries, counter),
             lines,

@@ -123,7 +123,15 @@ fn document(report: &Report) -> Map<String, Value> {
         put(other.metric.tag, block(other));
     }
     if let Some(cancelled) = &report.cancellation {
-        put("cancellation", cancellation(cancelled));
+        put("cancellation", cancellation(cancelled, report.coarse));
+    }
+    if report.coarse {
+        let note = json!({
+            "exact_records": facts.exact_records,
+            "percentile_digits": 3,
+            "curve_bin_sec": crate::metric::curve::BIN as f64 / 1e9,
+        });
+        put("approximation", note);
     }
     put(
         "client_health",
@@ -205,7 +213,7 @@ fn local_time(report: &Report, at: Option<Stamp>) -> Value {
     text.into()
 }
 
-fn cancellation(cancelled: &Cancellation) -> Value {
+fn cancellation(cancelled: &Cancellation, coarse: bool) -> Value {
     let mut map = Map::new();
     map.insert("rate_asked".into(), cancelled.asked.rate_pct.into());
     if let Some(reached) = cancelled.reached_pct {
@@ -255,7 +263,10 @@ fn cancellation(cancelled: &Cancellation) -> Value {
         "overlapping": finished(&neighbours.overlapping),
         "apart": finished(&neighbours.apart),
     });
-    map.insert("neighbours".into(), neighbours);
+    // Of too many requests it is not kept who was whose neighbour.
+    if !coarse {
+        map.insert("neighbours".into(), neighbours);
+    }
     map.into()
 }
 

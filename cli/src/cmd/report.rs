@@ -33,6 +33,7 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
         rebuild.facts.percentiles = Percentiles::parse(list)
             .map_err(|reason| anyhow::anyhow!("--percentiles {list}: {reason}"))?;
     }
+    rebuild.facts.exact_records = flags.exact_records;
     if let Some(limits) = &flags.goodput {
         rebuild.promise(limits).context("--goodput")?;
     }

@@ -50,6 +50,7 @@ pub fn of(
     facts.thresholds = settings.thresholds;
     facts.slos = settings.slos.clone();
     facts.slice = settings.slice;
+    facts.exact_records = settings.exact_records;
     Ok(facts)
 }
 
