@@ -384,7 +384,10 @@ mod tests {
             assert!((one - other).abs() <= digits * other, "{one} {other}");
         };
         for ((q, one), (_, other)) in coarse.percentiles.iter().zip(&exact.percentiles) {
-            assert!((one - other).abs() <= 0.000_5 * other, "p{q}: {one} {other}");
+            assert!(
+                (one - other).abs() <= 0.000_5 * other,
+                "p{q}: {one} {other}"
+            );
         }
         near(coarse.avg.unwrap(), exact.avg.unwrap(), 1e-12);
         near(coarse.std.unwrap(), exact.std.unwrap(), 1e-9);

@@ -188,7 +188,8 @@ pub struct Report {
     /// Take the server's token counts. [default: as the run did]
     #[arg(long)]
     pub use_server_token_count: bool,
-    /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13).
+    /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13, also
+    /// for what is weighted by time).
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
     pub rate_window: String,
     /// Judge requests by these limits, `tag:number tag:number` (docs/METRICS.md has the tags).
@@ -756,7 +757,8 @@ pub struct Output {
         default_value = "records"
     )]
     pub export_level: String,
-    /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13).
+    /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13, also
+    /// for what is weighted by time).
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
     pub rate_window: String,
     /// Promises to the user, as tag:number pairs in the units of the console, in one argument:

@@ -42,7 +42,6 @@ fn wrong_flags() {
         ("--cores 9000,", "number of cores"),
         ("--cores 4000,", "CPU 4000 is not available"),
         ("--ui dashboard", "not built yet"),
-        ("--export-level raw", "not built yet"),
         ("--endpoint x", "must begin with `/`"),
         (
             "--endpoint-type Image-Edit",

@@ -49,20 +49,27 @@ impl Reader {
         self.entries.get(record.entry as usize).unwrap_or(&UNKNOWN)
     }
 
-    /// Counts tokens where anything is done with them: of answers, and of what a cancelled request
-    /// had received.
+    /// Counts tokens where anything is done with them: of answers, of what a cancelled request had
+    /// received, and of what a failed one had sent.
     fn count(&self, record: &Record, reading: &Reading) -> TokenCounts {
-        match (Class::from(&reading.verdict), &self.counter) {
-            (Class::Error | Class::Dropped, _) => TokenCounts::default(),
-            (_, Some(counter)) => {
-                // What was sent counts, the history of the conversation included.
-                let input = match &record.body {
-                    Some(body) => counter.count_body(body),
-                    None => self.entry(record).isl,
-                };
-                TokenCounts::of_text(counter.as_ref(), input, reading)
-            }
-            (_, None) => TokenCounts::of_usage(reading),
+        let class = Class::from(&reading.verdict);
+        let Some(counter) = self.counter.as_deref().filter(|_| class != Class::Dropped) else {
+            return match class {
+                Class::Error | Class::Dropped => TokenCounts::default(),
+                Class::Valid | Class::Cancelled => TokenCounts::of_usage(reading),
+            };
+        };
+        // What was sent counts, the history of the conversation included.
+        let input = match &record.body {
+            Some(body) => counter.count_body(body),
+            None => self.entry(record).isl,
+        };
+        match class {
+            Class::Error | Class::Dropped => TokenCounts {
+                input: input.map(u64::from),
+                ..TokenCounts::default()
+            },
+            Class::Valid | Class::Cancelled => TokenCounts::of_text(counter, input, reading),
         }
     }
 }

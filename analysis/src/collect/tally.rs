@@ -1,5 +1,7 @@
 //! The numbers of one phase: one narrow column per row of the table, and a few counters.
 
+use std::ops::Range;
+
 use pinfire_engine::clock::Stamp;
 use pinfire_engine::record::{AfterHalfClose, Outcome, Stage};
 
@@ -54,10 +56,11 @@ pub const STAGES: [Stage; 4] = [
 ];
 
 /// What the figures of a phase depend on besides its records.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Asked<'a> {
-    /// The duration behind rates, where it is not `benchmark_duration`.
-    pub(crate) rates_over: Option<u64>,
+    /// The window behind rates and curves, in nanoseconds of the monotonic clock. Without one rates
+    /// are over `benchmark_duration`, and curves from the first start to the last end.
+    pub(crate) window: Option<Range<u64>>,
     /// Percentiles of every distribution.
     pub(crate) percentiles: &'a Percentiles,
 }
@@ -293,12 +296,17 @@ impl Tally {
     /// Computes every row, in the order of the table, and gives the samples up.
     pub(crate) fn results(&mut self, asked: Asked<'_>) -> Results {
         let curves = match &self.long {
+            // Over the run's own first start and last end: the bins know no other window.
             Some(long) => long.curves.curves(),
             None => {
                 let lives = self.lives();
+                let from = lives.first().map_or(0, |life| life.start);
                 let to = lives.iter().map(|life| life.end).max().unwrap_or(0);
+                let window = asked.window.clone().unwrap_or(from..to);
+                let mut sweep = Sweep::new(&lives, self.gaps(), window.start);
+                sweep.run_to(window.start, None);
                 let mut curves = Curves::default();
-                Sweep::new(&lives, self.gaps()).run_to(to, Some(&mut curves));
+                sweep.run_to(window.end, Some(&mut curves));
                 curves.settled()
             }
         };
@@ -368,7 +376,10 @@ pub(super) fn compute(
     mut aggregate: impl FnMut(usize, &Metric) -> Option<u64>,
 ) -> Results {
     let [_, errors, _] = counts;
-    let mut results = Results::new(asked.rates_over, counts);
+    let rates_over = asked
+        .window
+        .map(|window| window.end.saturating_sub(window.start));
+    let mut results = Results::new(rates_over, counts);
     let curve = |curve, active| curves?.figures(curve, active, asked.percentiles);
     for (at, &row) in rows.iter().enumerate() {
         let Some(metric) = METRICS.get(row) else {

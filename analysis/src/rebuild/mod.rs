@@ -433,7 +433,7 @@ struct ReadLine {
 impl Reader {
     /// Reads a raw line; what the per-request file says of it comes later.
     fn raw(&self, line: RawLine) -> ReadLine {
-        let RawLine { mut found, body } = line;
+        let RawLine { found, body } = line;
         let mut reading = Reading::of(&found.record, &self.rules);
         if let Some(verdict) = &found.verdict {
             reading.verdict = verdict.clone();
@@ -442,10 +442,13 @@ impl Reader {
             Counting::ByServer => TokenCounts::of_usage(&reading),
             Counting::AsTheRun(None) => TokenCounts::default(),
             Counting::Anew(counter) | Counting::AsTheRun(Some(counter)) => {
-                found.entry.isl = body.and_then(|body| counter.count_body(&body));
+                let input = body.and_then(|body| counter.count_body(&body));
                 match reading.verdict {
-                    Verdict::Error(_) | Verdict::Dropped => TokenCounts::default(),
-                    _ => TokenCounts::of_text(counter.as_ref(), found.entry.isl, &reading),
+                    Verdict::Error(_) | Verdict::Dropped => TokenCounts {
+                        input: input.map(u64::from),
+                        ..TokenCounts::default()
+                    },
+                    _ => TokenCounts::of_text(counter.as_ref(), input, &reading),
                 }
             }
         };
@@ -461,7 +464,6 @@ impl Reader {
     fn beside(&self, read: &mut ReadLine, values: &Values) {
         read.values = values.http(self.of_aiperf);
         if matches!(self.counting, Counting::AsTheRun(_)) {
-            read.found.entry.isl = values.error_isl();
             read.tokens = values.tokens();
         }
     }
@@ -473,7 +475,6 @@ impl Reader {
             Counting::ByServer => TokenCounts::of_usage(&reading),
             _ => values.tokens(),
         };
-        found.entry.isl = values.error_isl();
         found.entry.requested_osl = values.requested_osl();
         ReadLine {
             values: values.http(self.of_aiperf),

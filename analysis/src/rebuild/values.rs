@@ -89,15 +89,13 @@ impl Values {
             (rest > 0 || reasoning.is_none()).then_some(rest)
         });
         TokenCounts {
-            input: self.whole("input_sequence_length"),
+            // Of a request that was not answered it stands under another name.
+            input: self
+                .whole("input_sequence_length")
+                .or_else(|| self.whole("error_isl")),
             output,
             reasoning,
         }
-    }
-
-    /// Input tokens of a request that was not answered.
-    pub(super) fn error_isl(&self) -> Option<u32> {
-        u32::try_from(self.whole("error_isl")?).ok()
     }
 
     /// The rows that are in the values alone. With `of_aiperf` the time to connect is taken out of

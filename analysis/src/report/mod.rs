@@ -8,6 +8,7 @@ pub mod health;
 mod neighbours;
 mod slices;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -75,9 +76,9 @@ impl Report {
         let cancellation = asked.map(|asked| (asked, Neighbours::of(&profiling)));
         let slices = slices::of(&facts, &mut profiling);
         let asked = |window: Option<PhaseWindow>| Asked {
-            rates_over: match facts.rate_window {
+            window: match facts.rate_window {
                 RateWindow::Benchmark => None,
-                RateWindow::Phase => window.and_then(length),
+                RateWindow::Phase => window.and_then(bounds),
             },
             percentiles: &facts.percentiles,
         };
@@ -129,8 +130,9 @@ impl Report {
     }
 }
 
-fn length(window: PhaseWindow) -> Option<u64> {
-    Some(window.end?.since(window.start).nanos())
+/// The window of a phase that ended in order, in nanoseconds.
+fn bounds(window: PhaseWindow) -> Option<Range<u64>> {
+    Some(window.start.nanos()..window.end?.nanos())
 }
 
 fn blocks(results: &Results) -> Vec<Block> {

@@ -16,7 +16,9 @@ fn records() -> Vec<Record> {
             return parts.cancelled(50.0, n % 90, Stage::Streaming);
         }
         let words = ["one", " two three", " four", " five"];
-        let at: Vec<f64> = (0..4).map(|k| first + f64::from(k) * (5.0 + (n % 7) as f64)).collect();
+        let at: Vec<f64> = (0..4)
+            .map(|k| first + f64::from(k) * (5.0 + (n % 7) as f64))
+            .collect();
         parts.words(&at, &words).end(at[3] + 0.5)
     };
     (0..400).map(record).collect()
@@ -63,7 +65,10 @@ fn a_long_run_has_the_figures_of_an_exact_one() {
         assert_eq!(exact.count, long.count, "{tag}");
         for ((q, one), (_, other)) in exact.percentiles.iter().zip(&long.percentiles) {
             // Between two ranks that lie in one step the exact value is interpolated.
-            assert!((one - other).abs() <= 0.001 * one.abs(), "{tag} p{q}: {one} {other}");
+            assert!(
+                (one - other).abs() <= 0.001 * one.abs(),
+                "{tag} p{q}: {one} {other}"
+            );
         }
     }
     let json = String::from_utf8(long.json()).unwrap();

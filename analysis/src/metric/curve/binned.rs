@@ -131,13 +131,20 @@ impl Binned {
         let Some(zero) = self.zero else {
             return curves;
         };
-        let mut areas: Vec<Vec<f64>> = self.areas.iter().map(|areas| areas.each().collect()).collect();
+        let mut areas: Vec<Vec<f64>> = self
+            .areas
+            .iter()
+            .map(|areas| areas.each().collect())
+            .collect();
         let bins = ((self.last_end - zero).div_ceil(BIN)) as usize;
         for curve in &mut areas {
             curve.resize(bins, 0.0);
             let least = curve.iter().copied().fold(0.0, f64::max) * 1e-9;
             // What is left of sums that cancel out is nothing.
-            curve.iter_mut().filter(|area| area.abs() < least).for_each(|area| *area = 0.0);
+            curve
+                .iter_mut()
+                .filter(|area| area.abs() < least)
+                .for_each(|area| *area = 0.0);
         }
         let area = |which: usize, bin: usize| {
             let curve = areas.get(which).and_then(|curve| curve.get(bin));
@@ -218,10 +225,13 @@ impl Areas {
 
     fn each(&self) -> impl Iterator<Item = f64> {
         let mut level = 0.0;
-        self.level.iter().zip(&self.part).map(move |(change, part)| {
-            level += change;
-            level * BIN as f64 + part
-        })
+        self.level
+            .iter()
+            .zip(&self.part)
+            .map(move |(change, part)| {
+                level += change;
+                level * BIN as f64 + part
+            })
     }
 }
 
@@ -233,24 +243,52 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     fn figures(binned: &Binned, curve: Curve) -> (f64, f64, f64) {
-        let figures = binned.curves().figures(curve, false, &Percentiles::default()).unwrap();
-        (figures.avg.unwrap(), figures.min.unwrap(), figures.max.unwrap())
+        let figures = binned
+            .curves()
+            .figures(curve, false, &Percentiles::default())
+            .unwrap();
+        (
+            figures.avg.unwrap(),
+            figures.min.unwrap(),
+            figures.max.unwrap(),
+        )
     }
 
     #[test]
     fn areas_are_exact_whatever_the_bins() {
         let mut binned = Binned::default();
         // 3 open from 10 to 12 s, of which one begins 0.25 s later and one ends 0.55 s before.
-        for (start, end) in [(100 * BIN, 120 * BIN), (102 * BIN + BIN / 2, 12 * S), (10 * S, 114 * BIN + BIN / 2)] {
-            binned.add(&Seen { start, end, first: None, isl: None, osl: None, gaps: &[] });
+        for (start, end) in [
+            (100 * BIN, 120 * BIN),
+            (102 * BIN + BIN / 2, 12 * S),
+            (10 * S, 114 * BIN + BIN / 2),
+        ] {
+            binned.add(&Seen {
+                start,
+                end,
+                first: None,
+                isl: None,
+                osl: None,
+                gaps: &[],
+            });
         }
         let (avg, min, max) = figures(&binned, Curve::Concurrency);
         assert!((avg - (2.0 + 1.75 + 1.45) / 2.0).abs() < 1e-12, "{avg}");
         assert_eq!((min, max), (2.0, 3.0));
         // One that began before all others.
-        binned.add(&Seen { start: 9 * S, end: 10 * S, first: None, isl: None, osl: None, gaps: &[] });
+        binned.add(&Seen {
+            start: 9 * S,
+            end: 10 * S,
+            first: None,
+            isl: None,
+            osl: None,
+            gaps: &[],
+        });
         let (avg, min, _) = figures(&binned, Curve::Concurrency);
-        assert!((avg - (1.0 + 2.0 + 1.75 + 1.45) / 3.0).abs() < 1e-12, "{avg}");
+        assert!(
+            (avg - (1.0 + 2.0 + 1.75 + 1.45) / 3.0).abs() < 1e-12,
+            "{avg}"
+        );
         assert_eq!(min, 1.0);
         let (held, most) = binned.concurrency(10 * S, 12 * S).unwrap();
         assert!((held - (2.0 + 1.75 + 1.45) / 2.0).abs() < 1e-12 && most == 3.0);
@@ -276,7 +314,10 @@ mod tests {
         near(Curve::TotalThroughput, 55.0);
         near(Curve::DecodeConcurrency, 0.5);
         // 100 all the time, 1 for a second, and twice a third of ten for half a second.
-        near(Curve::TokensInFlight, 100.0 + (1.0 + 20.0 / 3.0 / 2.0) / 2.0);
+        near(
+            Curve::TokensInFlight,
+            100.0 + (1.0 + 20.0 / 3.0 / 2.0) / 2.0,
+        );
         near(Curve::PrefillPerUser, 50.0);
     }
 }

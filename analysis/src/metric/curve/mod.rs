@@ -159,7 +159,7 @@ mod tests {
         let gaps = Sample::default();
         let mut curves = Curves::default();
         let to = pairs.iter().map(|p| p.1).max()?;
-        Sweep::new(&lives, &gaps).run_to(to, Some(&mut curves));
+        Sweep::new(&lives, &gaps, u64::MAX).run_to(to, Some(&mut curves));
         curves
             .settled()
             .figures(Curve::Concurrency, false, &Percentiles::default())
@@ -210,10 +210,10 @@ mod tests {
         ];
         let whole = {
             let mut curves = Curves::default();
-            Sweep::new(&lives, &gaps).run_to(170, Some(&mut curves));
+            Sweep::new(&lives, &gaps, 100).run_to(170, Some(&mut curves));
             curves.settled()
         };
-        let mut sweep = Sweep::new(&lives, &gaps);
+        let mut sweep = Sweep::new(&lives, &gaps, 100);
         let mut sums = [0.0; 9];
         for to in [101, 125, 125, 133, 160, 170] {
             let mut curves = Curves::default();
