@@ -99,6 +99,10 @@ impl Sketch {
 
     /// What stands for the values of a step.
     fn middle(&self, key: i32) -> f64 {
+        if key == 0 {
+            // The step of zero holds nothing else that is ever measured.
+            return 0.0;
+        }
         let (low, high) = (bound(key), bound(key + 1));
         match self.whole {
             // Of whole numbers below 2048 each has a step of its own.

@@ -34,13 +34,24 @@ fn figures(summary: &Value) -> Vec<(&String, &Value)> {
 #[test]
 fn a_report_gives_the_figures_of_the_run() {
     let mock = Mock::start(script());
-    for more in [
-        "--concurrency 4 --request-count 40 --warmup-request-count 4 --random-seed 7 \
-         --request-cancellation-rate 40 --request-cancellation-delay 0.006",
-        "--request-rate 200 --concurrency 2 --request-count 30 --use-server-token-count",
+    for (more, anew) in [
+        (
+            "--concurrency 4 --request-count 40 --warmup-request-count 4 --random-seed 7 \
+             --request-cancellation-rate 40 --request-cancellation-delay 0.006",
+            &[][..],
+        ),
+        (
+            "--request-rate 200 --concurrency 2 --request-count 30 --use-server-token-count",
+            &[],
+        ),
+        (
+            "--concurrency 4 --request-count 40 --random-seed 7 --export-level raw \
+             --request-cancellation-rate 40 --request-cancellation-delay 0.006",
+            &["--tokenizer", "builtin"],
+        ),
     ] {
         let run = profile(&url(&mock), more).run().code(0);
-        let again = report(&run.folder().join("out"), &[]).code(0);
+        let again = report(&run.folder().join("out"), anew).code(0);
         let (before, after) = (run.json(), again.json());
         for ((tag, before), (other, after)) in figures(&before).iter().zip(figures(&after)) {
             assert_eq!(*tag, other);
