@@ -176,8 +176,29 @@ pub struct RunFacts {
     pub exact_records: u64,
     /// The log, if one is written; named in the footer.
     pub log_file: Option<PathBuf>,
+    /// Its place among other runs.
+    pub part: Option<PartFacts>,
+    /// GPUs of the server, if told.
+    pub num_gpus: Option<u64>,
     /// What the files of the run say, where the report is made from files.
     pub told: Option<ToldRun>,
+}
+
+/// The place of a run in a sweep or among repeated runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PartFacts {
+    /// The same of all its runs.
+    pub sweep_id: String,
+    /// From 0.
+    pub trial: u64,
+    /// Such as `trial_0001`.
+    pub run_label: String,
+    /// `path=value, path=value`; empty without a sweep.
+    pub variation_label: String,
+    /// From 0.
+    pub variation_index: u64,
+    /// Value by path.
+    pub variation_values: Map<String, Value>,
 }
 
 /// What the files of a run say about it, where a report is made from files.
@@ -220,6 +241,8 @@ impl RunFacts {
             percentiles: Percentiles::default(),
             exact_records: EXACT_RECORDS,
             log_file: None,
+            part: None,
+            num_gpus: None,
             told: None,
         }
     }

@@ -17,6 +17,7 @@ pub mod report;
 pub mod scrape;
 pub mod sketch;
 pub mod stats;
+pub mod sweep;
 pub mod tokens;
 pub mod trace;
 

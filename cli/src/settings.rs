@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
     export::FileNames,
-    facts::{RateWindow, Thresholds},
+    facts::{PartFacts, RateWindow, Thresholds},
     goodput::{self, Slos},
     metric::conditions,
 };
@@ -80,6 +80,9 @@ pub struct Settings {
     pub ui: Ui,
     pub engine: EngineSetup,
     pub places: Places,
+    /// Its place among other runs; such a run shows no tables.
+    pub part: Option<PartFacts>,
+    pub num_gpus: Option<u64>,
     /// What the user should know before the run.
     pub warnings: Vec<String>,
 }
@@ -277,6 +280,8 @@ impl Settings {
             },
             places,
             load,
+            part: None,
+            num_gpus: flags.output.num_gpus,
             warnings,
         })
     }

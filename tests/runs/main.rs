@@ -22,6 +22,7 @@ mod refusals;
 mod report;
 mod run_files;
 mod schedules;
+mod sweeps;
 mod traces;
 
 use pinfire_tests::binary::Ended;

@@ -175,12 +175,27 @@ fn figures(unit: &str, figures: &Figures) -> Map<String, Value> {
 
 fn run_info(facts: &RunFacts) -> Value {
     let mut info = Map::new();
-    info.insert("benchmark_id".into(), facts.benchmark_id.as_str().into());
-    if let Some(seed) = facts.random_seed {
-        info.insert("random_seed".into(), seed.into());
+    let mut put = |key: &str, value: Value| info.insert(key.to_owned(), value);
+    put("benchmark_id", facts.benchmark_id.as_str().into());
+    if let Some(part) = &facts.part {
+        put("sweep_id", part.sweep_id.as_str().into());
     }
-    info.insert("trial".into(), 0.into());
-    info.insert("cli_command".into(), facts.cli_command.as_str().into());
+    if let Some(seed) = facts.random_seed {
+        put("random_seed", seed.into());
+    }
+    put(
+        "trial",
+        facts.part.as_ref().map_or(0, |part| part.trial).into(),
+    );
+    if let Some(part) = &facts.part {
+        put("run_label", part.run_label.as_str().into());
+        if !part.variation_label.is_empty() {
+            put("variation_label", part.variation_label.as_str().into());
+            put("variation_index", part.variation_index.into());
+            put("variation_values", part.variation_values.clone().into());
+        }
+    }
+    put("cli_command", facts.cli_command.as_str().into());
     Value::Object(info)
 }
 

@@ -10,7 +10,6 @@ mod slices;
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 pub use accounting::Accounting;
 pub use cancellation::Cancellation;
@@ -118,15 +117,6 @@ impl Report {
     /// request is accounted for. An interruption is no failure.
     pub fn is_success(&self) -> bool {
         self.accounting.agrees() && self.counts.valid + self.counts.cancelled > 0
-    }
-
-    /// 0 for success, 1 otherwise.
-    pub fn exit_code(&self) -> ExitCode {
-        if self.is_success() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
     }
 }
 
