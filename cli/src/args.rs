@@ -192,6 +192,22 @@ pub struct Report {
     /// for what is weighted by time).
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
     pub rate_window: String,
+    /// Judge requests by these limits, `tag:number tag:number` (docs/METRICS.md has the tags).
+    /// [default: the run's own]
+    #[arg(long, value_name = "PAIRS")]
+    pub goodput: Option<String>,
+    /// Give all metrics per slice of so many seconds too. [default: as the run did]
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub slice_duration: Option<f64>,
+    /// Requests of a phase that are kept exactly. Beyond, percentiles have three digits and curves are
+    /// averages of 0.1 s, so that memory stays flat; averages, sums and extremes stay exact. 0 keeps
+    /// everything, as slices do.
+    #[arg(long, value_name = "REQUESTS", default_value_t = pinfire_analysis::facts::EXACT_RECORDS)]
+    pub exact_records: u64,
+    /// Percentiles of all distributions, such as p50,p99.9. [default:
+    /// p1,p5,p10,p25,p50,p75,p90,p95,p99]
+    #[arg(long, value_name = "LIST")]
+    pub percentiles: Option<String>,
     /// Show the table of HTTP timings.
     #[arg(long)]
     pub show_trace_timing: bool,
@@ -972,6 +988,11 @@ pub struct Output {
     /// (…_timeslices.csv and .json). A request belongs to the slice in which it started.
     #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
     pub slice_duration: Option<f64>,
+    /// Requests of a phase that are kept exactly. Beyond, percentiles have three digits and curves are
+    /// averages of 0.1 s, so that memory stays flat; averages, sums and extremes stay exact. 0 keeps
+    /// everything, as slices do.
+    #[arg(long, value_name = "REQUESTS", default_value_t = pinfire_analysis::facts::EXACT_RECORDS)]
+    pub exact_records: u64,
     /// Put `trace_data` into the line of each request: the connection's ends, both heads, and the
     /// instant and size of every write and read (docs/FILES.md).
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]

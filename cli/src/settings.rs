@@ -74,6 +74,7 @@ pub struct Settings {
     pub thresholds: Thresholds,
     pub slos: Slos,
     pub slice: Option<Span>,
+    pub exact_records: u64,
     pub trace_table: bool,
     pub console_width: Option<usize>,
     pub log_level: say::Level,
@@ -270,6 +271,7 @@ impl Settings {
             thresholds: thresholds()?,
             slos,
             slice: flags.output.slice_duration.map(slice).transpose()?,
+            exact_records: flags.output.exact_records,
             trace_table: flags.output.show_trace_timing,
             console_width: environment::read("UI_CONSOLE_EXPORT_WIDTH")?,
             log_level,
@@ -504,7 +506,10 @@ fn goodput(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<Slos>
 }
 
 /// A slice of a run; whole nanoseconds.
-fn slice(seconds: f64) -> Result<Span> {
+///
+/// # Errors
+/// It is too short.
+pub fn slice(seconds: f64) -> Result<Span> {
     let length = Span::from_secs_f64(seconds);
     ensure!(
         length >= Span::from_millis(1),

@@ -19,6 +19,7 @@ mod malformed;
 mod prompts;
 mod ready;
 mod refusals;
+mod report;
 mod run_files;
 mod schedules;
 mod screen;
