@@ -14,5 +14,7 @@ pub fn warning(message: impl Display) {
 
 /// Anything else.
 pub fn line(message: impl Display) {
-    let _ = writeln!(std::io::stderr(), "{message}");
+    crate::progress::aside(|| {
+        let _ = writeln!(std::io::stderr(), "{message}");
+    });
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
     export::FileNames,
-    facts::{RateWindow, Thresholds},
+    facts::{PartFacts, RateWindow, Thresholds},
     goodput::{self, Slos},
     metric::conditions,
 };
@@ -74,11 +74,15 @@ pub struct Settings {
     pub thresholds: Thresholds,
     pub slos: Slos,
     pub slice: Option<Span>,
+    pub exact_records: u64,
     pub trace_table: bool,
     pub console_width: Option<usize>,
     pub ui: Ui,
     pub engine: EngineSetup,
     pub places: Places,
+    /// Its place among other runs; such a run shows no tables.
+    pub part: Option<PartFacts>,
+    pub num_gpus: Option<u64>,
     /// What the user should know before the run.
     pub warnings: Vec<String>,
 }
@@ -248,6 +252,7 @@ impl Settings {
             thresholds: thresholds()?,
             slos,
             slice: flags.output.slice_duration.map(slice).transpose()?,
+            exact_records: flags.output.exact_records,
             trace_table: flags.output.show_trace_timing,
             console_width: environment::read("UI_CONSOLE_EXPORT_WIDTH")?,
             ui: ui(flags.output.ui.as_deref())?,
@@ -275,6 +280,8 @@ impl Settings {
             },
             places,
             load,
+            part: None,
+            num_gpus: flags.output.num_gpus,
             warnings,
         })
     }
@@ -472,7 +479,10 @@ fn goodput(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<Slos>
 }
 
 /// A slice of a run; whole nanoseconds.
-fn slice(seconds: f64) -> Result<Span> {
+///
+/// # Errors
+/// It is too short.
+pub fn slice(seconds: f64) -> Result<Span> {
     let length = Span::from_secs_f64(seconds);
     ensure!(
         length >= Span::from_millis(1),

@@ -155,7 +155,7 @@ fn number(text: &str) -> Option<f64> {
 fn no_list(text: &str) -> Result<(), String> {
     if text.contains(',') {
         return Err(
-            "a list of values is a sweep, which is not built yet; run the values one by one"
+            "it takes one value; the flags that take a list are in the help of --sweep-type"
                 .to_owned(),
         );
     }

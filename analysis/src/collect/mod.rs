@@ -5,6 +5,7 @@
 
 mod column;
 mod errors;
+mod reader;
 mod slices;
 mod tally;
 mod told;
@@ -19,6 +20,7 @@ use pinfire_engine::record::{Phase, Record};
 
 pub(crate) use column::Ranges;
 pub use errors::{ErrorGroup, ErrorGroups};
+pub use reader::Reader;
 pub(crate) use tally::Asked;
 pub use tally::{CancelTally, RowValue, STAGES, Tally};
 pub use told::Told;
@@ -47,11 +49,9 @@ pub struct Progress {
 /// Takes records and ends as a [`Report`].
 pub struct Collector {
     facts: RunFacts,
-    entries: Arc<[EntryFacts]>,
-    counter: Option<Arc<dyn TokenCounter>>,
+    reader: Reader,
     lines: Option<Lines>,
     raw: Option<Raw>,
-    rules: Rules,
     warmup: Tally,
     profiling: Tally,
 }
@@ -121,14 +121,12 @@ impl Collector {
             target: Target::of_urls(&facts.urls),
         };
         Ok(Self {
-            warmup: Tally::new(&rows, false),
-            profiling: Tally::new(&rows, facts.slice.is_some()),
+            warmup: Tally::new(&rows, false, facts.exact_records),
+            profiling: Tally::new(&rows, facts.slice.is_some(), facts.exact_records),
             facts,
-            entries,
-            counter,
+            reader: Reader::new(rules, entries, counter),
             lines,
             raw: None,
-            rules,
         })
     }
 
@@ -146,27 +144,38 @@ impl Collector {
         Ok(self)
     }
 
-    /// Takes one record: writes its line and keeps its numbers.
+    /// Takes one record: reads it, writes its line and keeps its numbers.
     ///
     /// # Errors
     /// If the per-request file cannot be written; the numbers are kept all the same.
     pub fn add(&mut self, record: &Record) -> Result<(), ExportError> {
-        static UNKNOWN: EntryFacts = EntryFacts {
-            session_id: String::new(),
-            turn: 0,
-            isl: None,
-            requested_osl: None,
-        };
-        let reading = Reading::of(record, &self.rules);
-        let entries = Arc::clone(&self.entries);
-        let entry = entries.get(record.entry as usize).unwrap_or(&UNKNOWN);
+        let (reading, tokens) = self.reader.read(record);
+        self.add_read(record, &reading, tokens)
+    }
+
+    /// Takes a record with what a [`reader`](Self::reader) made of it.
+    ///
+    /// # Errors
+    /// See [`add`](Self::add).
+    pub fn add_read(
+        &mut self,
+        record: &Record,
+        reading: &Reading,
+        tokens: TokenCounts,
+    ) -> Result<(), ExportError> {
+        let reader = self.reader.clone();
         self.take(&Read {
             record,
-            entry,
-            tokens: self.count(record, entry, &reading),
-            reading: &reading,
+            entry: reader.entry(record),
+            tokens,
+            reading,
             told: None,
         })
+    }
+
+    /// Reads records as this collector does, on any thread.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
     }
 
     /// Takes a record that was read elsewhere; see [`add`](Self::add).
@@ -240,30 +249,6 @@ impl Collector {
             self.warmup,
             jsonl,
         ))
-    }
-
-    /// Counts tokens where anything is done with them: of answers, of what a cancelled request had
-    /// received, and of what a failed one had sent.
-    fn count(&self, record: &Record, entry: &EntryFacts, reading: &Reading) -> TokenCounts {
-        let class = Class::from(&reading.verdict);
-        let Some(counter) = self.counter.as_deref().filter(|_| class != Class::Dropped) else {
-            return match class {
-                Class::Error | Class::Dropped => TokenCounts::default(),
-                Class::Valid | Class::Cancelled => TokenCounts::of_usage(reading),
-            };
-        };
-        // What was sent counts, the history of the conversation included.
-        let input = match &record.body {
-            Some(body) => counter.count_body(body),
-            None => entry.isl,
-        };
-        match class {
-            Class::Error | Class::Dropped => TokenCounts {
-                input: input.map(u64::from),
-                ..TokenCounts::default()
-            },
-            Class::Valid | Class::Cancelled => TokenCounts::of_text(counter, input, reading),
-        }
     }
 }
 

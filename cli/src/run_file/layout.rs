@@ -336,7 +336,10 @@ pub const LAYOUT: &[(&str, To)] = &[
         "plot",
         To::No("pinfire draws after the run: pinfire plot --config"),
     ),
-    ("sweep", To::No("not built yet; run the values one by one")),
+    (
+        "sweep",
+        To::No("type the lists as flags, such as --concurrency 10,50"),
+    ),
     ("multi_run", To::No("not built yet; run it several times")),
 ];
 

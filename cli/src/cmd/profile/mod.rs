@@ -32,7 +32,7 @@ use pinfire_engine::{
 use pinfire_tools::mock;
 
 use self::collect::{Collecting, Tally};
-pub use self::command_line::secret;
+pub use self::command_line::{secret, shown};
 use crate::{
     args::Profile,
     load::{Mode, PhaseLoad},
@@ -53,6 +53,12 @@ const LOOK: Duration = Duration::from_millis(50);
 /// # Errors
 /// Anything that keeps the run from starting or its results from being written.
 pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
+    if let Some(idle) = flags.sweep.idle() {
+        anyhow::bail!(
+            "{idle} is for sweeps and repeated runs: give a flag a list (--concurrency 10,50), or \
+             add --num-profile-runs"
+        );
+    }
     let settings = Settings::new(flags)?;
     for warning in settings.warnings.iter().chain(&settings.load.warnings) {
         say::warning(warning);
@@ -60,7 +66,32 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     if flags.load.dry_run {
         return dry_run(&settings);
     }
-    let interrupt = Interrupt::watch()?;
+    let done = one(flags, &settings, arguments, &Interrupt::watch()?)?;
+    Ok(if done.success {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// A run that has ended, its files written.
+pub struct Done {
+    /// It can be used.
+    pub success: bool,
+    /// Why it ended before its time.
+    pub interrupted: Option<String>,
+}
+
+/// Makes one run of decided settings.
+///
+/// # Errors
+/// Anything that keeps the run from starting or its results from being written.
+pub fn one(
+    flags: &Profile,
+    settings: &Settings,
+    arguments: &[String],
+    interrupt: &Interrupt,
+) -> Result<Done> {
     let embedded = matches!(settings.transport.server, Server::Embedded);
     let sides = if embedded { 2 } else { 1 };
     place::grant_descriptors(
@@ -78,8 +109,8 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         )
     })?;
 
-    store_resolved(flags, &settings)?;
-    let prepared = dataset::prepare(&settings)?;
+    store_resolved(flags, settings)?;
+    let prepared = dataset::prepare(settings)?;
     for warning in &prepared.warnings {
         say::warning(warning);
     }
@@ -93,7 +124,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     place::stay_on(&settings.places.rest);
     let mock = match settings.transport.server {
         Server::Embedded => {
-            let (reached, handle) = start_embedded(&settings)?;
+            let (reached, handle) = start_embedded(settings)?;
             servers.push(reached);
             Some(handle)
         }
@@ -101,16 +132,16 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     };
     let targets: Arc<[Target]> = servers
         .iter()
-        .map(|server| target(&settings, server, &server.url, false))
+        .map(|server| target(settings, server, &server.url, false))
         .collect::<Result<_>>()?;
     let mut engine = Engine::start(&settings.engine)?;
-    say_how(&settings, &engine);
+    say_how(settings, &engine);
     if let Some(probe) = &settings.probe {
-        probe.wait(&settings, &servers, &mut engine)?;
+        probe.wait(settings, &servers, &mut engine)?;
     }
 
-    let facts = facts::of(&settings, &prepared, &engine, arguments)?;
-    let cancel = cancel_plan(&settings, &prepared.dataset)?;
+    let facts = facts::of(settings, &prepared, &engine, arguments)?;
+    let cancel = cancel_plan(settings, &prepared.dataset)?;
     if let Err(error) = write_start(&facts) {
         say::warning(format_args!(
             "{error}; if this run is killed, `pinfire report` will know less of it"
@@ -123,10 +154,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         &dataset,
         prepared.tokenizer,
         engine.records(),
-        &settings,
+        settings,
     )?;
     let phases = Phases {
-        settings: &settings,
+        settings,
         targets,
         dataset,
         tally: collecting.tally(),
@@ -135,7 +166,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     };
     interrupt.sending();
     let mut end = RunEnd::default();
-    let (gave_up, lost) = match phases.run(&mut engine, &interrupt, &mut end) {
+    let (gave_up, lost) = match phases.run(&mut engine, interrupt, &mut end) {
         Ok(gave_up) => (gave_up, None),
         Err(lost) => (false, Some(lost)),
     };
@@ -150,7 +181,17 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     if written.is_ok() {
         report.forget_start();
     }
-    crate::show::report(&report, settings.trace_table, width, written.as_ref().ok());
+    if settings.part.is_none() {
+        crate::show::report(&report, settings.trace_table, width, written.as_ref().ok());
+        let tps = report.value("output_token_throughput");
+        if let (Some(gpus), Some(tps)) = (settings.num_gpus, tps) {
+            let text = format!(
+                "Output Token Throughput per GPU: {:.2} tokens/sec/GPU ({gpus} GPUs)\n",
+                tps / gpus as f64
+            );
+            crate::show::text(width, |_, _| text);
+        }
+    }
     // What is there has been shown and written; only then does what went wrong decide.
     if let Some(lost) = lost {
         return Err(lost);
@@ -159,10 +200,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         return Err(unwritten.into());
     }
     written?;
-    if gave_up {
-        return Ok(ExitCode::FAILURE);
-    }
-    Ok(report.exit_code())
+    Ok(Done {
+        success: !gave_up && report.is_success(),
+        interrupted: report.end.interrupted,
+    })
 }
 
 /// Writes the run file that repeats the run.
@@ -238,16 +279,18 @@ fn say_how(settings: &Settings, engine: &Engine) {
         .map(|url| redact::url(url))
         .collect();
     // As for the results: a reader that has gone away is no failure of the run.
-    let _ = writeln!(
-        std::io::stdout(),
-        "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
-        env!("CARGO_PKG_VERSION"),
-        settings.load.profiling,
-        urls.join(", "),
-        cpus.join(", "),
-        settings.engine.precision.name(),
-        settings.seed.value,
-    );
+    if settings.part.is_none() {
+        let _ = writeln!(
+            std::io::stdout(),
+            "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
+            env!("CARGO_PKG_VERSION"),
+            settings.load.profiling,
+            urls.join(", "),
+            cpus.join(", "),
+            settings.engine.precision.name(),
+            settings.seed.value,
+        );
+    }
     if let Some(reason) = granted
         .iter()
         .find_map(|core| core.realtime_refused.as_ref())
