@@ -5,7 +5,9 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
     export::FileNames,
-    facts::{RateWindow, Thresholds},
+    facts::{PartFacts, RateWindow, Thresholds},
+    goodput::{self, Slos},
+    metric::conditions,
 };
 use pinfire_engine::{
     clock::Span,
@@ -16,6 +18,7 @@ use pinfire_engine::{
     },
     endpoint::{Answers, RESPONSE_FIELD, ResponseField, Template},
     plan::{DriverChoice, EngineSetup, Precision, Reuse},
+    record::Keep,
 };
 
 use crate::{
@@ -27,7 +30,7 @@ use crate::{
     place::{Places, divide},
     probe::Probe,
     progress::Ui,
-    prompts,
+    prompts, say, screen,
     transport::Transport,
     values::word,
 };
@@ -61,13 +64,28 @@ pub struct Settings {
     pub artifact_dir: PathBuf,
     pub files: FileNames,
     pub lines: bool,
+    /// The raw file is written.
+    pub raw: bool,
+    /// `--export-http-trace`.
+    pub http_trace: bool,
+    /// What the cores keep of each request for these two.
+    pub keep: Keep,
     pub rate_window: RateWindow,
     pub thresholds: Thresholds,
+    pub slos: Slos,
+    pub slice: Option<Span>,
+    pub exact_records: u64,
     pub trace_table: bool,
     pub console_width: Option<usize>,
+    pub log_level: say::Level,
     pub ui: Ui,
+    /// Between two blocks of statistics.
+    pub stats: Option<Span>,
     pub engine: EngineSetup,
     pub places: Places,
+    /// Its place among other runs; such a run shows no tables.
+    pub part: Option<PartFacts>,
+    pub num_gpus: Option<u64>,
     /// What the user should know before the run.
     pub warnings: Vec<String>,
 }
@@ -149,6 +167,8 @@ impl Settings {
                 ("random", Order::Random),
             ],
         )?;
+        let slos = goodput(flags, kind, streaming)?;
+        warnings.extend(slos.warnings());
         let in_order = order == Order::Sequential;
         let input = input::decide(flags, kind, most_sessions(flags), in_order)?;
         ensure!(
@@ -161,6 +181,22 @@ impl Settings {
         let most = load.phases().map(PhaseLoad::most_cores).max();
         let places = divide(flags.engine.cores.as_ref(), most.unwrap_or(1))?;
         let seed = seed(flags)?;
+        let log_level = log_level(flags)?;
+        let ui = match ui(flags.output.ui.as_deref())? {
+            Ui::Dashboard if log_level <= say::Level::Debug && flags.output.ui.is_none() => {
+                Ui::Simple
+            }
+            ui => ui,
+        };
+        if ui != Ui::Dashboard
+            && flags
+                .output
+                .ui
+                .as_deref()
+                .is_some_and(|asked| asked.eq_ignore_ascii_case("dashboard"))
+        {
+            warnings.push("--ui dashboard needs a terminal; going on with lines".to_owned());
+        }
         let level = word(
             &flags.output.export_level,
             &[
@@ -170,10 +206,18 @@ impl Settings {
             ],
         )
         .map_err(|e| anyhow::anyhow!("--export-level: {e}"))?;
-        ensure!(
-            level != Level::Raw,
-            "--export-level raw is not built yet; take records (one JSON line per request)"
-        );
+        let http_trace = flags.output.export_http_trace;
+        if http_trace && level == Level::Summary {
+            warnings.push(
+                "--export-http-trace: --export-level summary writes no line per request for it to be in"
+                    .to_owned(),
+            );
+        }
+        let keep = match level {
+            Level::Raw => Keep::Bytes,
+            Level::Records if http_trace => Keep::Reads,
+            _ => Keep::Transcript,
+        };
         Ok(Self {
             transport,
             endpoint_path,
@@ -219,12 +263,20 @@ impl Settings {
                 .profile_export_prefix
                 .as_deref()
                 .map_or_else(FileNames::default, FileNames::with_prefix),
-            lines: level == Level::Records,
+            lines: level != Level::Summary,
+            raw: level == Level::Raw,
+            http_trace,
+            keep,
             rate_window: rate_window(&flags.output.rate_window)?,
             thresholds: thresholds()?,
+            slos,
+            slice: flags.output.slice_duration.map(slice).transpose()?,
+            exact_records: flags.output.exact_records,
             trace_table: flags.output.show_trace_timing,
             console_width: environment::read("UI_CONSOLE_EXPORT_WIDTH")?,
-            ui: ui(flags.output.ui.as_deref())?,
+            log_level,
+            ui,
+            stats: stats(flags.output.stats_interval, ui)?,
             engine: EngineSetup {
                 cpus: places.engine.clone(),
                 driver: named(
@@ -249,6 +301,8 @@ impl Settings {
             },
             places,
             load,
+            part: None,
+            num_gpus: flags.output.num_gpus,
             warnings,
         })
     }
@@ -304,6 +358,12 @@ fn suits(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<()> {
         has_limit_name || !endpoint.use_legacy_max_tokens,
         "--use-legacy-max-tokens: {name} has no field of that name; leave it out"
     );
+    if let Some(kind) = &endpoint.request_content_type {
+        ensure!(
+            kind.eq_ignore_ascii_case("application/json"),
+            "--request-content-type {kind}: {name} takes application/json, as all endpoints of pinfire"
+        );
+    }
     ensure!(
         row.output_tokens || flags.input.osl.is_none(),
         "--osl: {name} gives no output tokens; leave it out"
@@ -428,6 +488,36 @@ fn artifact_dir(flags: &Profile, kind: EndpointKind, stimulus: &str) -> Result<P
     Ok(dir)
 }
 
+/// The promises of `--goodput`, held against what this run measures.
+fn goodput(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<Slos> {
+    let Some(text) = &flags.output.goodput else {
+        return Ok(Slos::default());
+    };
+    let conditions = conditions(
+        kind.row(),
+        streaming,
+        !flags.endpoint.use_server_token_count,
+        flags.cancellation.request_cancellation_rate.is_some(),
+        true,
+    );
+    let promises = goodput::parse(text);
+    let slos = promises.and_then(|promises| Slos::new(&promises, conditions));
+    slos.context("--goodput")
+}
+
+/// A slice of a run; whole nanoseconds.
+///
+/// # Errors
+/// It is too short.
+pub fn slice(seconds: f64) -> Result<Span> {
+    let length = Span::from_secs_f64(seconds);
+    ensure!(
+        length >= Span::from_millis(1),
+        "--slice-duration {seconds}: a slice is at least 0.001 s"
+    );
+    Ok(length)
+}
+
 /// `--rate-window`.
 ///
 /// # Errors
@@ -455,7 +545,52 @@ pub fn thresholds() -> Result<Thresholds> {
     if let Some(value) = environment::read("METRICS_OSL_MISMATCH_MAX_TOKEN_THRESHOLD")? {
         thresholds.osl_mismatch_tokens = value;
     }
+    ensure!(
+        thresholds.usage_diff_pct >= 0.0,
+        "PINFIRE_METRICS_USAGE_PCT_DIFF_THRESHOLD is set to {}; it is a percentage, 0 or more",
+        thresholds.usage_diff_pct
+    );
+    ensure!(
+        (0.0..=100.0).contains(&thresholds.osl_mismatch_pct),
+        "PINFIRE_METRICS_OSL_MISMATCH_PCT_THRESHOLD is set to {}; it is a percentage, from 0 to 100",
+        thresholds.osl_mismatch_pct
+    );
+    ensure!(
+        thresholds.osl_mismatch_tokens >= 1.0 && thresholds.osl_mismatch_tokens.is_finite(),
+        "PINFIRE_METRICS_OSL_MISMATCH_MAX_TOKEN_THRESHOLD is set to {}; it is a number of tokens, at \
+         least 1",
+        thresholds.osl_mismatch_tokens
+    );
     Ok(thresholds)
+}
+
+/// How much is said.
+fn log_level(flags: &Profile) -> Result<say::Level> {
+    use say::Level;
+    let output = &flags.output;
+    let words = [
+        ("trace", Level::Trace),
+        ("debug", Level::Debug),
+        ("info", Level::Info),
+        ("notice", Level::Info),
+        ("success", Level::Info),
+        ("warning", Level::Warning),
+        ("error", Level::Error),
+        ("critical", Level::Error),
+    ];
+    let asked = output.log_level.as_deref();
+    let asked = asked.map(|asked| named("--log-level", asked, &words));
+    let asked = asked.transpose()?;
+    let verbose = match (output.extra_verbose, output.verbose) {
+        (true, _) => Some(Level::Trace),
+        (false, true) => Some(Level::Debug),
+        (false, false) => None,
+    };
+    ensure!(
+        asked.is_none() || verbose.is_none(),
+        "--log-level and --verbose (-v, -vv) say the same thing; give one of them"
+    );
+    Ok(asked.or(verbose).unwrap_or(Level::Info))
 }
 
 /// `--ui`.
@@ -467,9 +602,27 @@ pub fn ui(asked: Option<&str>) -> Result<Ui> {
     match asked.map(str::to_lowercase).as_deref() {
         Some("simple") => Ok(Ui::Simple),
         Some("none") => Ok(Ui::None),
-        Some("dashboard") => bail!("--ui dashboard is not built yet; take simple or none"),
-        Some(other) => bail!("--ui {other}: it must be one of: simple, none"),
+        Some("dashboard") | None if screen::possible() => Ok(Ui::Dashboard),
+        Some("dashboard") => Ok(Ui::None),
+        Some(other) => bail!("--ui {other}: it must be one of: dashboard, simple, none"),
         None if std::io::stderr().is_terminal() => Ok(Ui::Simple),
         None => Ok(Ui::None),
     }
+}
+
+/// How often the statistics are printed.
+fn stats(asked: Option<f64>, ui: Ui) -> Result<Option<Span>> {
+    let seconds = match asked {
+        Some(seconds) => Some(seconds),
+        None => environment::read("UI_REALTIME_METRICS_INTERVAL")?,
+    };
+    let seconds = seconds.unwrap_or(match ui {
+        Ui::Dashboard => 0.0,
+        Ui::Simple | Ui::None => 30.0,
+    });
+    ensure!(
+        (0.0..=1000.0).contains(&seconds),
+        "PINFIRE_UI_REALTIME_METRICS_INTERVAL: it must be between 0 and 1000"
+    );
+    Ok((seconds > 0.0).then(|| Span::from_secs_f64(seconds)))
 }

@@ -1,39 +1,7 @@
 //! AIPerf's flags that pinfire does not take: each is refused with one line, none is ignored (R7).
 
 /// Flags of features that are to come.
-const NOT_BUILT_YET: &[&str] = &[
-    "confidence-level",
-    "export-http-trace",
-    "export-outputs-json",
-    "extra-verbose",
-    "goodput",
-    "gpu-telemetry",
-    "log-level",
-    "max-workers",
-    "no-parameter-sweep-same-seed",
-    "no-profile-run-disable-warmup-after-first",
-    "no-set-consistent-seed",
-    "no-sweep-table",
-    "no-vary-seed-per-trial",
-    "num-profile-runs",
-    "parameter-sweep-cooldown-seconds",
-    "parameter-sweep-mode",
-    "parameter-sweep-same-seed",
-    "profile-run-cooldown-seconds",
-    "profile-run-disable-warmup-after-first",
-    "record-processor-service-count",
-    "record-processors",
-    "request-content-type",
-    "server-metrics",
-    "server-metrics-formats",
-    "set-consistent-seed",
-    "slice-duration",
-    "stats-interval",
-    "sweep-type",
-    "vary-seed-per-trial",
-    "verbose",
-    "workers-max",
-];
+const NOT_BUILT_YET: &[&str] = &["gpu-telemetry", "server-metrics", "server-metrics-formats"];
 
 /// Flags of features that pinfire does not have.
 const NOT_PART: &[&str] = &[
@@ -78,6 +46,7 @@ const NOT_PART: &[&str] = &[
     "download-video-content",
     "e2e-sla-ms",
     "error-rate-sla",
+    "export-outputs-json",
     "force-min-tokens",
     "gen-ai-provider",
     "hf-subset",
@@ -129,7 +98,6 @@ const NOT_PART: &[&str] = &[
     "scenario",
     "search-direction",
     "search-initial-points",
-    "search-max-iterations",
     "search-metric",
     "search-percentile-pooling",
     "search-planner",
@@ -180,11 +148,22 @@ const NOT_PART: &[&str] = &[
 ];
 
 /// Flags of features that pinfire does not have, with another way to the same end.
-const ANOTHER_WAY: &[(&str, &str)] = &[(
-    "public-dataset",
-    "nothing is downloaded; for sharegpt fetch ShareGPT_V3_unfiltered_cleaned_split.json and give it \
-     with --input-file FILE --custom-dataset-type sharegpt",
-)];
+const ANOTHER_WAY: &[(&str, &str)] = &[
+    ("max-workers", NO_WORKERS),
+    (
+        "public-dataset",
+        "nothing is downloaded; for sharegpt fetch ShareGPT_V3_unfiltered_cleaned_split.json and \
+         give it with --input-file FILE --custom-dataset-type sharegpt",
+    ),
+    ("record-processor-service-count", NO_PROCESSORS),
+    ("record-processors", NO_PROCESSORS),
+    ("workers-max", NO_WORKERS),
+];
+
+const NO_WORKERS: &str = "there are no worker processes, and requests in flight need none; --cores N \
+                          says how many CPUs send and receive. Leave it out";
+const NO_PROCESSORS: &str = "records are analysed in this process, away from the CPUs that --cores \
+                             gives to sending. Leave it out";
 
 /// The line that refuses the first such flag among the arguments.
 pub fn first_of(arguments: &[String]) -> Option<String> {
@@ -231,12 +210,12 @@ mod tests {
 
     #[test]
     fn refused_flags_are_named() {
-        let line = typed("pinfire profile --model m --goodput=5").unwrap();
-        assert!(line.starts_with("--goodput is not built yet"), "{line}");
+        let line = typed("pinfire profile --model m --auto-plot=5").unwrap();
+        assert!(line.starts_with("--auto-plot belongs"), "{line}");
         let line = typed("pinfire profile --accuracy-benchmark x").unwrap();
         assert!(line.contains("does not have"), "{line}");
         assert_eq!(typed("pinfire profile --model m"), None);
-        assert_eq!(typed("pinfire profile -- --goodput"), None);
+        assert_eq!(typed("pinfire profile -- --auto-plot"), None);
         assert_eq!(typed("pinfire plot runs --verbose"), None);
     }
 
@@ -244,5 +223,6 @@ mod tests {
     fn the_tables_are_sorted_and_disjoint() {
         assert!(NOT_BUILT_YET.is_sorted() && NOT_PART.is_sorted());
         assert!(NOT_BUILT_YET.iter().all(|flag| !NOT_PART.contains(flag)));
+        assert!(ANOTHER_WAY.is_sorted());
     }
 }

@@ -7,18 +7,23 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod artifacts;
 mod combinations;
 mod compare;
 mod datasets;
 mod endpoints;
 mod ends;
+mod figures;
 mod files;
 mod malformed;
 mod prompts;
 mod ready;
 mod refusals;
+mod report;
 mod run_files;
 mod schedules;
+mod screen;
+mod sweeps;
 mod traces;
 
 use pinfire_tests::binary::Ended;

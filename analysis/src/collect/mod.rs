@@ -3,7 +3,10 @@
 //! Lines are in order of arrival here, which is order of completion but for the records of
 //! different cores within one hand-over. Nothing is computed over the run before it has ended.
 
+mod column;
 mod errors;
+mod reader;
+mod slices;
 mod tally;
 mod told;
 
@@ -12,16 +15,22 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pinfire_engine::clock::Stamp;
+use pinfire_engine::dataset::ready::Ready;
 use pinfire_engine::record::{Phase, Record};
 
+pub(crate) use column::Ranges;
 pub use errors::{ErrorGroup, ErrorGroups};
+pub use reader::Reader;
+pub(crate) use tally::Asked;
 pub use tally::{CancelTally, RowValue, STAGES, Tally};
 pub use told::Told;
 
 use crate::export::ExportError;
 use crate::export::records::LineWriter;
 use crate::facts::{EntryFacts, RunEnd, RunFacts};
-use crate::metric::{Class, Flags, METRICS, Request};
+use crate::live::{Live, Snapshot};
+use crate::metric::{Class, METRICS, Request, conditions};
 use crate::reading::{Reading, Rules, Target};
 use crate::report::Report;
 use crate::tokens::{TokenCounter, TokenCounts};
@@ -42,14 +51,20 @@ pub struct Progress {
 /// Takes records and ends as a [`Report`].
 pub struct Collector {
     facts: RunFacts,
-    entries: Arc<[EntryFacts]>,
-    counter: Option<Arc<dyn TokenCounter>>,
+    reader: Reader,
     lines: Option<Lines>,
-    rules: Rules,
-    /// Rows of the table that exist in this run.
-    rows: Vec<usize>,
+    raw: Option<Raw>,
     warmup: Tally,
     profiling: Tally,
+    /// Figures while it goes on, if someone looks at them.
+    live: Option<Box<Live>>,
+}
+
+/// The raw file, and the bodies that were sent.
+struct Raw {
+    lines: Lines,
+    bodies: Arc<Ready>,
+    body: Vec<u8>,
 }
 
 /// One request, read and counted: what is done without looking at any other.
@@ -86,14 +101,18 @@ impl Collector {
         counter: Option<Arc<dyn TokenCounter>>,
         jsonl: Option<PathBuf>,
     ) -> Result<Self, ExportError> {
-        let lines = jsonl
-            .map(|path| Lines::create(path, facts.warmup.is_some()))
-            .transpose()?;
+        let lines = jsonl.map(|path| Lines::create(path, &facts)).transpose()?;
         let client_counts = match &facts.told {
             Some(told) => told.client_counts,
             None => counter.is_some(),
         };
-        let conditions = conditions(&facts, client_counts);
+        let conditions = conditions(
+            facts.endpoint(),
+            facts.streaming,
+            client_counts,
+            facts.cancellation.is_some(),
+            !facts.slos.is_empty(),
+        );
         let rows: Vec<usize> = (0..METRICS.len())
             .filter(|&row| {
                 METRICS
@@ -106,38 +125,88 @@ impl Collector {
             target: Target::of_urls(&facts.urls),
         };
         Ok(Self {
-            warmup: Tally::new(&rows),
-            profiling: Tally::new(&rows),
+            warmup: Tally::new(&rows, false, facts.exact_records),
+            profiling: Tally::new(&rows, facts.slice.is_some(), facts.exact_records),
             facts,
-            entries,
-            counter,
+            reader: Reader::new(rules, entries, counter),
             lines,
-            rules,
-            rows,
+            raw: None,
+            live: None,
         })
     }
 
-    /// Takes one record: writes its line and keeps its numbers.
+    /// Writes everything that was sent and received to the file at `path` too; an existing one is
+    /// replaced. `bodies` is what was sent.
+    ///
+    /// # Errors
+    /// If the file cannot be created.
+    pub fn with_raw(mut self, path: PathBuf, bodies: Arc<Ready>) -> Result<Self, ExportError> {
+        self.raw = Some(Raw {
+            lines: Lines::create(path, &self.facts)?,
+            bodies,
+            body: Vec::new(),
+        });
+        Ok(self)
+    }
+
+    /// Takes one record: reads it, writes its line and keeps its numbers.
     ///
     /// # Errors
     /// If the per-request file cannot be written; the numbers are kept all the same.
     pub fn add(&mut self, record: &Record) -> Result<(), ExportError> {
-        static UNKNOWN: EntryFacts = EntryFacts {
-            session_id: String::new(),
-            turn: 0,
-            isl: None,
-            requested_osl: None,
-        };
-        let reading = Reading::of(record, &self.rules);
-        let entries = Arc::clone(&self.entries);
-        let entry = entries.get(record.entry as usize).unwrap_or(&UNKNOWN);
+        let (reading, tokens) = self.reader.read(record);
+        self.add_read(record, &reading, tokens)
+    }
+
+    /// Takes a record with what a [`reader`](Self::reader) made of it.
+    ///
+    /// # Errors
+    /// See [`add`](Self::add).
+    pub fn add_read(
+        &mut self,
+        record: &Record,
+        reading: &Reading,
+        tokens: TokenCounts,
+    ) -> Result<(), ExportError> {
+        let reader = self.reader.clone();
         self.take(&Read {
             record,
-            entry,
-            tokens: self.count(record, entry, &reading),
-            reading: &reading,
+            entry: reader.entry(record),
+            tokens,
+            reading,
             told: None,
         })
+    }
+
+    /// From now on there are figures of the run as it goes on: [`live`](Self::live).
+    pub fn watch(&mut self) {
+        self.live = Some(Box::default());
+    }
+
+    /// Counts the record added last among the figures of the last seconds; it came at `now`.
+    pub fn came(&mut self, record: &Record, now: Stamp) {
+        if let Some(live) = &mut self.live {
+            let tally = match record.phase {
+                Phase::Warmup => &self.warmup,
+                Phase::Profiling => &self.profiling,
+            };
+            live.add(record, &tally.row_values, now);
+        }
+    }
+
+    /// How the phase stands that goes on, if it is watched.
+    pub fn live(&self, now: Stamp) -> Option<Snapshot> {
+        let live = self.live.as_ref()?;
+        let tally = match live.phase() {
+            Phase::Warmup => &self.warmup,
+            Phase::Profiling => &self.profiling,
+        };
+        Some(live.snapshot(tally, now))
+    }
+
+    /// Reads records as this collector does, on any thread.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
     }
 
     /// Takes a record that was read elsewhere; see [`add`](Self::add).
@@ -159,16 +228,21 @@ impl Collector {
             Phase::Warmup => &mut self.warmup,
             Phase::Profiling => &mut self.profiling,
         };
-        tally.add(&self.rows, &request);
-        match &mut self.lines {
-            Some(lines) if Class::from(&read.reading.verdict) != Class::Dropped => {
-                lines
-                    .writer
-                    .write(&mut lines.line, &request, &tally.row_values);
-                lines.write()
-            }
-            _ => Ok(()),
+        tally.add(&request, &self.facts.slos);
+        if Class::from(&read.reading.verdict) == Class::Dropped {
+            return Ok(());
         }
+        let mut written = Ok(());
+        if let Some(lines) = &mut self.lines {
+            lines
+                .writer
+                .write(&mut lines.line, &request, &tally.row_values);
+            written = lines.write();
+        }
+        if let Some(raw) = &mut self.raw {
+            written = written.and(raw.write(&request));
+        }
+        written
     }
 
     /// Hands what was written so far to the system. To be called about once a second.
@@ -176,12 +250,15 @@ impl Collector {
     /// # Errors
     /// If the per-request file cannot be written.
     pub fn flush(&mut self) -> Result<(), ExportError> {
-        self.lines.as_mut().map_or(Ok(()), Lines::flush)
+        let lines = self.lines.as_mut().map_or(Ok(()), Lines::flush);
+        let raw = self.raw.as_mut().map(|raw| &mut raw.lines);
+        lines.and(raw.map_or(Ok(()), Lines::flush))
     }
 
     /// Writes no more lines: after an error that will not go away.
     pub fn stop_writing(&mut self) {
         self.lines = None;
+        self.raw = None;
     }
 
     /// Where the measured phase stands.
@@ -199,37 +276,39 @@ impl Collector {
         Ok(Report::new(
             self.facts,
             end,
-            &self.rows,
             self.profiling,
             self.warmup,
             jsonl,
         ))
     }
+}
 
-    /// Counts tokens where anything is done with them: of answers, and of what a cancelled request
-    /// had received.
-    fn count(&self, record: &Record, entry: &EntryFacts, reading: &Reading) -> TokenCounts {
-        match (Class::from(&reading.verdict), &self.counter) {
-            (Class::Error | Class::Dropped, _) => TokenCounts::default(),
-            (_, Some(counter)) => {
-                // What was sent counts, the history of the conversation included.
-                let input = match &record.body {
-                    Some(body) => counter.count_body(body),
-                    None => entry.isl,
-                };
-                TokenCounts::of_text(counter.as_ref(), input, reading)
+impl Raw {
+    fn write(&mut self, request: &Request<'_>) -> Result<(), ExportError> {
+        let record = request.record;
+        let body = match &record.body {
+            Some(body) => body,
+            None => {
+                self.body.clear();
+                if (record.entry as usize) < self.bodies.entries() {
+                    let turn = self.bodies.turn(record.entry);
+                    turn.copy(0..turn.size(), &mut self.body);
+                }
+                &self.body
             }
-            (_, None) => TokenCounts::of_usage(reading),
-        }
+        };
+        let Lines { writer, line, .. } = &mut self.lines;
+        writer.write_raw(line, request, body);
+        self.lines.write()
     }
 }
 
 impl Lines {
-    fn create(path: PathBuf, has_warmup: bool) -> Result<Self, ExportError> {
+    fn create(path: PathBuf, facts: &RunFacts) -> Result<Self, ExportError> {
         let file = File::create(&path).map_err(|e| ExportError::new("create", &path, e))?;
         Ok(Self {
             file: BufWriter::with_capacity(1 << 18, file),
-            writer: LineWriter::new(has_warmup),
+            writer: LineWriter::new(facts.warmup.is_some()).with_http_trace(facts.http_trace),
             path,
             line: Vec::with_capacity(1 << 12),
         })
@@ -248,18 +327,4 @@ impl Lines {
 
 fn failed(path: &Path, error: std::io::Error) -> ExportError {
     ExportError::new("write", path, error)
-}
-
-/// The conditions of the table that hold in a run.
-fn conditions(facts: &RunFacts, client_counts: bool) -> Flags {
-    let endpoint = facts.endpoint();
-    let all = [
-        (endpoint.output_tokens, Flags::OUTPUT_TOKENS),
-        (endpoint.counts_input, Flags::INPUT_TOKENS),
-        (facts.streaming, Flags::STREAMING),
-        (client_counts, Flags::CLIENT_COUNTS),
-        (facts.cancellation.is_some(), Flags::CANCELLATION),
-    ];
-    let holding = all.into_iter().filter(|(holds, _)| *holds);
-    holding.fold(Flags::NONE, |flags, (_, flag)| flags | flag)
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::input_config;
 use crate::facts::RunFacts;
 use crate::report::health::distributions;
-use crate::report::{Block, Cancellation, Report};
+use crate::report::{Block, Cancellation, Finished, Report};
 use crate::stats::Figures;
 
 /// The metrics before the run's data, in this order.
@@ -92,10 +92,7 @@ fn document(report: &Report) -> Map<String, Value> {
         Some(Value::Null) | None => else_of,
         Some(value) => value,
     };
-    put(
-        "input_config",
-        told_or("input_config", Value::Object(input_config::of(facts))),
-    );
+    put("input_config", input_config::shown(facts));
     put("run_info", told_or("run_info", run_info(facts)));
     put("was_cancelled", report.end.interrupted.is_some().into());
     put("is_complete", report.end.interrupted.is_none().into());
@@ -126,7 +123,15 @@ fn document(report: &Report) -> Map<String, Value> {
         put(other.metric.tag, block(other));
     }
     if let Some(cancelled) = &report.cancellation {
-        put("cancellation", cancellation(cancelled));
+        put("cancellation", cancellation(cancelled, report.coarse));
+    }
+    if report.coarse {
+        let note = json!({
+            "exact_records": facts.exact_records,
+            "percentile_digits": 3,
+            "curve_bin_sec": crate::metric::curve::BIN as f64 / 1e9,
+        });
+        put("approximation", note);
     }
     put(
         "client_health",
@@ -139,7 +144,7 @@ fn document(report: &Report) -> Map<String, Value> {
     document
 }
 
-fn block(block: &Block) -> Value {
+pub(super) fn block(block: &Block) -> Value {
     Value::Object(figures(block.metric.shown.name(), &block.figures))
 }
 
@@ -170,12 +175,27 @@ fn figures(unit: &str, figures: &Figures) -> Map<String, Value> {
 
 fn run_info(facts: &RunFacts) -> Value {
     let mut info = Map::new();
-    info.insert("benchmark_id".into(), facts.benchmark_id.as_str().into());
-    if let Some(seed) = facts.random_seed {
-        info.insert("random_seed".into(), seed.into());
+    let mut put = |key: &str, value: Value| info.insert(key.to_owned(), value);
+    put("benchmark_id", facts.benchmark_id.as_str().into());
+    if let Some(part) = &facts.part {
+        put("sweep_id", part.sweep_id.as_str().into());
     }
-    info.insert("trial".into(), 0.into());
-    info.insert("cli_command".into(), facts.cli_command.as_str().into());
+    if let Some(seed) = facts.random_seed {
+        put("random_seed", seed.into());
+    }
+    put(
+        "trial",
+        facts.part.as_ref().map_or(0, |part| part.trial).into(),
+    );
+    if let Some(part) = &facts.part {
+        put("run_label", part.run_label.as_str().into());
+        if !part.variation_label.is_empty() {
+            put("variation_label", part.variation_label.as_str().into());
+            put("variation_index", part.variation_index.into());
+            put("variation_values", part.variation_values.clone().into());
+        }
+    }
+    put("cli_command", facts.cli_command.as_str().into());
     Value::Object(info)
 }
 
@@ -208,7 +228,7 @@ fn local_time(report: &Report, at: Option<Stamp>) -> Value {
     text.into()
 }
 
-fn cancellation(cancelled: &Cancellation) -> Value {
+fn cancellation(cancelled: &Cancellation, coarse: bool) -> Value {
     let mut map = Map::new();
     map.insert("rate_asked".into(), cancelled.asked.rate_pct.into());
     if let Some(reached) = cancelled.reached_pct {
@@ -252,6 +272,31 @@ fn cancellation(cancelled: &Cancellation) -> Value {
         let after = cancelled.after.iter();
         let after = after.map(|(after, count)| (after.name().to_owned(), (*count).into()));
         map.insert("after_half_close".into(), Value::Object(after.collect()));
+    }
+    let neighbours = &cancelled.neighbours;
+    let neighbours = json!({
+        "overlapping": finished(&neighbours.overlapping),
+        "apart": finished(&neighbours.apart),
+    });
+    // Of too many requests it is not kept who was whose neighbour.
+    if !coarse {
+        map.insert("neighbours".into(), neighbours);
+    }
+    map.into()
+}
+
+/// Finished requests beside those that were cancelled.
+fn finished(of: &Finished) -> Value {
+    let mut map = Map::new();
+    map.insert("requests".into(), of.requests.into());
+    let latencies = [
+        ("time_to_first_token", &of.ttft_ms),
+        ("inter_token_latency", &of.itl_ms),
+    ];
+    for (tag, latency) in latencies {
+        if let Some(latency) = latency {
+            map.insert(tag.into(), figures("ms", latency).into());
+        }
     }
     map.into()
 }

@@ -8,7 +8,7 @@ use pinfire_engine::health::{CoreHealth, Durations};
 
 use crate::collect::Tally;
 use crate::facts::RunFacts;
-use crate::metric::curve::{open_levels, weighted};
+use crate::metric::curve::{figures, open_levels};
 use crate::stats::Percentiles;
 
 /// Timers later than this at p99 bend cancels and arrivals.
@@ -103,6 +103,15 @@ fn held(asked: u32, profiling: &Tally) -> Option<Held> {
     let mut due = profiling.due.clone();
     due.sort_unstable();
     let full = *due.get(asked.checked_sub(1)? as usize)?;
+    if let Some(long) = &profiling.long {
+        let (avg, max) = long.curves.concurrency(full, long.last_due)?;
+        return Some(Held {
+            asked,
+            avg,
+            max,
+            window_s: long.last_due.saturating_sub(full) as f64 / 1e9,
+        });
+    }
     let last = *due.last()?;
     let tracks: Vec<_> = profiling
         .tracks
@@ -110,7 +119,8 @@ fn held(asked: u32, profiling: &Tally) -> Option<Held> {
         .chain(&profiling.dropped)
         .copied()
         .collect();
-    let figures = weighted(&open_levels(&tracks, full, last), &Percentiles::default())?;
+    let levels = open_levels(&tracks, full, last);
+    let figures = figures(&levels, 0, &Percentiles::default())?;
     Some(Held {
         asked,
         avg: figures.avg?,
