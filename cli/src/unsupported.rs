@@ -171,7 +171,6 @@ pub fn first_of(arguments: &[String]) -> Option<String> {
     if arguments.get(1).is_none_or(|command| command != "profile") {
         return None;
     }
-    let of_profile = arguments.get(1).is_none_or(|command| command == "profile");
     // What follows `--` alone is no flag.
     let flags = arguments
         .iter()
@@ -179,10 +178,7 @@ pub fn first_of(arguments: &[String]) -> Option<String> {
         .take_while(|argument| *argument != "--");
     flags
         .filter_map(|argument| argument.strip_prefix("--"))
-        .map(|flag| flag.split('=').next().unwrap_or(flag))
-        // Other commands have flags of these names, and clap knows which.
-        .filter(|name| of_profile || !NOT_BUILT_YET.contains(name))
-        .find_map(why)
+        .find_map(|flag| why(flag.split('=').next().unwrap_or(flag)))
 }
 
 /// Why the flag of this name is not taken; `None` if it is not one of AIPerf's, or is taken.
@@ -216,7 +212,6 @@ mod tests {
         assert!(line.contains("does not have"), "{line}");
         assert_eq!(typed("pinfire profile --model m"), None);
         assert_eq!(typed("pinfire profile -- --auto-plot"), None);
-        assert_eq!(typed("pinfire plot runs --verbose"), None);
     }
 
     #[test]

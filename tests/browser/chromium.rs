@@ -81,10 +81,7 @@ impl Page {
             complaints: Vec::new(),
             _profile: profile,
         };
-        let target = page.call(
-            "Target.createTarget",
-            json!({"url": "about:blank", "width": 1400, "height": 900}),
-        );
+        let target = page.call("Target.createTarget", json!({"url": "about:blank"}));
         let attached = page.call(
             "Target.attachToTarget",
             json!({"targetId": target["targetId"], "flatten": true}),

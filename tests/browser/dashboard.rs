@@ -179,7 +179,7 @@ fn new_runs_appear_and_two_are_compared() {
     let served = serve(folder.path());
     let mut page = Page::new(&browser);
     page.open(&format!("http://{}/", served.address));
-    page.until("document.getElementById('main').innerText.includes('No runs yet')");
+    page.until("document.getElementById('main')?.innerText.includes('No runs yet')");
     run(folder.path(), "first", "2");
     page.until("document.querySelectorAll('canvas[data-marks]').length > 10");
     run(folder.path(), "second", "8");

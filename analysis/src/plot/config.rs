@@ -127,6 +127,8 @@ impl Config {
                 .map(|at| format!("line {}, column {}: ", at.line(), at.column()));
             let said = error.without_snippet().to_string();
             let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            // It stands in front.
+            let said = said.split(" at line ").next().unwrap_or(&said);
             format!("{}{said}", place.unwrap_or_default())
         })?;
         let window = config
@@ -374,6 +376,7 @@ mod tests {
         }
         let error = Config::of("settings: {}\nvisualisation: {}\n").unwrap_err();
         assert!(error.starts_with("line 2"), "{error}");
+        assert_eq!(error.matches("line 2").count(), 1, "{error}");
     }
 
     #[test]
