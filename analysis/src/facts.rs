@@ -12,6 +12,7 @@ use pinfire_engine::schedule::Delay;
 use serde_json::{Map, Value};
 
 use crate::export::FileNames;
+use crate::scrape::files::MetricsFormat;
 use crate::stats::Percentiles;
 
 /// The duration behind run-level rates (D1).
@@ -114,6 +115,21 @@ impl Default for Thresholds {
     }
 }
 
+/// What is looked at besides the load.
+#[derive(Clone, Debug, Default)]
+pub struct WatchFacts {
+    /// The servers' own metrics.
+    pub server: bool,
+    /// Pages of metrics, besides those of the servers themselves.
+    pub server_urls: Vec<String>,
+    /// In which forms they are written.
+    pub formats: Vec<MetricsFormat>,
+    /// GPUs.
+    pub gpu: bool,
+    /// Exporters, besides the usual ones of this machine.
+    pub gpu_urls: Vec<String>,
+}
+
 /// Everything the exports need to know about a run before its first record.
 #[derive(Clone, Debug)]
 pub struct RunFacts {
@@ -159,6 +175,8 @@ pub struct RunFacts {
     pub rate_window: RateWindow,
     /// Limits of the counters.
     pub thresholds: Thresholds,
+    /// What is looked at besides the load.
+    pub watch: WatchFacts,
     /// Percentiles of every distribution.
     pub percentiles: Percentiles,
     /// The log, if one is written; named in the footer.
@@ -201,6 +219,7 @@ impl RunFacts {
             anchor,
             rate_window: RateWindow::default(),
             thresholds: Thresholds::default(),
+            watch: WatchFacts::default(),
             percentiles: Percentiles::default(),
             log_file: None,
             told: None,

@@ -28,6 +28,7 @@ use crate::{
     probe::Probe,
     progress::Ui,
     prompts,
+    scrape::{client::Trust, plan::Plan},
     transport::Transport,
     values::word,
 };
@@ -63,6 +64,7 @@ pub struct Settings {
     pub lines: bool,
     pub rate_window: RateWindow,
     pub thresholds: Thresholds,
+    pub watch: Plan,
     pub trace_table: bool,
     pub console_width: Option<usize>,
     pub ui: Ui,
@@ -222,6 +224,7 @@ impl Settings {
             lines: level == Level::Records,
             rate_window: rate_window(&flags.output.rate_window)?,
             thresholds: thresholds()?,
+            watch: Plan::new(&flags.watch, trust(&flags.endpoint)?)?,
             trace_table: flags.output.show_trace_timing,
             console_width: environment::read("UI_CONSOLE_EXPORT_WIDTH")?,
             ui: ui(flags.output.ui.as_deref())?,
@@ -265,6 +268,15 @@ impl Settings {
             .as_ref()
             .map_or(0, |cancellation| cancellation.kept_sockets(requests))
     }
+}
+
+/// Whom the looks at metrics trust: as the load does.
+fn trust(flags: &crate::args::Endpoint) -> Result<Trust> {
+    let ca_cert = flags.ca_cert.as_ref().map(std::fs::read).transpose();
+    Ok(Trust {
+        insecure: flags.insecure || !environment::switch("HTTP_SSL_VERIFY", true)?,
+        ca_cert: ca_cert.context("--ca-cert")?,
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -21,6 +21,9 @@ impl Report {
             lines.push(format!("CSV Export: {}", files.csv.display()));
             lines.push(format!("JSON Export: {}", files.json.display()));
         }
+        for (name, path) in &self.outside.files {
+            lines.push(format!("{name}: {}", path.display()));
+        }
         let others = [("Raw Records", &self.jsonl), ("Log File", &facts.log_file)];
         for (name, path) in others {
             if let Some(path) = path {

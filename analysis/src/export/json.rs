@@ -83,6 +83,9 @@ fn document(report: &Report) -> Map<String, Value> {
         let found = report.blocks.iter().find(|block| block.metric.tag == tag);
         put(tag, found.map_or(Value::Null, block));
     }
+    if let Some(gpu) = &report.outside.gpu {
+        put("telemetry_data", gpu.json(facts));
+    }
     // What a report from files cannot know better than the run's own summary.
     let told = |key: &str| {
         let told = facts.told.as_ref()?;
@@ -124,6 +127,12 @@ fn document(report: &Report) -> Map<String, Value> {
         .filter(|b| !HEAD.contains(&b.metric.tag))
     {
         put(other.metric.tag, block(other));
+    }
+    for metric in &report.outside.energy {
+        put(
+            &metric.tag,
+            json!({"unit": metric.unit, "avg": metric.value}),
+        );
     }
     if let Some(cancelled) = &report.cancellation {
         put("cancellation", cancellation(cancelled));

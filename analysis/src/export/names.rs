@@ -13,6 +13,10 @@ pub struct FileNames {
     pub raw: String,
     /// What the console showed.
     pub console: String,
+    /// Begin of the names of the servers' own metrics, without the ending.
+    pub server_metrics: String,
+    /// One line per GPU and look.
+    pub gpu_telemetry: String,
 }
 
 impl Default for FileNames {
@@ -23,6 +27,8 @@ impl Default for FileNames {
             jsonl: "profile_export.jsonl".into(),
             raw: "profile_export_raw.jsonl".into(),
             console: "profile_export_console.txt".into(),
+            server_metrics: "server_metrics_export".into(),
+            gpu_telemetry: "gpu_telemetry_export.jsonl".into(),
         }
     }
 }
@@ -59,6 +65,8 @@ impl FileNames {
             jsonl: format!("{stem}.jsonl"),
             raw: format!("{stem}_raw.jsonl"),
             console: format!("{stem}_console.txt"),
+            server_metrics: format!("{stem}_server_metrics"),
+            gpu_telemetry: format!("{stem}_gpu_telemetry.jsonl"),
         }
     }
 }

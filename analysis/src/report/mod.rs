@@ -14,6 +14,7 @@ pub use cancellation::Cancellation;
 pub use health::Health;
 
 use crate::collect::{ErrorGroup, Progress, Tally};
+use crate::export::Outside;
 use crate::facts::{PhaseWindow, RunEnd, RunFacts};
 use crate::metric::{METRICS, Metric, Results};
 use crate::stats::Figures;
@@ -49,6 +50,8 @@ pub struct Report {
     pub accounting: Accounting,
     /// The per-request file, if one was written.
     pub jsonl: Option<PathBuf>,
+    /// What servers and GPUs said of themselves.
+    pub outside: Outside,
 }
 
 impl Report {
@@ -90,6 +93,7 @@ impl Report {
             health,
             accounting: Accounting::new(&end, counts),
             jsonl,
+            outside: Outside::default(),
             facts,
             end,
         }

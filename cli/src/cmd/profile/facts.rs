@@ -47,6 +47,7 @@ pub fn of(
         .to_owned();
     facts.rate_window = settings.rate_window;
     facts.thresholds = settings.thresholds;
+    facts.watch = settings.watch.facts();
     Ok(facts)
 }
 

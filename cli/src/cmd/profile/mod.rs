@@ -39,6 +39,7 @@ use crate::{
     request::HeaderPlan,
     run_file::RESOLVED,
     say,
+    scrape::watch::Watch,
     settings::{self, Settings},
     signals::Interrupt,
     transport::{Reached, Server},
@@ -109,6 +110,15 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     }
 
     let facts = facts::of(&settings, &prepared, &engine, arguments)?;
+    let bases: Vec<String> = servers.iter().map(|server| server.base.clone()).collect();
+    let watch = Watch::start(
+        &settings.watch,
+        &bases,
+        [&settings.places.engine, &settings.places.rest],
+        engine.anchor(),
+        &settings.artifact_dir,
+        &settings.files,
+    );
     let cancel = cancel_plan(&settings, &prepared.dataset)?;
     if let Err(error) = write_start(&facts) {
         say::warning(format_args!(
@@ -117,7 +127,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     }
     let (dataset, entries) = split(prepared.dataset);
     let collecting = Collecting::start(
-        facts,
+        facts.clone(),
         entries,
         prepared.tokenizer,
         engine.records(),
@@ -129,8 +139,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         dataset,
         tally: collecting.tally(),
         cancel,
+        watch: Some(&watch),
         id_key: settings::random_bits()?,
     };
+    watch.wait_for_baseline();
     interrupt.sending();
     let mut end = RunEnd::default();
     let (gave_up, lost) = match phases.run(&mut engine, &interrupt, &mut end) {
@@ -138,11 +150,13 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         Err(lost) => (false, Some(lost)),
     };
     drop(engine);
+    let outside = watch.finish(&end, &facts);
     if let Some(mock) = mock {
         drop(mock.stop());
     }
-    let (report, unwritten) = collecting.finish(end, settings.ui)?;
+    let (mut report, unwritten) = collecting.finish(end, settings.ui)?;
 
+    report.look_outside(outside);
     let width = settings.console_width.unwrap_or(DEFAULT_WIDTH);
     let written = report.write(width);
     if written.is_ok() {
@@ -294,6 +308,7 @@ fn dry_run(settings: &Settings) -> Result<ExitCode> {
         dataset,
         tally: Arc::default(),
         cancel,
+        watch: None,
         id_key: 0,
     };
     let mut sent = 0;
@@ -315,6 +330,8 @@ struct Phases<'a> {
     dataset: Arc<Ready>,
     tally: Arc<Tally>,
     cancel: Option<CancelPlan>,
+    /// Looks at the servers' metrics; none without a run.
+    watch: Option<&'a Watch>,
     id_key: u64,
 }
 
@@ -349,6 +366,9 @@ impl Phases<'_> {
             } else {
                 let report = self.end_of(engine, &going, interrupt, &mut stopped)?;
                 end.warmup = Some(window(&report, stopped.as_ref()));
+                if let Some(watch) = self.watch {
+                    watch.between();
+                }
             }
             sent = plan.schedule.sessions.taken();
             if interrupt.asked() && stopped.is_none() {
@@ -398,6 +418,9 @@ impl Phases<'_> {
         let plan = self.plan(phase, load, first_session);
         let begun = Stamp::now();
         engine.begin(&plan);
+        if let Some(watch) = self.watch {
+            watch.begin(phase);
+        }
         Going { plan, load, begun }
     }
 
