@@ -12,6 +12,7 @@ use pinfire_engine::schedule::Delay;
 use serde_json::{Map, Value};
 
 use crate::export::FileNames;
+use crate::goodput::Slos;
 use crate::scrape::files::MetricsFormat;
 use crate::stats::Percentiles;
 
@@ -165,6 +166,8 @@ pub struct RunFacts {
     pub artifact_dir: PathBuf,
     /// Names of the files.
     pub files: FileNames,
+    /// `--export-http-trace`: the per-request file has what the connections saw.
+    pub http_trace: bool,
     /// Name of the tokenizer; absent with server counts.
     pub tokenizer: Option<String>,
     /// What the cores run on: `io_uring` or `epoll`.
@@ -177,6 +180,10 @@ pub struct RunFacts {
     pub thresholds: Thresholds,
     /// What is looked at besides the load.
     pub watch: WatchFacts,
+    /// Promises to the user (`--goodput`), checked against this run.
+    pub slos: Slos,
+    /// Length of a time slice (`--slice-duration`).
+    pub slice: Option<Span>,
     /// Percentiles of every distribution.
     pub percentiles: Percentiles,
     /// The log, if one is written; named in the footer.
@@ -214,12 +221,15 @@ impl RunFacts {
             cli_command: String::new(),
             artifact_dir: PathBuf::new(),
             files: FileNames::default(),
+            http_trace: false,
             tokenizer: None,
             driver: String::new(),
             anchor,
             rate_window: RateWindow::default(),
             thresholds: Thresholds::default(),
             watch: WatchFacts::default(),
+            slos: Slos::default(),
+            slice: None,
             percentiles: Percentiles::default(),
             log_file: None,
             told: None,

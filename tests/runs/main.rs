@@ -7,11 +7,13 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod artifacts;
 mod combinations;
 mod compare;
 mod datasets;
 mod endpoints;
 mod ends;
+mod figures;
 mod files;
 mod malformed;
 mod prompts;
@@ -20,6 +22,7 @@ mod refusals;
 mod run_files;
 mod schedules;
 mod traces;
+mod watch;
 
 use pinfire_tests::binary::Ended;
 use serde_json::Value;

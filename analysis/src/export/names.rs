@@ -17,6 +17,10 @@ pub struct FileNames {
     pub server_metrics: String,
     /// One line per GPU and look.
     pub gpu_telemetry: String,
+    /// Table of the time slices.
+    pub slices_csv: String,
+    /// Time slices in full.
+    pub slices_json: String,
 }
 
 impl Default for FileNames {
@@ -29,6 +33,8 @@ impl Default for FileNames {
             console: "profile_export_console.txt".into(),
             server_metrics: "server_metrics_export".into(),
             gpu_telemetry: "gpu_telemetry_export.jsonl".into(),
+            slices_csv: "profile_export_aiperf_timeslices.csv".into(),
+            slices_json: "profile_export_aiperf_timeslices.json".into(),
         }
     }
 }
@@ -67,6 +73,8 @@ impl FileNames {
             console: format!("{stem}_console.txt"),
             server_metrics: format!("{stem}_server_metrics"),
             gpu_telemetry: format!("{stem}_gpu_telemetry.jsonl"),
+            slices_csv: format!("{stem}_timeslices.csv"),
+            slices_json: format!("{stem}_timeslices.json"),
         }
     }
 }
@@ -88,6 +96,7 @@ mod tests {
             assert_eq!(names.json, "foo.json");
             assert_eq!(names.console, "foo_console.txt");
             assert_eq!(names.raw, "foo_raw.jsonl");
+            assert_eq!(names.slices_csv, "foo_timeslices.csv");
         }
     }
 }

@@ -369,7 +369,7 @@ impl Watch {
                 endpoints: servers,
                 window,
                 warmup,
-                slice: None,
+                slice: facts.slice,
             };
             match metrics.write(facts) {
                 Ok(files) => outside.files = files,

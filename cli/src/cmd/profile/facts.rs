@@ -39,6 +39,7 @@ pub fn of(
     facts.cli_command = command_line::shown(arguments);
     facts.artifact_dir = settings.artifact_dir.clone();
     facts.files = settings.files.clone();
+    facts.http_trace = settings.http_trace;
     facts.tokenizer.clone_from(&prepared.tokenizer_name);
     facts.driver = engine
         .granted()
@@ -48,6 +49,8 @@ pub fn of(
     facts.rate_window = settings.rate_window;
     facts.thresholds = settings.thresholds;
     facts.watch = settings.watch.facts();
+    facts.slos = settings.slos.clone();
+    facts.slice = settings.slice;
     Ok(facts)
 }
 
