@@ -83,8 +83,13 @@ fn document(report: &Report) -> Map<String, Value> {
         let found = report.blocks.iter().find(|block| block.metric.tag == tag);
         put(tag, found.map_or(Value::Null, block));
     }
-    if let Some(gpu) = &report.outside.gpu {
-        put("telemetry_data", gpu.json(facts));
+    let told_gpus = facts.told.as_ref().map(|told| &told.summary);
+    match &report.outside.gpu {
+        Some(gpu) => put("telemetry_data", gpu.json(facts)),
+        None => {
+            let told = told_gpus.and_then(|told| told.get("telemetry_data"));
+            put("telemetry_data", told.cloned().unwrap_or_default());
+        }
     }
     // What a report from files cannot know better than the run's own summary.
     let told = |key: &str| {
@@ -127,6 +132,11 @@ fn document(report: &Report) -> Map<String, Value> {
         .filter(|b| !HEAD.contains(&b.metric.tag))
     {
         put(other.metric.tag, block(other));
+    }
+    for (key, value) in told_gpus.into_iter().flatten() {
+        if key.starts_with("nvidia_") || key.starts_with("amd_") {
+            put(key, value.clone());
+        }
     }
     for metric in &report.outside.energy {
         put(
