@@ -1,33 +1,5 @@
 //! AIPerf's flags that pinfire does not take: each is refused with one line, none is ignored (R7).
 
-/// Flags of features that are to come.
-const NOT_BUILT_YET: &[&str] = &[
-    "confidence-level",
-    "extra-verbose",
-    "log-level",
-    "max-workers",
-    "no-parameter-sweep-same-seed",
-    "no-profile-run-disable-warmup-after-first",
-    "no-set-consistent-seed",
-    "no-sweep-table",
-    "no-vary-seed-per-trial",
-    "num-profile-runs",
-    "parameter-sweep-cooldown-seconds",
-    "parameter-sweep-mode",
-    "parameter-sweep-same-seed",
-    "profile-run-cooldown-seconds",
-    "profile-run-disable-warmup-after-first",
-    "record-processor-service-count",
-    "record-processors",
-    "request-content-type",
-    "set-consistent-seed",
-    "stats-interval",
-    "sweep-type",
-    "vary-seed-per-trial",
-    "verbose",
-    "workers-max",
-];
-
 /// Flags of features that pinfire does not have.
 const NOT_PART: &[&str] = &[
     "accuracy-benchmark",
@@ -123,7 +95,6 @@ const NOT_PART: &[&str] = &[
     "scenario",
     "search-direction",
     "search-initial-points",
-    "search-max-iterations",
     "search-metric",
     "search-percentile-pooling",
     "search-planner",
@@ -174,11 +145,22 @@ const NOT_PART: &[&str] = &[
 ];
 
 /// Flags of features that pinfire does not have, with another way to the same end.
-const ANOTHER_WAY: &[(&str, &str)] = &[(
-    "public-dataset",
-    "nothing is downloaded; for sharegpt fetch ShareGPT_V3_unfiltered_cleaned_split.json and give it \
-     with --input-file FILE --custom-dataset-type sharegpt",
-)];
+const ANOTHER_WAY: &[(&str, &str)] = &[
+    ("max-workers", NO_WORKERS),
+    (
+        "public-dataset",
+        "nothing is downloaded; for sharegpt fetch ShareGPT_V3_unfiltered_cleaned_split.json and \
+         give it with --input-file FILE --custom-dataset-type sharegpt",
+    ),
+    ("record-processor-service-count", NO_PROCESSORS),
+    ("record-processors", NO_PROCESSORS),
+    ("workers-max", NO_WORKERS),
+];
+
+const NO_WORKERS: &str = "there are no worker processes, and requests in flight need none; --cores N \
+                          says how many CPUs send and receive. Leave it out";
+const NO_PROCESSORS: &str = "records are analysed in this process, away from the CPUs that --cores \
+                             gives to sending. Leave it out";
 
 /// The line that refuses the first such flag among the arguments.
 pub fn first_of(arguments: &[String]) -> Option<String> {
@@ -198,9 +180,7 @@ pub fn first_of(arguments: &[String]) -> Option<String> {
 
 /// Why the flag of this name is not taken; `None` if it is not one of AIPerf's, or is taken.
 pub fn why(name: &str) -> Option<String> {
-    if NOT_BUILT_YET.contains(&name) {
-        Some(format!("--{name} is not built yet; nothing was sent"))
-    } else if let Some((_, way)) = ANOTHER_WAY.iter().find(|(flag, _)| *flag == name) {
+    if let Some((_, way)) = ANOTHER_WAY.iter().find(|(flag, _)| *flag == name) {
         Some(format!("--{name}: {way}"))
     } else if NOT_PART.contains(&name) {
         Some(format!(
@@ -231,7 +211,8 @@ mod tests {
 
     #[test]
     fn the_tables_are_sorted_and_disjoint() {
-        assert!(NOT_BUILT_YET.is_sorted() && NOT_PART.is_sorted());
-        assert!(NOT_BUILT_YET.iter().all(|flag| !NOT_PART.contains(flag)));
+        assert!(NOT_PART.is_sorted() && ANOTHER_WAY.is_sorted());
+        let another = ANOTHER_WAY.iter();
+        assert!(another.copied().all(|(flag, _)| !NOT_PART.contains(&flag)));
     }
 }
