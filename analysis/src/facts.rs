@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::export::FileNames;
 use crate::goodput::Slos;
+use crate::scrape::files::MetricsFormat;
 use crate::stats::Percentiles;
 
 /// Requests of a phase that are kept exactly where nothing else is asked for. Below it a run takes some
@@ -119,6 +120,21 @@ impl Default for Thresholds {
     }
 }
 
+/// What is looked at besides the load.
+#[derive(Clone, Debug, Default)]
+pub struct WatchFacts {
+    /// The servers' own metrics.
+    pub server: bool,
+    /// Pages of metrics, besides those of the servers themselves.
+    pub server_urls: Vec<String>,
+    /// In which forms they are written.
+    pub formats: Vec<MetricsFormat>,
+    /// GPUs.
+    pub gpu: bool,
+    /// Exporters, besides the usual ones of this machine.
+    pub gpu_urls: Vec<String>,
+}
+
 /// Everything the exports need to know about a run before its first record.
 #[derive(Clone, Debug)]
 pub struct RunFacts {
@@ -166,6 +182,8 @@ pub struct RunFacts {
     pub rate_window: RateWindow,
     /// Limits of the counters.
     pub thresholds: Thresholds,
+    /// What is looked at besides the load.
+    pub watch: WatchFacts,
     /// Promises to the user (`--goodput`), checked against this run.
     pub slos: Slos,
     /// Length of a time slice (`--slice-duration`).
@@ -236,6 +254,7 @@ impl RunFacts {
             anchor,
             rate_window: RateWindow::default(),
             thresholds: Thresholds::default(),
+            watch: WatchFacts::default(),
             slos: Slos::default(),
             slice: None,
             percentiles: Percentiles::default(),

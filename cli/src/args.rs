@@ -299,6 +299,8 @@ pub struct Profile {
     pub tokenizer: TokenizerFlags,
     #[command(flatten, next_help_heading = "Output")]
     pub output: Output,
+    #[command(flatten, next_help_heading = "Server metrics and GPUs")]
+    pub watch: Watch,
     #[command(
         flatten,
         next_help_heading = "Sweeps and repeated runs (docs/SWEEPS.md)"
@@ -1081,10 +1083,29 @@ pub struct Output {
     /// dashboard none]
     #[arg(long, value_name = "SECONDS", value_parser = values::interval)]
     pub stats_interval: Option<f64>,
-    /// Collect no metrics from the server. Nothing is collected yet, so this is always so.
+}
+
+#[derive(Args, Debug)]
+pub struct Watch {
+    /// Pages of Prometheus metrics, besides those of the servers under --url, which are looked at
+    /// anyway (behind the URL and at its root): http://host:port[/path], several by comma or blank.
+    #[arg(long, value_name = "URL", num_args = 1..)]
+    pub server_metrics: Vec<String>,
+    /// Look at no metrics of servers.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub no_server_metrics: bool,
-    /// Collect no GPU telemetry. Nothing is collected yet, so this is always so.
+    /// In which forms the servers' metrics are written: json, csv, jsonl (a line per look, as it comes),
+    /// parquet. [default: json csv]
+    #[arg(long, value_name = "FORMAT", num_args = 1..)]
+    pub server_metrics_formats: Vec<String>,
+    /// Which metrics of a server mean running, waiting, KV cache in use, aborted: a JSON file for
+    /// servers that pinfire does not know (docs/SERVER-METRICS.md has its form).
+    #[arg(long, value_name = "FILE")]
+    pub release_profile: Option<PathBuf>,
+    /// DCGM exporters, besides localhost:9400 and :9401, which are tried anyway.
+    #[arg(long, value_name = "URL", num_args = 0..)]
+    pub gpu_telemetry: Option<Vec<String>>,
+    /// Look at no GPUs.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub no_gpu_telemetry: bool,
 }

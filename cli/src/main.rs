@@ -14,7 +14,6 @@ mod prompts;
 mod request;
 mod run_file;
 mod say;
-#[allow(dead_code, reason = "its users land after it")]
 mod scrape;
 mod screen;
 mod seq_dist;

@@ -30,7 +30,9 @@ use crate::{
     place::{Places, divide},
     probe::Probe,
     progress::Ui,
-    prompts, say, screen,
+    prompts, say,
+    scrape::{client::Trust, plan::Plan},
+    screen,
     transport::Transport,
     values::word,
 };
@@ -72,6 +74,7 @@ pub struct Settings {
     pub keep: Keep,
     pub rate_window: RateWindow,
     pub thresholds: Thresholds,
+    pub watch: Plan,
     pub slos: Slos,
     pub slice: Option<Span>,
     pub exact_records: u64,
@@ -269,6 +272,7 @@ impl Settings {
             keep,
             rate_window: rate_window(&flags.output.rate_window)?,
             thresholds: thresholds()?,
+            watch: Plan::new(&flags.watch, trust(&flags.endpoint)?)?,
             slos,
             slice: flags.output.slice_duration.map(slice).transpose()?,
             exact_records: flags.output.exact_records,
@@ -319,6 +323,15 @@ impl Settings {
             .as_ref()
             .map_or(0, |cancellation| cancellation.kept_sockets(requests))
     }
+}
+
+/// Whom the looks at metrics trust: as the load does.
+fn trust(flags: &crate::args::Endpoint) -> Result<Trust> {
+    let ca_cert = flags.ca_cert.as_ref().map(std::fs::read).transpose();
+    Ok(Trust {
+        insecure: flags.insecure || !environment::switch("HTTP_SSL_VERIFY", true)?,
+        ca_cert: ca_cert.context("--ca-cert")?,
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -25,6 +25,7 @@ mod schedules;
 mod screen;
 mod sweeps;
 mod traces;
+mod watch;
 
 use pinfire_tests::binary::Ended;
 use serde_json::Value;

@@ -4,5 +4,6 @@
 //! with which a client can carry the same load.
 
 pub mod cpu;
+pub mod dcgm;
 pub mod front;
 pub mod mock;

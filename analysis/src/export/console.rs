@@ -12,7 +12,7 @@ use crate::metric::{Group, Place};
 use crate::report::{Block, Report};
 
 /// Product text in titles.
-const PRODUCT: &str = "pinfire";
+pub(super) const PRODUCT: &str = "pinfire";
 /// Display names longer than this have their unit on a line of its own.
 const NAME_MAX: usize = 30;
 /// A server may answer an error with a whole page.
@@ -41,6 +41,7 @@ impl Report {
             text += SECTION;
             text += &table.render(width, colour);
         }
+        text += &self.outside_tables(width, colour);
         text += SECTION;
         if self.coarse {
             text += &format!(

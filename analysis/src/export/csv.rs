@@ -3,6 +3,7 @@
 use ::csv::{Terminator, Writer, WriterBuilder};
 
 use crate::report::{Block, Report};
+use crate::scrape::gpu::{EnergyMetric, digits};
 use crate::stats::Figures;
 
 /// The columns, with the run's own percentiles between `sum` and `std`.
@@ -29,14 +30,36 @@ pub(super) fn of(report: &Report) -> Vec<u8> {
         cells.push(figures.std);
         cells
     });
-    if !bytes.is_empty() && !scalars.is_empty() {
+    let more = !scalars.is_empty() || !report.outside.energy.is_empty();
+    if !bytes.is_empty() && more {
         bytes.extend_from_slice(b"\r\n");
     }
-    let values = section(&scalars, &["Metric".into(), "Value".into()], |figures| {
-        vec![figures.avg]
-    });
-    bytes.extend_from_slice(&values);
+    bytes.extend_from_slice(&values(&scalars, &report.outside.energy));
+    if let Some(gpu) = &report.outside.gpu {
+        bytes.extend_from_slice(b"\r\n\r\n");
+        bytes.extend_from_slice(&written(gpu.table()));
+    }
     bytes
+}
+
+/// The scalars and what energy the work took, sorted by tag.
+fn values(scalars: &[&Block], energy: &[EnergyMetric]) -> Vec<u8> {
+    let scalars = scalars.iter().map(|block| {
+        let value = two_decimals(block.figures.avg);
+        (block.metric.tag, block.metric.name_with_unit(), value)
+    });
+    let energy = energy.iter().map(|metric| {
+        let name = format!("{} ({})", metric.name, metric.unit);
+        (metric.tag.as_str(), name, digits(metric.value))
+    });
+    let mut rows: Vec<(&str, String, String)> = scalars.chain(energy).collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    rows.sort_by_key(|(tag, ..)| *tag);
+    let rows = rows.into_iter().map(|(_, name, value)| vec![name, value]);
+    let header = vec!["Metric".to_owned(), "Value".to_owned()];
+    written(std::iter::once(header).chain(rows))
 }
 
 fn section(
@@ -47,9 +70,6 @@ fn section(
     if blocks.is_empty() {
         return Vec::new();
     }
-    let mut writer: Writer<Vec<u8>> = WriterBuilder::new()
-        .terminator(Terminator::CRLF)
-        .from_writer(Vec::new());
     let mut rows = vec![header.to_vec()];
     rows.extend(blocks.iter().map(|block| {
         let values = cells(&block.figures).into_iter().map(two_decimals);
@@ -57,6 +77,13 @@ fn section(
             .chain(values)
             .collect()
     }));
+    written(rows)
+}
+
+fn written(rows: impl IntoIterator<Item = Vec<String>>) -> Vec<u8> {
+    let mut writer: Writer<Vec<u8>> = WriterBuilder::new()
+        .terminator(Terminator::CRLF)
+        .from_writer(Vec::new());
     for row in rows {
         // Into memory, with rows of one length: the two ways to fail do not exist.
         let _ = writer.write_record(row);

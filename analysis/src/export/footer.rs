@@ -21,6 +21,9 @@ impl Report {
             lines.push(format!("CSV Export: {}", files.csv.display()));
             lines.push(format!("JSON Export: {}", files.json.display()));
         }
+        for (name, path) in &self.outside.files {
+            lines.push(format!("{name}: {}", path.display()));
+        }
         let [slices_csv, slices_json] = match written.and_then(|files| files.slices.as_ref()) {
             Some([csv, json]) => [Some(csv), Some(json)],
             None => [None, None],

@@ -15,7 +15,7 @@ pub(super) fn shown(facts: &RunFacts) -> Value {
 }
 
 /// The object.
-pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
+pub(crate) fn of(facts: &RunFacts) -> Map<String, Value> {
     let mut config = Map::new();
     let models: Vec<Value> = facts
         .models
@@ -60,8 +60,18 @@ pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
     if let Some(name) = &facts.tokenizer {
         config.insert("tokenizer".into(), json!({"name": name}));
     }
-    config.insert("gpu_telemetry".into(), json!({"enabled": false}));
-    config.insert("server_metrics".into(), json!({"enabled": false}));
+    let watch = &facts.watch;
+    let mut gpu = json!({"enabled": watch.gpu});
+    if !watch.gpu_urls.is_empty() {
+        gpu["urls"] = watch.gpu_urls.clone().into();
+    }
+    config.insert("gpu_telemetry".into(), gpu);
+    let mut server = json!({"enabled": watch.server});
+    if watch.server {
+        server["urls"] = watch.server_urls.clone().into();
+        server["formats"] = watch.formats.iter().map(|format| format.name()).collect();
+    }
+    config.insert("server_metrics".into(), server);
     config
 }
 

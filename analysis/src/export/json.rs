@@ -83,6 +83,14 @@ fn document(report: &Report) -> Map<String, Value> {
         let found = report.blocks.iter().find(|block| block.metric.tag == tag);
         put(tag, found.map_or(Value::Null, block));
     }
+    let told_gpus = facts.told.as_ref().map(|told| &told.summary);
+    match &report.outside.gpu {
+        Some(gpu) => put("telemetry_data", gpu.json(facts)),
+        None => {
+            let told = told_gpus.and_then(|told| told.get("telemetry_data"));
+            put("telemetry_data", told.cloned().unwrap_or_default());
+        }
+    }
     // What a report from files cannot know better than the run's own summary.
     let told = |key: &str| {
         let told = facts.told.as_ref()?;
@@ -121,6 +129,17 @@ fn document(report: &Report) -> Map<String, Value> {
         .filter(|b| !HEAD.contains(&b.metric.tag))
     {
         put(other.metric.tag, block(other));
+    }
+    for (key, value) in told_gpus.into_iter().flatten() {
+        if key.starts_with("nvidia_") || key.starts_with("amd_") {
+            put(key, value.clone());
+        }
+    }
+    for metric in &report.outside.energy {
+        put(
+            &metric.tag,
+            json!({"unit": metric.unit, "avg": metric.value}),
+        );
     }
     if let Some(cancelled) = &report.cancellation {
         put("cancellation", cancellation(cancelled, report.coarse));

@@ -7,9 +7,10 @@ pub mod console;
 mod csv;
 mod footer;
 mod heads;
-mod input_config;
+pub(crate) mod input_config;
 mod json;
 mod names;
+mod outside;
 mod raw;
 pub mod records;
 mod slices;
@@ -23,6 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use names::FileNames;
+pub use outside::Outside;
 
 use crate::facts::RunFacts;
 use crate::report::Report;
@@ -137,7 +139,7 @@ pub fn write_start(facts: &RunFacts) -> Result<(), ExportError> {
     replace(&path, &json::of_start(facts))
 }
 
-fn replace(path: &Path, content: &[u8]) -> Result<(), ExportError> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), ExportError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
     let temporary = path.with_file_name(name);

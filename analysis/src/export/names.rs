@@ -13,6 +13,10 @@ pub struct FileNames {
     pub raw: String,
     /// What the console showed.
     pub console: String,
+    /// Begin of the names of the servers' own metrics, without the ending.
+    pub server_metrics: String,
+    /// One line per GPU and look.
+    pub gpu_telemetry: String,
     /// Table of the time slices.
     pub slices_csv: String,
     /// Time slices in full.
@@ -27,6 +31,8 @@ impl Default for FileNames {
             jsonl: "profile_export.jsonl".into(),
             raw: "profile_export_raw.jsonl".into(),
             console: "profile_export_console.txt".into(),
+            server_metrics: "server_metrics_export".into(),
+            gpu_telemetry: "gpu_telemetry_export.jsonl".into(),
             slices_csv: "profile_export_aiperf_timeslices.csv".into(),
             slices_json: "profile_export_aiperf_timeslices.json".into(),
         }
@@ -65,6 +71,8 @@ impl FileNames {
             jsonl: format!("{stem}.jsonl"),
             raw: format!("{stem}_raw.jsonl"),
             console: format!("{stem}_console.txt"),
+            server_metrics: format!("{stem}_server_metrics"),
+            gpu_telemetry: format!("{stem}_gpu_telemetry.jsonl"),
             slices_csv: format!("{stem}_timeslices.csv"),
             slices_json: format!("{stem}_timeslices.json"),
         }

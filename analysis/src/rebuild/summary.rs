@@ -27,6 +27,11 @@ const TAKEN_OVER: [&str; 7] = [
     "request_accounting",
 ];
 
+/// What energy the work took.
+fn is_of_gpus(key: &str) -> bool {
+    key.starts_with("nvidia_") || key.starts_with("amd_")
+}
+
 /// The summary of a run, or what it wrote down at its start.
 pub(super) struct Summary(Map<String, Value>);
 
@@ -154,7 +159,7 @@ impl Summary {
         let taken = self
             .0
             .iter()
-            .filter(|(key, _)| TAKEN_OVER.contains(&key.as_str()));
+            .filter(|(key, _)| TAKEN_OVER.contains(&key.as_str()) || is_of_gpus(key));
         facts.told = Some(ToldRun {
             client_counts: !counting.by_server,
             summary: taken.map(|(k, v)| (k.clone(), v.clone())).collect(),

@@ -18,6 +18,7 @@ pub use neighbours::{Finished, Neighbours};
 pub use slices::Slice;
 
 use crate::collect::{Asked, ErrorGroup, Progress, Tally};
+use crate::export::Outside;
 use crate::facts::{PhaseWindow, RateWindow, RunEnd, RunFacts};
 use crate::metric::{METRICS, Metric, Results};
 use crate::stats::Figures;
@@ -58,6 +59,8 @@ pub struct Report {
     pub slices: Vec<Slice>,
     /// The per-request file, if one was written.
     pub jsonl: Option<PathBuf>,
+    /// What servers and GPUs said of themselves.
+    pub outside: Outside,
 }
 
 impl Report {
@@ -97,6 +100,7 @@ impl Report {
             coarse,
             slices,
             jsonl,
+            outside: Outside::default(),
             facts,
             end,
         }

@@ -3,13 +3,17 @@
 //! Pure: bodies and stamps in, figures and files out. The scraping itself is `cli/src/scrape`.
 
 mod estimate;
+pub mod files;
+pub mod gpu;
 pub mod history;
 pub mod reduce;
 pub mod release;
 pub mod text;
+mod units;
 
 use pinfire_engine::clock::{Span, Stamp};
 
+pub use files::{ServerMetrics, Watched};
 pub use release::{Levels, ReleaseProfile, ReleaseProfiles};
 pub use text::{Exposition, Unreadable};
 

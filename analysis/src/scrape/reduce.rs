@@ -226,7 +226,7 @@ pub(super) struct Growth<T> {
 
 impl<T> Growth<T> {
     /// The growth up to an instant.
-    fn by(&self, at: Stamp) -> Option<&T> {
+    pub(super) fn by(&self, at: Stamp) -> Option<&T> {
         let after = self.points.partition_point(|(seen, _)| *seen <= at);
         Some(&self.points.get(after.checked_sub(1)?)?.1)
     }

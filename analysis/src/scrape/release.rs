@@ -64,6 +64,8 @@ const BUILT_IN: &str = r#"[
     "preemptions": ["vllm:num_preemptions_total"],
     "prompt_tokens": ["vllm:prompt_tokens_total"],
     "output_tokens": ["vllm:generation_tokens_total"],
+    "wasted_prompt_tokens": ["vllm:prompt_tokens_total - vllm:request_prompt_tokens_sum"],
+    "wasted_output_tokens": ["vllm:generation_tokens_total - vllm:request_generation_tokens_sum"],
     "settle_seconds": 0.5
   },
   {
@@ -133,6 +135,10 @@ pub struct Levels {
     pub prompt_tokens: Option<f64>,
     /// Tokens generated since the server began.
     pub output_tokens: Option<f64>,
+    /// Prompt tokens worked on for requests that were not finished.
+    pub wasted_prompt_tokens: Option<f64>,
+    /// Tokens generated for requests that were not finished: a lower bound.
+    pub wasted_output_tokens: Option<f64>,
 }
 
 impl Levels {
@@ -172,6 +178,10 @@ pub struct ReleaseProfile {
     prompt_tokens: Vec<Formula>,
     #[serde(default)]
     output_tokens: Vec<Formula>,
+    #[serde(default)]
+    wasted_prompt_tokens: Vec<Formula>,
+    #[serde(default)]
+    wasted_output_tokens: Vec<Formula>,
     /// How long after a client has left its trace may still be missing, in seconds.
     #[serde(default = "one_second")]
     pub settle_seconds: f64,
@@ -273,6 +283,8 @@ impl ReleaseProfile {
             preemptions: sum(&self.preemptions),
             prompt_tokens: sum(&self.prompt_tokens),
             output_tokens: sum(&self.output_tokens),
+            wasted_prompt_tokens: sum(&self.wasted_prompt_tokens),
+            wasted_output_tokens: sum(&self.wasted_output_tokens),
         }
     }
 

@@ -45,7 +45,13 @@ const WORDS: usize = 26;
 pub(super) fn of(name: &str, help: &str) -> Option<&'static str> {
     let help = help.to_lowercase();
     // Percent-named gauges are often shares: the help says so.
-    let share = ["1 means 100 percent", "0-1", "0 to 1", "0.0-1.0", "between 0 and 1"];
+    let share = [
+        "1 means 100 percent",
+        "0-1",
+        "0 to 1",
+        "0.0-1.0",
+        "between 0 and 1",
+    ];
     if share.iter().any(|words| help.contains(words)) {
         return Some("ratio");
     }
@@ -78,7 +84,11 @@ mod tests {
             ("vllm:request_success_total", "", Some("requests")),
             ("vllm:time_to_first_token_seconds", "", Some("seconds")),
             ("vllm:prompt_tokens_total", "Number of", Some("tokens")),
-            ("vllm:kv_cache_usage_perc", "1 means 100 percent usage.", Some("ratio")),
+            (
+                "vllm:kv_cache_usage_perc",
+                "1 means 100 percent usage.",
+                Some("ratio"),
+            ),
             ("vllm:gpu_cache_usage_perc", "", Some("%")),
             ("things_total", "", Some("count")),
             ("wait", "Time waited in seconds.", Some("seconds")),

@@ -122,6 +122,7 @@ impl Client {
     ///
     /// # Errors
     /// As for [`Self::fetch`], and a page in another form.
+    #[allow(dead_code, reason = "cancel-test uses it")]
     pub fn scrape(&self, url: &str) -> Result<Scrape, ScrapeError> {
         self.fetch(url)?.read()
     }

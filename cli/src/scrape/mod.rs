@@ -2,4 +2,7 @@
 //! the load. What is read there is `pinfire_analysis::scrape`.
 
 pub mod client;
+#[allow(dead_code, reason = "cancel-test uses it")]
 pub mod fast;
+pub mod plan;
+pub mod watch;

@@ -50,6 +50,7 @@ pub fn of(
     facts.thresholds = settings.thresholds;
     facts.part.clone_from(&settings.part);
     facts.num_gpus = settings.num_gpus;
+    facts.watch = settings.watch.facts();
     facts.slos = settings.slos.clone();
     facts.slice = settings.slice;
     facts.exact_records = settings.exact_records;

@@ -41,6 +41,7 @@ use crate::{
     request::HeaderPlan,
     run_file::RESOLVED,
     say,
+    scrape::watch::Watch,
     screen::Screen,
     settings::{self, Settings},
     signals::Interrupt,
@@ -146,6 +147,15 @@ pub fn one(
     }
 
     let facts = facts::of(settings, &prepared, &engine, arguments)?;
+    let bases: Vec<String> = servers.iter().map(|server| server.base.clone()).collect();
+    let watch = Watch::start(
+        &settings.watch,
+        &bases,
+        [&settings.places.engine, &settings.places.rest],
+        engine.anchor(),
+        &settings.artifact_dir,
+        &settings.files,
+    );
     let cancel = cancel_plan(settings, &prepared.dataset)?;
     if let Err(error) = write_start(&facts) {
         say::warning(format_args!(
@@ -155,7 +165,7 @@ pub fn one(
     let (dataset, entries) = split(prepared.dataset);
     let board = Arc::new(Board::default());
     let collecting = Collecting::start(
-        facts,
+        facts.clone(),
         entries,
         &dataset,
         prepared.tokenizer,
@@ -169,10 +179,12 @@ pub fn one(
         dataset,
         tally: collecting.tally(),
         cancel,
+        watch: Some(&watch),
         id_key: settings::random_bits()?,
         screen: screen(settings, &board)?,
         board,
     };
+    watch.wait_for_baseline();
     interrupt.sending();
     let mut end = RunEnd::default();
     let (gave_up, lost) = match phases.run(&mut engine, interrupt, &mut end) {
@@ -181,11 +193,13 @@ pub fn one(
     };
     drop(phases);
     drop(engine);
+    let outside = watch.finish(&end, &facts);
     if let Some(mock) = mock {
         drop(mock.stop());
     }
-    let (report, unwritten) = collecting.finish(end, settings.ui)?;
+    let (mut report, unwritten) = collecting.finish(end, settings.ui)?;
 
+    report.look_outside(outside);
     let width = settings.console_width.unwrap_or(DEFAULT_WIDTH);
     let written = report.write(width);
     if written.is_ok() {
@@ -372,6 +386,7 @@ fn dry_run(settings: &Settings) -> Result<ExitCode> {
         dataset,
         tally: Arc::default(),
         cancel,
+        watch: None,
         id_key: 0,
         board: Arc::default(),
         screen: None,
@@ -395,6 +410,8 @@ struct Phases<'a> {
     dataset: Arc<Ready>,
     tally: Arc<Tally>,
     cancel: Option<CancelPlan>,
+    /// Looks at the servers' metrics; none without a run.
+    watch: Option<&'a Watch>,
     id_key: u64,
     board: Arc<Board>,
     screen: Option<Screen>,
@@ -431,6 +448,9 @@ impl Phases<'_> {
             } else {
                 let report = self.end_of(engine, &going, interrupt, &mut stopped)?;
                 end.warmup = Some(window(&report, stopped.as_ref()));
+                if let Some(watch) = self.watch {
+                    watch.between();
+                }
             }
             sent = plan.schedule.sessions.taken();
             if interrupt.asked() && stopped.is_none() {
@@ -481,6 +501,9 @@ impl Phases<'_> {
         let begun = Stamp::now();
         engine.begin(&plan);
         say::debug(format_args!("{} begins: {load}", phase_name(phase)));
+        if let Some(watch) = self.watch {
+            watch.begin(phase);
+        }
         Going { plan, load, begun }
     }
 

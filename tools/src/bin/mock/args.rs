@@ -143,6 +143,19 @@ pub struct Args {
     /// [default: no limit].
     #[arg(long, value_name = "N", help_heading = "Capacity")]
     pub slots: Option<u32>,
+    /// Also play an exporter of GPU metrics (DCGM) at this address, port 0 for a free one: GPU i draws
+    /// 100·(i+1) W all the time.
+    #[arg(long, value_name = "ADDR:PORT", help_heading = "GPUs")]
+    pub dcgm: Option<SocketAddr>,
+    /// GPUs of --dcgm.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "2",
+        requires = "dcgm",
+        help_heading = "GPUs"
+    )]
+    pub dcgm_gpus: u32,
     /// Tokens that the pretended cache holds, for vllm:kv_cache_usage_perc.
     #[arg(
         long,

@@ -43,6 +43,10 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         front::unix(path, handle.local_addr())?;
         let _ = writeln!(out, "listening on unix:{}", path.display());
     }
+    if let Some(address) = args.dcgm {
+        let address = pinfire_tools::dcgm::serve(address, args.dcgm_gpus)?;
+        let _ = writeln!(out, "listening for DCGM on http://{address}/metrics");
+    }
     let _ = out.flush();
     signals.forever().next();
     let summary = handle.stop();

@@ -1,0 +1,224 @@
+//! The tables of what servers and GPUs said of themselves.
+
+use super::console::{PRODUCT, number};
+use super::table::{Align, Table, style};
+use crate::report::Report;
+use crate::scrape::files::short_url;
+use crate::scrape::gpu::{EnergyMetric, GpuTelemetry, Work};
+use crate::scrape::release::Levels;
+use crate::scrape::{ServerMetrics, Watched};
+
+/// What was seen of a run from outside of it.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Outside {
+    /// The servers' own metrics; none if nobody was to look, or nothing was there.
+    pub server: Option<ServerMetrics>,
+    /// The files of it: what the footer calls them, and where they are.
+    pub files: Vec<(&'static str, std::path::PathBuf)>,
+    /// The GPUs; none if nobody was to look.
+    pub gpu: Option<GpuTelemetry>,
+    /// What energy the work took.
+    pub energy: Vec<EnergyMetric>,
+}
+
+impl Report {
+    /// Takes in what was seen from outside.
+    pub fn look_outside(&mut self, mut outside: Outside) {
+        if let Some(gpu) = &outside.gpu {
+            let work = Work {
+                requests: self.counts.valid as f64,
+                good: self.value("good_request_count"),
+                output_tokens: self
+                    .value("total_output_tokens")
+                    .or_else(|| self.value("total_osl")),
+                input_tokens: self.value("total_isl"),
+                latency_s: self.value("request_latency").map(|ms| ms / 1e3),
+                concurrency: self.facts.profiling.concurrency.map(f64::from),
+                cancelling: self.facts.cancellation.is_some(),
+            };
+            outside.energy = gpu.energy_metrics(&work);
+        }
+        self.outside = outside;
+    }
+
+    /// Tables of the GPUs and of the servers, each with its line feeds before it.
+    pub(super) fn outside_tables(&self, width: usize, colour: bool) -> String {
+        let mut text = String::new();
+        let section = "\n\n";
+        if let Some(gpu) = &self.outside.gpu {
+            let given = !gpu.configured.is_empty();
+            if gpu.is_empty() && given {
+                text += &format!(
+                    "{section}No GPU telemetry was collected: {}.\n",
+                    gpu.failures.join("; ")
+                );
+            }
+            if !gpu.is_empty() {
+                text += section;
+                text += &style("GPU Telemetry Platform: NVIDIA (DCGM)", "1", colour);
+                text += "\n";
+                if !self.outside.energy.is_empty() {
+                    let head = [("Metric", Align::Right), ("avg", Align::Right)];
+                    let title = format!("{PRODUCT} | GPU Power Efficiency (NVIDIA)");
+                    let mut table = Table::new(title, &head, 0);
+                    for metric in &self.outside.energy {
+                        let name = format!("{} ({})", metric.name, metric.unit);
+                        table.row(vec![name, large(Some(metric.value))]);
+                    }
+                    text += &table.render(width, colour);
+                }
+                text += &gpu_tables(gpu, width, colour);
+            }
+        }
+        if let Some(server) = &self.outside.server {
+            for endpoint in server.endpoints.iter().filter(|e| e.server.is_some()) {
+                text += section;
+                text += &panel(server, endpoint).render(width, colour);
+            }
+            let warnings = server.warnings();
+            const SHOWN: usize = 8;
+            for warning in warnings.iter().take(SHOWN) {
+                text += &(style(&format!("Server metrics: {warning}."), "33", colour) + "\n");
+            }
+            if warnings.len() > SHOWN {
+                text += &format!("{} more in the JSON.\n", warnings.len() - SHOWN);
+            }
+        }
+        text
+    }
+}
+
+/// The known metrics of one server.
+fn panel(server: &ServerMetrics, endpoint: &Watched) -> Table {
+    let names = [
+        "Metric",
+        "avg",
+        "min",
+        "max",
+        "at the end",
+        "total",
+        "per second",
+    ];
+    let kind = endpoint.server.as_deref().unwrap_or_default();
+    let title = format!(
+        "{PRODUCT} | Server Metrics | {} | {kind}",
+        short_url(&endpoint.url)
+    );
+    let mut table = Table::new(title, &names.map(|name| (name, Align::Right)), 0);
+    let window = server.window;
+    let inside = |from: pinfire_engine::clock::Stamp, to| {
+        let levels = endpoint.levels.iter();
+        levels
+            .filter(move |(at, _)| *at >= from && *at <= to)
+            .map(|(_, levels)| levels)
+    };
+    type Of = fn(&Levels) -> Option<f64>;
+    let gauges: [(&str, Of, f64); 3] = [
+        ("Requests Running", |levels| levels.running, 1.0),
+        ("Requests Waiting", |levels| levels.waiting, 1.0),
+        ("KV Cache Used (%)", |levels| levels.kv_used, 100.0),
+    ];
+    for (name, of, factor) in gauges {
+        let values: Vec<f64> = inside(window.start, window.end)
+            .filter_map(of)
+            .map(|value| value * factor)
+            .collect();
+        let end = inside(window.start, window.until)
+            .filter_map(of)
+            .next_back();
+        let Some(end) = end else { continue };
+        let [avg, _] = crate::scrape::reduce::mean_and_deviation(&values);
+        let seen = |value: f64| Some(value).filter(|_| !values.is_empty());
+        table.row(vec![
+            name.to_owned(),
+            number(seen(avg)),
+            number(values.iter().copied().reduce(f64::min)),
+            number(values.iter().copied().reduce(f64::max)),
+            number(Some(end * factor)),
+            String::new(),
+            String::new(),
+        ]);
+    }
+    let before = endpoint
+        .levels
+        .iter()
+        .rev()
+        .find(|(at, _)| *at <= window.start);
+    let before = before
+        .or_else(|| endpoint.levels.first())
+        .map(|(_, levels)| *levels);
+    let last = endpoint
+        .levels
+        .iter()
+        .rev()
+        .find(|(at, _)| *at <= window.until);
+    let last = last.map(|(_, levels)| *levels);
+    let counters: [(&str, Of); 6] = [
+        ("Requests Completed", |levels| levels.completed),
+        ("Requests Aborted (estimate)", |levels| levels.aborted),
+        ("Requests Aborted (its counter)", |levels| {
+            levels.abort_counter
+        }),
+        ("Preemptions", |levels| levels.preemptions),
+        ("Prompt Tokens", |levels| levels.prompt_tokens),
+        ("Output Tokens", |levels| levels.output_tokens),
+    ];
+    for (name, of) in counters {
+        let Some((before, last)) = before.as_ref().and_then(of).zip(last.as_ref().and_then(of))
+        else {
+            continue;
+        };
+        let total = (last - before).max(0.0);
+        let seconds = window.seconds();
+        // vLLM's counter stays 0 for clients that leave: a 0 there is no finding.
+        let silent = total == 0.0 && name.contains("its counter");
+        let mut row = vec![name.to_owned()];
+        row.extend(std::iter::repeat_n(String::new(), 4));
+        row.push(if silent {
+            "none reported".to_owned()
+        } else {
+            number(Some(total))
+        });
+        row.push(match seconds > 0.0 && !silent {
+            true => number(Some(total / seconds)),
+            false => String::new(),
+        });
+        table.row(row);
+    }
+    table
+}
+
+fn gpu_tables(gpu: &GpuTelemetry, width: usize, colour: bool) -> String {
+    let names = ["Metric", "avg", "min", "max", "p99", "p90", "p50", "std"];
+    let mut text = format!(
+        "{}\n{}/{} telemetry sources reachable\n",
+        style("GPU Telemetry Summary", "1", colour),
+        gpu.exporters.len(),
+        gpu.configured.len().max(gpu.exporters.len()),
+    );
+    for exporter in &gpu.exporters {
+        text += &format!("  ✔ {}\n", short_url(&exporter.url));
+    }
+    for failure in &gpu.failures {
+        text += &format!("  ✘ {failure}\n");
+    }
+    for (title, rows) in gpu.tables() {
+        let mut table = Table::new(title, &names.map(|name| (name, Align::Right)), 0);
+        for (name, values) in rows {
+            let mut row = vec![name];
+            row.extend(values.map(large));
+            table.row(row);
+        }
+        text += &table.render(width, colour);
+    }
+    text
+}
+
+/// Two decimals; very large and very small ones as powers of ten.
+fn large(value: Option<f64>) -> String {
+    match value {
+        Some(value) if value.abs() >= 1e6 => format!("{value:.2e}"),
+        Some(value) if value != 0.0 && value.abs() < 0.01 => format!("{value:.2e}"),
+        value => number(value),
+    }
+}

@@ -1,0 +1,266 @@
+//! The files of server metrics (`server_metrics_export.*`), in AIPerf's layout.
+
+mod csv;
+mod json;
+pub mod lines;
+pub mod parquet;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use pinfire_engine::clock::{Span, Stamp};
+
+use super::history::{History, Metric};
+use super::reduce::{Reduced, Window, reduce};
+use super::release::Levels;
+use super::text::{Kind, Labels};
+use super::units;
+use crate::export::{ExportError, replace};
+use crate::facts::RunFacts;
+
+/// The columns of gauges after `avg`, `min`, `max` and `std`.
+const PERCENTILES: [&str; 9] = ["p1", "p5", "p10", "p25", "p50", "p75", "p90", "p95", "p99"];
+
+/// A form in which server metrics are written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum MetricsFormat {
+    /// The full summary.
+    Json,
+    /// A table per type.
+    Csv,
+    /// A line per look, written while the run goes on.
+    Jsonl,
+    /// All values in columns.
+    Parquet,
+}
+
+impl MetricsFormat {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Json, Self::Csv, Self::Jsonl, Self::Parquet];
+
+    /// Its name, which is the ending of its file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    /// What the footer calls its file.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Json => "Server Metrics JSON Export",
+            Self::Csv => "Server Metrics CSV Export",
+            Self::Jsonl => "Server Metrics JSONL Export",
+            Self::Parquet => "Server Metrics Parquet Export",
+        }
+    }
+}
+
+/// What one endpoint showed over a run.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Watched {
+    /// Its page.
+    pub url: String,
+    /// All that it showed.
+    pub history: History,
+    /// The kind of server, if its metrics are known.
+    pub server: Option<String>,
+    /// The formula behind the number of aborted requests.
+    pub aborted_formula: Option<String>,
+    /// What the known metrics said at each look.
+    pub levels: Vec<(Stamp, Levels)>,
+    /// Looks that showed nothing.
+    pub failed: u64,
+    /// The last reason.
+    pub last_failure: Option<String>,
+}
+
+/// The server metrics of a run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ServerMetrics {
+    /// The endpoints that could be reached.
+    pub endpoints: Vec<Watched>,
+    /// The measured phase.
+    pub window: Window,
+    /// The warmup, if there was one.
+    pub warmup: Option<Window>,
+    /// Length of a time slice, if slices are wanted.
+    pub slice: Option<Span>,
+}
+
+/// A metric over all endpoints, reduced.
+struct Row<'a> {
+    kind: Kind,
+    help: &'a str,
+    unit: Option<&'static str>,
+    series: Vec<(&'a Watched, &'a Labels, Reduced)>,
+}
+
+impl ServerMetrics {
+    /// Whether anything was seen at all.
+    pub fn is_empty(&self) -> bool {
+        self.endpoints
+            .iter()
+            .all(|endpoint| endpoint.history.looks.is_empty())
+    }
+
+    /// `server_metrics_export.json`.
+    pub fn json(&self, facts: &RunFacts) -> Vec<u8> {
+        // Into memory, with text keys only: nothing to fail.
+        serde_json::to_vec_pretty(&json::of(self, facts)).unwrap_or_default()
+    }
+
+    /// `server_metrics_export.csv`.
+    pub fn csv(&self, facts: &RunFacts) -> Vec<u8> {
+        csv::of(self, facts)
+    }
+
+    /// Writes the files of all forms that are asked for; that of lines is there already. Gives what
+    /// there is, with the titles for the footer.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn write(&self, facts: &RunFacts) -> Result<Vec<(&'static str, PathBuf)>, ExportError> {
+        let mut files = Vec::new();
+        for format in [
+            MetricsFormat::Csv,
+            MetricsFormat::Json,
+            MetricsFormat::Jsonl,
+            MetricsFormat::Parquet,
+        ] {
+            if !facts.watch.formats.contains(&format) {
+                continue;
+            }
+            let name = format!("{}.{}", facts.files.server_metrics, format.name());
+            let path = facts.artifact_dir.join(name);
+            let content = match format {
+                MetricsFormat::Json => Some(self.json(facts)),
+                MetricsFormat::Csv => Some(self.csv(facts)),
+                MetricsFormat::Jsonl => None,
+                MetricsFormat::Parquet => match self.parquet(facts) {
+                    Ok(Some(bytes)) => Some(bytes),
+                    Ok(None) => continue,
+                    Err(error) => {
+                        let error = std::io::Error::other(error.to_string());
+                        return Err(ExportError::new("write", &path, error));
+                    }
+                },
+            };
+            if let Some(content) = content {
+                replace(&path, &content)?;
+            }
+            files.push((format.title(), path));
+        }
+        Ok(files)
+    }
+
+    /// What the user should know of the metrics: restarts, endpoints that fell silent, values left
+    /// out.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for endpoint in &self.endpoints {
+            let url = &endpoint.url;
+            if endpoint.failed > 0 {
+                let (failed, looks) = (endpoint.failed, endpoint.history.looks.len());
+                let reason = endpoint.last_failure.as_deref().unwrap_or("no answer");
+                warnings.push(format!(
+                    "{url}: {failed} of {} scrapes showed nothing ({reason})",
+                    failed + looks as u64
+                ));
+            }
+            if endpoint.history.bad_lines > 0 {
+                let lines = endpoint.history.bad_lines;
+                warnings.push(format!(
+                    "{url}: {lines} lines made no sense and were left out"
+                ));
+            }
+            for name in &endpoint.history.not_finite {
+                warnings.push(format!(
+                    "{url}: {name} was NaN or infinite at times; left out there"
+                ));
+            }
+        }
+        let resets = |reduced: &Reduced| match &reduced.stats {
+            super::reduce::Stats::Counter(stats) => stats.resets,
+            super::reduce::Stats::Histogram(stats) => stats.resets,
+            super::reduce::Stats::Gauge(_) => 0,
+        };
+        let mut restarted: BTreeMap<&str, u32> = BTreeMap::new();
+        for row in self.rows(self.window).values() {
+            for (endpoint, _, reduced) in &row.series {
+                let most = restarted.entry(&endpoint.url).or_default();
+                *most = (*most).max(resets(reduced));
+            }
+        }
+        for (url, times) in restarted.into_iter().filter(|(_, times)| *times > 0) {
+            warnings.push(format!(
+                "{url}: counters went backwards {times} times: the server restarted, or a load \
+                 balancer stands in front of several; scrape each by --server-metrics"
+            ));
+        }
+        warnings
+    }
+
+    /// All metrics that have something in the window, by the names that the files use.
+    fn rows(&self, window: Window) -> BTreeMap<String, Row<'_>> {
+        let names = self.names();
+        let mut rows: BTreeMap<String, Row<'_>> = BTreeMap::new();
+        for endpoint in &self.endpoints {
+            for (name, metric) in &endpoint.history.metrics {
+                let shown = shown_name(name, metric, &names);
+                for (labels, series) in &metric.series {
+                    let slice = self.slice;
+                    let reduced = reduce(&endpoint.history, metric.kind, series, window, slice);
+                    let Some(reduced) = reduced else { continue };
+                    let row = rows.entry(shown.clone()).or_insert_with(|| Row {
+                        kind: metric.kind,
+                        help: &metric.help,
+                        unit: units::of(name, &metric.help),
+                        series: Vec::new(),
+                    });
+                    if row.kind == metric.kind {
+                        row.series.push((endpoint, labels, reduced));
+                    }
+                }
+            }
+        }
+        rows
+    }
+
+    /// The names of all metrics that are no counters.
+    fn names(&self) -> BTreeSet<&str> {
+        let metrics = self.endpoints.iter().flat_map(|e| &e.history.metrics);
+        let others = metrics.filter(|(_, metric)| metric.kind != Kind::Counter);
+        others.map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+/// The name in the files: counters lose `_total`, unless another metric has the rest for a name.
+fn shown_name(name: &str, metric: &Metric, others: &BTreeSet<&str>) -> String {
+    match name.strip_suffix("_total") {
+        Some(bare) if metric.kind == Kind::Counter && !others.contains(bare) => bare.to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+/// `host:port` and any path but `/metrics`.
+pub(crate) fn short_url(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.strip_suffix("/metrics").unwrap_or(rest)
+}
+
+/// Local time to the microsecond, without a zone.
+pub(crate) fn local_time(facts: &RunFacts, at: Stamp) -> Option<String> {
+    let nanos = i128::from(facts.anchor.unix_nanos(at));
+    let time = Timestamp::from_nanosecond(nanos).ok()?;
+    let local = time.to_zoned(TimeZone::system());
+    Some(local.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,345 @@
+//! Which pages are looked at, by the flags and the servers' URLs.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use pinfire_analysis::{
+    facts::WatchFacts,
+    scrape::{ReleaseProfiles, files::MetricsFormat},
+};
+use pinfire_engine::{clock::Span, dataset::url::TargetUrl};
+
+use super::client::Trust;
+use crate::{args, environment};
+
+/// A page, with other places where it may be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// Tried in order; the first that shows metrics is the page.
+    pub urls: Vec<String>,
+    /// The user named it, and should hear if it is not there.
+    pub given: bool,
+}
+
+/// What is looked at besides the load, decided.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub server: Option<ServerPlan>,
+    pub gpu: Option<GpuPlan>,
+    pub profiles: ReleaseProfiles,
+    pub trust: Trust,
+}
+
+#[derive(Clone, Debug)]
+pub struct ServerPlan {
+    /// The user's own pages; those of the servers come before them.
+    pub given: Vec<Candidate>,
+    pub formats: Vec<MetricsFormat>,
+    pub interval: Span,
+    /// How long to wait for what is counted late; none for as long as it takes, within limits.
+    pub flush: Option<Span>,
+    pub connect: Duration,
+    pub limit: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct GpuPlan {
+    pub pages: Vec<Candidate>,
+    pub interval: Span,
+    pub connect: Duration,
+    pub grace: Span,
+}
+
+impl Plan {
+    /// Reads the flags and the environment.
+    ///
+    /// # Errors
+    /// Flags that contradict each other, or a URL, a form or a file that cannot be used.
+    pub fn new(flags: &args::Watch, trust: Trust) -> Result<Self> {
+        let profiles = match &flags.release_profile {
+            None => ReleaseProfiles::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| {
+                    format!("--release-profile: {} cannot be read", path.display())
+                })?;
+                ReleaseProfiles::read(&text)
+                    .map_err(|error| anyhow!("--release-profile: {}: {error}", path.display()))?
+            }
+        };
+        Ok(Self {
+            server: server(flags)?,
+            gpu: gpu(flags)?,
+            profiles,
+            trust,
+        })
+    }
+
+    /// As the exports say it.
+    pub fn facts(&self) -> WatchFacts {
+        let first = |pages: &[Candidate]| {
+            let given = pages.iter().filter(|page| page.given);
+            given
+                .filter_map(|page| page.urls.first().cloned())
+                .collect()
+        };
+        let server = self.server.as_ref();
+        let gpu = self.gpu.as_ref();
+        WatchFacts {
+            server: server.is_some(),
+            server_urls: server.map_or(Vec::new(), |plan| first(&plan.given)),
+            formats: server.map_or(Vec::new(), |plan| plan.formats.clone()),
+            gpu: gpu.is_some(),
+            gpu_urls: gpu.map_or(Vec::new(), |plan| first(&plan.pages)),
+        }
+    }
+}
+
+fn server(flags: &args::Watch) -> Result<Option<ServerPlan>> {
+    if flags.no_server_metrics {
+        ensure!(
+            flags.server_metrics.is_empty(),
+            "--server-metrics and --no-server-metrics: use only one of them"
+        );
+        ensure!(
+            flags.server_metrics_formats.is_empty(),
+            "--server-metrics-formats and --no-server-metrics: use only one of them"
+        );
+        return Ok(None);
+    }
+    let mut formats = Vec::new();
+    for name in words(&flags.server_metrics_formats) {
+        let found = MetricsFormat::ALL
+            .into_iter()
+            .find(|format| format.name() == name.to_lowercase());
+        formats.push(found.with_context(|| {
+            format!("--server-metrics-formats: `{name}` is none of json, csv, jsonl, parquet")
+        })?);
+    }
+    if formats.is_empty() {
+        formats = vec![MetricsFormat::Json, MetricsFormat::Csv];
+    }
+    formats.sort_unstable();
+    formats.dedup();
+    Ok(Some(ServerPlan {
+        given: given("--server-metrics", &flags.server_metrics)?,
+        formats,
+        interval: seconds("SERVER_METRICS_COLLECTION_INTERVAL", 0.333, 0.001, 300.0)?,
+        flush: environment::read::<f64>("SERVER_METRICS_COLLECTION_FLUSH_PERIOD")?
+            .map(|_| seconds("SERVER_METRICS_COLLECTION_FLUSH_PERIOD", 2.0, 0.0, 30.0))
+            .transpose()?,
+        connect: duration(seconds(
+            "SERVER_METRICS_REACHABILITY_TIMEOUT",
+            10.0,
+            0.01,
+            300.0,
+        )?),
+        limit: duration(seconds("SERVER_METRICS_SCRAPE_TIMEOUT", 30.0, 0.01, 300.0)?),
+    }))
+}
+
+fn gpu(flags: &args::Watch) -> Result<Option<GpuPlan>> {
+    let items = flags.gpu_telemetry.as_deref().unwrap_or_default();
+    if flags.no_gpu_telemetry {
+        ensure!(
+            flags.gpu_telemetry.is_none(),
+            "--gpu-telemetry and --no-gpu-telemetry: use only one of them"
+        );
+        return Ok(None);
+    }
+    for item in words(items) {
+        match item {
+            "pynvml" | "nvml" | "amdsmi" => bail!(
+                "--gpu-telemetry {item}: GPUs of this machine are read from a DCGM exporter only; start \
+                 one (it listens on :9400) and leave {item} out"
+            ),
+            "dashboard" => bail!(
+                "--gpu-telemetry dashboard: there is no panel of GPUs in the live display; leave it out"
+            ),
+            item if item.ends_with(".csv") => bail!(
+                "--gpu-telemetry {item}: metrics of one's own are not read; the fields of DCGM that \
+                 pinfire knows are in docs/SERVER-METRICS.md"
+            ),
+            _ => {}
+        }
+    }
+    let mut pages = given("--gpu-telemetry", items)?;
+    let usual = match environment::read::<String>("GPU_DEFAULT_DCGM_ENDPOINTS")? {
+        None => vec![
+            "http://localhost:9400/metrics".to_owned(),
+            "http://localhost:9401/metrics".to_owned(),
+        ],
+        Some(text) => serde_json::from_str(&text).with_context(|| {
+            format!("PINFIRE_GPU_DEFAULT_DCGM_ENDPOINTS is set to `{text}`; it takes a JSON list of URLs")
+        })?,
+    };
+    for url in usual {
+        let url = page(&url);
+        if !pages.iter().any(|page| page.urls.contains(&url)) {
+            pages.push(Candidate {
+                urls: vec![url],
+                given: false,
+            });
+        }
+    }
+    let grace = environment::read::<u64>("GPU_FINAL_SCRAPE_GRACE_NS")?;
+    Ok(Some(GpuPlan {
+        pages,
+        interval: seconds("GPU_COLLECTION_INTERVAL", 0.333, 0.01, 300.0)?,
+        connect: duration(seconds("GPU_REACHABILITY_TIMEOUT", 10.0, 0.01, 300.0)?),
+        grace: grace.map_or(pinfire_analysis::scrape::gpu::GRACE, Span::from_nanos),
+    }))
+}
+
+fn given(flag: &str, items: &[String]) -> Result<Vec<Candidate>> {
+    let mut pages: Vec<Candidate> = Vec::new();
+    for item in words(items) {
+        ensure!(
+            item.starts_with("http") || item.contains(':'),
+            "{flag} `{item}` is no URL; give it with its port, as in {item}:8000, or with http:// \
+             before it"
+        );
+        TargetUrl::join(item, "").map_err(|error| anyhow!("{flag}: {error}"))?;
+        ensure!(
+            !item.starts_with("unix:"),
+            "{flag}: a page of metrics is not read over a unix: socket"
+        );
+        let url = page(item);
+        if !pages.iter().any(|page| page.urls.contains(&url)) {
+            let urls = vec![url];
+            pages.push(Candidate { urls, given: true });
+        }
+    }
+    Ok(pages)
+}
+
+fn words(items: &[String]) -> impl Iterator<Item = &str> {
+    let items = items.iter().flat_map(|item| item.split(','));
+    items.map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// The page of metrics that a URL means.
+fn page(url: &str) -> String {
+    let url = match url.contains("://") {
+        true => url.to_owned(),
+        false => format!("http://{url}"),
+    };
+    let bare = url.split(['?', '#']).next().unwrap_or(&url);
+    let bare = bare.trim_end_matches('/');
+    if bare.ends_with("/metrics") {
+        bare.to_owned()
+    } else {
+        format!("{bare}/metrics")
+    }
+}
+
+/// Where the pages of a server may be: behind its URL as it stands, and at its root.
+pub fn of_server(url: &str) -> Option<Candidate> {
+    if url.starts_with("unix:") {
+        return None;
+    }
+    let mut urls = vec![page(url)];
+    let after = urls[0].find("://").map_or(0, |at| at + 3);
+    let root = urls[0][after..]
+        .find('/')
+        .map(|at| format!("{}/metrics", &urls[0][..after + at]));
+    urls.extend(root.filter(|root| *root != urls[0]));
+    Some(Candidate { urls, given: false })
+}
+
+fn seconds(name: &str, default: f64, least: f64, most: f64) -> Result<Span> {
+    let value = environment::read::<f64>(name)?.unwrap_or(default);
+    ensure!(
+        (least..=most).contains(&value),
+        "PINFIRE_{name} is set to {value}; it takes {least} to {most} seconds"
+    );
+    Ok(Span::from_secs_f64(value))
+}
+
+fn duration(span: Span) -> Duration {
+    Duration::from_nanos(span.nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::typed;
+
+    fn plan(line: &str) -> Result<Plan> {
+        let flags = typed(line.split_whitespace())?;
+        Plan::new(&flags.watch, Trust::default())
+    }
+
+    #[test]
+    fn pages_of_urls() {
+        for (url, expected) in [
+            ("http://h:8000", "http://h:8000/metrics"),
+            ("h:8000/", "http://h:8000/metrics"),
+            ("https://h/metrics/", "https://h/metrics"),
+            ("h:1/prometheus/metrics", "http://h:1/prometheus/metrics"),
+            ("h:1/v1?x=y", "http://h:1/v1/metrics"),
+        ] {
+            assert_eq!(page(url), expected);
+        }
+        let of = |url| of_server(url).unwrap().urls;
+        assert_eq!(of("http://h:8000"), ["http://h:8000/metrics"]);
+        assert_eq!(
+            of("h:8/v1"),
+            ["http://h:8/v1/metrics", "http://h:8/metrics"]
+        );
+        assert_eq!(of_server("unix:/run/s"), None);
+    }
+
+    #[test]
+    fn both_are_on_without_a_flag() {
+        let plan = plan("").unwrap();
+        let server = plan.server.unwrap();
+        assert_eq!(server.formats, [MetricsFormat::Json, MetricsFormat::Csv]);
+        assert!(server.given.is_empty());
+        let pages = plan.gpu.unwrap().pages;
+        assert_eq!(pages[1].urls, ["http://localhost:9401/metrics"]);
+        assert!(pages.iter().all(|page| !page.given));
+    }
+
+    #[test]
+    fn flags_become_pages_and_forms() {
+        let line = "--server-metrics h:1,h:2 http://h:1/metrics --server-metrics-formats jsonl,json \
+                    parquet jsonl --gpu-telemetry node1:9400 localhost:9400";
+        let plan = plan(line).unwrap();
+        let server = plan.server.as_ref().unwrap();
+        assert_eq!(server.given.len(), 2);
+        let forms = [
+            MetricsFormat::Json,
+            MetricsFormat::Jsonl,
+            MetricsFormat::Parquet,
+        ];
+        assert_eq!(server.formats, forms);
+        let gpu: Vec<_> = plan
+            .gpu
+            .as_ref()
+            .unwrap()
+            .pages
+            .iter()
+            .map(|page| page.given)
+            .collect();
+        assert_eq!(gpu, [true, true, false]);
+        assert_eq!(plan.facts().gpu_urls[0], "http://node1:9400/metrics");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (line, says) in [
+            ("--server-metrics h:1 --no-server-metrics", "use only one"),
+            ("--gpu-telemetry --no-gpu-telemetry", "use only one"),
+            ("--server-metrics host", "`host` is no URL"),
+            ("--server-metrics http://a:b@h", "user and password"),
+            ("--server-metrics-formats xml", "`xml` is none of"),
+            ("--gpu-telemetry pynvml", "DCGM exporter only"),
+            ("--gpu-telemetry my.csv", "are not read"),
+            ("--gpu-telemetry what", "`what` is no URL"),
+            ("--release-profile /nothing.json", "cannot be read"),
+        ] {
+            let error = format!("{:#}", plan(line).unwrap_err());
+            assert!(error.contains(says), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The servers' own metrics and the GPUs of a run, from the flags to the files.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use pinfire_tests::{
+    binary::profile,
+    mock::{Mock, instant, script},
+};
+use pinfire_tools::dcgm;
+use serde_json::Value;
+
+use super::sums;
+
+const LOAD: &str = "--concurrency 4 --request-count 40 --random-seed 5";
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn the_embedded_server_is_looked_at_without_a_flag() {
+    let flags = format!("{LOAD} --warmup-request-count 7 --osl 4");
+    let run = profile("mock:", &flags).run().code(0);
+    let metrics = parsed(&run.file("server_metrics_export.json"));
+    let success = &metrics["metrics"]["vllm:request_success"]["series"];
+    let total: f64 = success
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|series| series["stats"]["total"].as_f64().unwrap())
+        .sum();
+    assert_eq!(
+        total, 40.0,
+        "the warmup is not in it, and what came last is"
+    );
+    let tokens = &metrics["metrics"]["vllm:generation_tokens"]["series"][0]["stats"];
+    assert_eq!(tokens["total"], Value::from(160.0));
+    let warmed = &metrics["warmup_metrics"]["vllm:generation_tokens"]["series"][0]["stats"];
+    assert_eq!(warmed["total"], Value::from(28.0));
+    let check = &metrics["cancellation_check"][0];
+    assert_eq!(
+        (&check["server"], &check["running_at_end"]),
+        (&"vllm".into(), &0.0.into())
+    );
+    // Its begin is that of the summary.
+    let json = run.json();
+    assert_eq!(metrics["summary"]["start_time"], json["start_time"]);
+    assert_eq!(
+        json["input_config"]["server_metrics"]["formats"],
+        parsed("[\"json\",\"csv\"]")
+    );
+    assert!(
+        run.file("server_metrics_export.csv")
+            .starts_with("# Server Metrics Export (CSV)\n")
+    );
+    assert!(!run.has("server_metrics_export.jsonl") && !run.has("gpu_telemetry_export.jsonl"));
+    assert!(
+        run.stdout.contains("Server Metrics CSV Export: "),
+        "{}",
+        run.stdout
+    );
+    assert!(run.stdout.contains("Requests Completed"), "{}", run.stdout);
+    // No GPU there, and nobody asked for one: an empty account of them.
+    assert_eq!(
+        json["telemetry_data"]["summary"]["endpoints_successful"],
+        parsed("[]")
+    );
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn cancelled_requests_show_in_the_check() {
+    let flags = format!("{LOAD} --request-cancellation-rate 50 --request-cancellation-delay 0.002");
+    let mock = Mock::start(script());
+    let url = format!("http://{}", mock.address());
+    let more = format!("{flags} --server-metrics-formats json");
+    let run = profile(&url, &more).run().code(0);
+    let [.., cancelled, _] = sums(&run);
+    assert!(cancelled > 0);
+    let metrics = parsed(&run.file("server_metrics_export.json"));
+    let check = &metrics["cancellation_check"][0];
+    let of = |key: &str| {
+        check[key]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{key} in {check}"))
+    };
+    assert_eq!(of("completed"), 40.0 - cancelled as f64);
+    assert_eq!((of("running_at_end"), of("waiting_at_end")), (0.0, 0.0));
+    assert_eq!(check["valid_at_rest"], Value::Bool(true));
+}
+
+#[test]
+fn replicas_forms_and_names() {
+    let (one, two) = (Mock::start(instant(4)), Mock::start(instant(4)));
+    let urls = format!("http://{},http://{}/v1", one.address(), two.address());
+    let flags =
+        format!("{LOAD} --profile-export-prefix p --server-metrics-formats jsonl,parquet json csv");
+    let run = profile(&urls, &flags).run().code(0);
+    let metrics = parsed(&run.file("p_server_metrics.json"));
+    let pages = [
+        format!("http://{}/metrics", one.address()),
+        // Nothing is there behind the path, so it was sought at the root.
+        format!("http://{}/metrics", two.address()),
+    ];
+    assert_eq!(
+        metrics["summary"]["endpoints_configured"],
+        Value::from(pages.to_vec())
+    );
+    let series = metrics["metrics"]["vllm:generation_tokens"]["series"]
+        .as_array()
+        .unwrap();
+    let totals: Vec<f64> = series
+        .iter()
+        .map(|series| series["stats"]["total"].as_f64().unwrap())
+        .collect();
+    assert_eq!(totals, [80.0, 80.0]);
+    assert!(run.has("p_server_metrics.csv"));
+    let lines = run.file("p_server_metrics.jsonl");
+    let first = parsed(lines.lines().next().unwrap());
+    assert!(
+        first.get("benchmark_phase").is_none(),
+        "the first look is before the first phase"
+    );
+    let during = lines
+        .lines()
+        .map(parsed)
+        .find(|line| line["benchmark_phase"] == "profiling");
+    assert_eq!(during.unwrap()["phase_index"], Value::from(0));
+    assert!(run.has("p_server_metrics.parquet"));
+}
+
+#[test]
+fn a_server_without_metrics_costs_one_note() {
+    let mock = Mock::start(instant(2));
+    let url = format!("http://{}", mock.address());
+    // Takes the connection and never answers.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let silent = silent.local_addr().unwrap();
+    let more = format!("{LOAD} --server-metrics http://{silent}/metrics http://{url}/none");
+    let more = more.replace("http://http://", "http://");
+    let run = profile(&url, &more).run().code(0);
+    assert_eq!(sums(&run)[..2], [40, 40]);
+    assert!(
+        run.stderr.contains("--server-metrics http://"),
+        "{}",
+        run.stderr
+    );
+    let metrics = parsed(&run.file("server_metrics_export.json"));
+    assert_eq!(
+        metrics["summary"]["endpoints_successful"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn gpus_of_an_exporter() {
+    let exporter = dcgm::serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 2).unwrap();
+    let flags = format!("{LOAD} --osl 8 --no-server-metrics --gpu-telemetry {exporter}");
+    let run = profile("mock:", &flags).run().code(0);
+    assert!(!run.has("server_metrics_export.json"));
+    let json = run.json();
+    let key = exporter.to_string();
+    let gpus = &json["telemetry_data"]["endpoints"][&key]["gpus"];
+    let second = &gpus["gpu_1"]["metrics"];
+    assert_eq!(second["nvidia_power_usage"]["avg"], Value::from(200.0));
+    assert_eq!(gpus["gpu_0"]["gpu_name"], Value::from("NVIDIA Mock"));
+    // 100 W and 200 W over the window, interpolated to its ends.
+    let power = json["nvidia_average_gpu_power"]["avg"].as_f64().unwrap();
+    assert!((power - 300.0).abs() < 3.0, "{power}");
+    let energy = json["nvidia_total_gpu_energy"]["avg"].as_f64().unwrap();
+    let each = json["nvidia_energy_per_request"]["avg"].as_f64().unwrap();
+    assert!((energy / 40.0 - each).abs() < 1e-9);
+    let csv = run.file("profile_export_aiperf.csv");
+    let table = csv.find("\r\n\r\n\r\nEndpoint,GPU_Index,GPU_Name").unwrap();
+    assert!(
+        csv[table..].contains(&format!("{key},1,NVIDIA Mock,")),
+        "{csv}"
+    );
+    assert!(csv[..table].contains("Total GPU Energy (J),"), "{csv}");
+    let lines = run.file("gpu_telemetry_export.jsonl");
+    let line = parsed(lines.lines().next().unwrap());
+    assert_eq!(line["platform"], Value::from("nvidia"));
+    assert!(
+        run.stdout.contains("GPU Power Efficiency (NVIDIA)"),
+        "{}",
+        run.stdout
+    );
+    assert!(
+        run.stdout.contains(&format!("{key} | GPU 1 | NVIDIA Mock")),
+        "{}",
+        run.stdout
+    );
+    let gone = profile("mock:", &format!("{LOAD} --gpu-telemetry 127.0.0.1:1"))
+        .run()
+        .code(0);
+    assert!(
+        gone.stderr
+            .contains("--gpu-telemetry http://127.0.0.1:1/metrics"),
+        "{}",
+        gone.stderr
+    );
+    let off = profile("mock:", &format!("{LOAD} --no-gpu-telemetry"))
+        .run()
+        .code(0);
+    assert!(off.json().get("telemetry_data").is_none());
+}
