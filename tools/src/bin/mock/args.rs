@@ -143,6 +143,16 @@ pub struct Args {
     /// [default: no limit].
     #[arg(long, value_name = "N", help_heading = "Capacity")]
     pub slots: Option<u32>,
+    /// Every other request at the server, waiting ones included, makes the gaps between an answer's
+    /// tokens longer by this share of --itl: with --slots, a server whose throughput rises, peaks and
+    /// collapses.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value = "0",
+        help_heading = "Capacity"
+    )]
+    pub crowding: f64,
     /// Tokens that the pretended cache holds, for vllm:kv_cache_usage_perc.
     #[arg(
         long,
@@ -215,6 +225,7 @@ impl Args {
             requests_per_connection: self.requests_per_connection,
             accept_delay: self.accept_delay,
             slots: self.slots,
+            crowding: self.crowding,
             cache_tokens: self.cache_tokens,
             release: self.release,
             abort_counter: match self.abort_counter {
