@@ -15,6 +15,10 @@ use crate::export::FileNames;
 use crate::goodput::Slos;
 use crate::stats::Percentiles;
 
+/// Requests of a phase that are kept exactly where nothing else is asked for. Below it a run takes some
+/// 50 MB for its figures.
+pub const EXACT_RECORDS: u64 = 100_000;
+
 /// The duration behind run-level rates (D1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum RateWindow {
@@ -168,6 +172,8 @@ pub struct RunFacts {
     pub slice: Option<Span>,
     /// Percentiles of every distribution.
     pub percentiles: Percentiles,
+    /// `--exact-records`: so many requests of a phase are kept exactly; 0 for all.
+    pub exact_records: u64,
     /// The log, if one is written; named in the footer.
     pub log_file: Option<PathBuf>,
     /// Its place among other runs.
@@ -233,6 +239,7 @@ impl RunFacts {
             slos: Slos::default(),
             slice: None,
             percentiles: Percentiles::default(),
+            exact_records: EXACT_RECORDS,
             log_file: None,
             part: None,
             num_gpus: None,

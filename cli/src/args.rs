@@ -192,6 +192,22 @@ pub struct Report {
     /// for what is weighted by time).
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
     pub rate_window: String,
+    /// Judge requests by these limits, `tag:number tag:number` (docs/METRICS.md has the tags).
+    /// [default: the run's own]
+    #[arg(long, value_name = "PAIRS")]
+    pub goodput: Option<String>,
+    /// Give all metrics per slice of so many seconds too. [default: as the run did]
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub slice_duration: Option<f64>,
+    /// Requests of a phase that are kept exactly. Beyond, percentiles have three digits and curves are
+    /// averages of 0.1 s, so that memory stays flat; averages, sums and extremes stay exact. 0 keeps
+    /// everything, as slices do.
+    #[arg(long, value_name = "REQUESTS", default_value_t = pinfire_analysis::facts::EXACT_RECORDS)]
+    pub exact_records: u64,
+    /// Percentiles of all distributions, such as p50,p99.9. [default:
+    /// p1,p5,p10,p25,p50,p75,p90,p95,p99]
+    #[arg(long, value_name = "LIST")]
+    pub percentiles: Option<String>,
     /// Show the table of HTTP timings.
     #[arg(long)]
     pub show_trace_timing: bool,
@@ -539,6 +555,9 @@ pub struct Endpoint {
     /// Ask for a stream of server-sent events. Without it there are no times of single tokens.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub streaming: bool,
+    /// What the bodies are sent as: application/json. [default: application/json]
+    #[arg(long, value_name = "TYPE")]
+    pub request_content_type: Option<String>,
     /// Limit of one whole request, connecting included.
     #[arg(long, value_name = "SECONDS", default_value = "21600", value_parser = values::positive)]
     pub request_timeout_seconds: f64,
@@ -969,6 +988,11 @@ pub struct Output {
     /// (…_timeslices.csv and .json). A request belongs to the slice in which it started.
     #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
     pub slice_duration: Option<f64>,
+    /// Requests of a phase that are kept exactly. Beyond, percentiles have three digits and curves are
+    /// averages of 0.1 s, so that memory stays flat; averages, sums and extremes stay exact. 0 keeps
+    /// everything, as slices do.
+    #[arg(long, value_name = "REQUESTS", default_value_t = pinfire_analysis::facts::EXACT_RECORDS)]
+    pub exact_records: u64,
     /// Put `trace_data` into the line of each request: the connection's ends, both heads, and the
     /// instant and size of every write and read (docs/FILES.md).
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
@@ -979,9 +1003,26 @@ pub struct Output {
     /// GPUs of the server: throughput is also shown per GPU.
     #[arg(long, value_name = "GPUS", value_parser = values::count)]
     pub num_gpus: Option<u64>,
-    /// Progress while it runs: simple (a bar) or none. [default: simple on a terminal, else none]
+    /// While it runs: dashboard (the whole terminal: throughput, percentiles, outcomes, client
+    /// health), simple (a bar) or none (lines). [default: dashboard on a terminal, else none]
     #[arg(long, visible_alias = "ui-type", value_name = "UI")]
     pub ui: Option<String>,
+    /// How much is said on standard error: trace, debug, info, notice, warning, success, error or
+    /// critical, and what is above it. debug tells what was decided and how each phase went, trace
+    /// also where it stands every second. [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// --log-level debug, and a bar instead of the dashboard.
+    #[arg(long, short, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub verbose: bool,
+    /// -vv: --log-level trace, and a bar instead of the dashboard.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub extra_verbose: bool,
+    /// Print a block of statistics every so many seconds, on standard error; 0 prints none. Under the
+    /// dashboard, which is always current, they come after the run. [default: 30; with the
+    /// dashboard none]
+    #[arg(long, value_name = "SECONDS", value_parser = values::interval)]
+    pub stats_interval: Option<f64>,
     /// Collect no metrics from the server. Nothing is collected yet, so this is always so.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub no_server_metrics: bool,

@@ -16,10 +16,12 @@ mod run_file;
 mod say;
 #[allow(dead_code, reason = "its users land after it")]
 mod scrape;
+mod screen;
 mod seq_dist;
 mod settings;
 mod show;
 mod signals;
+mod statistics;
 mod sweep;
 mod synthesis;
 mod transport;
@@ -44,6 +46,11 @@ fn main() -> ExitCode {
     if let Some(message) = unsupported::first_of(&arguments) {
         return failed(&message);
     }
+    let arguments = match run_file::with_lists(&arguments) {
+        Ok(arguments) => arguments,
+        Err(Refusal::File(message)) => return failed(&message),
+        Err(Refusal::Flags(error)) => return failed(&in_one_line(&error.render().to_string())),
+    };
     // Lists stand for several runs: each is read on its own, the first one here.
     let typed = match sweep::Typed::read(&arguments) {
         Ok(typed) => typed,

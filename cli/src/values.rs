@@ -132,6 +132,13 @@ pub fn grace(text: &str) -> Result<f64, String> {
         .ok_or("it must be a number of at least 0, or inf".to_owned())
 }
 
+/// Seconds of at least 0 and at most 1000.
+pub fn interval(text: &str) -> Result<f64, String> {
+    number(text)
+        .filter(|value| (0.0..=1000.0).contains(value))
+        .ok_or("it must be between 0 and 1000".to_owned())
+}
+
 /// A share of 0 to 1.
 pub fn share(text: &str) -> Result<f64, String> {
     number(text)

@@ -51,6 +51,9 @@ pub struct Report {
     pub health: Health,
     /// Whether every request is accounted for.
     pub accounting: Accounting,
+    /// There were more requests than are kept exactly: percentiles have three digits, and curves are
+    /// averages of bins.
+    pub coarse: bool,
     /// Time slices of the measured phase; none where none were asked for.
     pub slices: Vec<Slice>,
     /// The per-request file, if one was written.
@@ -66,6 +69,7 @@ impl Report {
         jsonl: Option<PathBuf>,
     ) -> Self {
         let counts = profiling.progress();
+        let coarse = profiling.long.is_some();
         let health = Health::new(&facts, &end.cores, &profiling);
         let asked = facts.cancellation.clone();
         let cancellation = asked.map(|asked| (asked, Neighbours::of(&profiling)));
@@ -90,6 +94,7 @@ impl Report {
             }),
             health,
             accounting: Accounting::new(&end, counts),
+            coarse,
             slices,
             jsonl,
             facts,

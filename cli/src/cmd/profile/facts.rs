@@ -52,6 +52,7 @@ pub fn of(
     facts.num_gpus = settings.num_gpus;
     facts.slos = settings.slos.clone();
     facts.slice = settings.slice;
+    facts.exact_records = settings.exact_records;
     Ok(facts)
 }
 

@@ -37,11 +37,14 @@ use crate::{
     args::Profile,
     load::{Mode, PhaseLoad},
     place,
+    progress::{Board, Stage, Ui},
     request::HeaderPlan,
     run_file::RESOLVED,
     say,
+    screen::Screen,
     settings::{self, Settings},
     signals::Interrupt,
+    statistics::Blocks,
     transport::{Reached, Server},
 };
 
@@ -60,9 +63,11 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         );
     }
     let settings = Settings::new(flags)?;
+    say::set_level(settings.log_level);
     for warning in settings.warnings.iter().chain(&settings.load.warnings) {
         say::warning(warning);
     }
+    say::debug(flags.run_file.given.typed());
     if flags.load.dry_run {
         return dry_run(&settings);
     }
@@ -148,6 +153,7 @@ pub fn one(
         ));
     }
     let (dataset, entries) = split(prepared.dataset);
+    let board = Arc::new(Board::default());
     let collecting = Collecting::start(
         facts,
         entries,
@@ -155,6 +161,7 @@ pub fn one(
         prepared.tokenizer,
         engine.records(),
         settings,
+        Arc::clone(&board),
     )?;
     let phases = Phases {
         settings,
@@ -163,6 +170,8 @@ pub fn one(
         tally: collecting.tally(),
         cancel,
         id_key: settings::random_bits()?,
+        screen: screen(settings, &board)?,
+        board,
     };
     interrupt.sending();
     let mut end = RunEnd::default();
@@ -170,6 +179,7 @@ pub fn one(
         Ok(gave_up) => (gave_up, None),
         Err(lost) => (false, Some(lost)),
     };
+    drop(phases);
     drop(engine);
     if let Some(mock) = mock {
         drop(mock.stop());
@@ -219,6 +229,23 @@ fn store_resolved(flags: &Profile, settings: &Settings) -> Result<()> {
         given.yaml()
     );
     std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// The screen, if it is wanted.
+fn screen(settings: &Settings, board: &Arc<Board>) -> Result<Option<Screen>> {
+    if settings.ui != Ui::Dashboard {
+        return Ok(None);
+    }
+    let title = format!(
+        "pinfire {}  {} at {}  {}  seed {}",
+        env!("CARGO_PKG_VERSION"),
+        settings.bodies.models.join(", "),
+        settings.transport.urls.join(", "),
+        settings.load.profiling,
+        settings.seed.value
+    );
+    let cpus = settings.places.rest.clone();
+    Screen::start(title, Arc::clone(board), cpus).map(Some)
 }
 
 /// Starts the embedded server.
@@ -346,6 +373,8 @@ fn dry_run(settings: &Settings) -> Result<ExitCode> {
         tally: Arc::default(),
         cancel,
         id_key: 0,
+        board: Arc::default(),
+        screen: None,
     };
     let mut sent = 0;
     if let Some(warmup) = &settings.load.warmup {
@@ -367,6 +396,8 @@ struct Phases<'a> {
     tally: Arc<Tally>,
     cancel: Option<CancelPlan>,
     id_key: u64,
+    board: Arc<Board>,
+    screen: Option<Screen>,
 }
 
 /// A phase that has been begun.
@@ -449,6 +480,7 @@ impl Phases<'_> {
         let plan = self.plan(phase, load, first_session);
         let begun = Stamp::now();
         engine.begin(&plan);
+        say::debug(format_args!("{} begins: {load}", phase_name(phase)));
         Going { plan, load, begun }
     }
 
@@ -541,31 +573,59 @@ impl Phases<'_> {
             _ => load.requests,
         };
         let whole = load.duration.unwrap_or(Span::ZERO).nanos();
-        let bar = self
-            .settings
-            .ui
-            .bar(name, requests.unwrap_or(whole / 1_000_000));
+        // The screen shows it otherwise.
+        let ui = match self.settings.ui {
+            Ui::Dashboard => Ui::None,
+            ui => ui,
+        };
+        let bar = ui.bar(name, requests.unwrap_or(whole / 1_000_000));
+        let mut told = *begun;
+        let mut blocks = Blocks::new(self.settings.stats, *begun);
         let done = loop {
             if let Some(done) = done(engine)? {
                 break done;
             }
             let counts = engine.progress(plan.phase);
             let ended = counts.finished + counts.failed + counts.cancelled;
-            bar.set_position(match requests {
-                Some(_) => ended,
-                None => Stamp::now().since(*begun).nanos() / 1_000_000,
-            });
+            let now = Stamp::now();
+            let stage = Stage {
+                name,
+                begun: *begun,
+                requests,
+                duration: load.duration,
+                concurrency: load.concurrency,
+                counts,
+            };
+            if blocks.due(now)
+                && let Some(figures) = self.board.figures().filter(|of| of.phase == plan.phase)
+                && let Some(block) = blocks.next(&stage, &figures, now)
+            {
+                bar.suspend(|| say::line(block));
+            }
             bar.set_message(format!(
                 "in flight {} failed {} cancelled {}",
-                counts.due.saturating_sub(ended + counts.dropped),
+                stage.in_flight(),
                 counts.failed,
                 counts.cancelled
             ));
+            if say::says(say::Level::Trace) && now.since(told) >= Span::from_millis(1_000) {
+                told = now;
+                bar.suspend(|| say::trace(tell(&stage, now)));
+            }
+            self.board.set_stage(stage);
+            bar.set_position(match requests {
+                Some(_) => ended,
+                None => now.since(*begun).nanos() / 1_000_000,
+            });
             if stopped.is_some() {
                 continue;
             }
             if interrupt.asked() {
                 *stopped = Some(Stopped::now(Why::ByUser));
+                // Before the second one, which leaves at once.
+                if let Some(screen) = &self.screen {
+                    screen.close();
+                }
                 say::line(
                     "Cancelling: nothing new is sent, what is in flight is dropped, and what there \
                      is will be written. Press Ctrl-C again to leave at once without results.",
@@ -579,6 +639,11 @@ impl Phases<'_> {
             }
         };
         bar.finish_and_clear();
+        if let Some(stage) = self.board.stage().filter(|stage| stage.name == name) {
+            let counts = engine.progress(plan.phase);
+            let now = Stamp::now();
+            say::debug(tell(&Stage { counts, ..stage }, now));
+        }
         Ok(done)
     }
 
@@ -592,6 +657,22 @@ impl Phases<'_> {
         let over = failed as f64 > threshold * ended as f64;
         (armed && over).then_some(Why::TooManyFailed { failed, ended })
     }
+}
+
+/// Where a phase is, in words.
+fn tell(stage: &Stage, now: Stamp) -> String {
+    let counts = &stage.counts;
+    format!(
+        "{} after {:.1} s: begun {}, answered {}, failed {}, cancelled {}, dropped {}, in flight {}",
+        stage.name.to_lowercase(),
+        now.since(stage.begun).as_secs_f64(),
+        counts.due,
+        counts.finished,
+        counts.failed,
+        counts.cancelled,
+        counts.dropped,
+        stage.in_flight()
+    )
 }
 
 /// What is out was ended before its time.
