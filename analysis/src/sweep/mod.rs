@@ -190,9 +190,9 @@ impl Sweep {
 /// What a point is among the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Marks {
-    /// No other point has more tokens per second in all and per user.
+    /// No other point has more tokens per second in all and per user, by 1 % in one of them.
     pub front: bool,
-    /// The point of the front with the largest product of both.
+    /// The point of the front with the largest product of both, below saturation if there is one.
     pub sweet_spot: bool,
     /// More load has brought (next to) no more throughput.
     pub saturated: bool,

@@ -7,6 +7,10 @@ use crate::compare::Stat;
 /// of what the load has.
 const RETURN: f64 = 0.1;
 
+/// A point is beaten on the front of tokens only by one that is better by more than this share: on a
+/// plateau noise decides who is ahead.
+const MARGIN: f64 = 0.01;
+
 /// Parameters that are load, of which more should bring more.
 const LOADS: [&str; 3] = ["concurrency", "rate", "users"];
 
@@ -18,14 +22,18 @@ pub(super) fn marks(sweep: &Sweep) -> Vec<Marks> {
     };
     // Per GPU is the same order.
     let tokens = both(Cell::total_tps, Cell::tps_per_user);
-    let fronts = front(&tokens);
-    let product = |at: usize| tokens.get(at).copied().flatten().map(|(x, y)| x * y);
+    let fronts = front(&tokens, MARGIN);
+    let saturated = saturated(sweep);
+    let product = |at: usize| {
+        let (x, y) = tokens.get(at).copied().flatten()?;
+        // One that saturates is only taken if all do.
+        let steady = saturated.get(at) != Some(&true);
+        (fronts.get(at) == Some(&true)).then_some((steady, x * y))
+    };
     let sweet = (0..cells.len())
-        .filter(|&at| fronts.get(at) == Some(&true))
-        .max_by(|&x, &y| {
-            let (x, y) = (product(x).unwrap_or(0.0), product(y).unwrap_or(0.0));
-            x.total_cmp(&y)
-        });
+        .filter_map(|at| Some((at, product(at)?)))
+        .max_by(|(_, x), (_, y)| x.0.cmp(&y.0).then(x.1.total_cmp(&y.1)))
+        .map(|(at, _)| at);
     let feasible: Vec<bool> = cells
         .iter()
         .map(|cell| cell.good().next().is_some() && cell.meets(&sweep.objectives))
@@ -38,8 +46,7 @@ pub(super) fn marks(sweep: &Sweep) -> Vec<Marks> {
             Some((cell.figure("request_throughput", Stat::Avg)?, -latency))
         })
         .collect();
-    let optimal = front(&requests);
-    let saturated = saturated(sweep);
+    let optimal = front(&requests, 0.0);
     (0..cells.len())
         .map(|at| Marks {
             front: fronts.get(at) == Some(&true),
@@ -58,9 +65,13 @@ pub(super) fn p99(cell: &Cell) -> Option<(&'static str, f64)> {
         .find_map(|tag| Some((tag, cell.figure(tag, Stat::Percentile(99.0))?)))
 }
 
-/// Which points no other one beats: as good in both and better in one. Larger is better; ties stay.
-fn front(points: &[Option<(f64, f64)>]) -> Vec<bool> {
-    let beats = |a: (f64, f64), b: (f64, f64)| a.0 >= b.0 && a.1 >= b.1 && (a.0 > b.0 || a.1 > b.1);
+/// Which points no other one beats: as good in both and better in one, by more than `margin` of it.
+/// Larger is better; ties stay.
+fn front(points: &[Option<(f64, f64)>], margin: f64) -> Vec<bool> {
+    let better = |a: f64, b: f64| a - b > margin * b.abs();
+    let beats = |a: (f64, f64), b: (f64, f64)| {
+        a.0 >= b.0 && a.1 >= b.1 && (better(a.0, b.0) || better(a.1, b.1))
+    };
     let on = |point: &Option<(f64, f64)>| {
         point.is_some_and(|point| !points.iter().flatten().any(|&other| beats(other, point)))
     };

@@ -68,8 +68,8 @@ impl Sweep {
             table.row(row);
         }
         let mut text = table.render(width, colour);
-        text += "* on the front of total TPS against TPS/User; ★ the point of it with the largest \
-                 product (sweet spot); saturated: more load brought less than a tenth of its share in \
+        text += "* on the front of total TPS against TPS/User; ★ sweet spot: the largest product of both \
+                 below saturation; saturated: more load brought less than a tenth of its share in \
                  throughput\n";
         if self.num_gpus.is_none() {
             text += "TPS/GPU needs --num-gpus\n";

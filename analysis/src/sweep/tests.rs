@@ -262,3 +262,25 @@ fn saturation_is_seen_along_the_load_alone() {
     }
     assert!(sweep.marks().iter().all(|marks| !marks.saturated));
 }
+
+/// A server of slots: beyond them throughput is the same and only the first token comes later. The
+/// few tokens per second more of the last point are noise.
+#[test]
+fn on_a_plateau_the_sweet_spot_is_where_it_begins() {
+    let mut sweep = seeds();
+    let points = [
+        (1_907.0, 200.05, 20.6),
+        (9_529.0, 200.05, 20.7),
+        (11_904.0, 199.61, 201.5),
+        (11_887.0, 199.65, 662.3),
+        (11_913.0, 200.99, 1_730.7),
+    ];
+    for (cell, (tps, user, ttft)) in sweep.cells.iter_mut().zip(points) {
+        cell.trials = vec![trial("trial_0001", tps, user, ttft)];
+    }
+    let marks = sweep.marks();
+    let of = |flag: fn(&Marks) -> bool| -> Vec<bool> { marks.iter().map(flag).collect() };
+    assert_eq!(of(|m| m.saturated), [false, false, false, true, true]);
+    assert_eq!(of(|m| m.sweet_spot), [false, false, true, false, false]);
+    assert_eq!(of(|m| m.front), [false, false, true, true, true]);
+}

@@ -46,34 +46,9 @@ use crate::{
 /// Reads flags out of arguments, with errors of one line.
 pub type Parse = fn(&[String]) -> Result<Box<Profile>>;
 
-/// Flags that say how several runs are made.
-const OF_SWEEPS: &[&str] = &[
-    "confidence-level",
-    "no-parameter-sweep-same-seed",
-    "no-profile-run-disable-warmup-after-first",
-    "no-set-consistent-seed",
-    "no-sweep-table",
-    "no-vary-seed-per-trial",
-    "num-profile-runs",
-    "parameter-sweep-cooldown-seconds",
-    "parameter-sweep-mode",
-    "parameter-sweep-same-seed",
-    "profile-run-cooldown-seconds",
-    "profile-run-disable-warmup-after-first",
-    "resume",
-    "search",
-    "search-confirmations",
-    "search-max-iterations",
-    "search-tolerance",
-    "set-consistent-seed",
-    "slo",
-    "sweep-type",
-    "vary-seed-per-trial",
-];
-
 /// Whether the flag of this long name says how several runs are made.
 pub fn is_of_sweeps(flag: &str) -> bool {
-    OF_SWEEPS.contains(&flag)
+    ONLY_FOR_SWEEPS.contains(&flag)
 }
 
 /// Whether a list of values of the flag of this long name makes several runs.

@@ -191,6 +191,7 @@ impl Core {
             fault,
             mark: Mark::new(number, self.created(full)),
             base: full,
+            itl: self.script.itl,
             due: full,
             later: full,
             draws: None,
@@ -225,6 +226,8 @@ impl Core {
         self.metrics.prompt_tokens += u64::from(active.prompt);
         self.metrics.held_tokens += u64::from(active.prompt);
         active.base = now;
+        let others = (self.metrics.running + self.metrics.waiting).saturating_sub(1);
+        active.itl = self.script.itl_beside(others);
         let (api, fault) = (active.api, active.fault);
         let ending = match fault {
             Some(Fault::Status(status)) => {

@@ -73,6 +73,8 @@ pub(super) struct Active {
     pub(super) mark: Mark,
     /// The instant from which due times count.
     pub(super) base: Stamp,
+    /// From one of its tokens to the next.
+    pub(super) itl: Span,
     /// When the next write is due, be it events or a piece of them.
     pub(super) due: Stamp,
     /// When the next events are due, while pieces of earlier ones are still going out.

@@ -62,6 +62,9 @@ pub struct Script {
     pub accept_delay: Span,
     /// Requests served at a time; the others wait in order of arrival.
     pub slots: Option<u32>,
+    /// Every other request at the server, waiting ones included, makes the gaps between an answer's
+    /// tokens longer by this share of `itl`, as many as there are when the answer begins.
+    pub crowding: f64,
     /// Tokens that the pretended cache holds: what `vllm:kv_cache_usage_perc` is a share of.
     pub cache_tokens: u64,
     /// What becomes of a slot whose client has left.
@@ -103,6 +106,7 @@ impl Default for Script {
             requests_per_connection: None,
             accept_delay: Span::ZERO,
             slots: None,
+            crowding: 0.0,
             cache_tokens: 1_000_000,
             release: Release::AtOnce,
             abort_counter: 1,
@@ -129,16 +133,28 @@ impl Script {
         self.ttft == Span::ZERO && self.itl == Span::ZERO && self.pieces == 1
     }
 
-    /// From the whole request to a non-streaming answer of `tokens`.
-    pub(super) fn latency_of(&self, tokens: u32) -> Span {
+    /// From the whole request to a non-streaming answer of `tokens`, `itl` apart.
+    pub(super) fn latency_of(&self, tokens: u32, itl: Span) -> Span {
         self.latency.unwrap_or_else(|| {
             let gaps = u64::from(tokens.saturating_sub(1));
-            Span::from_nanos(self.ttft.nanos() + gaps * self.itl.nanos())
+            Span::from_nanos(self.ttft.nanos() + gaps * itl.nanos())
         })
+    }
+
+    /// The gap between tokens of an answer that begins beside so many other requests.
+    pub(super) fn itl_beside(&self, others: u64) -> Span {
+        if self.crowding == 0.0 {
+            return self.itl;
+        }
+        let longer = 1.0 + self.crowding * others as f64;
+        Span::from_nanos((self.itl.nanos() as f64 * longer) as u64)
     }
 
     /// Refuses what cannot be served.
     pub(super) fn check(&self) -> Result<(), ScriptError> {
+        if !(0.0..=1e6).contains(&self.crowding) {
+            return Err(ScriptError::Crowding(self.crowding));
+        }
         if !(0.0..=1.0).contains(&self.jitter) {
             return Err(ScriptError::Jitter(self.jitter));
         }
@@ -165,6 +181,9 @@ impl Script {
 /// Why a script cannot be served.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum ScriptError {
+    /// The crowding is a share.
+    #[error("crowding must be a number of at least 0, not {0}")]
+    Crowding(f64),
     /// The jitter is a fraction.
     #[error("jitter must be between 0 and 1, not {0}")]
     Jitter(f64),

@@ -22,7 +22,7 @@ impl Core {
             return Flow::Close;
         };
         if !active.stream {
-            active.due = active.base + self.script.latency_of(active.want);
+            active.due = active.base + self.script.latency_of(active.want, active.itl);
             return self.advance(conn, now);
         }
         if self.script.is_instant() && active.fault.is_none() {
@@ -348,11 +348,11 @@ fn frame_events(frame: Frame, events: &[u8], out: &mut Vec<u8>) {
 /// When the next event is due: an absolute time, so that lateness never adds up.
 fn next_due(script: &Script, active: &mut Active) -> Stamp {
     let token = u64::from(active.sent) * u64::from(script.tokens_per_event);
-    let nominal = script.ttft.nanos() + token * script.itl.nanos();
+    let nominal = script.ttft.nanos() + token * active.itl.nanos();
     let Some(draws) = &mut active.draws else {
         return active.base + Span::from_nanos(nominal);
     };
-    let gap = if token == 0 { script.ttft } else { script.itl };
+    let gap = if token == 0 { script.ttft } else { active.itl };
     let shift = (2.0 * draws.uniform() - 1.0) * script.jitter * gap.nanos() as f64;
     let due = active.base + Span::from_nanos(nominal.saturating_add_signed(shift as i64));
     // A shift of more than half a gap may not put an event before its predecessor.

@@ -156,6 +156,16 @@ pub struct Args {
         help_heading = "GPUs"
     )]
     pub dcgm_gpus: u32,
+    /// Every other request at the server, waiting ones included, makes the gaps between an answer's
+    /// tokens longer by this share of --itl: with --slots, a server whose throughput rises, peaks and
+    /// collapses.
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value = "0",
+        help_heading = "Capacity"
+    )]
+    pub crowding: f64,
     /// Tokens that the pretended cache holds, for vllm:kv_cache_usage_perc.
     #[arg(
         long,
@@ -228,6 +238,7 @@ impl Args {
             requests_per_connection: self.requests_per_connection,
             accept_delay: self.accept_delay,
             slots: self.slots,
+            crowding: self.crowding,
             cache_tokens: self.cache_tokens,
             release: self.release,
             abort_counter: match self.abort_counter {
