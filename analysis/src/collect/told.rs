@@ -9,6 +9,8 @@ pub struct Told<'a> {
     pub metadata: &'a str,
     /// The `error` object of a request that failed or was cancelled, likewise.
     pub error: Option<&'a str>,
+    /// The `trace_data` object, likewise.
+    pub trace: Option<&'a str>,
     /// Values by row of the table, in internal units. They stand in for the formulas.
     pub values: &'a [(usize, RowValue)],
 }

@@ -155,6 +155,10 @@ impl LineWriter {
             }
         }
         line.push(b'}');
+        if let Some(trace) = request.told.and_then(|told| told.trace) {
+            line.extend_from_slice(b",\"trace_data\":");
+            line.extend_from_slice(trace.as_bytes());
+        }
         if let Some(capture) = request
             .record
             .capture

@@ -428,6 +428,7 @@ struct ReadLine {
     reading: Reading,
     tokens: TokenCounts,
     values: Vec<(usize, RowValue)>,
+    trace: Option<String>,
 }
 
 impl Reader {
@@ -457,11 +458,13 @@ impl Reader {
             reading,
             tokens,
             values: Vec::new(),
+            trace: None,
         }
     }
 
     /// Adds what the per-request file says.
-    fn beside(&self, read: &mut ReadLine, values: &Values) {
+    fn beside(&self, read: &mut ReadLine, values: &mut Values) {
+        read.trace = values.trace();
         read.values = values.http(self.of_aiperf);
         if matches!(self.counting, Counting::AsTheRun(_)) {
             read.tokens = values.tokens();
@@ -469,7 +472,10 @@ impl Reader {
     }
 
     fn values(&self, line: ValueLine) -> ReadLine {
-        let ValueLine { mut found, values } = line;
+        let ValueLine {
+            mut found,
+            mut values,
+        } = line;
         let reading = values.reading(&found, self.per_chunk_usage);
         let tokens = match self.counting {
             Counting::ByServer => TokenCounts::of_usage(&reading),
@@ -477,6 +483,7 @@ impl Reader {
         };
         found.entry.requested_osl = values.requested_osl();
         ReadLine {
+            trace: values.trace(),
             values: values.http(self.of_aiperf),
             found,
             reading,
@@ -511,7 +518,7 @@ impl Sink<'_> {
         let read = move |line: &[u8]| RawLine::read(line).map(|line| reader.raw(line));
         let lines = self.each(path, read, |sink, read| {
             match others.of(read.found.id)? {
-                Some(values) => sink.reader.beside(read, &values),
+                Some(mut values) => sink.reader.beside(read, &mut values),
                 None => alone += u64::from(beside.is_some()),
             }
             Ok(())
@@ -579,6 +586,7 @@ impl Sink<'_> {
             told: Some(Told {
                 metadata: &found.metadata,
                 error: found.error.as_deref(),
+                trace: read.trace.as_deref(),
                 values: &read.values,
             }),
         })?;

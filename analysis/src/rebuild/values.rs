@@ -28,6 +28,8 @@ struct Line<'a> {
     #[serde(default)]
     metrics: HashMap<String, MetricValue>,
     #[serde(borrow)]
+    trace_data: Option<&'a RawValue>,
+    #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
 
@@ -36,9 +38,9 @@ struct MetricValue {
     value: Value,
 }
 
-/// The metrics of a line.
+/// The metrics of a line, and its `trace_data`.
 #[derive(Default)]
-pub(super) struct Values(HashMap<String, MetricValue>);
+pub(super) struct Values(HashMap<String, MetricValue>, Option<String>);
 
 /// A line with its values.
 pub(super) struct ValueLine {
@@ -52,7 +54,10 @@ impl ValueLine {
         let line: Line<'_> = serde_json::from_slice(line).map_err(|e| e.to_string())?;
         Ok(Self {
             found: Found::new(line.metadata, line.error)?,
-            values: Values(line.metrics),
+            values: Values(
+                line.metrics,
+                line.trace_data.map(|trace| trace.get().to_owned()),
+            ),
         })
     }
 }
@@ -68,6 +73,11 @@ impl Values {
     fn whole(&self, tag: &str) -> Option<u64> {
         let number = self.number(tag)?;
         (number >= 0.0).then_some(number.round() as u64)
+    }
+
+    /// The `trace_data` object as it stands.
+    pub(super) fn trace(&mut self) -> Option<String> {
+        self.1.take()
     }
 
     /// Whether the line has a value of this metric.

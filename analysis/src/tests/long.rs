@@ -11,7 +11,7 @@ fn records() -> Vec<Record> {
     let record = |n: u64| {
         let start = n as f64 * 3.7;
         let first = start + 20.0 + (n % 13) as f64;
-        let parts = RecordParts::streamed(n).sent(start, start + 0.25, start + 0.5);
+        let parts = RecordParts::streamed(n % 60).sent(start, start + 0.25, start + 0.5);
         if n % 10 == 9 {
             return parts.cancelled(50.0, n % 90, Stage::Streaming);
         }
