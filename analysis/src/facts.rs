@@ -152,6 +152,12 @@ pub struct RunFacts {
     pub files: FileNames,
     /// `--export-http-trace`: the per-request file has what the connections saw.
     pub http_trace: bool,
+    /// The raw file is written.
+    pub raw: bool,
+    /// `--show-trace-timing`: the console has the table of HTTP times.
+    pub trace_table: bool,
+    /// `--num-gpus`: throughputs are shown per GPU as well.
+    pub num_gpus: Option<u32>,
     /// Name of the tokenizer; absent with server counts.
     pub tokenizer: Option<String>,
     /// What the cores run on: `io_uring` or `epoll`.
@@ -204,6 +210,9 @@ impl RunFacts {
             artifact_dir: PathBuf::new(),
             files: FileNames::default(),
             http_trace: false,
+            raw: false,
+            trace_table: false,
+            num_gpus: None,
             tokenizer: None,
             driver: String::new(),
             anchor,

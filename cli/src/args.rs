@@ -191,6 +191,10 @@ pub struct Report {
     /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13).
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
     pub rate_window: String,
+    /// GPUs that the server runs on: throughputs are shown per GPU as well, on the console and under
+    /// `per_gpu` in the summary.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub num_gpus: Option<u32>,
     /// Show the table of HTTP timings.
     #[arg(long)]
     pub show_trace_timing: bool,
@@ -758,6 +762,10 @@ pub struct Output {
     /// instant and size of every write and read (docs/FILES.md).
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub export_http_trace: bool,
+    /// GPUs that the server runs on: throughputs are shown per GPU as well, on the console and under
+    /// `per_gpu` in the summary.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub num_gpus: Option<u32>,
     /// Print the table of HTTP times as well.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub show_trace_timing: bool,

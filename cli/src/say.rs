@@ -2,13 +2,17 @@
 
 use std::{fmt::Display, io::Write};
 
+use crate::log::{self, Level};
+
 /// Why it did not work.
 pub fn error(message: impl Display) {
+    log::put(Level::Error, &message);
     line(format_args!("error: {message}"));
 }
 
 /// What the user should know although it goes on.
 pub fn warning(message: impl Display) {
+    log::put(Level::Warning, &message);
     line(format_args!("warning: {message}"));
 }
 

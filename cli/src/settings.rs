@@ -68,6 +68,7 @@ pub struct Settings {
     pub raw: bool,
     /// `--export-http-trace`.
     pub http_trace: bool,
+    pub num_gpus: Option<u32>,
     /// What the cores keep of each request for these two.
     pub keep: Keep,
     pub rate_window: RateWindow,
@@ -243,6 +244,7 @@ impl Settings {
             lines: level != Level::Summary,
             raw: level == Level::Raw,
             http_trace,
+            num_gpus: flags.output.num_gpus,
             keep,
             rate_window: rate_window(&flags.output.rate_window)?,
             thresholds: thresholds()?,

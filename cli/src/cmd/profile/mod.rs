@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use pinfire_analysis::{
-    export::{DEFAULT_WIDTH, write_start},
+    export::{DEFAULT_WIDTH, forget_earlier, write_start},
     facts::{PhaseWindow, RunEnd},
     redact,
 };
@@ -36,7 +36,7 @@ pub use self::command_line::secret;
 use crate::{
     args::Profile,
     load::{Mode, PhaseLoad},
-    place,
+    log, place,
     request::HeaderPlan,
     run_file::RESOLVED,
     say,
@@ -78,6 +78,12 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         )
     })?;
 
+    let log_file = log::open(&settings.artifact_dir, secrets(&settings)).with_context(|| {
+        format!(
+            "the artifact folder {} cannot be written to",
+            settings.artifact_dir.display()
+        )
+    })?;
     store_resolved(flags, &settings)?;
     let prepared = dataset::prepare(&settings)?;
     for warning in &prepared.warnings {
@@ -109,7 +115,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         probe.wait(&settings, &servers, &mut engine)?;
     }
 
-    let facts = facts::of(&settings, &prepared, &engine, arguments)?;
+    let mut facts = facts::of(&settings, &prepared, &engine, arguments)?;
+    facts.log_file = Some(log_file);
+    forget_earlier(&facts);
+    log::info(&facts.cli_command);
     let cancel = cancel_plan(&settings, &prepared.dataset)?;
     if let Err(error) = write_start(&facts) {
         say::warning(format_args!(
@@ -150,7 +159,8 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     if written.is_ok() {
         report.forget_start();
     }
-    crate::show::report(&report, settings.trace_table, width, written.as_ref().ok());
+    crate::show::report(&report, width, written.as_ref().ok());
+    log::outcome(&report);
     // What is there has been shown and written; only then does what went wrong decide.
     if let Some(lost) = lost {
         return Err(lost);
@@ -159,6 +169,12 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         return Err(unwritten.into());
     }
     written?;
+    log::info(format_args!(
+        "the results are in {}",
+        settings.artifact_dir.display()
+    ));
+    // Last of all files: whoever waits for it may read all others.
+    report.mark_ready()?;
     if gave_up {
         return Ok(ExitCode::FAILURE);
     }
@@ -221,6 +237,21 @@ pub fn target(settings: &Settings, server: &Reached, url: &TargetUrl, get: bool)
     })
 }
 
+/// What no line of the log may hold.
+fn secrets(settings: &Settings) -> Vec<String> {
+    let headers = settings.headers.iter();
+    let headers = headers.filter(|(name, _)| redact::is_sensitive(name));
+    let urls = settings.transport.urls.iter();
+    let all = settings
+        .api_key
+        .iter()
+        .cloned()
+        .chain(headers.map(|(_, value)| value.clone()))
+        .chain(urls.flat_map(|url| redact::of_url(url)));
+    // A shorter one would take ordinary words with it.
+    all.filter(|secret| secret.len() >= 4).collect()
+}
+
 fn say_how(settings: &Settings, engine: &Engine) {
     let granted = engine.granted();
     let cpus: Vec<String> = granted
@@ -237,9 +268,7 @@ fn say_how(settings: &Settings, engine: &Engine) {
         .iter()
         .map(|url| redact::url(url))
         .collect();
-    // As for the results: a reader that has gone away is no failure of the run.
-    let _ = writeln!(
-        std::io::stdout(),
+    let how = format!(
         "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
         env!("CARGO_PKG_VERSION"),
         settings.load.profiling,
@@ -248,6 +277,9 @@ fn say_how(settings: &Settings, engine: &Engine) {
         settings.engine.precision.name(),
         settings.seed.value,
     );
+    log::info(&how);
+    // As for the results: a reader that has gone away is no failure of the run.
+    let _ = writeln!(std::io::stdout(), "{how}");
     if let Some(reason) = granted
         .iter()
         .find_map(|core| core.realtime_refused.as_ref())
@@ -404,6 +436,7 @@ impl Phases<'_> {
         first_session: u64,
     ) -> Going<'a> {
         let plan = self.plan(phase, load, first_session);
+        log::info(format_args!("{} begins: {load}", phase_name(phase)));
         let begun = Stamp::now();
         engine.begin(&plan);
         Going { plan, load, begun }
@@ -476,7 +509,20 @@ impl Phases<'_> {
     ) -> Result<PhaseReport> {
         let phase = going.plan.phase;
         let ended = |engine: &mut Engine| engine.wait(phase, LOOK);
-        self.watch(engine, going, interrupt, stopped, ended)
+        let report = self.watch(engine, going, interrupt, stopped, ended)?;
+        let counts = report.counts();
+        log::info(format_args!(
+            "{} has ended after {:.3} s: {} started, {} finished, {} failed, {} cancelled by plan, {} \
+             dropped",
+            phase_name(phase),
+            report.ended.since(report.started).as_secs_f64(),
+            counts.due,
+            counts.finished,
+            counts.failed,
+            counts.cancelled,
+            counts.dropped
+        ));
+        Ok(report)
     }
 
     /// Shows how a phase goes on until `done` gives something, and stops the run if it must be.
@@ -522,6 +568,7 @@ impl Phases<'_> {
                 continue;
             }
             if interrupt.asked() {
+                log::put(log::Level::Warning, "cancelled by the user (Ctrl-C)");
                 *stopped = Some(Stopped::now(Why::ByUser));
                 say::line(
                     "Cancelling: nothing new is sent, what is in flight is dropped, and what there \
