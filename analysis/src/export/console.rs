@@ -222,8 +222,8 @@ impl Report {
         }
         for (name, figures) in [("Events", &cancelled.events), ("Tokens", &cancelled.tokens)] {
             if let Some(figures) = figures {
-                row(format!("{name} before the end, avg"), number(figures.avg));
-                row(format!("{name} before the end, max"), number(figures.max));
+                row(format!("{name} received, avg"), number(figures.avg));
+                row(format!("{name} received, max"), number(figures.max));
             }
         }
         row(
@@ -232,8 +232,8 @@ impl Report {
         );
         let neighbours = &cancelled.neighbours;
         for (what, of) in [
-            ("with a cancel beside", &neighbours.overlapping),
-            ("with none", &neighbours.apart),
+            ("beside a cancel", &neighbours.overlapping),
+            ("beside none", &neighbours.apart),
         ] {
             if of.requests > 0 {
                 row(format!("Finished {what} (requests)"), count(of.requests));
