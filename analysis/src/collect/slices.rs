@@ -40,7 +40,7 @@ impl Tally {
         };
         let last = lives.iter().map(|life| life.end).max().unwrap_or(zero);
         let length = length.nanos().max(1);
-        let mut sweep = Sweep::new(&lives, self.gaps());
+        let mut sweep = Sweep::new(&lives, self.gaps(), zero);
         let mut columns: Vec<Ranges<'_>> = self.columns().iter().map(Column::ranges).collect();
         let mut from = 0;
         while let Some(life) = lives.get(from) {
@@ -88,7 +88,7 @@ impl Tally {
             Some(sample.picked(values.get(at)?.clone()))
         };
         let asked = Asked {
-            rates_over: Some(window.end - window.start),
+            window: Some(window.clone()),
             percentiles,
         };
         compute(

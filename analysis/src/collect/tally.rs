@@ -1,12 +1,14 @@
 //! The numbers of one phase: one narrow column per row of the table, and a few counters.
 
+use std::ops::Range;
+
 use pinfire_engine::clock::Stamp;
 use pinfire_engine::record::{AfterHalfClose, Outcome, Stage};
 
 use super::column::{Column, Ranges, Seen};
 use super::{ErrorGroups, Progress};
 use crate::goodput::Slos;
-use crate::metric::curve::{Curves, Life, Sweep, Track};
+use crate::metric::curve::{Binned, Curves, Life, SeenLife, Sweep, Track};
 use crate::metric::{Class, METRICS, Metric, Of, Over, Request, Results, row};
 use crate::reading::Verdict;
 use crate::stats::{Figures, Percentiles, Sample};
@@ -45,6 +47,8 @@ pub struct CancelTally {
     pub tokens: Sample,
     /// Cancelled requests that had a connection.
     pub connections_closed: u64,
+    /// Only distributions are kept.
+    loose: bool,
     /// How half-closed ones ended, in the order of [`AfterHalfClose::ALL`].
     pub after: [u64; 4],
 }
@@ -58,13 +62,32 @@ pub const STAGES: [Stage; 4] = [
 ];
 
 /// What the figures of a phase depend on besides its records.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Asked<'a> {
-    /// The duration behind rates, where it is not `benchmark_duration`.
-    pub(crate) rates_over: Option<u64>,
+    /// The window behind rates and curves, in nanoseconds of the monotonic clock. Without one rates
+    /// are over `benchmark_duration`, and curves from the first start to the last end.
+    pub(crate) window: Option<Range<u64>>,
     /// Percentiles of every distribution.
     pub(crate) percentiles: &'a Percentiles,
 }
+
+/// What is kept of a phase with too many requests to keep each: see `--exact-records`.
+#[derive(Debug, Default)]
+pub(crate) struct Long {
+    /// The curves, bin by bin.
+    pub(crate) curves: Binned,
+    /// When the last request was due. [`Tally::due`] has those of the first ones alone.
+    pub(crate) last_due: u64,
+    /// Rows that the curves read: time to first token, lengths of input and output, gaps.
+    rows: [Option<usize>; 4],
+}
+
+const LIFE: [&str; 4] = [
+    "time_to_first_token",
+    "input_sequence_length",
+    "output_sequence_length",
+    "inter_chunk_latency",
+];
 
 /// The numbers of one phase. A record is known by its place in order of arrival, from 0.
 #[derive(Debug, Default)]
@@ -73,6 +96,10 @@ pub struct Tally {
     rows: Vec<usize>,
     /// The phase will be sliced, so that sums need their parts.
     sliced: bool,
+    /// So many records are kept exactly; 0 for all of them.
+    exact: u64,
+    /// What is kept of a phase with more.
+    pub(crate) long: Option<Box<Long>>,
     /// By row of the run, like `rows`.
     columns: Vec<Column>,
     aggregates: Vec<Option<u64>>,
@@ -96,10 +123,11 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(rows: &[usize], sliced: bool) -> Self {
+    pub(super) fn new(rows: &[usize], sliced: bool, exact: u64) -> Self {
         Self {
             rows: rows.to_vec(),
             sliced,
+            exact,
             columns: vec![Column::default(); rows.len()],
             aggregates: vec![None; rows.len()],
             ..Self::default()
@@ -118,7 +146,10 @@ impl Tally {
             start: times.start.nanos(),
             end: times.end.nanos(),
         };
-        self.due.push(times.scheduled.nanos());
+        match &mut self.long {
+            None => self.due.push(times.scheduled.nanos()),
+            Some(long) => long.last_due = long.last_due.max(times.scheduled.nanos()),
+        }
         match &request.reading.verdict {
             Verdict::Valid => self.counts.valid += 1,
             Verdict::Error(problem) => {
@@ -132,11 +163,13 @@ impl Tally {
                 return;
             }
         }
-        self.tracks.push(track);
         self.cancel.add(request);
         let class = Class::from(&request.reading.verdict);
-        self.valid.push(class == Class::Valid);
-        self.failed.push(class == Class::Error);
+        if self.long.is_none() {
+            self.tracks.push(track);
+            self.valid.push(class == Class::Valid);
+            self.failed.push(class == Class::Error);
+        }
         for at in 0..self.rows.len() {
             let Some(&row) = self.rows.get(at) else { break };
             let Some(metric) = METRICS.get(row) else {
@@ -158,6 +191,45 @@ impl Tally {
                 self.row_values.push((row, value));
             }
         }
+        match &mut self.long {
+            Some(long) => long.add(track, class, &self.row_values),
+            None if self.exact > 0 && self.tracks.len() as u64 >= self.exact && !self.sliced => {
+                self.lengthen();
+            }
+            None => {}
+        }
+    }
+
+    /// From here on distributions are kept to three digits and curves in bins, so that memory does not
+    /// grow with the number of requests. Slices need every request; a sliced phase stays as it is.
+    fn lengthen(&mut self) {
+        let mut long = Long {
+            last_due: self.due.iter().copied().max().unwrap_or(0),
+            rows: LIFE.map(row),
+            ..Long::default()
+        };
+        let gaps = self.gaps();
+        let mut taken = Vec::new();
+        for life in self.lives() {
+            taken.clear();
+            taken.extend(life.gaps.clone().filter_map(|at| gaps.whole(at)));
+            long.curves.add(&SeenLife {
+                start: life.start,
+                end: life.end,
+                first: life.first.map(Stamp::nanos),
+                isl: life.isl.map(u64::from),
+                osl: life.osl.map(u64::from),
+                gaps: &taken,
+            });
+        }
+        self.columns.iter_mut().for_each(Column::loosen);
+        self.cancel.loosen();
+        self.tracks = Vec::new();
+        self.valid = Seen::default();
+        self.failed = Seen::default();
+        self.due.sort_unstable();
+        self.due.shrink_to_fit();
+        self.long = Some(Box::new(long));
     }
 
     fn keep(&mut self, at: usize, metric: &Metric, value: Option<&RowValue>) {
@@ -229,12 +301,20 @@ impl Tally {
 
     /// Computes every row, in the order of the table, and gives the samples up.
     pub(crate) fn results(&mut self, asked: Asked<'_>) -> Results {
-        let curves = {
-            let lives = self.lives();
-            let to = lives.iter().map(|life| life.end).max().unwrap_or(0);
-            let mut curves = Curves::default();
-            Sweep::new(&lives, self.gaps()).run_to(to, Some(&mut curves));
-            curves.settled()
+        let curves = match &self.long {
+            // Over the run's own first start and last end: the bins know no other window.
+            Some(long) => long.curves.curves(),
+            None => {
+                let lives = self.lives();
+                let from = lives.first().map_or(0, |life| life.start);
+                let to = lives.iter().map(|life| life.end).max().unwrap_or(0);
+                let window = asked.window.clone().unwrap_or(from..to);
+                let mut sweep = Sweep::new(&lives, self.gaps(), window.start);
+                sweep.run_to(window.start, None);
+                let mut curves = Curves::default();
+                sweep.run_to(window.end, Some(&mut curves));
+                curves.settled()
+            }
         };
         let Progress {
             valid,
@@ -249,7 +329,7 @@ impl Tally {
             asked,
             [valid, errors, cancelled],
             // Without a request there is no window.
-            (!self.tracks.is_empty()).then_some(&curves),
+            (self.long.is_some() || !self.tracks.is_empty()).then_some(&curves),
             |at, _| samples.get_mut(at).map(std::mem::take),
             |at, _| self.aggregates.get(at).copied().flatten(),
         )
@@ -302,7 +382,10 @@ pub(super) fn compute(
     mut aggregate: impl FnMut(usize, &Metric) -> Option<u64>,
 ) -> Results {
     let [_, errors, _] = counts;
-    let mut results = Results::new(asked.rates_over, counts);
+    let rates_over = asked
+        .window
+        .map(|window| window.end.saturating_sub(window.start));
+    let mut results = Results::new(rates_over, counts);
     let curve = |curve, active| curves?.figures(curve, active, asked.percentiles);
     for (at, &row) in rows.iter().enumerate() {
         let Some(metric) = METRICS.get(row) else {
@@ -370,7 +453,43 @@ fn value_of(row: usize, metric: &Metric, request: &Request) -> Option<RowValue> 
     }
 }
 
+impl Long {
+    fn add(&mut self, track: Track, class: Class, values: &[(usize, RowValue)]) {
+        let find = |wanted: Option<usize>| {
+            let found = values.iter().find(|(row, _)| Some(*row) == wanted);
+            found
+                .map(|(_, value)| value)
+                .filter(|_| class == Class::Valid)
+        };
+        let whole = |wanted| match find(wanted) {
+            Some(RowValue::Whole(value)) => Some(*value),
+            _ => None,
+        };
+        let [first, isl, osl, gaps] = self.rows;
+        let gaps = match find(gaps) {
+            Some(RowValue::List(gaps)) => &gaps[..],
+            _ => &[],
+        };
+        self.curves.add(&SeenLife {
+            start: track.start,
+            end: track.end,
+            first: whole(first).map(|ttft| track.start + ttft),
+            isl: whole(isl),
+            osl: whole(osl),
+            gaps,
+        });
+    }
+}
+
 impl CancelTally {
+    /// See [`Tally::lengthen`].
+    fn loosen(&mut self) {
+        self.achieved.coarsen();
+        self.error.coarsen();
+        self.instants = Vec::new();
+        self.loose = true;
+    }
+
     fn add(&mut self, request: &Request) {
         let Some(cancel) = request.record.cancel else {
             return;
@@ -381,7 +500,9 @@ impl CancelTally {
                 self.achieved
                     .push(done.closed.since(done.triggered).nanos());
                 self.error.push(done.closed.since(done.due).nanos());
-                self.instants.push(done.closed.nanos());
+                if !self.loose {
+                    self.instants.push(done.closed.nanos());
+                }
                 self.events.push(request.reading.events.into());
                 self.tokens.push(request.osl().unwrap_or(0));
                 self.connections_closed += u64::from(done.stage != Stage::Connecting);

@@ -125,7 +125,7 @@ pub static METRICS: &[Metric] = &[
     metric("request_latency", "Request Latency", MS, Of::Whole(|r| r.latency()), main(300),
         "Start to the last content response; usage and end marks come later and do not count.")
         .says("last content − start",
-            "request 0: 131 − 1 = 130 ms, although its usage came at 131.5"),
+            "request 0: 131 − 1 = 130 ms; its usage at 131.5 does not count"),
     metric("decode_duration", "Decode Duration", MS, Of::Whole(|r| r.decode()), main(350),
         "First to last content response.").needs(ST_OT)
         .says("request_latency − time_to_first_token",
@@ -322,7 +322,7 @@ pub static METRICS: &[Metric] = &[
         .says("failed requests whose message speaks of the context's length",
             "absent; nothing failed"),
     metric("error_isl", "Error Input Sequence Length", TOKENS,
-        Of::Whole(|r| r.entry.isl.map(u64::from)), FILES,
+        Of::Whole(|r| r.tokens.input.or(r.entry.isl.map(u64::from))), FILES,
         "Input tokens of a failed request.").over(Over::Errors).needs(IT_UD).marks(LB)
         .says("texts of the failed request's body, encoded once",
             "12, had request 2 failed; its line shows it all the same"),
@@ -492,7 +492,7 @@ pub static METRICS: &[Metric] = &[
     metric("effective_prefill_throughput_per_user", "Effective Prefill Throughput Per User", TPS_USER, Of::Curve(Curve::PrefillPerUser), EFFECTIVE,
         "Prefill throughput over prefill concurrency; 0 where nobody prefills.").over(Over::All).needs(ST_OT).marks(LB)
         .says("effective_prefill_throughput / effective_prefill_concurrency",
-            "(100 + 160) / 2 = 130 while both wait, 100 otherwise"),
+            "(100 + 160) / 2 = 130 while both wait, else 100; mean (50 · 130 + 50 · 100) / 140.5 = 81.8505"),
     metric("tokens_in_flight", "Tokens In Flight", TOKENS, Of::Curve(Curve::TokensInFlight), EFFECTIVE,
         "Input and output tokens of open requests, as far as they have come.").over(Over::All).needs(ST_OT)
         .says("+ISL at start, +1 at first content, +(OSL − 1) / gaps at the end of each, −(ISL + OSL) at end",

@@ -8,8 +8,8 @@ pub mod health;
 mod neighbours;
 mod slices;
 
+use std::ops::Range;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 pub use accounting::Accounting;
 pub use cancellation::Cancellation;
@@ -55,6 +55,9 @@ pub struct Report {
     pub health: Health,
     /// Whether every request is accounted for.
     pub accounting: Accounting,
+    /// There were more requests than are kept exactly: percentiles have three digits, and curves are
+    /// averages of bins.
+    pub coarse: bool,
     /// Time slices of the measured phase; none where none were asked for.
     pub slices: Vec<Slice>,
     /// The per-request file, if one was written.
@@ -70,14 +73,15 @@ impl Report {
         jsonl: Option<PathBuf>,
     ) -> Self {
         let counts = profiling.progress();
+        let coarse = profiling.long.is_some();
         let health = Health::new(&facts, &end.cores, &profiling);
         let asked = facts.cancellation.clone();
         let cancellation = asked.map(|asked| (asked, Neighbours::of(&profiling)));
         let slices = slices::of(&facts, &mut profiling);
         let asked = |window: Option<PhaseWindow>| Asked {
-            rates_over: match facts.rate_window {
+            window: match facts.rate_window {
                 RateWindow::Benchmark => None,
-                RateWindow::Phase => window.and_then(length),
+                RateWindow::Phase => window.and_then(bounds),
             },
             percentiles: &facts.percentiles,
         };
@@ -98,6 +102,7 @@ impl Report {
             }),
             health,
             accounting: Accounting::new(&end, counts),
+            coarse,
             slices,
             jsonl,
             facts,
@@ -120,7 +125,7 @@ impl Report {
         ["output_token_throughput", "total_token_throughput"]
             .into_iter()
             .filter_map(|tag| self.blocks.iter().find(|block| block.metric.tag == tag))
-            .filter_map(|block| Some((block.metric, block.figures.avg? / f64::from(gpus))))
+            .filter_map(|block| Some((block.metric, block.figures.avg? / gpus as f64)))
             .collect()
     }
 
@@ -134,19 +139,11 @@ impl Report {
     pub fn is_success(&self) -> bool {
         self.accounting.agrees() && self.counts.valid + self.counts.cancelled > 0
     }
-
-    /// 0 for success, 1 otherwise.
-    pub fn exit_code(&self) -> ExitCode {
-        if self.is_success() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
-    }
 }
 
-fn length(window: PhaseWindow) -> Option<u64> {
-    Some(window.end?.since(window.start).nanos())
+/// The window of a phase that ended in order, in nanoseconds.
+fn bounds(window: PhaseWindow) -> Option<Range<u64>> {
+    Some(window.start.nanos()..window.end?.nanos())
 }
 
 fn blocks(results: &Results) -> Vec<Block> {

@@ -6,6 +6,7 @@ use tempfile::tempdir;
 
 use super::{close, end, facts, lines, run};
 use crate::facts::RateWindow;
+use crate::metric::METRICS;
 use crate::testing::{RecordParts, T0_UNIX};
 
 pub(super) fn records() -> Vec<Record> {
@@ -239,6 +240,10 @@ fn the_phase_window_is_a_switch() {
     let report = run(facts.clone(), &records, end(&records));
     close(report.value("request_throughput"), 2.0 / 0.1415);
     close(report.value("benchmark_duration"), 0.13);
+    // From 0 to 141.5, idle until 1.
+    let concurrency = report.figures("effective_concurrency").unwrap();
+    assert_eq!(concurrency.min, Some(0.0));
+    close(concurrency.avg, (130.5 + 80.0 + 50.5) / 141.5);
 
     let mut cut = end(&records);
     cut.profiling = None;
@@ -358,4 +363,63 @@ fn the_metadata_of_an_answer() {
     assert_eq!(keys, expected.split_whitespace().collect::<Vec<_>>());
     assert_eq!(metadata["request_ack_ns"], T0_UNIX + 3_000_000);
     assert_eq!(metadata["request_end_ns"], T0_UNIX + 131_500_000);
+}
+
+/// The last number of a text; signs and units around it do not matter.
+fn last_number(text: &str) -> Option<f64> {
+    let digits = |c: char| c.is_ascii_digit() || c == '.';
+    let words = text.split(|c: char| !digits(c));
+    words
+        .filter_map(|word| word.trim_end_matches('.').parse().ok())
+        .next_back()
+}
+
+/// The worked examples of `docs/METRICS.md` are what comes out of the example run.
+#[test]
+fn the_worked_examples_are_right() {
+    let dir = tempdir().unwrap();
+    let records = records();
+    let report = run(facts(dir.path()), &records, end(&records));
+    let lines = lines(dir.path());
+    let mut checked = 0;
+    for metric in METRICS {
+        let example = metric.example;
+        let request = example
+            .split(';')
+            .next()
+            .and_then(|text| text.strip_prefix("request 0: "));
+        let (found, expected) = match request {
+            Some(text) if metric.is_per_record() && report.figures(metric.tag).is_some() => (
+                lines[0]["metrics"][metric.tag]["value"].as_f64(),
+                last_number(text),
+            ),
+            // Hypothetical, or a time of the clock.
+            _ if [
+                "had ",
+                "asked",
+                "would",
+                "%",
+                "T0",
+                "none",
+                "absent",
+                "request 0",
+            ]
+            .iter()
+            .any(|word| example.contains(word)) =>
+            {
+                continue;
+            }
+            _ => (report.value(metric.tag), last_number(example)),
+        };
+        let (Some(found), Some(expected)) = (found, expected) else {
+            continue;
+        };
+        assert!(
+            (found - expected).abs() < 5.1e-5 * expected.max(1.0),
+            "{}: {found} and not {expected}: {example}",
+            metric.tag
+        );
+        checked += 1;
+    }
+    assert!(checked > 45, "{checked}");
 }

@@ -3,6 +3,7 @@
 mod exports;
 mod files;
 mod golden;
+mod long;
 mod outcomes;
 mod slices;
 mod traps;

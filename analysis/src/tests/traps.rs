@@ -209,6 +209,12 @@ fn trap_13_input_is_what_was_sent() {
     assert_eq!(value(&lines[0], "input_sequence_length"), Some(10.0));
     assert_eq!(value(&lines[1], "input_sequence_length"), Some(77.0));
     assert_eq!(report.value("total_isl"), Some(87.0));
+    let failed = RecordParts::streamed(0)
+        .body(&[b'x'; 77])
+        .status(500)
+        .end(5.0);
+    let (report, _) = of(&[failed]);
+    assert_eq!(report.value("total_error_isl"), Some(77.0));
 }
 
 #[test]

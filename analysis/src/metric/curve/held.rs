@@ -5,13 +5,21 @@ use crate::stats::{Figures, PERCENTILES, Percentiles};
 /// Segments kept before equal values are put together.
 const SEGMENTS: usize = 1 << 12;
 
+/// More different values than these are put into classes, so that a long run takes no more room.
+const EXACT: usize = 1 << 18;
+/// Bits of a number that a class leaves out: values within one of 4,096 parts of their magnitude are
+/// one, so percentiles are off by 0.02 % at most. Mean, minimum and maximum stay exact.
+const CLASS: u32 = 40;
+
 /// Percentiles of a curve that are shown without being asked for.
 const USUAL: [f64; 4] = [50.0, 90.0, 95.0, 99.0];
 
-/// Values with the nanoseconds that each was held. As large as there are different values.
+/// Values, 0 or more, with the nanoseconds that each was held.
 #[derive(Clone, Debug)]
 pub struct Held {
     segments: Vec<(f64, u64)>,
+    least: f64,
+    most: f64,
     /// Time in which there was nothing to hold a value; it counts as 0, or not at all.
     idle: u64,
     limit: usize,
@@ -21,6 +29,8 @@ impl Default for Held {
     fn default() -> Self {
         Self {
             segments: Vec::new(),
+            least: f64::INFINITY,
+            most: 0.0,
             idle: 0,
             limit: SEGMENTS,
         }
@@ -35,10 +45,9 @@ impl Held {
             _ => {
                 if self.segments.len() >= self.limit {
                     self.settle();
-                    if self.segments.len() * 2 > self.limit {
-                        self.limit *= 2;
-                    }
+                    self.limit = self.limit.max(2 * self.segments.len());
                 }
+                (self.least, self.most) = (self.least.min(value), self.most.max(value));
                 self.segments.push((value, nanos));
             }
         }
@@ -49,26 +58,53 @@ impl Held {
         self.idle += nanos;
     }
 
-    /// Sorts by value and puts equal values together.
+    /// Sorts by value and puts equal values together; where they are too many, those of one class.
     pub fn settle(&mut self) {
-        self.segments.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        // Stable, because it is quick where most is sorted already.
+        self.segments.sort_by(|a, b| a.0.total_cmp(&b.0));
+        self.merge(|one, other| one == other);
+        if self.segments.len() > EXACT {
+            self.merge(|one, other| one.to_bits() >> CLASS == other.to_bits() >> CLASS);
+        }
+    }
+
+    /// Puts neighbours that are alike together, at their mean.
+    fn merge(&mut self, alike: impl Fn(f64, f64) -> bool) {
         self.segments.dedup_by(|next, kept| {
-            let same = next.0 == kept.0;
-            if same {
-                kept.1 += next.1;
+            let merged = alike(next.0, kept.0);
+            if merged {
+                let time = kept.1 + next.1;
+                if next.0 != kept.0 {
+                    let share = next.1 as f64 / time as f64;
+                    kept.0 += (next.0 - kept.0) * share;
+                }
+                kept.1 = time;
             }
-            same
+            merged
         });
     }
 
     /// The figures over all of the time; `None` of no time. To be called when settled, like the next.
     pub fn figures(&self, wanted: &Percentiles) -> Option<Figures> {
-        figures(&self.segments, self.idle, wanted)
+        let figures = figures(&self.segments, self.idle, wanted)?;
+        let least = if self.idle > 0 { 0.0 } else { self.least };
+        Some(self.bounded(figures, least))
     }
 
     /// The figures over the time in which there was something; zeros if there never was.
     pub fn active(&self, wanted: &Percentiles) -> Option<Figures> {
-        figures(&self.segments, 0, wanted).or_else(|| figures(&[(0.0, 1)], 0, wanted))
+        match figures(&self.segments, 0, wanted) {
+            Some(figures) => Some(self.bounded(figures, self.least)),
+            None => figures(&[(0.0, 1)], 0, wanted),
+        }
+    }
+
+    fn bounded(&self, figures: Figures, least: f64) -> Figures {
+        Figures {
+            min: Some(least),
+            max: Some(self.most),
+            ..figures
+        }
     }
 }
 
@@ -126,6 +162,35 @@ mod tests {
         }
         held.settle();
         assert_eq!(held.segments.len(), 100_007);
+    }
+
+    #[test]
+    fn a_long_run_takes_no_more_room_and_is_hardly_less_exact() {
+        let (mut held, mut all) = (Held::default(), Vec::new());
+        for n in 0..2_000_000_u64 {
+            let value = 1.0 + ((n * 7_919) % 1_999_993) as f64 / 100.0;
+            held.add(value, 1 + n % 5);
+            all.push((value, 1 + n % 5));
+        }
+        assert!(
+            held.segments.capacity() <= 4 * EXACT,
+            "{}",
+            held.segments.capacity()
+        );
+        held.settle();
+        assert!(held.segments.len() <= EXACT);
+        all.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        let wanted = Percentiles::default();
+        let exact = figures(&all, 0, &wanted).unwrap();
+        let found = held.figures(&wanted).unwrap();
+        assert_eq!((found.min, found.max), (exact.min, exact.max));
+        let close =
+            |found: f64, exact: f64, most: f64| assert!((found / exact - 1.0).abs() <= most);
+        close(found.avg.unwrap(), exact.avg.unwrap(), 1e-12);
+        close(found.std.unwrap(), exact.std.unwrap(), 1e-6);
+        for ((_, found), (_, exact)) in found.percentiles.iter().zip(&exact.percentiles) {
+            close(*found, *exact, 2.5e-4);
+        }
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! A curve consumes the events of all requests in order of time ([`Sweep`]); what it held is kept as
 //! values and durations ([`Held`]), so the requests themselves are not needed again.
 
+mod binned;
 mod held;
 mod sweep;
 
+pub use binned::{BIN, Binned, Seen as SeenLife};
 pub use held::{Held, figures};
 pub use sweep::{Life, Sweep};
 
@@ -157,7 +159,7 @@ mod tests {
         let gaps = Sample::default();
         let mut curves = Curves::default();
         let to = pairs.iter().map(|p| p.1).max()?;
-        Sweep::new(&lives, &gaps).run_to(to, Some(&mut curves));
+        Sweep::new(&lives, &gaps, u64::MAX).run_to(to, Some(&mut curves));
         curves
             .settled()
             .figures(Curve::Concurrency, false, &Percentiles::default())
@@ -208,10 +210,10 @@ mod tests {
         ];
         let whole = {
             let mut curves = Curves::default();
-            Sweep::new(&lives, &gaps).run_to(170, Some(&mut curves));
+            Sweep::new(&lives, &gaps, 100).run_to(170, Some(&mut curves));
             curves.settled()
         };
-        let mut sweep = Sweep::new(&lives, &gaps);
+        let mut sweep = Sweep::new(&lives, &gaps, 100);
         let mut sums = [0.0; 9];
         for to in [101, 125, 125, 133, 160, 170] {
             let mut curves = Curves::default();

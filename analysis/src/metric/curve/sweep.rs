@@ -116,9 +116,9 @@ pub struct Sweep<'a> {
 }
 
 impl<'a> Sweep<'a> {
-    /// Before the first event. `lives` ascend by start; `gaps` are the pooled ones in the order that
-    /// the lives speak of.
-    pub fn new(lives: &'a [Life], gaps: &'a Sample) -> Self {
+    /// Before the first event, at `from` or earlier. `lives` ascend by start; `gaps` are the pooled
+    /// ones in the order that the lives speak of.
+    pub fn new(lives: &'a [Life], gaps: &'a Sample, from: u64) -> Self {
         Self {
             lives,
             gaps,
@@ -127,7 +127,7 @@ impl<'a> Sweep<'a> {
             events: BinaryHeap::new(),
             slots: Vec::new(),
             free: Vec::new(),
-            now: lives.first().map_or(0, |life| life.start),
+            now: lives.first().map_or(from, |life| life.start.min(from)),
             state: State::default(),
         }
     }

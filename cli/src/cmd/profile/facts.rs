@@ -42,7 +42,6 @@ pub fn of(
     facts.http_trace = settings.http_trace;
     facts.raw = settings.raw;
     facts.trace_table = settings.trace_table;
-    facts.num_gpus = settings.num_gpus;
     facts.tokenizer.clone_from(&prepared.tokenizer_name);
     facts.driver = engine
         .granted()
@@ -51,8 +50,11 @@ pub fn of(
         .to_owned();
     facts.rate_window = settings.rate_window;
     facts.thresholds = settings.thresholds;
+    facts.part.clone_from(&settings.part);
+    facts.num_gpus = settings.num_gpus;
     facts.slos = settings.slos.clone();
     facts.slice = settings.slice;
+    facts.exact_records = settings.exact_records;
     Ok(facts)
 }
 
