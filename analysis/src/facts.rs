@@ -172,6 +172,10 @@ pub struct RunFacts {
     pub files: FileNames,
     /// `--export-http-trace`: the per-request file has what the connections saw.
     pub http_trace: bool,
+    /// The raw file is written.
+    pub raw: bool,
+    /// `--show-trace-timing`: the console has the table of HTTP times.
+    pub trace_table: bool,
     /// Name of the tokenizer; absent with server counts.
     pub tokenizer: Option<String>,
     /// What the cores run on: `io_uring` or `epoll`.
@@ -249,6 +253,8 @@ impl RunFacts {
             artifact_dir: PathBuf::new(),
             files: FileNames::default(),
             http_trace: false,
+            raw: false,
+            trace_table: false,
             tokenizer: None,
             driver: String::new(),
             anchor,

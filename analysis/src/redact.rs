@@ -76,6 +76,14 @@ pub fn url(url: &str) -> String {
     shown
 }
 
+/// The credentials that a URL holds in its query.
+pub fn of_url(url: &str) -> Vec<String> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let sensitive = pairs.filter(|(name, _)| is_sensitive(name));
+    sensitive.map(|(_, value)| value.to_owned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -250,6 +250,10 @@ pub struct Report {
     /// for what is weighted by time).
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
     pub rate_window: String,
+    /// GPUs that the server runs on: throughputs are shown per GPU as well, on the console and under
+    /// `per_gpu` in the summary.
+    #[arg(long, value_name = "GPUS", value_parser = values::count)]
+    pub num_gpus: Option<u64>,
     /// Judge requests by these limits, `tag:number tag:number` (docs/METRICS.md has the tags).
     /// [default: the run's own]
     #[arg(long, value_name = "PAIRS")]
@@ -1057,12 +1061,13 @@ pub struct Output {
     /// instant and size of every write and read (docs/FILES.md).
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub export_http_trace: bool,
+    /// GPUs that the server runs on: throughputs are shown per GPU as well, on the console and under
+    /// `per_gpu` in the summary.
+    #[arg(long, value_name = "GPUS", value_parser = values::count)]
+    pub num_gpus: Option<u64>,
     /// Print the table of HTTP times as well.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub show_trace_timing: bool,
-    /// GPUs of the server: throughput is also shown per GPU.
-    #[arg(long, value_name = "GPUS", value_parser = values::count)]
-    pub num_gpus: Option<u64>,
     /// While it runs: dashboard (the whole terminal: throughput, percentiles, outcomes, client
     /// health), simple (a bar) or none (lines). [default: dashboard on a terminal, else none]
     #[arg(long, visible_alias = "ui-type", value_name = "UI")]

@@ -7,6 +7,7 @@ mod counter;
 mod environment;
 mod input;
 mod load;
+mod log;
 mod place;
 mod probe;
 mod progress;

@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use crate::progress::lock;
+use crate::{log, progress::lock};
 
 /// What waits, if it must.
 static WAITING: Mutex<Option<Vec<String>>> = Mutex::new(None);
@@ -46,11 +46,13 @@ pub fn says(level: Level) -> bool {
 
 /// Why it did not work.
 pub fn error(message: impl Display) {
+    log::put(log::Level::Error, &message);
     write(format_args!("error: {message}"));
 }
 
 /// What the user should know although it goes on.
 pub fn warning(message: impl Display) {
+    log::put(log::Level::Warning, &message);
     if says(Level::Warning) {
         write(format_args!("warning: {message}"));
     }

@@ -5,15 +5,9 @@ use std::io::{IsTerminal, Write};
 use pinfire_analysis::{Report, export::Written};
 
 /// Shows the tables and the footer. `width` is that of stdout where it is no terminal.
-pub fn report(report: &Report, trace_table: bool, width: usize, written: Option<&Written>) {
+pub fn report(report: &Report, width: usize, written: Option<&Written>) {
     text(width, |shown, colour| {
-        let mut text = String::new();
-        if trace_table {
-            text.push_str(&report.trace_table(shown, colour));
-        }
-        text.push_str(&report.console(shown, colour));
-        text.push_str(&report.footer(written));
-        text
+        report.console(shown, colour) + &report.footer(written)
     });
 }
 

@@ -7,7 +7,7 @@ use pinfire_tests::{
     binary::{Ended, call, profile},
     mock::{Mock, script},
 };
-use pinfire_tools::mock::Script;
+use pinfire_tools::mock::{Fault, FaultRule, Script, When};
 use serde_json::Value;
 
 use super::sums;
@@ -270,4 +270,277 @@ fn trap_42_no_file_and_no_screen_shows_a_secret() {
         run.file("profile_export.jsonl")
             .contains("\"Authorization\":\"<redacted>\"")
     );
+}
+
+#[test]
+fn trap_36_prefixes_rename_exports_and_nothing_else() {
+    let run = profile(
+        "mock:",
+        "--request-count 2 --osl 1 --warmup-request-count 1 --export-level raw \
+         --profile-export-prefix some/where/mine_raw.jsonl",
+    )
+    .run()
+    .code(0);
+    for name in [
+        "mine.csv",
+        "mine.json",
+        "mine.jsonl",
+        "mine_raw.jsonl",
+        "mine_console.txt",
+        "inputs.json",
+        "logs/pinfire.log",
+        "phase_manifest.json",
+        "phases/warmup/profile_export_aiperf.json",
+        "phases/profiling/profile_export_aiperf.csv",
+    ] {
+        assert!(run.has(name), "{name}");
+    }
+    assert!(!run.has("mine_aiperf.json") && !run.has("some"));
+}
+
+#[test]
+fn trap_37_a_folder_that_is_given_is_taken_and_one_that_is_not_is_named_by_the_load() {
+    let call = call(
+        "profile --model org/mock --tokenizer builtin --url mock: --streaming --isl 20 --osl 1 \
+         --request-count 2 --concurrency 2 --request-rate 40"
+            .split(' '),
+    );
+    let run = call.run().code(0);
+    let name = "artifacts/org_mock-openai-chat-concurrency2-request_rate40.0";
+    assert!(
+        run.folder()
+            .join(name)
+            .join("profile_export_aiperf.json")
+            .exists()
+    );
+    let given = profile("mock:", "--request-count 1 --osl 1").run().code(0);
+    let inside: Vec<_> = files(&given.folder().join("out"));
+    assert!(given.has("profile_export_aiperf.json"), "{inside:?}");
+    assert!(!given.folder().join("artifacts").exists());
+}
+
+#[test]
+fn trap_41_the_marker_is_written_when_everything_else_is() {
+    let run = profile(
+        "mock:",
+        "--request-count 3 --osl 2 --warmup-request-count 1 --export-level raw",
+    )
+    .run()
+    .code(0);
+    let marker = ".aiperf_results_ready.json";
+    assert_eq!(
+        run.file(marker),
+        "{\"ready\":true,\"was_cancelled\":false,\"partial\":false}"
+    );
+    let written = |path: &Path| std::fs::metadata(path).unwrap().modified().unwrap();
+    let out = run.folder().join("out");
+    let last = written(&out.join(marker));
+    for path in files(&out) {
+        assert!(written(&path) <= last, "{}", path.display());
+    }
+}
+
+#[test]
+fn trap_45_environment_variables_move_what_the_panels_say() {
+    // 20 tokens are asked for and 4 come.
+    let mock = Mock::start(Script {
+        tokens: 4,
+        ignore_max: true,
+        ..script()
+    });
+    let url = format!("http://{}", mock.address());
+    let flags = "--request-count 2 --osl 20";
+    let run = profile(&url, flags).run().code(0);
+    assert!(
+        run.stdout.contains("by more than 5% or 50 tokens"),
+        "{}",
+        run.stdout
+    );
+    assert!(
+        run.file("logs/pinfire.log")
+            .contains("WARNING - Output Sequence Length")
+    );
+    let mut lenient = profile(&url, flags);
+    lenient.env("AIPERF_METRICS_OSL_MISMATCH_PCT_THRESHOLD", "90");
+    let run = lenient.run().code(0);
+    assert!(!run.stdout.contains("Mismatch Warning"), "{}", run.stdout);
+}
+
+#[test]
+fn trap_47_a_run_without_an_answer_fails_and_still_says_everything() {
+    let mock = Mock::start(Script {
+        faults: vec![FaultRule {
+            fault: Fault::Status(429),
+            when: When::Every(1),
+        }],
+        ..script()
+    });
+    let run = profile(
+        &format!("http://{}", mock.address()),
+        "--request-count 5 --concurrency 2",
+    )
+    .run()
+    .code(1);
+    for name in [
+        "profile_export_aiperf.csv",
+        "profile_export_aiperf.json",
+        "profile_export.jsonl",
+        "profile_export_console.txt",
+        ".aiperf_results_ready.json",
+    ] {
+        assert!(run.has(name), "{name}");
+    }
+    let json = run.json();
+    assert_eq!(json["error_summary"][0]["count"], 5);
+    assert_eq!(json["is_complete"], true);
+    let console = run.file("profile_export_console.txt");
+    assert!(
+        console.contains("Error Summary") && console.contains("429"),
+        "{console}"
+    );
+    assert!(console.contains("What the Errors Say"), "{console}");
+    assert!(run.file("logs/pinfire.log").contains(" - ERROR - 5 x 429 "));
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_refused_before_anything_is_sent() {
+    let mock = Mock::start(script());
+    let call = profile(&format!("http://{}", mock.address()), "--request-count 1");
+    // A file where the log's folder should be: also root cannot write there.
+    std::fs::create_dir(call.folder().join("out")).unwrap();
+    std::fs::write(call.folder().join("out/logs"), "").unwrap();
+    let run = call.run().code(1);
+    assert!(
+        run.stderr.contains("cannot be written to"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("out"), "{}", run.stderr);
+    assert!(mock.stop().1.is_empty(), "something was sent");
+}
+
+#[test]
+fn the_log_has_the_phases_and_the_footer_its_path() {
+    let run = profile(
+        "mock:",
+        "--request-count 3 --osl 2 --warmup-request-count 2",
+    )
+    .run()
+    .code(0);
+    let log = run.file("logs/pinfire.log");
+    for line in log.lines() {
+        let parts: Vec<&str> = line.splitn(4, " - ").collect();
+        assert_eq!(
+            (parts.len(), parts[1], parts[2]),
+            (4, "pinfire", "INFO"),
+            "{line}"
+        );
+    }
+    let place = |text: &str| log.find(text).unwrap_or_else(|| panic!("{text}: {log}"));
+    assert!(place("warmup begins") < place("warmup has ended"));
+    assert!(place("profiling begins") < place("profiling has ended"));
+    assert!(place("3 started, 3 finished, 0 failed") < place("the results are in"));
+    let footer: Vec<&str> = run
+        .stdout
+        .lines()
+        .filter_map(|line| Some(line.split_once(": ")?.0))
+        .filter(|name| {
+            [
+                "CLI Command",
+                "Benchmark Duration",
+                "Success Rate",
+                "Log File",
+            ]
+            .contains(name)
+                || name.ends_with("Export")
+                || *name == "Raw Records"
+        })
+        .collect();
+    assert_eq!(
+        footer,
+        [
+            "CLI Command",
+            "Benchmark Duration",
+            "Success Rate",
+            "CSV Export",
+            "JSON Export",
+            "Raw Records",
+            "Log File"
+        ]
+    );
+}
+
+/// What a user does with the files, in Python. It needs nothing that is not in the language; numpy and
+/// pandas are used where they are.
+const SCRIPT: &str = r#"
+import csv, json, sys
+folder = sys.argv[1]
+ttft, ends = [], []
+with open(folder + "/profile_export.jsonl") as f:
+    for line in f:
+        record = json.loads(line)
+        if record.get("error") or record["metadata"]["benchmark_phase"] != "profiling":
+            continue
+        ttft.append(record["metrics"]["time_to_first_token"]["value"])
+        ends.append(record["metadata"]["request_end_ns"])
+try:
+    import numpy as np
+    p50, p99 = np.percentile(ttft, 50), np.percentile(ttft, 99)
+except ImportError:
+    def percentile(values, q):
+        values = sorted(values)
+        h = q / 100 * (len(values) - 1)
+        i = int(h)
+        return values[i] + (h - i) * (values[min(i + 1, len(values) - 1)] - values[i])
+    p50, p99 = percentile(ttft, 50), percentile(ttft, 99)
+slices = folder + "/profile_export_aiperf_timeslices.csv"
+try:
+    import pandas as pd
+    frame = pd.read_csv(slices)
+    rows = frame[(frame["Metric"] == "Request Count") & (frame["Stat"] == "avg")]["Value"].sum()
+    columns = list(frame.columns)
+except ImportError:
+    with open(slices, newline="") as f:
+        reader = csv.DictReader(f)
+        columns = reader.fieldnames
+        rows = sum(float(r["Value"]) for r in reader
+                   if r["Metric"] == "Request Count" and r["Stat"] == "avg")
+summary = json.load(open(folder + "/profile_export_aiperf.json"))
+print(json.dumps({"count": len(ttft), "p50": float(p50), "p99": float(p99), "in_slices": float(rows),
+                  "columns": columns, "summary": summary["time_to_first_token"]}))
+"#;
+
+#[test]
+fn a_script_of_a_user_reads_the_files_as_they_are() {
+    let python = std::process::Command::new("python3")
+        .arg("--version")
+        .output();
+    if !python.is_ok_and(|version| version.status.success()) {
+        println!("skipped: there is no python3 here");
+        return;
+    }
+    let run = profile(
+        "mock:",
+        "--request-count 12 --concurrency 3 --osl 4 --warmup-request-count 2 --slice-duration 0.05",
+    )
+    .run()
+    .code(0);
+    let out = std::process::Command::new("python3")
+        .args(["-c", SCRIPT])
+        .arg(run.folder().join("out"))
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{complaints}");
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(said["count"], 12);
+    assert_eq!(said["in_slices"], 12.0);
+    assert_eq!(said["columns"][0], "Timeslice");
+    for q in ["p50", "p99"] {
+        let (theirs, ours) = (
+            said[q].as_f64().unwrap(),
+            said["summary"][q].as_f64().unwrap(),
+        );
+        assert!((theirs - ours).abs() <= 1e-9 * ours, "{q}: {theirs} {ours}");
+    }
 }

@@ -41,6 +41,12 @@ pub struct CancelTally {
     pub stages: [u64; 4],
     /// When each disconnect was out.
     pub instants: Vec<u64>,
+    /// Events that each cancelled request had received.
+    pub events: Sample,
+    /// The tokens in them.
+    pub tokens: Sample,
+    /// Cancelled requests that had a connection.
+    pub connections_closed: u64,
     /// Only distributions are kept.
     loose: bool,
     /// How half-closed ones ended, in the order of [`AfterHalfClose::ALL`].
@@ -497,6 +503,9 @@ impl CancelTally {
                 if !self.loose {
                     self.instants.push(done.closed.nanos());
                 }
+                self.events.push(request.reading.events.into());
+                self.tokens.push(request.osl().unwrap_or(0));
+                self.connections_closed += u64::from(done.stage != Stage::Connecting);
                 let stage = STAGES.iter().position(|&s| s == done.stage);
                 if let Some(count) = stage.and_then(|at| self.stages.get_mut(at)) {
                     *count += 1;

@@ -5,11 +5,12 @@ use pinfire_engine::record::{Leave, Trigger};
 use pinfire_engine::schedule::Delay;
 use serde_json::Value;
 
-use super::plural;
 use super::table::{Align, Table, style, wrap};
+use super::{PER_GPU_UNIT, panels, plural};
 use crate::facts::ToldRun;
 use crate::metric::{Group, Place};
 use crate::report::{Block, Report};
+use crate::stats::Figures;
 
 /// Product text in titles.
 pub(super) const PRODUCT: &str = "pinfire";
@@ -28,20 +29,38 @@ impl Report {
             let warning = format!("The run is incomplete: {reason}");
             text += &format!("{SECTION}{}\n", style(&warning, "33", colour));
         }
+        for notice in self.insights() {
+            text += "\n";
+            text += &panels::render(&notice, width, colour);
+        }
         if !self.errors.is_empty() {
             text += SECTION;
             text += &self.error_table().render(width, colour);
+        }
+        if self.facts.trace_table {
+            text += SECTION;
+            text += &self.trace_table(width, colour);
         }
         let tables = self.metric_tables(width, colour);
         if !tables.is_empty() {
             text += SECTION;
             text += &tables;
+            if let Some(hint) = self.cache_hint() {
+                text += "\n";
+                wrap(hint, width)
+                    .iter()
+                    .for_each(|line| text.extend([line, "\n"]));
+            }
         }
         if let Some(table) = self.cancellation_table() {
             text += SECTION;
             text += &table.render(width, colour);
         }
         text += &self.outside_tables(width, colour);
+        for notice in self.notices() {
+            text += "\n";
+            text += &panels::render(&notice, width, colour);
+        }
         text += SECTION;
         if self.coarse {
             text += &format!(
@@ -59,7 +78,7 @@ impl Report {
     }
 
     /// The table of HTTP timings (`--show-trace-timing`).
-    pub fn trace_table(&self, width: usize, colour: bool) -> String {
+    fn trace_table(&self, width: usize, colour: bool) -> String {
         let mut rows: Vec<(u16, &Block)> = self
             .blocks
             .iter()
@@ -81,7 +100,8 @@ impl Report {
             ("Message", Align::Left),
             ("Count", Align::Right),
         ];
-        let mut table = Table::new(format!("{PRODUCT} | Error Summary"), &head, 2);
+        let title = format!("{PRODUCT} | Error Summary");
+        let mut table = Table::new(title, &head, 2).then_flexible(1);
         for group in &self.errors {
             let problem = &group.problem;
             let code = problem
@@ -117,10 +137,31 @@ impl Report {
             // Stable: rows without a place stay in order of computation.
             rows.sort_by_key(|(order, _)| *order);
             let mut table = metric_table(format!("{PRODUCT} | {title}{}", group.suffix()));
-            rows.iter().for_each(|(_, block)| table.row(cells(block)));
+            for (_, block) in &rows {
+                table.row(cells(block));
+                if block.metric.tag == "output_token_throughput_per_user" {
+                    self.gpu_rows(&mut table);
+                }
+            }
+            let per_user =
+                |(_, block): &(u16, &Block)| block.metric.tag == "output_token_throughput_per_user";
+            // Answers that are not streamed have no rate per user to stand beside.
+            if group == Group::Default && !rows.iter().any(per_user) {
+                self.gpu_rows(&mut table);
+            }
             text += &table.render(width, colour);
         }
         text
+    }
+
+    /// Throughputs per GPU.
+    fn gpu_rows(&self, table: &mut Table) {
+        for (metric, value) in self.per_gpu() {
+            let label = format!("{} Per GPU\n({PER_GPU_UNIT})", metric.name);
+            let mut cells = vec![label, number(Some(value))];
+            cells.resize(METRIC_COLUMNS.len(), number(None));
+            table.row(cells);
+        }
     }
 
     /// What was asked of planned cancellation and what came of it.
@@ -164,20 +205,21 @@ impl Report {
         if let Some(wave) = asked.wave {
             row("A wave every (s)".into(), number(Some(wave.as_secs_f64())));
         }
-        if let (Some(achieved), Some(error)) = (&cancelled.achieved_ms, &cancelled.error_us) {
-            for q in [50, 99] {
-                row(
-                    format!("Delay achieved p{q} (ms)"),
-                    number(achieved.percentile(q)),
-                );
+        let spread = |figures: &Figures| {
+            let percentiles = [50, 90, 99].map(|q| (format!("p{q}"), figures.percentile(q)));
+            percentiles
+                .into_iter()
+                .chain([("max".to_owned(), figures.max)])
+        };
+        if let Some(achieved) = &cancelled.achieved_ms {
+            for (name, value) in spread(achieved) {
+                row(format!("Delay reached {name} (ms)"), number(value));
             }
-            for q in [50, 99] {
-                row(
-                    format!("Delay error p{q} (us)"),
-                    number(error.percentile(q)),
-                );
+        }
+        if let Some(error) = &cancelled.error_us {
+            for (name, value) in spread(error) {
+                row(format!("Delay error {name} (us)"), number(value));
             }
-            row("Delay error max (us)".into(), number(error.max));
         }
         for (stage, reached) in cancelled.stages.iter().filter(|(_, n)| *n > 0) {
             row(format!("Cancelled while {}", stage.name()), count(*reached));
@@ -185,6 +227,33 @@ impl Report {
         for (after, reached) in cancelled.after.iter().filter(|(_, n)| *n > 0) {
             let name = format!("After the half-close {}", after.name());
             row(name, count(*reached));
+        }
+        for (name, figures) in [("Events", &cancelled.events), ("Tokens", &cancelled.tokens)] {
+            if let Some(figures) = figures {
+                row(format!("{name} received, avg"), number(figures.avg));
+                row(format!("{name} received, max"), number(figures.max));
+            }
+        }
+        row(
+            "Connections closed for it".into(),
+            count(cancelled.connections_closed),
+        );
+        let neighbours = &cancelled.neighbours;
+        for (what, of) in [
+            ("beside a cancel", &neighbours.overlapping),
+            ("beside none", &neighbours.apart),
+        ] {
+            if of.requests > 0 {
+                row(format!("Finished {what} (requests)"), count(of.requests));
+            }
+            for (tag, figures) in [("TTFT", &of.ttft_ms), ("ITL", &of.itl_ms)] {
+                if let Some(figures) = figures {
+                    for q in [50, 99] {
+                        let name = format!("{tag} p{q} {what} (ms)");
+                        row(name, number(figures.percentile(q)));
+                    }
+                }
+            }
         }
         Some(table)
     }
@@ -269,9 +338,12 @@ fn bottleneck(
         .collect()
 }
 
+const METRIC_COLUMNS: [&str; 8] = ["Metric", "avg", "min", "max", "p99", "p90", "p50", "std"];
+
 fn metric_table(title: String) -> Table {
-    let names = ["Metric", "avg", "min", "max", "p99", "p90", "p50", "std"];
-    Table::new(title, &names.map(|name| (name, Align::Right)), 0)
+    let head = METRIC_COLUMNS.map(|name| (name, Align::Right));
+    // What a narrow terminal can do without, the least wanted first.
+    Table::new(title, &head, 0).without_if_narrow(&[7, 2, 3, 5])
 }
 
 fn cells(block: &Block) -> Vec<String> {

@@ -4,12 +4,12 @@ use ::csv::{Terminator, Writer, WriterBuilder};
 
 use crate::report::{Block, Report};
 use crate::scrape::gpu::{EnergyMetric, digits};
-use crate::stats::Figures;
+use crate::stats::{Figures, Percentiles};
 
 /// The columns, with the run's own percentiles between `sum` and `std`.
-fn header(report: &Report) -> Vec<String> {
+fn header(percentiles: &Percentiles) -> Vec<String> {
     let before = ["Metric", "avg", "min", "max", "sum"].map(str::to_owned);
-    let percentiles = report.facts.percentiles.list().iter();
+    let percentiles = percentiles.list().iter();
     let percentiles = percentiles.map(|q| format!("p{q}"));
     let columns = before.into_iter().chain(percentiles);
     columns.chain(["std".to_owned()]).collect()
@@ -17,14 +17,19 @@ fn header(report: &Report) -> Vec<String> {
 
 /// The file's bytes.
 pub(super) fn of(report: &Report) -> Vec<u8> {
-    let mut blocks: Vec<&Block> = report.blocks.iter().collect();
+    of_blocks(&report.blocks, &report.facts.percentiles)
+}
+
+/// The same of any metrics.
+pub(super) fn of_blocks(blocks: &[Block], percentiles: &Percentiles) -> Vec<u8> {
+    let mut blocks: Vec<&Block> = blocks.iter().collect();
     blocks.sort_by_key(|block| block.metric.tag);
     let (distributions, scalars): (Vec<&Block>, Vec<&Block>) = blocks
         .into_iter()
         .partition(|block| block.figures.is_distribution());
 
-    let wanted = report.facts.percentiles.list();
-    let mut bytes = section(&distributions, &header(report), |figures| {
+    let wanted = percentiles.list();
+    let mut bytes = section(&distributions, &header(percentiles), |figures| {
         let mut cells = vec![figures.avg, figures.min, figures.max, figures.sum];
         cells.extend(wanted.iter().map(|&q| figures.percentile(q)));
         cells.push(figures.std);

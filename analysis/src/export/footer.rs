@@ -28,8 +28,10 @@ impl Report {
             Some([csv, json]) => [Some(csv), Some(json)],
             None => [None, None],
         };
+        let raw = facts.raw.then(|| facts.artifact_dir.join(&facts.files.raw));
         let others = [
             ("Raw Records", self.jsonl.as_ref()),
+            ("Requests and Answers", raw.as_ref()),
             ("Timeslice CSV Export", slices_csv),
             ("Timeslice JSON Export", slices_json),
             ("Log File", facts.log_file.as_ref()),

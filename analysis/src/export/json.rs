@@ -11,7 +11,10 @@ use pinfire_engine::record::Leave;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::PER_GPU_UNIT;
 use super::input_config;
+use super::phases::PhaseView;
+use crate::collect::ErrorGroup;
 use crate::facts::RunFacts;
 use crate::report::health::distributions;
 use crate::report::{Block, Cancellation, Finished, Report};
@@ -71,18 +74,57 @@ fn head(facts: &RunFacts) -> Map<String, Value> {
     head.into_iter().collect()
 }
 
+/// The metrics that stand before the run's data.
+fn head_metrics(document: &mut Map<String, Value>, blocks: &[Block]) {
+    for tag in HEAD {
+        if let Some(found) = blocks.iter().find(|block| block.metric.tag == tag) {
+            document.insert(tag.to_owned(), block(found));
+        }
+    }
+}
+
+/// All others, in order of computation.
+fn other_metrics(document: &mut Map<String, Value>, blocks: &[Block]) {
+    let others = blocks.iter().filter(|b| !HEAD.contains(&b.metric.tag));
+    document.extend(others.map(|other| (other.metric.tag.to_owned(), block(other))));
+}
+
+/// The summary of one phase by itself.
+pub(super) fn of_phase(report: &Report, phase: &PhaseView<'_>) -> Vec<u8> {
+    let facts = &report.facts;
+    let mut document = head(facts);
+    head_metrics(&mut document, phase.blocks);
+    let config = Value::Object(input_config::of(facts));
+    let told = |key: &str| facts.told.as_ref()?.summary.get(key).cloned();
+    let window = phase.window;
+    let parts = [
+        ("input_config", told("input_config").unwrap_or(config)),
+        (
+            "run_info",
+            told("run_info").unwrap_or_else(|| run_info(facts)),
+        ),
+        ("was_cancelled", phase.interrupted.is_some().into()),
+        ("is_complete", phase.interrupted.is_none().into()),
+        ("incomplete_reason", phase.interrupted.into()),
+        ("error_summary", error_summary(phase.errors)),
+        ("start_time", local_time(report, Some(window.start))),
+        ("end_time", local_time(report, window.end)),
+    ];
+    let parts = parts.into_iter().filter(|(_, value)| !value.is_null());
+    document.extend(parts.map(|(key, value)| (key.to_owned(), value)));
+    other_metrics(&mut document, phase.blocks);
+    serde_json::to_vec_pretty(&document).unwrap_or_default()
+}
+
 fn document(report: &Report) -> Map<String, Value> {
     let facts = &report.facts;
     let mut document = head(facts);
+    head_metrics(&mut document, &report.blocks);
     let mut put = |key: &str, value: Value| {
         if !value.is_null() {
             document.insert(key.to_owned(), value);
         }
     };
-    for tag in HEAD {
-        let found = report.blocks.iter().find(|block| block.metric.tag == tag);
-        put(tag, found.map_or(Value::Null, block));
-    }
     let told_gpus = facts.told.as_ref().map(|told| &told.summary);
     match &report.outside.gpu {
         Some(gpu) => put("telemetry_data", gpu.json(facts)),
@@ -105,7 +147,7 @@ fn document(report: &Report) -> Map<String, Value> {
     put("was_cancelled", report.end.interrupted.is_some().into());
     put("is_complete", report.end.interrupted.is_none().into());
     put("incomplete_reason", report.end.interrupted.clone().into());
-    put("error_summary", error_summary(report));
+    put("error_summary", error_summary(&report.errors));
     if let Some(window) = report.end.profiling {
         put(
             "start_time",
@@ -123,13 +165,12 @@ fn document(report: &Report) -> Map<String, Value> {
             .map(|b| (b.metric.tag.to_owned(), block(b)));
         put("warmup_metrics", Value::Object(blocks.collect()));
     }
-    for other in report
-        .blocks
-        .iter()
-        .filter(|b| !HEAD.contains(&b.metric.tag))
-    {
-        put(other.metric.tag, block(other));
-    }
+    other_metrics(&mut document, &report.blocks);
+    let mut put = |key: &str, value: Value| {
+        if !value.is_null() {
+            document.insert(key.to_owned(), value);
+        }
+    };
     for (key, value) in told_gpus.into_iter().flatten() {
         if key.starts_with("nvidia_") || key.starts_with("amd_") {
             put(key, value.clone());
@@ -141,6 +182,7 @@ fn document(report: &Report) -> Map<String, Value> {
             json!({"unit": metric.unit, "avg": metric.value}),
         );
     }
+    put("per_gpu", per_gpu(report));
     if let Some(cancelled) = &report.cancellation {
         put("cancellation", cancellation(cancelled, report.coarse));
     }
@@ -224,9 +266,8 @@ struct SummaryRow<'a> {
     count: u64,
 }
 
-fn error_summary(report: &Report) -> Value {
-    let rows: Vec<SummaryRow> = report
-        .errors
+pub(super) fn error_summary(errors: &[ErrorGroup]) -> Value {
+    let rows: Vec<SummaryRow> = errors
         .iter()
         .map(|group| SummaryRow {
             error_details: &group.problem,
@@ -292,6 +333,19 @@ fn cancellation(cancelled: &Cancellation, coarse: bool) -> Value {
         let after = after.map(|(after, count)| (after.name().to_owned(), (*count).into()));
         map.insert("after_half_close".into(), Value::Object(after.collect()));
     }
+    let before = [
+        ("events_received", "count", &cancelled.events),
+        ("tokens_received", "tokens", &cancelled.tokens),
+    ];
+    for (key, unit, of) in before {
+        if let Some(of) = of {
+            map.insert(key.into(), figures(unit, of).into());
+        }
+    }
+    map.insert(
+        "connections_closed".into(),
+        cancelled.connections_closed.into(),
+    );
     let neighbours = &cancelled.neighbours;
     let neighbours = json!({
         "overlapping": finished(&neighbours.overlapping),
@@ -316,6 +370,20 @@ fn finished(of: &Finished) -> Value {
         if let Some(latency) = latency {
             map.insert(tag.into(), figures("ms", latency).into());
         }
+    }
+    map.into()
+}
+
+/// Throughputs per GPU (`--num-gpus`); additive.
+fn per_gpu(report: &Report) -> Value {
+    let Some(gpus) = report.facts.num_gpus else {
+        return Value::Null;
+    };
+    let mut map = Map::new();
+    map.insert("num_gpus".into(), gpus.into());
+    for (metric, value) in report.per_gpu() {
+        let scalar = json!({"unit": PER_GPU_UNIT, "avg": value});
+        map.insert(metric.tag.into(), scalar);
     }
     map.into()
 }

@@ -11,6 +11,8 @@ pub(crate) mod input_config;
 mod json;
 mod names;
 mod outside;
+mod panels;
+mod phases;
 mod raw;
 pub mod records;
 mod slices;
@@ -25,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 pub use names::FileNames;
 pub use outside::Outside;
+pub use panels::Notice;
 
 use crate::facts::RunFacts;
 use crate::report::Report;
@@ -32,9 +35,29 @@ use crate::report::Report;
 /// Width of the console file, and of stdout where it is no terminal.
 pub const DEFAULT_WIDTH: usize = 140;
 
+/// Unit of throughputs per GPU.
+pub(crate) const PER_GPU_UNIT: &str = "tokens/sec/gpu";
+
 /// Name of the file that says what a run is while it goes on: the head of its summary. It is taken
 /// away when the summary is there, so that one that stays is of a run that was killed.
 pub const STARTED: &str = ".pinfire_run.json";
+
+/// Name of the file that says that all others are written.
+pub const READY: &str = ".aiperf_results_ready.json";
+
+/// Takes away what an earlier run in the same folder says of itself as a whole, so that nobody takes
+/// it for this one's: the marker, the phases and the raw file. What cannot be taken away stays.
+pub fn forget_earlier(facts: &RunFacts) {
+    let dir = &facts.artifact_dir;
+    for name in [READY, phases::MANIFEST, &facts.files.raw] {
+        let _ = fs::remove_file(dir.join(name));
+    }
+    for phase in ["warmup", "profiling"] {
+        for name in [phases::CSV, phases::JSON] {
+            let _ = fs::remove_file(dir.join("phases").join(phase).join(name));
+        }
+    }
+}
 
 /// A file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -96,12 +119,14 @@ impl Report {
             let rows = replace(csv, &slices::csv(self));
             rows.and(replace(json, &slices::json(self)))
         });
+        let phases = phases::write(self);
         // Last: a reader that waits for the summary may start at once.
         let summary = replace(&written.json, &json::of(self));
         // One that fails does not keep the others from being written.
         table
             .and(console)
             .and(sliced)
+            .and(phases)
             .and(summary)
             .map(|()| written)
     }
@@ -114,6 +139,17 @@ impl Report {
     /// The time slices as CSV and as JSON.
     pub fn slice_files(&self) -> [Vec<u8>; 2] {
         [slices::csv(self), slices::json(self)]
+    }
+
+    /// Says that every file of the run is written: for readers that wait for it. To be called after
+    /// everything else.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn mark_ready(&self) -> Result<(), ExportError> {
+        let cut = self.end.interrupted.is_some();
+        let line = format!("{{\"ready\":true,\"was_cancelled\":{cut},\"partial\":{cut}}}");
+        replace(&self.facts.artifact_dir.join(READY), line.as_bytes())
     }
 
     /// Takes away what [`write_start`] wrote: the summary says it all.

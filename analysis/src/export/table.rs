@@ -14,12 +14,16 @@ pub(crate) struct Table {
     title: String,
     head: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
-    /// The column that wraps where the table is too wide.
-    flexible: usize,
+    /// The columns that wrap where the table is too wide, the first one first.
+    flexible: Vec<usize>,
+    /// The columns that a table which is still too wide can do without, the first one first.
+    spare: Vec<usize>,
 }
 
-/// A flexible column is never made narrower than this; the table is then wider than asked.
+/// A flexible column is not made narrower than this while something else can be done.
 const FLEXIBLE_MIN: usize = 20;
+/// Nor ever narrower than this; the table is then wider than asked.
+const FLEXIBLE_LEAST: usize = 10;
 
 impl Table {
     pub(crate) fn new(title: String, head: &[(&str, Align)], flexible: usize) -> Self {
@@ -30,8 +34,21 @@ impl Table {
                 .map(|(name, align)| ((*name).to_owned(), *align))
                 .collect(),
             rows: Vec::new(),
-            flexible,
+            flexible: vec![flexible],
+            spare: Vec::new(),
         }
+    }
+
+    /// A second column that wraps, when the first one has given what it can.
+    pub(crate) fn then_flexible(mut self, column: usize) -> Self {
+        self.flexible.push(column);
+        self
+    }
+
+    /// Columns that are left out where the table is too wide otherwise, as few as possible.
+    pub(crate) fn without_if_narrow(mut self, columns: &[usize]) -> Self {
+        self.spare = columns.to_vec();
+        self
     }
 
     /// Adds a row; line breaks in a cell make it taller.
@@ -39,15 +56,67 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The lines of the table, at most `width` wide if the flexible column allows it.
+    /// The lines of the table, at most `width` wide if its columns allow it. Numbers stay whole.
     pub(crate) fn render(&self, width: usize, colour: bool) -> String {
-        let widths = self.widths(width);
+        let (table, left_out) = self.fitting(width);
+        let mut text = table.drawn(width, colour);
+        if !left_out.is_empty() {
+            text += &format!("(too narrow for {}: see the files)\n", left_out.join(", "));
+        }
+        text
+    }
+
+    /// This table without the columns that it must do without, and their names.
+    fn fitting(&self, width: usize) -> (Self, Vec<String>) {
+        let mut out: Vec<usize> = Vec::new();
+        let mut table = self.without(&out);
+        for &column in &self.spare {
+            if total(&table.widths(width, FLEXIBLE_MIN)) <= width {
+                break;
+            }
+            out.push(column);
+            table = self.without(&out);
+        }
+        out.sort_unstable();
+        let names = out.iter().filter_map(|&column| self.head.get(column));
+        (table, names.map(|(name, _)| name.clone()).collect())
+    }
+
+    /// A copy without these columns, none of which is flexible.
+    fn without(&self, out: &[usize]) -> Self {
+        let kept = |column: &usize| !out.contains(column);
+        let place = |column: usize| (0..column).filter(kept).count();
+        Self {
+            title: self.title.clone(),
+            head: (0..self.head.len())
+                .filter(kept)
+                .filter_map(|column| self.head.get(column).cloned())
+                .collect(),
+            rows: self
+                .rows
+                .iter()
+                .map(|row| {
+                    let cells = (0..row.len()).filter(kept);
+                    cells
+                        .filter_map(|column| row.get(column).cloned())
+                        .collect()
+                })
+                .collect(),
+            flexible: self.flexible.iter().map(|&column| place(column)).collect(),
+            spare: Vec::new(),
+        }
+    }
+
+    fn drawn(&self, width: usize, colour: bool) -> String {
+        let mut widths = self.widths(width, FLEXIBLE_MIN);
+        if total(&widths) > width {
+            widths = self.widths(width, FLEXIBLE_LEAST);
+        }
         let line = |ends: [&str; 3], bar: &str| {
             let bars: Vec<String> = widths.iter().map(|w| bar.repeat(w + 2)).collect();
             format!("{}{}{}\n", ends[0], bars.join(ends[1]), ends[2])
         };
-        let total = widths.iter().sum::<usize>() + 3 * widths.len() + 1;
-        let mut text = style(&centred(&self.title, total), "1", colour) + "\n";
+        let mut text = style(&centred(&self.title, total(&widths)), "1", colour) + "\n";
         text += &line(["┏", "┳", "┓"], "━");
         let head: Vec<String> = self.head.iter().map(|(name, _)| name.clone()).collect();
         text += &self.cells(&head, &widths, "┃");
@@ -58,7 +127,8 @@ impl Table {
         text + &line(["└", "┴", "┘"], "─")
     }
 
-    fn widths(&self, width: usize) -> Vec<usize> {
+    /// The width of each column; flexible ones give way down to `least`.
+    fn widths(&self, width: usize, least: usize) -> Vec<usize> {
         let mut widths: Vec<usize> = self.head.iter().map(|(name, _)| count(name)).collect();
         for row in &self.rows {
             for (widest, cell) in widths.iter_mut().zip(row) {
@@ -66,12 +136,12 @@ impl Table {
                 *widest = (*widest).max(lines);
             }
         }
-        let total = widths.iter().sum::<usize>() + 3 * widths.len() + 1;
-        if let Some(flexible) = widths.get_mut(self.flexible) {
-            let least = FLEXIBLE_MIN.min(*flexible);
-            *flexible = flexible
-                .saturating_sub(total.saturating_sub(width))
-                .max(least);
+        for &column in &self.flexible {
+            let too_wide = total(&widths).saturating_sub(width);
+            if let Some(flexible) = widths.get_mut(column) {
+                let least = least.min(*flexible);
+                *flexible = flexible.saturating_sub(too_wide).max(least);
+            }
         }
         widths
     }
@@ -135,6 +205,11 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// Columns with their blanks and bars.
+fn total(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + 3 * widths.len() + 1
+}
+
 fn centred(text: &str, width: usize) -> String {
     let left = width.saturating_sub(count(text)) / 2;
     let right = width.saturating_sub(count(text) + left);
@@ -167,7 +242,47 @@ mod tests {
             │      │ dog                  │\n\
             └──────┴──────────────────────┘\n";
         assert_eq!(table.render(31, false), expected);
-        assert_eq!(table.render(5, false), expected);
+        // Only where nothing else helps does it go below the least that reads well.
+        let narrow = table.render(5, false);
+        assert!(
+            narrow
+                .lines()
+                .nth(1)
+                .is_some_and(|line| line.chars().count() == 21),
+            "{narrow}"
+        );
+    }
+
+    #[test]
+    fn columns_that_can_be_spared_are_left_out_and_named() {
+        let head = ["Metric", "avg", "min", "std"].map(|name| (name, Align::Right));
+        let mut table = Table::new("T".into(), &head, 0).without_if_narrow(&[3, 2]);
+        let cells = ["Request Latency (ms)", "1,234.56", "1,000.00", "9.99"];
+        table.row(cells.map(str::to_owned).to_vec());
+        let wide = table.render(60, false);
+        assert!(
+            wide.contains("std") && !wide.contains("too narrow"),
+            "{wide}"
+        );
+        let narrow = table.render(48, false);
+        assert!(
+            narrow.contains("1,000.00") && !narrow.contains("9.99"),
+            "{narrow}"
+        );
+        assert!(
+            narrow.ends_with("(too narrow for std: see the files)\n"),
+            "{narrow}"
+        );
+        let narrower = table.render(36, false);
+        assert!(narrower.contains("1,234.56"), "{narrower}");
+        assert!(
+            narrower.ends_with("(too narrow for min, std: see the files)\n"),
+            "{narrower}"
+        );
+        assert!(
+            narrower.lines().all(|line| line.chars().count() <= 40),
+            "{narrower}"
+        );
     }
 
     #[test]

@@ -28,6 +28,12 @@ pub struct Cancellation {
     pub error_us: Option<Figures>,
     /// How far the cancelled requests had come.
     pub stages: [(Stage, u64); 4],
+    /// Events that each cancelled request had received.
+    pub events: Option<Figures>,
+    /// The tokens in them.
+    pub tokens: Option<Figures>,
+    /// Cancelled requests that had a connection, which nobody could use again.
+    pub connections_closed: u64,
     /// What it did to the requests that were let finish.
     pub neighbours: Neighbours,
     /// How answers ended that were read on after a half-close.
@@ -59,6 +65,9 @@ impl Cancellation {
             failed_first: tally.failed_first,
             achieved_ms: tally.achieved.figures().map(|f| f.divided_by(1e6)),
             error_us: tally.error.figures().map(|f| f.divided_by(1e3)),
+            events: tally.events.figures(),
+            tokens: tally.tokens.figures(),
+            connections_closed: tally.connections_closed,
             stages,
             neighbours,
             after,

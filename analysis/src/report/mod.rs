@@ -42,6 +42,10 @@ pub struct Report {
     pub blocks: Vec<Block>,
     /// The same of the warmup; empty without one.
     pub warmup: Vec<Block>,
+    /// How the requests of the warmup ended.
+    pub warmup_counts: Progress,
+    /// Failures of the warmup, grouped.
+    pub warmup_errors: Vec<ErrorGroup>,
     /// How the requests of the measured phase ended.
     pub counts: Progress,
     /// Failures of the measured phase, grouped.
@@ -85,11 +89,15 @@ impl Report {
             percentiles: &facts.percentiles,
         };
         let results = profiling.results(asked(end.profiling));
-        let warmed = warmup.progress() != Progress::default();
+        let warmup_counts = warmup.progress();
+        let warmup_errors = warmup.errors.groups().to_vec();
+        let warmed = warmup_counts != Progress::default();
         let warmup = warmed.then(|| warmup.results(asked(end.warmup)));
         Self {
             blocks: blocks(&results),
             warmup: warmup.map_or_else(Vec::new, |results| blocks(&results)),
+            warmup_counts,
+            warmup_errors,
             counts,
             errors: profiling.errors.groups().to_vec(),
             cancellation: cancellation.map(|(asked, neighbours)| {
@@ -110,6 +118,19 @@ impl Report {
     pub fn figures(&self, tag: &str) -> Option<&Figures> {
         let block = self.blocks.iter().find(|block| block.metric.tag == tag)?;
         Some(&block.figures)
+    }
+
+    /// Throughputs of the measured phase divided by the number of GPUs, with the metrics they are of;
+    /// none without `--num-gpus`.
+    pub fn per_gpu(&self) -> Vec<(&'static Metric, f64)> {
+        let Some(gpus) = self.facts.num_gpus else {
+            return Vec::new();
+        };
+        ["output_token_throughput", "total_token_throughput"]
+            .into_iter()
+            .filter_map(|tag| self.blocks.iter().find(|block| block.metric.tag == tag))
+            .filter_map(|block| Some((block.metric, block.figures.avg? / gpus as f64)))
+            .collect()
     }
 
     /// The value of a scalar metric of the measured phase.

@@ -1,6 +1,7 @@
 //! Whole runs of a few records, from the collector to the bytes of the files.
 
 mod exports;
+mod files;
 mod golden;
 mod long;
 mod outcomes;

@@ -29,6 +29,8 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
     rebuild.facts.artifact_dir.clone_from(&output);
     rebuild.facts.rate_window = settings::rate_window(&flags.rate_window)?;
     rebuild.facts.thresholds = settings::thresholds()?;
+    rebuild.facts.trace_table = flags.show_trace_timing;
+    rebuild.facts.num_gpus = flags.num_gpus;
     if let Some(list) = &flags.percentiles {
         rebuild.facts.percentiles = Percentiles::parse(list)
             .map_err(|reason| anyhow::anyhow!("--percentiles {list}: {reason}"))?;
@@ -74,12 +76,7 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
         // The run has its summary now.
         report.forget_start();
     }
-    show::report(
-        &report,
-        flags.show_trace_timing,
-        width,
-        written.as_ref().ok(),
-    );
+    show::report(&report, width, written.as_ref().ok());
     written?;
     Ok(ExitCode::SUCCESS)
 }

@@ -40,6 +40,8 @@ pub fn of(
     facts.artifact_dir = settings.artifact_dir.clone();
     facts.files = settings.files.clone();
     facts.http_trace = settings.http_trace;
+    facts.raw = settings.raw;
+    facts.trace_table = settings.trace_table;
     facts.tokenizer.clone_from(&prepared.tokenizer_name);
     facts.driver = engine
         .granted()

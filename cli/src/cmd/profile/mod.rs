@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use pinfire_analysis::{
-    export::{DEFAULT_WIDTH, write_start},
+    export::{DEFAULT_WIDTH, forget_earlier, write_start},
     facts::{PhaseWindow, RunEnd},
     redact,
 };
@@ -36,7 +36,7 @@ pub use self::command_line::{secret, shown};
 use crate::{
     args::Profile,
     load::{Mode, PhaseLoad},
-    place,
+    log, place,
     progress::{Board, Stage, Ui},
     request::HeaderPlan,
     run_file::RESOLVED,
@@ -115,6 +115,12 @@ pub fn one(
         )
     })?;
 
+    let log_file = log::open(&settings.artifact_dir, secrets(settings)).with_context(|| {
+        format!(
+            "the artifact folder {} cannot be written to",
+            settings.artifact_dir.display()
+        )
+    })?;
     store_resolved(flags, settings)?;
     let prepared = dataset::prepare(settings)?;
     for warning in &prepared.warnings {
@@ -146,7 +152,10 @@ pub fn one(
         probe.wait(settings, &servers, &mut engine)?;
     }
 
-    let facts = facts::of(settings, &prepared, &engine, arguments)?;
+    let mut facts = facts::of(settings, &prepared, &engine, arguments)?;
+    facts.log_file = Some(log_file);
+    forget_earlier(&facts);
+    log::info(&facts.cli_command);
     let bases: Vec<String> = servers.iter().map(|server| server.base.clone()).collect();
     let watch = Watch::start(
         &settings.watch,
@@ -206,16 +215,9 @@ pub fn one(
         report.forget_start();
     }
     if settings.part.is_none() {
-        crate::show::report(&report, settings.trace_table, width, written.as_ref().ok());
-        let tps = report.value("output_token_throughput");
-        if let (Some(gpus), Some(tps)) = (settings.num_gpus, tps) {
-            let text = format!(
-                "Output Token Throughput per GPU: {:.2} tokens/sec/GPU ({gpus} GPUs)\n",
-                tps / gpus as f64
-            );
-            crate::show::text(width, |_, _| text);
-        }
+        crate::show::report(&report, width, written.as_ref().ok());
     }
+    log::outcome(&report);
     // What is there has been shown and written; only then does what went wrong decide.
     if let Some(lost) = lost {
         return Err(lost);
@@ -224,6 +226,12 @@ pub fn one(
         return Err(unwritten.into());
     }
     written?;
+    log::info(format_args!(
+        "the results are in {}",
+        settings.artifact_dir.display()
+    ));
+    // Last of all files: whoever waits for it may read all others.
+    report.mark_ready()?;
     Ok(Done {
         success: !gave_up && report.is_success(),
         interrupted: report.end.interrupted,
@@ -303,6 +311,21 @@ pub fn target(settings: &Settings, server: &Reached, url: &TargetUrl, get: bool)
     })
 }
 
+/// What no line of the log may hold.
+fn secrets(settings: &Settings) -> Vec<String> {
+    let headers = settings.headers.iter();
+    let headers = headers.filter(|(name, _)| redact::is_sensitive(name));
+    let urls = settings.transport.urls.iter();
+    let all = settings
+        .api_key
+        .iter()
+        .cloned()
+        .chain(headers.map(|(_, value)| value.clone()))
+        .chain(urls.flat_map(|url| redact::of_url(url)));
+    // A shorter one would take ordinary words with it.
+    all.filter(|secret| secret.len() >= 4).collect()
+}
+
 fn say_how(settings: &Settings, engine: &Engine) {
     let granted = engine.granted();
     let cpus: Vec<String> = granted
@@ -319,18 +342,19 @@ fn say_how(settings: &Settings, engine: &Engine) {
         .iter()
         .map(|url| redact::url(url))
         .collect();
+    let how = format!(
+        "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
+        env!("CARGO_PKG_VERSION"),
+        settings.load.profiling,
+        urls.join(", "),
+        cpus.join(", "),
+        settings.engine.precision.name(),
+        settings.seed.value,
+    );
+    log::info(&how);
     // As for the results: a reader that has gone away is no failure of the run.
     if settings.part.is_none() {
-        let _ = writeln!(
-            std::io::stdout(),
-            "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
-            env!("CARGO_PKG_VERSION"),
-            settings.load.profiling,
-            urls.join(", "),
-            cpus.join(", "),
-            settings.engine.precision.name(),
-            settings.seed.value,
-        );
+        let _ = writeln!(std::io::stdout(), "{how}");
     }
     if let Some(reason) = granted
         .iter()
@@ -498,6 +522,7 @@ impl Phases<'_> {
         first_session: u64,
     ) -> Going<'a> {
         let plan = self.plan(phase, load, first_session);
+        log::info(format_args!("{} begins: {load}", phase_name(phase)));
         let begun = Stamp::now();
         engine.begin(&plan);
         say::debug(format_args!("{} begins: {load}", phase_name(phase)));
@@ -574,7 +599,20 @@ impl Phases<'_> {
     ) -> Result<PhaseReport> {
         let phase = going.plan.phase;
         let ended = |engine: &mut Engine| engine.wait(phase, LOOK);
-        self.watch(engine, going, interrupt, stopped, ended)
+        let report = self.watch(engine, going, interrupt, stopped, ended)?;
+        let counts = report.counts();
+        log::info(format_args!(
+            "{} has ended after {:.3} s: {} started, {} finished, {} failed, {} cancelled by plan, {} \
+             dropped",
+            phase_name(phase),
+            report.ended.since(report.started).as_secs_f64(),
+            counts.due,
+            counts.finished,
+            counts.failed,
+            counts.cancelled,
+            counts.dropped
+        ));
+        Ok(report)
     }
 
     /// Shows how a phase goes on until `done` gives something, and stops the run if it must be.
@@ -644,6 +682,7 @@ impl Phases<'_> {
                 continue;
             }
             if interrupt.asked() {
+                log::put(log::Level::Warning, "cancelled by the user (Ctrl-C)");
                 *stopped = Some(Stopped::now(Why::ByUser));
                 // Before the second one, which leaves at once.
                 if let Some(screen) = &self.screen {

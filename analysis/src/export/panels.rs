@@ -1,0 +1,214 @@
+//! Boxed words around the tables: what is odd about the answers and what can be done about it.
+
+use super::console::thousands;
+use super::table::{style, wrap};
+use crate::report::Report;
+
+/// A box with a title.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Notice {
+    /// What it is about.
+    pub title: &'static str,
+    /// One paragraph each.
+    pub lines: Vec<String>,
+}
+
+/// Errors of servers that have a known way out: words of the message (any of them, in lower case), and
+/// the way.
+const KNOWN: [(&[&str], &str); 4] = [
+    (
+        &["max_completion_tokens"],
+        "The server does not know `max_completion_tokens`: --use-legacy-max-tokens sends `max_tokens` \
+         instead.",
+    ),
+    (
+        &["stream_options"],
+        "The server does not know `stream_options`: --extra-inputs '{\"stream_options\":null}' leaves it \
+         empty, and tokens are counted by the client.",
+    ),
+    (
+        &[
+            "context length",
+            "maximum context",
+            "context_length_exceeded",
+            "prompt is too long",
+        ],
+        "Prompt and answer together are longer than the model's context: lower --isl or --osl.",
+    ),
+    (
+        &["ignore_eos", "min_tokens"],
+        "The server does not know `ignore_eos` or `min_tokens`: leave them out of --extra-inputs.",
+    ),
+];
+
+/// The same by status.
+const KNOWN_STATUS: [(&[u16], &str); 4] = [
+    (
+        &[401, 403],
+        "The server refuses the credentials: give --api-key, or a --header.",
+    ),
+    (
+        &[404],
+        "The server knows no such path or model: look at --url, --endpoint, --endpoint-type and --model.",
+    ),
+    (
+        &[429],
+        "The server turns requests away because there are too many: lower --concurrency or \
+         --request-rate to measure what it accepts.",
+    ),
+    (
+        &[415],
+        "The server does not take bodies of this kind: look at --endpoint-type.",
+    ),
+];
+
+impl Report {
+    /// Well-known errors of servers, with the way out.
+    pub fn insights(&self) -> Vec<Notice> {
+        let mut lines: Vec<String> = Vec::new();
+        for group in &self.errors {
+            let message = group.problem.message.to_lowercase();
+            let by_words = KNOWN
+                .iter()
+                .find(|(words, _)| words.iter().any(|word| message.contains(word)));
+            let by_status = || {
+                let code = u16::try_from(group.problem.code?).ok()?;
+                let known = KNOWN_STATUS.iter().find(|(codes, _)| codes.contains(&code));
+                known.map(|(_, advice)| *advice)
+            };
+            let advice = by_words.map(|(_, advice)| *advice).or_else(by_status);
+            if let Some(advice) = advice.filter(|advice| !lines.iter().any(|line| line == advice)) {
+                lines.push(advice.to_owned());
+            }
+        }
+        if lines.is_empty() {
+            return Vec::new();
+        }
+        vec![Notice {
+            title: "What the Errors Say",
+            lines,
+        }]
+    }
+
+    /// Warnings about token counts and output lengths.
+    pub fn notices(&self) -> Vec<Notice> {
+        let valid = self.counts.valid;
+        let share = |count: f64| {
+            let pct = 100.0 * count / valid.max(1) as f64;
+            let count = thousands(&format!("{count:.0}"));
+            let (all, s) = (
+                thousands(&valid.to_string()),
+                if valid == 1 { "" } else { "s" },
+            );
+            format!("{count} of {all} request{s} ({pct:.1}%)")
+        };
+        let limits = &self.facts.thresholds;
+        let mut notices = Vec::new();
+        let counted = |tag: &str| self.value(tag).filter(|count| *count > 0.0);
+        if let Some(count) = counted("usage_discrepancy_count") {
+            notices.push(Notice {
+                title: "Token Count Discrepancy Warning",
+                lines: vec![
+                    format!(
+                        "{} have token counts of the server (usage) and of the client's tokenizer that \
+                         differ by more than {}%.",
+                        share(count),
+                        limits.usage_diff_pct
+                    ),
+                    "Likely causes: another tokenizer than the model's (--tokenizer), a chat template \
+                     or special tokens that the server counts (--apply-chat-template), or a server that \
+                     counts otherwise."
+                        .into(),
+                    "See usage_prompt_tokens_diff_pct, usage_completion_tokens_diff_pct and \
+                     usage_reasoning_tokens_diff_pct in the per-request file. \
+                     --use-server-token-count takes the server's counts; \
+                     PINFIRE_METRICS_USAGE_PCT_DIFF_THRESHOLD moves the limit."
+                        .into(),
+                ],
+            });
+        }
+        if let Some(count) = counted("osl_mismatch_count") {
+            let mean = self.value("osl_mismatch_diff_pct");
+            let mean = mean.map_or_else(String::new, |mean| {
+                format!(" On average they differ by {mean:+.1}%.")
+            });
+            notices.push(Notice {
+                title: "Output Sequence Length Mismatch Warning",
+                lines: vec![
+                    format!(
+                        "{} have an output length that misses the asked one by more than {}% or {} \
+                         tokens, whichever is less.{mean}",
+                        share(count),
+                        limits.osl_mismatch_pct,
+                        limits.osl_mismatch_tokens
+                    ),
+                    "The usual cause is a model that ends its answer early: --extra-inputs \
+                     ignore_eos:true or --extra-inputs min_tokens:<N> makes it go on, where the server \
+                     knows them."
+                        .into(),
+                    "See osl_mismatch_diff_pct in the per-request file; \
+                     PINFIRE_METRICS_OSL_MISMATCH_PCT_THRESHOLD and \
+                     PINFIRE_METRICS_OSL_MISMATCH_MAX_TOKEN_THRESHOLD move the limits."
+                        .into(),
+                ],
+            });
+        }
+        notices
+    }
+
+    /// How a server is made to report cache hits, where it reports prompts without them. A reported 0
+    /// is a report.
+    pub(super) fn cache_hint(&self) -> Option<&'static str> {
+        self.figures("usage_prompt_tokens")?;
+        self.figures("usage_prompt_cache_read_tokens").is_none().then_some(
+            "The server reports token usage, but no prompt tokens read from its cache \
+             (usage.prompt_tokens_details.cached_tokens). If it caches prefixes, let it report them: vLLM \
+             --enable-prompt-tokens-details, SGLang --enable-cache-report; TensorRT-LLM does by default.",
+        )
+    }
+}
+
+/// The box, at most `width` wide.
+pub(super) fn render(notice: &Notice, width: usize, colour: bool) -> String {
+    // Two for the frame, two blanks each side.
+    let room = width.saturating_sub(6).max(20);
+    let lines: Vec<String> = notice
+        .lines
+        .iter()
+        .flat_map(|line| wrap(line, room))
+        .collect();
+    let title = notice.title;
+    let longest = lines.iter().map(|line| line.chars().count()).max();
+    let inner = longest.unwrap_or(0).max(title.chars().count()) + 4;
+    let bars = inner.saturating_sub(title.chars().count() + 2);
+    let (left, right) = (bars / 2, bars - bars / 2);
+    let mut text = format!("╭{} {title} {}╮\n", "─".repeat(left), "─".repeat(right));
+    for line in &lines {
+        let blank = inner - 4;
+        text += &format!("│  {line:<blank$}  │\n");
+    }
+    text += &format!("╰{}╯\n", "─".repeat(inner));
+    text.lines()
+        .map(|line| style(line, "33", colour) + "\n")
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_close_at_any_width() {
+        let notice = Notice {
+            title: "A Title",
+            lines: vec!["some words that are longer than a narrow box".into()],
+        };
+        for width in [20, 40, 60, 200] {
+            let text = render(&notice, width, false);
+            let widths: Vec<usize> = text.lines().map(|line| line.chars().count()).collect();
+            assert!(widths.iter().all(|w| *w == widths[0]), "{text}");
+            assert!(widths[0] <= width.max(26), "{text}");
+        }
+        assert!(render(&notice, 60, true).contains("\x1b[33m"));
+    }
+}
