@@ -11,6 +11,7 @@ pub mod metric;
 pub mod reading;
 pub mod rebuild;
 pub mod report;
+pub mod scrape;
 pub mod stats;
 pub mod tokens;
 pub mod trace;

@@ -14,6 +14,8 @@ mod prompts;
 mod request;
 mod run_file;
 mod say;
+#[allow(dead_code, reason = "its users land after it")]
+mod scrape;
 mod seq_dist;
 mod settings;
 mod show;

@@ -1,0 +1,636 @@
+//! Which metrics of a server say that it works on something and that it has let go of it.
+//!
+//! One table, [`BUILT_IN`], in the form in which a user's own file says it too: a profile has, for
+//! each question, formulas in order of preference; the first that the server can answer counts. A
+//! formula is a sum and difference of selectors, `a{label="x"} + b - c{label=~"x|y"}`, each of which
+//! takes all series with those labels together. A histogram is taken by its `_count` or `_sum`.
+
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+use super::{Exposition, Scrape, text::Value};
+
+/// The profiles that pinfire knows. The order decides where a server shows the metrics of several: a
+/// front end (Dynamo, llm-d) before the engine behind it.
+///
+/// Names as of vLLM 0.32, SGLang 0.5, TensorRT-LLM 1.2, Dynamo 1.x and the inference gateway that
+/// llm-d uses; older names come after newer ones.
+const BUILT_IN: &str = r#"[
+  {
+    "name": "dynamo",
+    "detect": ["dynamo_frontend_inflight_requests", "dynamo_frontend_requests_total"],
+    "running": ["dynamo_frontend_inflight_requests - dynamo_frontend_queued_requests",
+                "dynamo_frontend_inflight_requests"],
+    "waiting": ["dynamo_frontend_queued_requests"],
+    "kv_used": ["dynamo_component_kvstats_gpu_cache_usage_percent"],
+    "aborted": ["dynamo_frontend_model_cancellation_total", "dynamo_component_cancellation_total"],
+    "abort_counter": ["dynamo_frontend_model_cancellation_total",
+                      "dynamo_component_cancellation_total"],
+    "completed": ["dynamo_frontend_requests_total{status=\"success\"}"],
+    "output_tokens": ["dynamo_frontend_output_tokens_total"],
+    "settle_seconds": 1.0
+  },
+  {
+    "name": "dynamo-worker",
+    "detect": ["dynamo_component_inflight_requests"],
+    "running": ["dynamo_component_inflight_requests"],
+    "kv_used": ["dynamo_component_kvstats_gpu_cache_usage_percent"],
+    "aborted": ["dynamo_component_cancellation_total"],
+    "abort_counter": ["dynamo_component_cancellation_total"],
+    "completed": ["dynamo_component_requests_total - dynamo_component_errors_total",
+                  "dynamo_component_requests_total"],
+    "settle_seconds": 1.0
+  },
+  {
+    "name": "llm-d",
+    "detect": ["inference_objective_running_requests", "inference_model_running_requests",
+               "inference_pool_average_kv_cache_utilization"],
+    "running": ["inference_objective_running_requests", "inference_model_running_requests"],
+    "waiting": ["inference_pool_per_pod_queue_size", "inference_pool_average_queue_size"],
+    "kv_used": ["inference_pool_average_kv_cache_utilization"],
+    "settle_seconds": 1.0
+  },
+  {
+    "name": "vllm",
+    "detect": ["vllm:num_requests_running", "vllm:request_success_total"],
+    "running": ["vllm:num_requests_running"],
+    "waiting": ["vllm:num_requests_waiting", "vllm:num_requests_waiting_by_reason"],
+    "kv_used": ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"],
+    "aborted": ["http_requests_total{handler=~\"/v1/chat/completions|/v1/completions|/v1/responses|/v1/messages|/generate|/generate_stream\",status=\"2xx\"} - vllm:request_success_total",
+                "vllm:time_to_first_token_seconds_count - vllm:request_success_total"],
+    "abort_counter": ["vllm:request_success_total{finished_reason=\"abort\"}"],
+    "completed": ["vllm:request_success_total{finished_reason=~\"stop|length|repetition\"}"],
+    "preemptions": ["vllm:num_preemptions_total"],
+    "prompt_tokens": ["vllm:prompt_tokens_total"],
+    "output_tokens": ["vllm:generation_tokens_total"],
+    "settle_seconds": 0.5
+  },
+  {
+    "name": "sglang",
+    "detect": ["sglang:num_running_reqs", "sglang:num_queue_reqs"],
+    "running": ["sglang:num_running_reqs"],
+    "waiting": ["sglang:num_queue_reqs"],
+    "kv_used": ["sglang:token_usage"],
+    "aborted": ["sglang:num_aborted_requests_total"],
+    "abort_counter": ["sglang:num_aborted_requests_total"],
+    "completed": ["sglang:num_requests_total"],
+    "preemptions": ["sglang:num_retracted_requests_total", "sglang:num_retracted_reqs"],
+    "prompt_tokens": ["sglang:prompt_tokens_total"],
+    "output_tokens": ["sglang:generation_tokens_total"],
+    "settle_seconds": 4.0
+  },
+  {
+    "name": "tensorrt-llm",
+    "detect": ["trtllm_num_requests_running", "trtllm:num_requests_running",
+               "trtllm_request_success_total", "trtllm:request_success_total",
+               "trtllm_kv_cache_utilization", "trtllm:kv_cache_utilization"],
+    "running": ["trtllm_num_requests_running", "trtllm:num_requests_running",
+                "trtllm_num_context_requests + trtllm_num_generation_requests"],
+    "waiting": ["trtllm_num_requests_waiting", "trtllm:num_requests_waiting"],
+    "kv_used": ["trtllm_kv_cache_utilization", "trtllm:kv_cache_utilization"],
+    "aborted": ["trtllm_time_to_first_token_seconds_count - trtllm_request_success_total",
+                "trtllm:time_to_first_token_seconds_count - trtllm:request_success_total"],
+    "completed": ["trtllm_request_success_total", "trtllm:request_success_total",
+                  "trtllm_num_requests_completed_total"],
+    "prompt_tokens": ["trtllm_prompt_tokens_total", "trtllm:prompt_tokens_total"],
+    "output_tokens": ["trtllm_generation_tokens_total", "trtllm:generation_tokens_total"],
+    "settle_seconds": 1.0
+  },
+  {
+    "name": "triton",
+    "detect": ["nv_inference_pending_request_count"],
+    "waiting": ["nv_inference_pending_request_count"],
+    "aborted": ["nv_inference_request_failure{reason=\"CANCELED\"}"],
+    "abort_counter": ["nv_inference_request_failure{reason=\"CANCELED\"}"],
+    "completed": ["nv_inference_request_success"],
+    "settle_seconds": 1.0
+  }
+]"#;
+
+/// Labels that tell the ranks of one model from each other: all show the same figures, so only the
+/// first of each is taken.
+const RANKS: [&str; 3] = ["tp_rank", "pp_rank", "moe_ep_rank"];
+
+/// What a server answers at one instant; absent where it has no such metric.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Levels {
+    /// Requests being worked on.
+    pub running: Option<f64>,
+    /// Requests taken on and not begun.
+    pub waiting: Option<f64>,
+    /// Share of the KV cache in use, 0 to 1; the mean where a server shows several caches.
+    pub kv_used: Option<f64>,
+    /// Requests that ended because their client left, since the server began: the best estimate.
+    pub aborted: Option<f64>,
+    /// The server's own counter of them, which may be wrong (vLLM's stays 0).
+    pub abort_counter: Option<f64>,
+    /// Requests that ran to their end, since the server began.
+    pub completed: Option<f64>,
+    /// Preemptions since the server began.
+    pub preemptions: Option<f64>,
+    /// Prompt tokens worked on since the server began.
+    pub prompt_tokens: Option<f64>,
+    /// Tokens generated since the server began.
+    pub output_tokens: Option<f64>,
+}
+
+impl Levels {
+    /// Requests that the server holds, running or waiting; absent if it tells neither.
+    pub fn held(&self) -> Option<f64> {
+        match (self.running, self.waiting) {
+            (None, None) => None,
+            (running, waiting) => Some(running.unwrap_or(0.0) + waiting.unwrap_or(0.0)),
+        }
+    }
+}
+
+/// What the metrics of one kind of server mean.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseProfile {
+    /// Its name in reports.
+    pub name: String,
+    /// It is taken if any of these is there; if there are none, always.
+    #[serde(default)]
+    detect: Vec<String>,
+    #[serde(default)]
+    running: Vec<Formula>,
+    #[serde(default)]
+    waiting: Vec<Formula>,
+    #[serde(default)]
+    kv_used: Vec<Formula>,
+    #[serde(default)]
+    aborted: Vec<Formula>,
+    #[serde(default)]
+    abort_counter: Vec<Formula>,
+    #[serde(default)]
+    completed: Vec<Formula>,
+    #[serde(default)]
+    preemptions: Vec<Formula>,
+    #[serde(default)]
+    prompt_tokens: Vec<Formula>,
+    #[serde(default)]
+    output_tokens: Vec<Formula>,
+    /// How long after a client has left its trace may still be missing, in seconds.
+    #[serde(default = "one_second")]
+    pub settle_seconds: f64,
+}
+
+const fn one_second() -> f64 {
+    1.0
+}
+
+/// A file of profiles that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// It is not JSON of that form, or a formula in it makes no sense.
+    #[error(
+        "{0}; a profile looks like {{\"name\": \"mine\", \"running\": [\"my_running\"], \
+         \"waiting\": [\"my_queue{{pool=\\\"a\\\"}}\"], \"aborted\": [\"my_started - my_finished\"]}}"
+    )]
+    Form(#[from] serde_json::Error),
+    /// There is nothing in it to go by.
+    #[error("the profile `{0}` has neither running nor waiting nor kv_used; give at least one")]
+    Empty(String),
+}
+
+/// The profiles of a run: a user's own before the built-in ones.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ReleaseProfiles(Vec<ReleaseProfile>);
+
+impl Default for ReleaseProfiles {
+    fn default() -> Self {
+        Self(built_in().to_vec())
+    }
+}
+
+fn built_in() -> &'static [ReleaseProfile] {
+    static PROFILES: OnceLock<Vec<ReleaseProfile>> = OnceLock::new();
+    // A test reads the table; it is the same in every run.
+    PROFILES.get_or_init(|| serde_json::from_str(BUILT_IN).unwrap_or_default())
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    More(Vec<serde_json::Value>),
+    One(serde_json::Value),
+}
+
+impl ReleaseProfiles {
+    /// The built-in profiles after those of a file: JSON, one object or a list of them.
+    ///
+    /// # Errors
+    /// The text is not of that form.
+    pub fn read(text: &str) -> Result<Self, ProfileError> {
+        let values = match serde_json::from_str(text)? {
+            OneOrMore::More(values) => values,
+            OneOrMore::One(value) => vec![value],
+        };
+        let mut profiles = Vec::with_capacity(values.len());
+        for value in values {
+            let profile: ReleaseProfile = serde_json::from_value(value)?;
+            if [&profile.running, &profile.waiting, &profile.kv_used]
+                .iter()
+                .all(|formulas| formulas.is_empty())
+            {
+                return Err(ProfileError::Empty(profile.name));
+            }
+            profiles.push(profile);
+        }
+        profiles.extend(built_in().iter().cloned());
+        Ok(Self(profiles))
+    }
+
+    /// The first profile that fits what a server shows.
+    pub fn detect(&self, scrape: &Scrape) -> Option<&ReleaseProfile> {
+        self.0.iter().find(|profile| profile.fits(scrape))
+    }
+}
+
+impl ReleaseProfile {
+    /// The built-in profile that fits what a server shows.
+    pub fn detect(scrape: &Scrape) -> Option<&'static Self> {
+        built_in().iter().find(|profile| profile.fits(scrape))
+    }
+
+    fn fits(&self, scrape: &Scrape) -> bool {
+        let shown = |name: &String| scrape.exposition.has(name);
+        self.detect.is_empty() || self.detect.iter().any(shown)
+    }
+
+    /// Everything that the server answers at this instant.
+    pub fn levels(&self, scrape: &Scrape) -> Levels {
+        let sum = |formulas: &[Formula]| first(formulas, &scrape.exposition, Fold::Sum);
+        Levels {
+            running: sum(&self.running),
+            waiting: sum(&self.waiting),
+            kv_used: self.kv_used(scrape),
+            aborted: sum(&self.aborted),
+            abort_counter: sum(&self.abort_counter),
+            completed: sum(&self.completed),
+            preemptions: sum(&self.preemptions),
+            prompt_tokens: sum(&self.prompt_tokens),
+            output_tokens: sum(&self.output_tokens),
+        }
+    }
+
+    /// Requests being worked on.
+    pub fn running(&self, scrape: &Scrape) -> Option<f64> {
+        first(&self.running, &scrape.exposition, Fold::Sum)
+    }
+
+    /// Requests taken on and not begun.
+    pub fn waiting(&self, scrape: &Scrape) -> Option<f64> {
+        first(&self.waiting, &scrape.exposition, Fold::Sum)
+    }
+
+    /// Share of the KV cache in use, 0 to 1.
+    pub fn kv_used(&self, scrape: &Scrape) -> Option<f64> {
+        first(&self.kv_used, &scrape.exposition, Fold::Mean)
+    }
+
+    /// Requests that ended because their client left, since the server began: the best estimate. Only
+    /// its differences mean something, and where it is computed from others (see
+    /// [`Self::aborted_formula`]), only those between instants at which nothing was in flight.
+    pub fn aborted(&self, scrape: &Scrape) -> Option<f64> {
+        first(&self.aborted, &scrape.exposition, Fold::Sum)
+    }
+
+    /// The server's own counter of them.
+    pub fn abort_counter(&self, scrape: &Scrape) -> Option<f64> {
+        first(&self.abort_counter, &scrape.exposition, Fold::Sum)
+    }
+
+    /// The formula behind [`Self::aborted`] on this server, as text.
+    pub fn aborted_formula(&self, scrape: &Scrape) -> Option<&str> {
+        let formula = self
+            .aborted
+            .iter()
+            .find(|formula| formula.value(&scrape.exposition, Fold::Sum).is_some())?;
+        Some(&formula.text)
+    }
+}
+
+/// How the series of a selector come together.
+#[derive(Clone, Copy, PartialEq)]
+enum Fold {
+    Sum,
+    Mean,
+}
+
+fn first(formulas: &[Formula], exposition: &Exposition, fold: Fold) -> Option<f64> {
+    formulas
+        .iter()
+        .find_map(|formula| formula.value(exposition, fold))
+}
+
+/// A sum and difference of selectors.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Formula {
+    text: String,
+    terms: Vec<(f64, Selector)>,
+}
+
+/// Series by name and labels.
+#[derive(Clone, PartialEq, Debug)]
+struct Selector {
+    name: String,
+    /// Label and the values that it may have.
+    labels: Vec<(String, Vec<String>)>,
+}
+
+impl Formula {
+    /// Its value; absent if one of its terms is not there.
+    fn value(&self, exposition: &Exposition, fold: Fold) -> Option<f64> {
+        let mut total = 0.0;
+        for (sign, selector) in &self.terms {
+            total += sign * selector.value(exposition, fold)?;
+        }
+        Some(total)
+    }
+}
+
+impl Selector {
+    /// All fitting series together. A metric without a fitting series counts as 0: a label that has
+    /// not shown yet is not a metric that the server lacks.
+    fn value(&self, exposition: &Exposition, fold: Fold) -> Option<f64> {
+        self.found(exposition, fold).or_else(|| {
+            let base = ["_count", "_sum"]
+                .iter()
+                .find_map(|end| self.name.strip_suffix(end));
+            let there = exposition.has(&self.name) || base.is_some_and(|base| exposition.has(base));
+            there.then_some(0.0)
+        })
+    }
+
+    fn found(&self, exposition: &Exposition, fold: Fold) -> Option<f64> {
+        let part = |ending| {
+            let base = self.name.strip_suffix(ending)?;
+            exposition.family(base)
+        };
+        let (family, of_histogram): (_, fn(&Value) -> Option<f64>) =
+            if let Some(family) = exposition.family(&self.name) {
+                (family, |value| match value {
+                    Value::Scalar(value) => Some(*value),
+                    Value::Histogram(_) => None,
+                })
+            } else if let Some(family) = part("_count") {
+                (family, |value| match value {
+                    Value::Histogram(histogram) => Some(histogram.count),
+                    Value::Scalar(_) => None,
+                })
+            } else {
+                (part("_sum")?, |value| match value {
+                    Value::Histogram(histogram) => Some(histogram.sum),
+                    Value::Scalar(_) => None,
+                })
+            };
+        let (mut total, mut count) = (0.0, 0.0);
+        for point in &family.points {
+            let label = |name: &str| {
+                let mut labels = point.labels.iter();
+                labels
+                    .find(|(label, _)| label == name)
+                    .map(|(_, value)| value)
+            };
+            let fits = |(name, values): &(String, Vec<String>)| {
+                label(name).is_some_and(|value| values.contains(value))
+            };
+            let named = |name: &str| self.labels.iter().any(|(label, _)| label == name);
+            let later_rank =
+                |name: &str| !named(name) && label(name).is_some_and(|rank| rank != "0");
+            if !self.labels.iter().all(fits) || RANKS.iter().any(|name| later_rank(name)) {
+                continue;
+            }
+            total += of_histogram(&point.value)?;
+            count += 1.0;
+        }
+        Some(match fold {
+            Fold::Mean if count > 0.0 => total / count,
+            _ => total,
+        })
+    }
+}
+
+impl TryFrom<String> for Formula {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let mut terms = Vec::new();
+        let mut rest = text.trim();
+        let mut sign = 1.0;
+        let wrong = |what: &str| format!("the formula `{text}` {what}");
+        loop {
+            let (selector, after) = Selector::read(rest)
+                .ok_or_else(|| wrong("is not a sum or difference of metrics such as a{b=\"c\"}"))?;
+            terms.push((sign, selector));
+            rest = after.trim_start();
+            if rest.is_empty() {
+                return Ok(Self { terms, text });
+            }
+            sign = match rest.as_bytes().first() {
+                Some(b'+') => 1.0,
+                Some(b'-') => -1.0,
+                _ => return Err(wrong("has something else than + or - between its metrics")),
+            };
+            rest = rest.get(1..).unwrap_or_default().trim_start();
+        }
+    }
+}
+
+impl Selector {
+    /// A selector at the beginning of a text, and what follows it.
+    fn read(text: &str) -> Option<(Self, &str)> {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+        let end = text.find(|c| !is_name(c)).unwrap_or(text.len());
+        let (name, mut rest) = text.split_at(end);
+        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+            return None;
+        }
+        let mut labels = Vec::new();
+        if let Some(inner) = rest.strip_prefix('{') {
+            rest = inner.trim_start();
+            while !rest.starts_with('}') {
+                let (label, after) = rest.split_once('=')?;
+                let (any, after) = match after.strip_prefix('~') {
+                    Some(after) => (true, after),
+                    None => (false, after),
+                };
+                let (value, after) = after.trim_start().strip_prefix('"')?.split_once('"')?;
+                let values = match any {
+                    true => value.split('|').map(str::to_owned).collect(),
+                    false => vec![value.to_owned()],
+                };
+                labels.push((label.trim().to_owned(), values));
+                rest = after.trim_start();
+                rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+            }
+            rest = rest.strip_prefix('}')?;
+        }
+        let name = name.to_owned();
+        Some((Self { name, labels }, rest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pinfire_engine::clock::Stamp;
+
+    use super::*;
+
+    fn scrape(text: &str) -> Scrape {
+        let at = Stamp::from_nanos(1);
+        Scrape::read([at; 3], text.as_bytes(), None).unwrap()
+    }
+
+    #[test]
+    fn the_table_is_whole() {
+        let profiles: Vec<ReleaseProfile> = serde_json::from_str(BUILT_IN).unwrap();
+        assert_eq!(profiles.len(), built_in().len());
+        for profile in &profiles {
+            assert!(!profile.detect.is_empty(), "{}", profile.name);
+            let tells = [&profile.running, &profile.waiting];
+            assert!(tells.iter().any(|formulas| !formulas.is_empty()));
+        }
+    }
+
+    #[test]
+    fn vllm_with_two_engines() {
+        let text = "# TYPE vllm:num_requests_running gauge\n\
+            vllm:num_requests_running{engine=\"0\"} 2\nvllm:num_requests_running{engine=\"1\"} 3\n\
+            vllm:num_requests_waiting{engine=\"0\"} 1\n\
+            vllm:kv_cache_usage_perc{engine=\"0\"} 0.5\nvllm:kv_cache_usage_perc{engine=\"1\"} 0.1\n\
+            # TYPE http_requests_total counter\n\
+            http_requests_total{handler=\"/v1/chat/completions\",status=\"2xx\"} 20\n\
+            http_requests_total{handler=\"/v1/completions\",status=\"2xx\"} 4\n\
+            http_requests_total{handler=\"/v1/completions\",status=\"4xx\"} 7\n\
+            http_requests_total{handler=\"/metrics\",status=\"2xx\"} 99\n\
+            # TYPE vllm:request_success_total counter\n\
+            vllm:request_success_total{finished_reason=\"stop\"} 10\n\
+            vllm:request_success_total{finished_reason=\"length\"} 8\n\
+            vllm:request_success_total{finished_reason=\"abort\"} 0\n";
+        let scrape = scrape(text);
+        let profile = ReleaseProfile::detect(&scrape).unwrap();
+        assert_eq!(profile.name, "vllm");
+        let levels = profile.levels(&scrape);
+        assert_eq!((levels.running, levels.waiting), (Some(5.0), Some(1.0)));
+        assert_eq!((levels.kv_used, levels.held()), (Some(0.3), Some(6.0)));
+        // 20 + 4 answered less 18 finished.
+        assert_eq!(
+            (levels.aborted, levels.abort_counter),
+            (Some(6.0), Some(0.0))
+        );
+        assert_eq!((levels.completed, levels.preemptions), (Some(18.0), None));
+        let formula = profile.aborted_formula(&scrape).unwrap();
+        assert!(formula.starts_with("http_requests_total"), "{formula}");
+    }
+
+    #[test]
+    fn a_fresh_server_has_not_counted_anything_yet() {
+        let fresh = scrape(
+            "# TYPE http_requests_total counter\n# TYPE vllm:num_requests_running gauge\n\
+             # TYPE vllm:request_success_total counter\n# TYPE vllm:time_to_first_token_seconds histogram\n",
+        );
+        let profile = ReleaseProfile::detect(&fresh).unwrap();
+        // Not the formula with the histogram: a later scrape is to be compared with this one.
+        assert!(
+            profile
+                .aborted_formula(&fresh)
+                .unwrap()
+                .starts_with("http_requests_total")
+        );
+        assert_eq!(
+            (profile.aborted(&fresh), profile.running(&fresh)),
+            (Some(0.0), Some(0.0))
+        );
+    }
+
+    #[test]
+    fn an_older_vllm_without_http_counters() {
+        let text = "# TYPE vllm:time_to_first_token_seconds histogram\n\
+            vllm:time_to_first_token_seconds_bucket{le=\"+Inf\"} 9\n\
+            vllm:time_to_first_token_seconds_sum 1\nvllm:time_to_first_token_seconds_count 9\n\
+            vllm:request_success_total{finished_reason=\"stop\"} 5\n\
+            vllm:gpu_cache_usage_perc 0.25\n";
+        let scrape = scrape(text);
+        let profile = ReleaseProfile::detect(&scrape).unwrap();
+        assert_eq!(profile.aborted(&scrape), Some(4.0));
+        assert_eq!(profile.kv_used(&scrape), Some(0.25));
+        assert_eq!(profile.running(&scrape), None);
+    }
+
+    #[test]
+    fn the_other_servers() {
+        let sglang = scrape(
+            "sglang:num_running_reqs{tp_rank=\"0\"} 4\nsglang:num_running_reqs{tp_rank=\"1\"} 4\n\
+             sglang:num_queue_reqs{tp_rank=\"0\"} 1\nsglang:token_usage 0.5\n\
+             sglang:num_aborted_requests_total 3\n",
+        );
+        let profile = ReleaseProfile::detect(&sglang).unwrap();
+        assert_eq!(profile.name, "sglang");
+        let levels = profile.levels(&sglang);
+        assert_eq!((levels.running, levels.waiting), (Some(4.0), Some(1.0)));
+        assert_eq!(
+            (levels.aborted, levels.abort_counter),
+            (Some(3.0), Some(3.0))
+        );
+        // Dynamo's front end, with a worker's metrics beside its own.
+        let dynamo = scrape(
+            "dynamo_frontend_inflight_requests 7\ndynamo_frontend_queued_requests 2\n\
+             vllm:num_requests_running 5\ndynamo_frontend_model_cancellation_total{model=\"m\"} 6\n",
+        );
+        let profile = ReleaseProfile::detect(&dynamo).unwrap();
+        let levels = profile.levels(&dynamo);
+        assert_eq!(profile.name, "dynamo");
+        assert_eq!((levels.running, levels.waiting), (Some(5.0), Some(2.0)));
+        assert_eq!(levels.aborted, Some(6.0));
+        let trt = scrape("trtllm:num_requests_running 1\ntrtllm:kv_cache_utilization 0.9\n");
+        let profile = ReleaseProfile::detect(&trt).unwrap();
+        assert_eq!(
+            (profile.name.as_str(), profile.running(&trt)),
+            ("tensorrt-llm", Some(1.0))
+        );
+        let gateway = scrape("inference_objective_running_requests{model_name=\"m\"} 2\n");
+        assert_eq!(ReleaseProfile::detect(&gateway).unwrap().name, "llm-d");
+        assert_eq!(ReleaseProfile::detect(&scrape("up 1\n")), None);
+    }
+
+    #[test]
+    fn a_file_of_ones_own_comes_first() {
+        let own = r#"{"name": "mine", "running": ["my_running{pool=\"a\", kind=~\"x|y\"}"]}"#;
+        let profiles = ReleaseProfiles::read(own).unwrap();
+        let scrape = scrape(
+            "vllm:num_requests_running 5\nmy_running{pool=\"a\",kind=\"x\"} 1\n\
+             my_running{pool=\"a\",kind=\"z\"} 2\nmy_running{pool=\"b\",kind=\"y\"} 4\n",
+        );
+        let profile = profiles.detect(&scrape).unwrap();
+        assert_eq!(
+            (profile.name.as_str(), profile.running(&scrape)),
+            ("mine", Some(1.0))
+        );
+        assert!(ReleaseProfiles::read(&format!("[{own}]")).is_ok());
+        for (file, says) in [
+            ("{", "EOF"),
+            (r#"{"name": "a"}"#, "neither running nor waiting"),
+            (
+                r#"{"name": "a", "runing": ["b"]}"#,
+                "unknown field `runing`",
+            ),
+            (
+                r#"{"name": "a", "running": ["b *c"]}"#,
+                "the formula `b *c`",
+            ),
+            (
+                r#"{"name": "a", "running": ["b{c}"]}"#,
+                "the formula `b{c}`",
+            ),
+            (r#"{"name": "a", "running": ["b -"]}"#, "the formula `b -`"),
+        ] {
+            let error = ReleaseProfiles::read(file).unwrap_err().to_string();
+            assert!(error.contains(says), "{file}: {error}");
+        }
+    }
+}

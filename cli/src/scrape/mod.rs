@@ -1,0 +1,5 @@
+//! The looking at `/metrics` pages: in threads of its own, off the engine's CPUs, never in the way of
+//! the load. What is read there is `pinfire_analysis::scrape`.
+
+pub mod client;
+pub mod fast;
