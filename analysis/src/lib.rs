@@ -10,6 +10,7 @@ pub mod facts;
 pub mod metric;
 pub mod reading;
 pub mod rebuild;
+pub mod release;
 pub mod report;
 pub mod scrape;
 pub mod stats;

@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         Command::Profile(flags) => {
             cmd::profile::run(&flags, &arguments).map_err(|error| flags.run_file.with_lines(&error))
         }
+        Command::CancelTest(flags) => cmd::cancel_test::run(&flags),
         Command::AnalyzeTrace(flags) => cmd::analyze_trace::run(&flags),
         Command::Config(action) => cmd::config::run(&action),
         Command::Completions(wanted) => {

@@ -7,6 +7,7 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod cancel_test;
 mod combinations;
 mod compare;
 mod datasets;
