@@ -70,7 +70,7 @@ impl ReleaseReport {
             leak_streaming: streaming,
             cache_leak,
             lost_after_cancels: lost,
-            counter: counter(evidence, cancels),
+            counter: counter(evidence, lost),
             effect: Effect::of(evidence),
             first_canary: evidence.first_canary.clone(),
             waves,
@@ -230,15 +230,14 @@ fn median(looks: &[Look], level: impl Fn(&Levels) -> Option<f64>) -> Option<f64>
     values.get(values.len() / 2).copied()
 }
 
-/// The counter's move from rest to rest.
-fn counter(evidence: &Evidence, cancels: u64) -> Counter {
+/// The counter's move from rest to rest. A wave that the server did not survive does not count: what was
+/// in flight then was given up too.
+fn counter(evidence: &Evidence, lost: Option<[u64; 2]>) -> Counter {
+    let waves = &evidence.waves[..evidence.waves.len() - usize::from(lost.is_some())];
+    let cancels: usize = waves.iter().map(|wave| wave.left().count()).sum();
     let value = |look: &Look| look.levels?.abort_counter;
     let first = evidence.before.iter().rev().find_map(value);
-    let looks = evidence
-        .waves
-        .iter()
-        .rev()
-        .flat_map(|wave| wave.looks.iter().rev());
+    let looks = waves.iter().rev().flat_map(|wave| wave.looks.iter().rev());
     let last = looks.into_iter().find_map(value);
     let counted = first.zip(last).map(|(first, last)| last - first);
     let per_cancel = counted
@@ -254,6 +253,7 @@ fn counter(evidence: &Evidence, cancels: u64) -> Counter {
     };
     Counter {
         verdict,
+        cancels: cancels as u64,
         counted,
         per_cancel,
     }

@@ -147,6 +147,8 @@ pub enum CounterVerdict {
 pub struct Counter {
     /// What to make of it.
     pub verdict: CounterVerdict,
+    /// Cancels that it should have seen.
+    pub cancels: u64,
     /// How far it moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counted: Option<f64>,

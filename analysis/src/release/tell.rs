@@ -184,7 +184,7 @@ impl ReleaseReport {
     fn counter_line(&self) -> String {
         let counted = self.counter.counted.unwrap_or(0.0);
         let per = self.counter.per_cancel.unwrap_or(0.0);
-        let cancels = self.cancels;
+        let cancels = self.counter.cancels;
         match self.counter.verdict {
             CounterVerdict::NotShown => {
                 "the server's own counter of aborts: not reported by this server".to_owned()
