@@ -12,6 +12,7 @@ use pinfire_engine::schedule::Delay;
 use serde_json::{Map, Value};
 
 use crate::export::FileNames;
+use crate::goodput::Slos;
 use crate::stats::Percentiles;
 
 /// The duration behind run-level rates (D1).
@@ -149,6 +150,8 @@ pub struct RunFacts {
     pub artifact_dir: PathBuf,
     /// Names of the files.
     pub files: FileNames,
+    /// `--export-http-trace`: the per-request file has what the connections saw.
+    pub http_trace: bool,
     /// Name of the tokenizer; absent with server counts.
     pub tokenizer: Option<String>,
     /// What the cores run on: `io_uring` or `epoll`.
@@ -159,6 +162,10 @@ pub struct RunFacts {
     pub rate_window: RateWindow,
     /// Limits of the counters.
     pub thresholds: Thresholds,
+    /// Promises to the user (`--goodput`), checked against this run.
+    pub slos: Slos,
+    /// Length of a time slice (`--slice-duration`).
+    pub slice: Option<Span>,
     /// Percentiles of every distribution.
     pub percentiles: Percentiles,
     /// The log, if one is written; named in the footer.
@@ -196,11 +203,14 @@ impl RunFacts {
             cli_command: String::new(),
             artifact_dir: PathBuf::new(),
             files: FileNames::default(),
+            http_trace: false,
             tokenizer: None,
             driver: String::new(),
             anchor,
             rate_window: RateWindow::default(),
             thresholds: Thresholds::default(),
+            slos: Slos::default(),
+            slice: None,
             percentiles: Percentiles::default(),
             log_file: None,
             told: None,

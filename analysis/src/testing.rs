@@ -74,6 +74,7 @@ impl RecordParts {
             },
             transcript: Transcript::default(),
             body: None,
+            capture: None,
         })
         .sent(0.0, 0.0, 0.5)
     }
@@ -120,6 +121,12 @@ impl RecordParts {
 
     pub(crate) fn outcome(mut self, outcome: Outcome) -> Self {
         self.0.outcome = outcome;
+        self
+    }
+
+    /// The body as sent, where it is not the entry's own.
+    pub(crate) fn body(mut self, body: &[u8]) -> Self {
+        self.0.body = Some(body.to_vec());
         self
     }
 

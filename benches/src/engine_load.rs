@@ -10,7 +10,7 @@ use pinfire_engine::{
     endpoint::Answers,
     health::CoreHealth,
     plan::{Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target},
-    record::{Outcome, Phase, Record},
+    record::{Keep, Outcome, Phase, Record},
     request::{HeaderValue, RequestHead},
     run::Engine,
     schedule::{CancelPlan, Limit, Schedule},
@@ -131,6 +131,7 @@ fn main() -> anyhow::Result<()> {
         timeout: Span::from_secs_f64(60.0),
         reuse: Reuse::Pooled,
         receive_stamps: !args.no_stamps,
+        keep: Keep::default(),
     });
     let mut engine = Engine::start(&EngineSetup {
         cpus: vec![args.cpu],

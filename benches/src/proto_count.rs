@@ -44,11 +44,11 @@ struct Keep {
 }
 
 impl Sink for Keep {
-    fn head(&mut self, _: Stamp, _: &Head) {}
+    fn head(&mut self, _: Stamp, _: &Head, _: &[u8]) {}
 
     #[inline]
-    fn body(&mut self, _: Stamp, bytes: usize) {
-        self.bytes += bytes;
+    fn body(&mut self, _: Stamp, bytes: &[u8]) {
+        self.bytes += bytes.len();
     }
 
     #[inline]

@@ -196,7 +196,8 @@ pub struct Report {
     /// Take the server's token counts. [default: as the run did]
     #[arg(long)]
     pub use_server_token_count: bool,
-    /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13).
+    /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13, also
+    /// for what is weighted by time).
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
     pub rate_window: String,
     /// Show the table of HTTP timings.
@@ -815,10 +816,12 @@ pub struct Output {
     /// Folder of all files of the run. [default: artifacts/<model>-openai-<type>-concurrency<N>]
     #[arg(long, visible_alias = "output-artifact-dir", value_name = "FOLDER")]
     pub artifact_dir: Option<PathBuf>,
-    /// Renames the exports: NAME.json, NAME.csv, NAME.jsonl, NAME_console.txt.
+    /// Renames the exports: NAME.json, NAME.csv, NAME.jsonl, NAME_raw.jsonl, NAME_console.txt.
     #[arg(long, visible_alias = "profile-export-file", value_name = "NAME")]
     pub profile_export_prefix: Option<String>,
-    /// summary (JSON, CSV, console) or records (a JSON line per request as well).
+    /// How much is written: summary (JSON, CSV, console), records (also a JSON line per request), or
+    /// raw (also every request and every answer byte for byte, with the stamp of each event;
+    /// credentials in headers are hidden). Raw keeps whole answers in memory until they are written.
     #[arg(
         long,
         visible_alias = "profile-export-level",
@@ -826,9 +829,25 @@ pub struct Output {
         default_value = "records"
     )]
     pub export_level: String,
-    /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13).
+    /// Duration behind rates: benchmark (first start to last content) or phase (as AIPerf 0.13, also
+    /// for what is weighted by time).
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
     pub rate_window: String,
+    /// Promises to the user, as tag:number pairs in the units of the console, in one argument:
+    /// "time_to_first_token:370 inter_token_latency:20". A request is good if it keeps all of them;
+    /// goodput is good requests per second. A latency may not be above its number, a throughput or a
+    /// length not below. docs/METRICS.md has the tags; one that means nothing in this run is refused,
+    /// and those that can be used are listed.
+    #[arg(long, value_name = "PAIRS")]
+    pub goodput: Option<String>,
+    /// Also give all metrics per slice of so many seconds, from the first request on, in two files
+    /// (…_timeslices.csv and .json). A request belongs to the slice in which it started.
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub slice_duration: Option<f64>,
+    /// Put `trace_data` into the line of each request: the connection's ends, both heads, and the
+    /// instant and size of every write and read (docs/FILES.md).
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub export_http_trace: bool,
     /// Print the table of HTTP times as well.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub show_trace_timing: bool,

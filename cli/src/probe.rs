@@ -10,7 +10,7 @@ use pinfire_engine::{
     dataset::{EndpointKind, one_token, ready::Ready, sampling::Sampling, url::TargetUrl},
     endpoint::{Answers, BodyOptions},
     plan::{PhasePlan, Reuse, Target},
-    record::{MarkKind, Outcome, Phase, Record},
+    record::{Keep, MarkKind, Outcome, Phase, Record},
     run::Engine,
     schedule::{Limit, Schedule},
 };
@@ -209,6 +209,7 @@ impl Probe {
             // The run's connections are its own.
             reuse: Reuse::Never,
             receive_stamps: false,
+            keep: Keep::default(),
         });
         engine.begin(&plan);
         while engine.wait(plan.phase, LOOK)?.is_none() {}

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
     export::FileNames,
     facts::{RateWindow, Thresholds},
+    goodput::{self, Slos},
+    metric::conditions,
 };
 use pinfire_engine::{
     clock::Span,
@@ -16,6 +18,7 @@ use pinfire_engine::{
     },
     endpoint::{Answers, RESPONSE_FIELD, ResponseField, Template},
     plan::{DriverChoice, EngineSetup, Precision, Reuse},
+    record::Keep,
 };
 
 use crate::{
@@ -61,8 +64,16 @@ pub struct Settings {
     pub artifact_dir: PathBuf,
     pub files: FileNames,
     pub lines: bool,
+    /// The raw file is written.
+    pub raw: bool,
+    /// `--export-http-trace`.
+    pub http_trace: bool,
+    /// What the cores keep of each request for these two.
+    pub keep: Keep,
     pub rate_window: RateWindow,
     pub thresholds: Thresholds,
+    pub slos: Slos,
+    pub slice: Option<Span>,
     pub trace_table: bool,
     pub console_width: Option<usize>,
     pub ui: Ui,
@@ -149,6 +160,8 @@ impl Settings {
                 ("random", Order::Random),
             ],
         )?;
+        let slos = goodput(flags, kind, streaming)?;
+        warnings.extend(slos.warnings());
         let in_order = order == Order::Sequential;
         let input = input::decide(flags, kind, most_sessions(flags), in_order)?;
         ensure!(
@@ -170,10 +183,18 @@ impl Settings {
             ],
         )
         .map_err(|e| anyhow::anyhow!("--export-level: {e}"))?;
-        ensure!(
-            level != Level::Raw,
-            "--export-level raw is not built yet; take records (one JSON line per request)"
-        );
+        let http_trace = flags.output.export_http_trace;
+        if http_trace && level == Level::Summary {
+            warnings.push(
+                "--export-http-trace: --export-level summary writes no line per request for it to be in"
+                    .to_owned(),
+            );
+        }
+        let keep = match level {
+            Level::Raw => Keep::Bytes,
+            Level::Records if http_trace => Keep::Reads,
+            _ => Keep::Transcript,
+        };
         Ok(Self {
             transport,
             endpoint_path,
@@ -219,9 +240,14 @@ impl Settings {
                 .profile_export_prefix
                 .as_deref()
                 .map_or_else(FileNames::default, FileNames::with_prefix),
-            lines: level == Level::Records,
+            lines: level != Level::Summary,
+            raw: level == Level::Raw,
+            http_trace,
+            keep,
             rate_window: rate_window(&flags.output.rate_window)?,
             thresholds: thresholds()?,
+            slos,
+            slice: flags.output.slice_duration.map(slice).transpose()?,
             trace_table: flags.output.show_trace_timing,
             console_width: environment::read("UI_CONSOLE_EXPORT_WIDTH")?,
             ui: ui(flags.output.ui.as_deref())?,
@@ -428,6 +454,33 @@ fn artifact_dir(flags: &Profile, kind: EndpointKind, stimulus: &str) -> Result<P
     Ok(dir)
 }
 
+/// The promises of `--goodput`, held against what this run measures.
+fn goodput(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<Slos> {
+    let Some(text) = &flags.output.goodput else {
+        return Ok(Slos::default());
+    };
+    let conditions = conditions(
+        kind.row(),
+        streaming,
+        !flags.endpoint.use_server_token_count,
+        flags.cancellation.request_cancellation_rate.is_some(),
+        true,
+    );
+    let promises = goodput::parse(text);
+    let slos = promises.and_then(|promises| Slos::new(&promises, conditions));
+    slos.context("--goodput")
+}
+
+/// A slice of a run; whole nanoseconds.
+fn slice(seconds: f64) -> Result<Span> {
+    let length = Span::from_secs_f64(seconds);
+    ensure!(
+        length >= Span::from_millis(1),
+        "--slice-duration {seconds}: a slice is at least 0.001 s"
+    );
+    Ok(length)
+}
+
 /// `--rate-window`.
 ///
 /// # Errors
@@ -455,6 +508,22 @@ pub fn thresholds() -> Result<Thresholds> {
     if let Some(value) = environment::read("METRICS_OSL_MISMATCH_MAX_TOKEN_THRESHOLD")? {
         thresholds.osl_mismatch_tokens = value;
     }
+    ensure!(
+        thresholds.usage_diff_pct >= 0.0,
+        "PINFIRE_METRICS_USAGE_PCT_DIFF_THRESHOLD is set to {}; it is a percentage, 0 or more",
+        thresholds.usage_diff_pct
+    );
+    ensure!(
+        (0.0..=100.0).contains(&thresholds.osl_mismatch_pct),
+        "PINFIRE_METRICS_OSL_MISMATCH_PCT_THRESHOLD is set to {}; it is a percentage, from 0 to 100",
+        thresholds.osl_mismatch_pct
+    );
+    ensure!(
+        thresholds.osl_mismatch_tokens >= 1.0 && thresholds.osl_mismatch_tokens.is_finite(),
+        "PINFIRE_METRICS_OSL_MISMATCH_MAX_TOKEN_THRESHOLD is set to {}; it is a number of tokens, at \
+         least 1",
+        thresholds.osl_mismatch_tokens
+    );
     Ok(thresholds)
 }
 

@@ -3,10 +3,7 @@
 /// Flags of features that are to come.
 const NOT_BUILT_YET: &[&str] = &[
     "confidence-level",
-    "export-http-trace",
-    "export-outputs-json",
     "extra-verbose",
-    "goodput",
     "gpu-telemetry",
     "log-level",
     "max-workers",
@@ -27,7 +24,6 @@ const NOT_BUILT_YET: &[&str] = &[
     "server-metrics",
     "server-metrics-formats",
     "set-consistent-seed",
-    "slice-duration",
     "stats-interval",
     "sweep-type",
     "vary-seed-per-trial",
@@ -78,6 +74,7 @@ const NOT_PART: &[&str] = &[
     "download-video-content",
     "e2e-sla-ms",
     "error-rate-sla",
+    "export-outputs-json",
     "force-min-tokens",
     "gen-ai-provider",
     "hf-subset",
@@ -227,12 +224,12 @@ mod tests {
 
     #[test]
     fn refused_flags_are_named() {
-        let line = typed("pinfire profile --model m --goodput=5").unwrap();
-        assert!(line.starts_with("--goodput is not built yet"), "{line}");
+        let line = typed("pinfire profile --model m --auto-plot=5").unwrap();
+        assert!(line.starts_with("--auto-plot belongs"), "{line}");
         let line = typed("pinfire profile --accuracy-benchmark x").unwrap();
         assert!(line.contains("does not have"), "{line}");
         assert_eq!(typed("pinfire profile --model m"), None);
-        assert_eq!(typed("pinfire profile -- --goodput"), None);
+        assert_eq!(typed("pinfire profile -- --auto-plot"), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     clock::Span,
     dataset::{ready::Ready, sampling::Sampling},
     endpoint::Answers,
-    record::Phase,
+    record::{Keep, Phase},
     request::RequestHead,
     schedule::{CancelPlan, Limit, Schedule},
 };
@@ -194,6 +194,8 @@ pub struct PhasePlan {
     pub reuse: Reuse,
     /// Take the kernel's receive stamps on a sample of the reads.
     pub receive_stamps: bool,
+    /// What is kept of each request beyond its transcript.
+    pub keep: Keep,
 }
 
 impl PhasePlan {

@@ -15,7 +15,7 @@ use pinfire_engine::{
     plan::{
         Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target, Tls,
     },
-    record::{Cancel, Leave, Mark, MarkKind, Outcome, Phase, Record, Trigger},
+    record::{Cancel, Keep, Leave, Mark, MarkKind, Outcome, Phase, Record, Trigger},
     request::{HeaderValue, RequestHead},
     run::{Engine, EngineError, PhaseReport},
     schedule::{CancelPlan, Limit, Pace, Schedule},
@@ -182,6 +182,7 @@ impl Load {
             timeout: self.timeout,
             reuse: self.reuse,
             receive_stamps: true,
+            keep: Keep::default(),
         })
     }
 

@@ -159,7 +159,11 @@ fn all_errors_are_a_failure() {
 
 /// Starts a run that cannot end by itself and waits until the server has all of its requests.
 fn endless(mock: &Mock) -> pinfire_tests::binary::Running {
-    let running = profile(&url(mock), "--concurrency 8 --request-count 100").start();
+    endless_with(mock, "--concurrency 8 --request-count 100")
+}
+
+fn endless_with(mock: &Mock, flags: &str) -> pinfire_tests::binary::Running {
+    let running = profile(&url(mock), flags).start();
     let _guard = pinfire_tests::watchdog::watch("the requests never came");
     while !mock
         .metrics()
@@ -205,6 +209,19 @@ fn ctrl_c_after_some_answers_is_no_failure() {
         completed,
         "what was dropped is in no export"
     );
+}
+
+/// Two of the eight that are open belong to the warmup, whose requests are in no sum.
+#[test]
+fn ctrl_c_between_seamless_phases() {
+    let mock = Mock::start(silent());
+    let flags = "--concurrency 8 --request-count 100 --warmup-request-count 2 --warmup-concurrency 2 \
+                 --warmup-seamless --failed-request-threshold 0.5";
+    let running = endless_with(&mock, flags);
+    running.signal(Signal::INT);
+    let run = running.wait().code(1);
+    assert_eq!(sums(&run), [6, 0, 0, 0, 6]);
+    interrupted(&run);
 }
 
 #[track_caller]

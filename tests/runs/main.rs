@@ -7,12 +7,14 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod artifacts;
 mod cancel_test;
 mod combinations;
 mod compare;
 mod datasets;
 mod endpoints;
 mod ends;
+mod figures;
 mod files;
 mod malformed;
 mod prompts;

@@ -42,7 +42,6 @@ fn wrong_flags() {
         ("--cores 9000,", "number of cores"),
         ("--cores 4000,", "CPU 4000 is not available"),
         ("--ui dashboard", "not built yet"),
-        ("--export-level raw", "not built yet"),
         ("--endpoint x", "must begin with `/`"),
         (
             "--endpoint-type Image-Edit",
@@ -50,6 +49,12 @@ fn wrong_flags() {
         ),
         ("--endpoint-type chatt", "there are: chat, completions"),
         ("--header Content-Length:5", "break the framing"),
+        ("--goodput request_latency", "not of the form tag:number"),
+        ("--goodput request_latency:fast", "request_latency: `fast`"),
+        ("--goodput ttft:5", "there are: time_to_first_token"),
+        ("--goodput inter_chunk_latency:5", "does not apply"),
+        ("--slice-duration 0", "above 0"),
+        ("--slice-duration 0.0000001", "at least 0.001 s"),
         ("--concurrency 4000000", "descriptors"),
     ] {
         let mut flags = flags.to_owned();
@@ -64,8 +69,6 @@ fn wrong_flags() {
 fn flags_that_are_not_built_are_refused_by_name() {
     for flag in [
         "--user-centric-rate 5",
-        "--goodput x",
-        "--slice-duration=10",
         "--public-dataset sharegpt",
         "--audio-batch-size 1",
         "--accuracy-benchmark x",

@@ -3,7 +3,9 @@
 //! Lines are in order of arrival here, which is order of completion but for the records of
 //! different cores within one hand-over. Nothing is computed over the run before it has ended.
 
+mod column;
 mod errors;
+mod slices;
 mod tally;
 mod told;
 
@@ -12,16 +14,19 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pinfire_engine::dataset::ready::Ready;
 use pinfire_engine::record::{Phase, Record};
 
+pub(crate) use column::Ranges;
 pub use errors::{ErrorGroup, ErrorGroups};
+pub(crate) use tally::Asked;
 pub use tally::{CancelTally, RowValue, STAGES, Tally};
 pub use told::Told;
 
 use crate::export::ExportError;
 use crate::export::records::LineWriter;
 use crate::facts::{EntryFacts, RunEnd, RunFacts};
-use crate::metric::{Class, Flags, METRICS, Request};
+use crate::metric::{Class, METRICS, Request, conditions};
 use crate::reading::{Reading, Rules, Target};
 use crate::report::Report;
 use crate::tokens::{TokenCounter, TokenCounts};
@@ -45,11 +50,17 @@ pub struct Collector {
     entries: Arc<[EntryFacts]>,
     counter: Option<Arc<dyn TokenCounter>>,
     lines: Option<Lines>,
+    raw: Option<Raw>,
     rules: Rules,
-    /// Rows of the table that exist in this run.
-    rows: Vec<usize>,
     warmup: Tally,
     profiling: Tally,
+}
+
+/// The raw file, and the bodies that were sent.
+struct Raw {
+    lines: Lines,
+    bodies: Arc<Ready>,
+    body: Vec<u8>,
 }
 
 /// One request, read and counted: what is done without looking at any other.
@@ -86,14 +97,18 @@ impl Collector {
         counter: Option<Arc<dyn TokenCounter>>,
         jsonl: Option<PathBuf>,
     ) -> Result<Self, ExportError> {
-        let lines = jsonl
-            .map(|path| Lines::create(path, facts.warmup.is_some()))
-            .transpose()?;
+        let lines = jsonl.map(|path| Lines::create(path, &facts)).transpose()?;
         let client_counts = match &facts.told {
             Some(told) => told.client_counts,
             None => counter.is_some(),
         };
-        let conditions = conditions(&facts, client_counts);
+        let conditions = conditions(
+            facts.endpoint(),
+            facts.streaming,
+            client_counts,
+            facts.cancellation.is_some(),
+            !facts.slos.is_empty(),
+        );
         let rows: Vec<usize> = (0..METRICS.len())
             .filter(|&row| {
                 METRICS
@@ -106,15 +121,29 @@ impl Collector {
             target: Target::of_urls(&facts.urls),
         };
         Ok(Self {
-            warmup: Tally::new(&rows),
-            profiling: Tally::new(&rows),
+            warmup: Tally::new(&rows, false),
+            profiling: Tally::new(&rows, facts.slice.is_some()),
             facts,
             entries,
             counter,
             lines,
+            raw: None,
             rules,
-            rows,
         })
+    }
+
+    /// Writes everything that was sent and received to the file at `path` too; an existing one is
+    /// replaced. `bodies` is what was sent.
+    ///
+    /// # Errors
+    /// If the file cannot be created.
+    pub fn with_raw(mut self, path: PathBuf, bodies: Arc<Ready>) -> Result<Self, ExportError> {
+        self.raw = Some(Raw {
+            lines: Lines::create(path, &self.facts)?,
+            bodies,
+            body: Vec::new(),
+        });
+        Ok(self)
     }
 
     /// Takes one record: writes its line and keeps its numbers.
@@ -159,16 +188,21 @@ impl Collector {
             Phase::Warmup => &mut self.warmup,
             Phase::Profiling => &mut self.profiling,
         };
-        tally.add(&self.rows, &request);
-        match &mut self.lines {
-            Some(lines) if Class::from(&read.reading.verdict) != Class::Dropped => {
-                lines
-                    .writer
-                    .write(&mut lines.line, &request, &tally.row_values);
-                lines.write()
-            }
-            _ => Ok(()),
+        tally.add(&request, &self.facts.slos);
+        if Class::from(&read.reading.verdict) == Class::Dropped {
+            return Ok(());
         }
+        let mut written = Ok(());
+        if let Some(lines) = &mut self.lines {
+            lines
+                .writer
+                .write(&mut lines.line, &request, &tally.row_values);
+            written = lines.write();
+        }
+        if let Some(raw) = &mut self.raw {
+            written = written.and(raw.write(&request));
+        }
+        written
     }
 
     /// Hands what was written so far to the system. To be called about once a second.
@@ -176,12 +210,15 @@ impl Collector {
     /// # Errors
     /// If the per-request file cannot be written.
     pub fn flush(&mut self) -> Result<(), ExportError> {
-        self.lines.as_mut().map_or(Ok(()), Lines::flush)
+        let lines = self.lines.as_mut().map_or(Ok(()), Lines::flush);
+        let raw = self.raw.as_mut().map(|raw| &mut raw.lines);
+        lines.and(raw.map_or(Ok(()), Lines::flush))
     }
 
     /// Writes no more lines: after an error that will not go away.
     pub fn stop_writing(&mut self) {
         self.lines = None;
+        self.raw = None;
     }
 
     /// Where the measured phase stands.
@@ -199,37 +236,63 @@ impl Collector {
         Ok(Report::new(
             self.facts,
             end,
-            &self.rows,
             self.profiling,
             self.warmup,
             jsonl,
         ))
     }
 
-    /// Counts tokens where anything is done with them: of answers, and of what a cancelled request
-    /// had received.
+    /// Counts tokens where anything is done with them: of answers, of what a cancelled request had
+    /// received, and of what a failed one had sent.
     fn count(&self, record: &Record, entry: &EntryFacts, reading: &Reading) -> TokenCounts {
-        match (Class::from(&reading.verdict), &self.counter) {
-            (Class::Error | Class::Dropped, _) => TokenCounts::default(),
-            (_, Some(counter)) => {
-                // What was sent counts, the history of the conversation included.
-                let input = match &record.body {
-                    Some(body) => counter.count_body(body),
-                    None => entry.isl,
-                };
-                TokenCounts::of_text(counter.as_ref(), input, reading)
-            }
-            (_, None) => TokenCounts::of_usage(reading),
+        let class = Class::from(&reading.verdict);
+        let Some(counter) = self.counter.as_deref().filter(|_| class != Class::Dropped) else {
+            return match class {
+                Class::Error | Class::Dropped => TokenCounts::default(),
+                Class::Valid | Class::Cancelled => TokenCounts::of_usage(reading),
+            };
+        };
+        // What was sent counts, the history of the conversation included.
+        let input = match &record.body {
+            Some(body) => counter.count_body(body),
+            None => entry.isl,
+        };
+        match class {
+            Class::Error | Class::Dropped => TokenCounts {
+                input: input.map(u64::from),
+                ..TokenCounts::default()
+            },
+            Class::Valid | Class::Cancelled => TokenCounts::of_text(counter, input, reading),
         }
     }
 }
 
+impl Raw {
+    fn write(&mut self, request: &Request<'_>) -> Result<(), ExportError> {
+        let record = request.record;
+        let body = match &record.body {
+            Some(body) => body,
+            None => {
+                self.body.clear();
+                if (record.entry as usize) < self.bodies.entries() {
+                    let turn = self.bodies.turn(record.entry);
+                    turn.copy(0..turn.size(), &mut self.body);
+                }
+                &self.body
+            }
+        };
+        let Lines { writer, line, .. } = &mut self.lines;
+        writer.write_raw(line, request, body);
+        self.lines.write()
+    }
+}
+
 impl Lines {
-    fn create(path: PathBuf, has_warmup: bool) -> Result<Self, ExportError> {
+    fn create(path: PathBuf, facts: &RunFacts) -> Result<Self, ExportError> {
         let file = File::create(&path).map_err(|e| ExportError::new("create", &path, e))?;
         Ok(Self {
             file: BufWriter::with_capacity(1 << 18, file),
-            writer: LineWriter::new(has_warmup),
+            writer: LineWriter::new(facts.warmup.is_some()).with_http_trace(facts.http_trace),
             path,
             line: Vec::with_capacity(1 << 12),
         })
@@ -248,18 +311,4 @@ impl Lines {
 
 fn failed(path: &Path, error: std::io::Error) -> ExportError {
     ExportError::new("write", path, error)
-}
-
-/// The conditions of the table that hold in a run.
-fn conditions(facts: &RunFacts, client_counts: bool) -> Flags {
-    let endpoint = facts.endpoint();
-    let all = [
-        (endpoint.output_tokens, Flags::OUTPUT_TOKENS),
-        (endpoint.counts_input, Flags::INPUT_TOKENS),
-        (facts.streaming, Flags::STREAMING),
-        (client_counts, Flags::CLIENT_COUNTS),
-        (facts.cancellation.is_some(), Flags::CANCELLATION),
-    ];
-    let holding = all.into_iter().filter(|(holds, _)| *holds);
-    holding.fold(Flags::NONE, |flags, (_, flag)| flags | flag)
 }

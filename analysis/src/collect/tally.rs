@@ -1,13 +1,17 @@
 //! The numbers of one phase: one narrow column per row of the table, and a few counters.
 
+use std::ops::Range;
+
+use pinfire_engine::clock::Stamp;
 use pinfire_engine::record::{AfterHalfClose, Outcome, Stage};
 
+use super::column::{Column, Ranges, Seen};
 use super::{ErrorGroups, Progress};
-use crate::facts::RateWindow;
-use crate::metric::curve::Track;
-use crate::metric::{Class, METRICS, Metric, Of, Over, Request, Results};
+use crate::goodput::Slos;
+use crate::metric::curve::{Curves, Life, Sweep, Track};
+use crate::metric::{Class, METRICS, Metric, Of, Over, Request, Results, row};
 use crate::reading::Verdict;
-use crate::stats::{Percentiles, Sample};
+use crate::stats::{Figures, Percentiles, Sample};
 
 /// The value of a row for one request, in its internal unit.
 #[derive(Clone, PartialEq, Debug)]
@@ -35,6 +39,8 @@ pub struct CancelTally {
     pub error: Sample,
     /// How far the cancelled requests had come, in the order of [`STAGES`].
     pub stages: [u64; 4],
+    /// When each disconnect was out.
+    pub instants: Vec<u64>,
     /// How half-closed ones ended, in the order of [`AfterHalfClose::ALL`].
     pub after: [u64; 4],
 }
@@ -47,15 +53,33 @@ pub const STAGES: [Stage; 4] = [
     Stage::Streaming,
 ];
 
-/// The numbers of one phase.
+/// What the figures of a phase depend on besides its records.
+#[derive(Clone)]
+pub(crate) struct Asked<'a> {
+    /// The window behind rates and curves, in nanoseconds of the monotonic clock. Without one rates
+    /// are over `benchmark_duration`, and curves from the first start to the last end.
+    pub(crate) window: Option<Range<u64>>,
+    /// Percentiles of every distribution.
+    pub(crate) percentiles: &'a Percentiles,
+}
+
+/// The numbers of one phase. A record is known by its place in order of arrival, from 0.
 #[derive(Debug, Default)]
 pub struct Tally {
+    /// Rows of the table that exist in the run.
+    rows: Vec<usize>,
+    /// The phase will be sliced, so that sums need their parts.
+    sliced: bool,
     /// By row of the run, like `rows`.
-    samples: Vec<Sample>,
+    columns: Vec<Column>,
     aggregates: Vec<Option<u64>>,
     /// Values of the record added last, with their row in the table.
     pub(super) row_values: Vec<(usize, RowValue)>,
     counts: Progress,
+    /// Which records are answers.
+    valid: Seen,
+    /// Which records are failures.
+    failed: Seen,
     /// Starts and ends of all exported requests.
     pub(crate) tracks: Vec<Track>,
     /// The same of requests that the end of the run cut off.
@@ -69,9 +93,11 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(rows: &[usize]) -> Self {
+    pub(super) fn new(rows: &[usize], sliced: bool) -> Self {
         Self {
-            samples: vec![Sample::default(); rows.len()],
+            rows: rows.to_vec(),
+            sliced,
+            columns: vec![Column::default(); rows.len()],
             aggregates: vec![None; rows.len()],
             ..Self::default()
         }
@@ -82,7 +108,7 @@ impl Tally {
         self.counts
     }
 
-    pub(super) fn add(&mut self, rows: &[usize], request: &Request) {
+    pub(super) fn add(&mut self, request: &Request, slos: &Slos) {
         self.row_values.clear();
         let times = &request.record.times;
         let track = Track {
@@ -106,7 +132,10 @@ impl Tally {
         self.tracks.push(track);
         self.cancel.add(request);
         let class = Class::from(&request.reading.verdict);
-        for (at, &row) in rows.iter().enumerate() {
+        self.valid.push(class == Class::Valid);
+        self.failed.push(class == Class::Error);
+        for at in 0..self.rows.len() {
+            let Some(&row) = self.rows.get(at) else { break };
             let Some(metric) = METRICS.get(row) else {
                 continue;
             };
@@ -116,68 +145,212 @@ impl Tally {
                 Over::All => true,
             };
             let shows = counts || (metric.over == Over::Errors && class == Class::Cancelled);
-            if let Some(value) = shows.then(|| value_of(row, metric, request)).flatten() {
-                if counts {
-                    self.keep(at, metric, &value);
-                }
+            let value = match metric.of {
+                Of::Good if shows => Some(RowValue::Whole(slos.kept_by(&self.row_values).into())),
+                _ if shows => value_of(row, metric, request),
+                _ => None,
+            };
+            self.keep(at, metric, value.as_ref().filter(|_| counts));
+            if let Some(value) = value {
                 self.row_values.push((row, value));
             }
         }
     }
 
-    fn keep(&mut self, at: usize, metric: &Metric, value: &RowValue) {
-        let (Some(sample), Some(aggregate)) =
-            (self.samples.get_mut(at), self.aggregates.get_mut(at))
+    fn keep(&mut self, at: usize, metric: &Metric, value: Option<&RowValue>) {
+        let (Some(column), Some(aggregate)) =
+            (self.columns.get_mut(at), self.aggregates.get_mut(at))
         else {
             return;
         };
-        match (metric.of, value) {
-            (Of::Sum(_), RowValue::Whole(v)) => *aggregate = Some(aggregate.unwrap_or(0) + v),
-            (Of::Smallest(_), RowValue::Whole(v)) => {
-                *aggregate = Some(aggregate.map_or(*v, |least| least.min(*v)));
+        if let (Some(RowValue::Whole(value)), Some(fold)) = (value, fold_of(metric)) {
+            *aggregate = Some(aggregate.map_or(*value, |so_far| fold(so_far, *value)));
+            if !self.sliced {
+                return;
             }
-            (Of::Largest(_), RowValue::Whole(v)) => {
-                *aggregate = Some(aggregate.map_or(*v, |most| most.max(*v)));
-            }
-            (_, RowValue::Whole(v)) => sample.push(*v),
-            (_, RowValue::Fraction(v)) => sample.push_float(*v),
-            (_, RowValue::List(values)) => values.iter().for_each(|&v| sample.push(v)),
+        }
+        match value {
+            None => column.skip(),
+            Some(RowValue::Whole(value)) => column.push(*value),
+            Some(RowValue::Fraction(value)) => column.push_float(*value),
+            Some(RowValue::List(values)) => column.push_list(values),
         }
     }
 
-    /// Computes every row, in the order of the table.
-    pub(crate) fn results(
-        &mut self,
-        rows: &[usize],
-        window: RateWindow,
-        phase_nanos: Option<u64>,
-        percentiles: &Percentiles,
-    ) -> Results {
+    /// The column of a row, if the run has it.
+    pub(crate) fn column(&self, tag: &str) -> Option<&Column> {
+        let row = row(tag)?;
+        let at = self.rows.iter().position(|&one| one == row)?;
+        self.columns.get(at)
+    }
+
+    /// All records as the curves see them, ascending by start.
+    pub(crate) fn lives(&self) -> Vec<Life> {
+        let column = |tag| {
+            self.column(tag)
+                .map(|column| (&column.sample, column.ranges()))
+        };
+        let mut first = column("time_to_first_token");
+        let mut isl = column("input_sequence_length");
+        let mut osl = column("output_sequence_length");
+        let mut gaps = column("inter_chunk_latency");
+        let one = |of: &mut Option<(&Sample, Ranges<'_>)>| {
+            let (sample, ranges) = of.as_mut()?;
+            let range = ranges.next().filter(|range| !range.is_empty())?;
+            sample.whole(range.start)
+        };
+        let narrow = |value: Option<u64>| value.and_then(|v| u32::try_from(v).ok());
+        let lives = self.tracks.iter().map(|track| Life {
+            start: track.start,
+            end: track.end,
+            first: one(&mut first).map(|ttft| Stamp::from_nanos(track.start + ttft)),
+            isl: narrow(one(&mut isl)),
+            osl: narrow(one(&mut osl)),
+            gaps: gaps
+                .as_mut()
+                .and_then(|(_, ranges)| ranges.next())
+                .unwrap_or(0..0),
+        });
+        let mut lives: Vec<Life> = lives.collect();
+        // Stable: in order of arrival where starts are equal, on any machine.
+        lives.sort_by_key(|life| life.start);
+        lives
+    }
+
+    /// The pooled gaps that [`Self::lives`] speak of.
+    pub(crate) fn gaps(&self) -> &Sample {
+        static NONE: Sample = Sample::Same { value: 0, count: 0 };
+        self.column("inter_chunk_latency")
+            .map_or(&NONE, |column| &column.sample)
+    }
+
+    /// Computes every row, in the order of the table, and gives the samples up.
+    pub(crate) fn results(&mut self, asked: Asked<'_>) -> Results {
+        let curves = {
+            let lives = self.lives();
+            let from = lives.first().map_or(0, |life| life.start);
+            let to = lives.iter().map(|life| life.end).max().unwrap_or(0);
+            let window = asked.window.clone().unwrap_or(from..to);
+            let mut sweep = Sweep::new(&lives, self.gaps(), window.start);
+            sweep.run_to(window.start, None);
+            let mut curves = Curves::default();
+            sweep.run_to(window.end, Some(&mut curves));
+            curves.settled()
+        };
         let Progress {
             valid,
             errors,
             cancelled,
             ..
         } = self.counts;
-        let mut results = Results::new(window, phase_nanos, [valid, errors, cancelled]);
-        let samples = std::mem::take(&mut self.samples);
-        for ((&row, sample), aggregate) in rows.iter().zip(samples).zip(&self.aggregates) {
-            match METRICS.get(row).map(|metric| metric.of) {
-                Some(Of::Whole(_) | Of::Fraction(_) | Of::List(_)) => {
-                    results.set(row, sample.sorted().figures(percentiles));
-                }
-                Some(Of::Sum(_) | Of::Smallest(_) | Of::Largest(_)) => {
-                    results.set_whole(row, *aggregate);
-                }
-                Some(Of::Derived(formula)) => {
-                    let value = formula(&results).filter(|v| v.is_finite());
-                    results.set(row, value.map(crate::stats::Figures::scalar));
-                }
-                Some(Of::Curve(formula)) => results.set(row, formula(&self.tracks, percentiles)),
-                None => {}
-            }
+        let columns = std::mem::take(&mut self.columns);
+        let mut samples: Vec<Sample> = columns.into_iter().map(|column| column.sample).collect();
+        compute(
+            &self.rows,
+            asked,
+            [valid, errors, cancelled],
+            // Without a request there is no window.
+            (!self.tracks.is_empty()).then_some(&curves),
+            |at, _| samples.get_mut(at).map(std::mem::take),
+            |at, _| self.aggregates.get(at).copied().flatten(),
+        )
+    }
+
+    /// Puts the columns into the order of the records' starts, so that every slice is one range of
+    /// them; gives the records in that order with their places in order of arrival.
+    pub(super) fn order_by_start(&mut self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.tracks.len() as u32).collect();
+        let start = |&record: &u32| self.tracks.get(record as usize).map(|track| track.start);
+        order.sort_by_key(start);
+        if order.is_sorted() {
+            return order;
         }
-        results
+        for column in &mut self.columns {
+            *column = column.reordered(&order);
+        }
+        let tracks = order
+            .iter()
+            .filter_map(|&record| self.tracks.get(record as usize));
+        self.tracks = tracks.copied().collect();
+        for seen in [&mut self.valid, &mut self.failed] {
+            *seen = seen.reordered(&order);
+        }
+        order
+    }
+
+    pub(super) fn rows(&self) -> &[usize] {
+        &self.rows
+    }
+
+    pub(super) fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Which records are answers, and which are failures.
+    pub(crate) const fn classes(&self) -> (&Seen, &Seen) {
+        (&self.valid, &self.failed)
+    }
+}
+
+/// Computes rows in the order of the table: `sample` gives the values of a row by its place among
+/// `rows`, `aggregate` its sum, minimum or maximum.
+pub(super) fn compute(
+    rows: &[usize],
+    asked: Asked<'_>,
+    counts: [u64; 3],
+    curves: Option<&Curves>,
+    mut sample: impl FnMut(usize, &Metric) -> Option<Sample>,
+    mut aggregate: impl FnMut(usize, &Metric) -> Option<u64>,
+) -> Results {
+    let [_, errors, _] = counts;
+    let rates_over = asked
+        .window
+        .map(|window| window.end.saturating_sub(window.start));
+    let mut results = Results::new(rates_over, counts);
+    let curve = |curve, active| curves?.figures(curve, active, asked.percentiles);
+    for (at, &row) in rows.iter().enumerate() {
+        let Some(metric) = METRICS.get(row) else {
+            continue;
+        };
+        match metric.of {
+            Of::Whole(_) | Of::Fraction(_) | Of::List(_) => {
+                let Some(sorted) = sample(at, metric).map(Sample::sorted) else {
+                    continue;
+                };
+                results.set(row, sorted.figures(asked.percentiles));
+                if let Some(adjusted) = adjusted(metric.tag).filter(|_| errors > 0) {
+                    results.set(adjusted, sorted.with_endless(errors, asked.percentiles));
+                }
+            }
+            Of::Sum(_) | Of::Smallest(_) | Of::Largest(_) | Of::Good => {
+                results.set_whole(row, aggregate(at, metric));
+            }
+            Of::Derived(formula) => {
+                let value = formula(&results).filter(|v| v.is_finite());
+                results.set(row, value.map(Figures::scalar));
+            }
+            Of::Curve(which) => results.set(row, curve(which, false)),
+            Of::Active(which) => results.set(row, curve(which, true)),
+            // Set with the row that it is of.
+            Of::Adjusted(_) => {}
+        }
+    }
+    results
+}
+
+/// The row that adjusts another for errors.
+fn adjusted(tag: &str) -> Option<usize> {
+    let of = |metric: &Metric| matches!(metric.of, Of::Adjusted(parent) if parent == tag);
+    METRICS.iter().position(of)
+}
+
+/// How the values of a row that is not kept value by value go into one.
+pub(super) fn fold_of(metric: &Metric) -> Option<fn(u64, u64) -> u64> {
+    match metric.of {
+        Of::Sum(_) | Of::Good => Some(|a, b| a + b),
+        Of::Smallest(_) => Some(u64::min),
+        Of::Largest(_) => Some(u64::max),
+        _ => None,
     }
 }
 
@@ -197,7 +370,7 @@ fn value_of(row: usize, metric: &Metric, request: &Request) -> Option<RowValue> 
             formula(request, &mut values);
             (!values.is_empty()).then_some(RowValue::List(values))
         }
-        Of::Derived(_) | Of::Curve(_) => None,
+        Of::Derived(_) | Of::Good | Of::Curve(_) | Of::Active(_) | Of::Adjusted(_) => None,
     }
 }
 
@@ -212,6 +385,7 @@ impl CancelTally {
                 self.achieved
                     .push(done.closed.since(done.triggered).nanos());
                 self.error.push(done.closed.since(done.due).nanos());
+                self.instants.push(done.closed.nanos());
                 let stage = STAGES.iter().position(|&s| s == done.stage);
                 if let Some(count) = stage.and_then(|at| self.stages.get_mut(at)) {
                     *count += 1;

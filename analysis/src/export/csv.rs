@@ -65,7 +65,7 @@ fn section(
 }
 
 /// Two decimals of the exact binary value, ties to even; nothing where there is no value.
-fn two_decimals(value: Option<f64>) -> String {
+pub(super) fn two_decimals(value: Option<f64>) -> String {
     value
         .filter(|v| v.is_finite())
         .map_or_else(String::new, |v| format!("{v:.2}"))

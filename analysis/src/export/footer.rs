@@ -21,7 +21,16 @@ impl Report {
             lines.push(format!("CSV Export: {}", files.csv.display()));
             lines.push(format!("JSON Export: {}", files.json.display()));
         }
-        let others = [("Raw Records", &self.jsonl), ("Log File", &facts.log_file)];
+        let [slices_csv, slices_json] = match written.and_then(|files| files.slices.as_ref()) {
+            Some([csv, json]) => [Some(csv), Some(json)],
+            None => [None, None],
+        };
+        let others = [
+            ("Raw Records", self.jsonl.as_ref()),
+            ("Timeslice CSV Export", slices_csv),
+            ("Timeslice JSON Export", slices_json),
+            ("Log File", facts.log_file.as_ref()),
+        ];
         for (name, path) in others {
             if let Some(path) = path {
                 lines.push(format!("{name}: {}", path.display()));

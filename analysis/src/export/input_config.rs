@@ -5,6 +5,7 @@ use pinfire_engine::schedule::Delay;
 use serde_json::{Map, Value, json};
 
 use crate::facts::{LengthFacts, PhaseFacts, RunFacts};
+use crate::redact;
 
 /// The object.
 pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
@@ -16,7 +17,7 @@ pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
         .collect();
     config.insert("models".into(), json!({"items": models}));
     let mut endpoint = json!({
-        "urls": facts.urls,
+        "urls": facts.urls.iter().map(|url| redact::url(url)).collect::<Vec<_>>(),
         "type": facts.endpoint().name,
         "streaming": facts.streaming,
     });
@@ -36,7 +37,19 @@ pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
     let phases = warmup.chain([phase(&facts.profiling, "profiling", facts)]);
     config.insert("phases".into(), phases.collect());
     let dir = facts.artifact_dir.to_string_lossy();
-    config.insert("artifacts".into(), json!({"dir": dir}));
+    let mut artifacts = Map::new();
+    artifacts.insert("dir".into(), dir.into());
+    if let Some(slice) = facts.slice {
+        artifacts.insert("slice_duration".into(), slice.as_secs_f64().into());
+    }
+    config.insert("artifacts".into(), artifacts.into());
+    if !facts.slos.is_empty() {
+        let slos = facts.slos.shown().filter(|(_, limit)| limit.is_finite());
+        let slos: Map<String, Value> = slos
+            .map(|(tag, limit)| (tag.into(), limit.into()))
+            .collect();
+        config.insert("slos".into(), slos.into());
+    }
     if let Some(name) = &facts.tokenizer {
         config.insert("tokenizer".into(), json!({"name": name}));
     }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::input_config;
 use crate::facts::RunFacts;
 use crate::report::health::distributions;
-use crate::report::{Block, Cancellation, Report};
+use crate::report::{Block, Cancellation, Finished, Report};
 use crate::stats::Figures;
 
 /// The metrics before the run's data, in this order.
@@ -139,7 +139,7 @@ fn document(report: &Report) -> Map<String, Value> {
     document
 }
 
-fn block(block: &Block) -> Value {
+pub(super) fn block(block: &Block) -> Value {
     Value::Object(figures(block.metric.shown.name(), &block.figures))
 }
 
@@ -252,6 +252,28 @@ fn cancellation(cancelled: &Cancellation) -> Value {
         let after = cancelled.after.iter();
         let after = after.map(|(after, count)| (after.name().to_owned(), (*count).into()));
         map.insert("after_half_close".into(), Value::Object(after.collect()));
+    }
+    let neighbours = &cancelled.neighbours;
+    let neighbours = json!({
+        "overlapping": finished(&neighbours.overlapping),
+        "apart": finished(&neighbours.apart),
+    });
+    map.insert("neighbours".into(), neighbours);
+    map.into()
+}
+
+/// Finished requests beside those that were cancelled.
+fn finished(of: &Finished) -> Value {
+    let mut map = Map::new();
+    map.insert("requests".into(), of.requests.into());
+    let latencies = [
+        ("time_to_first_token", &of.ttft_ms),
+        ("inter_token_latency", &of.itl_ms),
+    ];
+    for (tag, latency) in latencies {
+        if let Some(latency) = latency {
+            map.insert(tag.into(), figures("ms", latency).into());
+        }
     }
     map.into()
 }

@@ -6,12 +6,16 @@
 pub mod console;
 mod csv;
 mod footer;
+mod heads;
 mod input_config;
 mod json;
 mod names;
+mod raw;
 pub mod records;
+mod slices;
 pub(crate) mod table;
 mod trace;
+mod trace_data;
 
 use std::fmt;
 use std::fs;
@@ -63,6 +67,8 @@ pub struct Written {
     pub json: PathBuf,
     /// What the console showed.
     pub console: PathBuf,
+    /// Time slices as CSV and JSON, if there is one at least.
+    pub slices: Option<[PathBuf; 2]>,
 }
 
 impl Report {
@@ -79,18 +85,33 @@ impl Report {
             csv: dir.join(&files.csv),
             json: dir.join(&files.json),
             console: dir.join(&files.console),
+            slices: (!self.slices.is_empty())
+                .then(|| [dir.join(&files.slices_csv), dir.join(&files.slices_json)]),
         };
         let table = replace(&written.csv, &csv::of(self));
         let console = replace(&written.console, self.console(width, false).as_bytes());
+        let sliced = written.slices.as_ref().map_or(Ok(()), |[csv, json]| {
+            let rows = replace(csv, &slices::csv(self));
+            rows.and(replace(json, &slices::json(self)))
+        });
         // Last: a reader that waits for the summary may start at once.
         let summary = replace(&written.json, &json::of(self));
         // One that fails does not keep the others from being written.
-        table.and(console).and(summary).map(|()| written)
+        table
+            .and(console)
+            .and(sliced)
+            .and(summary)
+            .map(|()| written)
     }
 
     /// The summary as `profile_export_aiperf.json` holds it.
     pub fn json(&self) -> Vec<u8> {
         json::of(self)
+    }
+
+    /// The time slices as CSV and as JSON.
+    pub fn slice_files(&self) -> [Vec<u8>; 2] {
+        [slices::csv(self), slices::json(self)]
     }
 
     /// Takes away what [`write_start`] wrote: the summary says it all.

@@ -13,6 +13,10 @@ pub struct FileNames {
     pub raw: String,
     /// What the console showed.
     pub console: String,
+    /// Table of the time slices.
+    pub slices_csv: String,
+    /// Time slices in full.
+    pub slices_json: String,
 }
 
 impl Default for FileNames {
@@ -23,6 +27,8 @@ impl Default for FileNames {
             jsonl: "profile_export.jsonl".into(),
             raw: "profile_export_raw.jsonl".into(),
             console: "profile_export_console.txt".into(),
+            slices_csv: "profile_export_aiperf_timeslices.csv".into(),
+            slices_json: "profile_export_aiperf_timeslices.json".into(),
         }
     }
 }
@@ -59,6 +65,8 @@ impl FileNames {
             jsonl: format!("{stem}.jsonl"),
             raw: format!("{stem}_raw.jsonl"),
             console: format!("{stem}_console.txt"),
+            slices_csv: format!("{stem}_timeslices.csv"),
+            slices_json: format!("{stem}_timeslices.json"),
         }
     }
 }
@@ -80,6 +88,7 @@ mod tests {
             assert_eq!(names.json, "foo.json");
             assert_eq!(names.console, "foo_console.txt");
             assert_eq!(names.raw, "foo_raw.jsonl");
+            assert_eq!(names.slices_csv, "foo_timeslices.csv");
         }
     }
 }

@@ -7,6 +7,7 @@ use pinfire_engine::clock::WallAnchor;
 use pinfire_engine::record::{Outcome, Phase, Stage};
 use serde::Serialize;
 
+use super::{raw, trace_data};
 use crate::collect::RowValue;
 use crate::metric::{METRICS, Request};
 use crate::reading::Verdict;
@@ -21,6 +22,8 @@ pub struct LineWriter {
     /// By row of the table: the bytes around a value. Forty strings to a line would otherwise be
     /// most of the work of a short answer.
     around: Vec<Option<Around>>,
+    /// Lines have a `trace_data`.
+    http_trace: bool,
 }
 
 /// `"tag":{"value":` and `,"unit":"ms"}` of a metric that is shown per request.
@@ -115,7 +118,23 @@ impl LineWriter {
         Self {
             has_warmup,
             around: around.collect(),
+            http_trace: false,
         }
+    }
+
+    /// With a `trace_data` in each line, of requests whose connection was kept.
+    #[must_use]
+    pub const fn with_http_trace(mut self, http_trace: bool) -> Self {
+        self.http_trace = http_trace;
+        self
+    }
+
+    /// Appends the line of a request to `line` for the raw file, newline included. `body` is the
+    /// request's body as sent.
+    pub fn write_raw(&self, line: &mut Vec<u8>, request: &Request, body: &[u8]) {
+        line.extend_from_slice(b"{\"metadata\":");
+        self.metadata(line, request);
+        raw::write(line, request, body);
     }
 
     /// Appends the line of a request to `line`, newline included.
@@ -136,6 +155,15 @@ impl LineWriter {
             }
         }
         line.push(b'}');
+        if let Some(capture) = request
+            .record
+            .capture
+            .as_deref()
+            .filter(|_| self.http_trace)
+        {
+            line.extend_from_slice(b",\"trace_data\":");
+            append(line, &trace_data::of(request, capture));
+        }
         if let Verdict::Error(problem) | Verdict::Cancelled(problem) = &request.reading.verdict {
             line.extend_from_slice(b",\"error\":");
             match request.told.and_then(|told| told.error) {
@@ -189,7 +217,7 @@ impl LineWriter {
 }
 
 /// Into memory, with text keys only: nothing to fail.
-fn append(line: &mut Vec<u8>, value: &impl Serialize) {
+pub(super) fn append(line: &mut Vec<u8>, value: &impl Serialize) {
     let _ = serde_json::to_writer(line, value);
 }
 

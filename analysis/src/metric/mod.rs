@@ -5,6 +5,8 @@
 //! stands after the rows it reads.
 
 pub mod curve;
+#[cfg(test)]
+mod document;
 mod request;
 mod run;
 mod table;
@@ -15,9 +17,8 @@ pub use request::{Class, Request};
 pub use run::Results;
 pub use table::METRICS;
 
-use curve::Track;
-
-use crate::stats::{Figures, Percentiles};
+use curve::Curve;
+use pinfire_engine::endpoint::Endpoint;
 
 /// A unit as the exports spell it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +87,8 @@ impl Flags {
     pub const CLIENT_COUNTS: Self = Self(1 << 3);
     /// Condition: a cancellation rate was asked for.
     pub const CANCELLATION: Self = Self(1 << 4);
+    /// Condition: `--goodput` was given.
+    pub const GOODPUT: Self = Self(1 << 5);
     /// Mark: larger is better.
     pub const LARGER_IS_BETTER: Self = Self(1 << 8);
     /// Mark: not written to the JSONL.
@@ -102,6 +105,26 @@ impl Flags {
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
+}
+
+/// The conditions of the table that hold in a run.
+pub fn conditions(
+    endpoint: &Endpoint,
+    streaming: bool,
+    client_counts: bool,
+    cancellation: bool,
+    goodput: bool,
+) -> Flags {
+    let all = [
+        (endpoint.output_tokens, Flags::OUTPUT_TOKENS),
+        (endpoint.counts_input, Flags::INPUT_TOKENS),
+        (streaming, Flags::STREAMING),
+        (client_counts, Flags::CLIENT_COUNTS),
+        (cancellation, Flags::CANCELLATION),
+        (goodput, Flags::GOODPUT),
+    ];
+    let holding = all.into_iter().filter(|(holds, _)| *holds);
+    holding.fold(Flags::NONE, |flags, (_, flag)| flags | flag)
 }
 
 impl BitOr for Flags {
@@ -147,8 +170,14 @@ pub enum Of {
     Largest(fn(&Request) -> Option<u64>),
     /// One value over the run, from other results.
     Derived(fn(&Results) -> Option<f64>),
+    /// 1 if the request keeps every promise of `--goodput`, else 0; summed up over the run.
+    Good,
     /// Statistics of a step function of time, weighted by duration.
-    Curve(fn(&[Track], &Percentiles) -> Option<Figures>),
+    Curve(Curve),
+    /// The same over the time in which the curve's phase was active.
+    Active(Curve),
+    /// Percentiles of another row's sample if every failed request had taken for ever.
+    Adjusted(&'static str),
 }
 
 /// A console table.
@@ -212,6 +241,10 @@ pub struct Metric {
     pub place: Place,
     /// What it says, in one line.
     pub doc: &'static str,
+    /// The formula in words.
+    pub formula: &'static str,
+    /// The formula at work on the example run of `docs/METRICS.md`.
+    pub example: &'static str,
 }
 
 impl Metric {
@@ -229,7 +262,7 @@ impl Metric {
     pub const fn is_per_record(&self) -> bool {
         let of_record = matches!(
             self.of,
-            Of::Whole(_) | Of::Fraction(_) | Of::List(_) | Of::Sum(_)
+            Of::Whole(_) | Of::Fraction(_) | Of::List(_) | Of::Sum(_) | Of::Good
         );
         of_record && self.is_shown() && !self.marks.has(Flags::NOT_PER_RECORD)
     }

@@ -1,7 +1,6 @@
 //! Results of a phase while they are being computed: what derived rows read.
 
 use super::{METRICS, row};
-use crate::facts::RateWindow;
 use crate::stats::Figures;
 
 /// The results so far, by row, in internal units.
@@ -12,27 +11,20 @@ pub struct Results {
     pub errors: u64,
     /// Requests hung up on by plan.
     pub cancelled: u64,
-    /// The duration behind rates.
-    pub window: RateWindow,
-    /// Length of the phase's own window in nanoseconds, if it is known.
-    pub phase_nanos: Option<u64>,
+    /// The duration behind rates in nanoseconds; `benchmark_duration` where none is given.
+    pub rates_over: Option<u64>,
     figures: Vec<Option<Figures>>,
     wholes: Vec<Option<u64>>,
 }
 
 impl Results {
     /// No results yet.
-    pub fn new(
-        window: RateWindow,
-        phase_nanos: Option<u64>,
-        [valid, errors, cancelled]: [u64; 3],
-    ) -> Self {
+    pub fn new(rates_over: Option<u64>, [valid, errors, cancelled]: [u64; 3]) -> Self {
         Self {
             valid,
             errors,
             cancelled,
-            window,
-            phase_nanos,
+            rates_over,
             figures: vec![None; METRICS.len()],
             wholes: vec![None; METRICS.len()],
         }
@@ -76,12 +68,8 @@ impl Results {
 
     /// The one duration behind all rates, in seconds (D1).
     pub fn seconds(&self) -> Option<f64> {
-        let benchmark = self.value("benchmark_duration");
-        let phase = self.phase_nanos.map(|nanos| nanos as f64);
-        let nanos = match self.window {
-            RateWindow::Benchmark => benchmark,
-            RateWindow::Phase => phase.or(benchmark),
-        }?;
+        let given = self.rates_over.map(|nanos| nanos as f64);
+        let nanos = given.or_else(|| self.value("benchmark_duration"))?;
         (nanos > 0.0).then_some(nanos / 1e9)
     }
 

@@ -13,6 +13,11 @@ fn tags_are_unique_and_every_row_says_what_it_is() {
             metric.tag
         );
         assert!(!metric.name.is_empty());
+        assert!(
+            !metric.formula.is_empty() && !metric.example.is_empty(),
+            "{}",
+            metric.tag
+        );
         let snake = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         assert!(metric.tag.chars().all(snake), "{}", metric.tag);
     }
@@ -39,6 +44,16 @@ fn no_two_rows_share_a_place_in_a_table() {
 #[test]
 fn errors_only_and_internal_rows_are_never_on_the_console() {
     for metric in METRICS {
+        if let Of::Adjusted(parent) = metric.of {
+            let parent = &METRICS[row(parent).unwrap()];
+            assert_eq!(metric.tag, format!("adj_{}", parent.tag));
+            assert_eq!(
+                (metric.shown, metric.needs),
+                (parent.shown, parent.needs),
+                "{}",
+                metric.tag
+            );
+        }
         if metric.over == Over::Errors || !metric.is_shown() {
             assert_eq!(metric.place, Place::Files, "{}", metric.tag);
         }

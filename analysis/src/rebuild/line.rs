@@ -128,6 +128,7 @@ impl Found {
             wire: Wire::default(),
             transcript: Transcript::default(),
             body: None,
+            capture: None,
         };
         Ok(Self {
             record,

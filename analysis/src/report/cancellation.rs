@@ -2,6 +2,7 @@
 
 use pinfire_engine::record::{AfterHalfClose, Stage};
 
+use super::neighbours::Neighbours;
 use crate::collect::{CancelTally, Progress, STAGES};
 use crate::facts::CancellationFacts;
 use crate::stats::Figures;
@@ -27,12 +28,19 @@ pub struct Cancellation {
     pub error_us: Option<Figures>,
     /// How far the cancelled requests had come.
     pub stages: [(Stage, u64); 4],
+    /// What it did to the requests that were let finish.
+    pub neighbours: Neighbours,
     /// How answers ended that were read on after a half-close.
     pub after: [(AfterHalfClose, u64); 4],
 }
 
 impl Cancellation {
-    pub(super) fn new(asked: CancellationFacts, tally: CancelTally, counts: Progress) -> Self {
+    pub(super) fn new(
+        asked: CancellationFacts,
+        tally: CancelTally,
+        neighbours: Neighbours,
+        counts: Progress,
+    ) -> Self {
         let ended = counts.valid + counts.errors + counts.cancelled;
         let mut stages = STAGES.map(|stage| (stage, 0));
         for (slot, count) in stages.iter_mut().zip(tally.stages) {
@@ -52,6 +60,7 @@ impl Cancellation {
             achieved_ms: tally.achieved.figures().map(|f| f.divided_by(1e6)),
             error_us: tally.error.figures().map(|f| f.divided_by(1e3)),
             stages,
+            neighbours,
             after,
         }
     }

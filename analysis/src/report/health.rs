@@ -8,7 +8,7 @@ use pinfire_engine::health::{CoreHealth, Durations};
 
 use crate::collect::Tally;
 use crate::facts::RunFacts;
-use crate::metric::curve::{open_levels, weighted};
+use crate::metric::curve::{figures, open_levels};
 use crate::stats::Percentiles;
 
 /// Timers later than this at p99 bend cancels and arrivals.
@@ -110,7 +110,8 @@ fn held(asked: u32, profiling: &Tally) -> Option<Held> {
         .chain(&profiling.dropped)
         .copied()
         .collect();
-    let figures = weighted(&open_levels(&tracks, full, last), &Percentiles::default())?;
+    let levels = open_levels(&tracks, full, last);
+    let figures = figures(&levels, 0, &Percentiles::default())?;
     Some(Held {
         asked,
         avg: figures.avg?,

@@ -5,16 +5,21 @@
 mod accounting;
 mod cancellation;
 pub mod health;
+mod neighbours;
+mod slices;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub use accounting::Accounting;
 pub use cancellation::Cancellation;
 pub use health::Health;
+pub use neighbours::{Finished, Neighbours};
+pub use slices::Slice;
 
-use crate::collect::{ErrorGroup, Progress, Tally};
-use crate::facts::{PhaseWindow, RunEnd, RunFacts};
+use crate::collect::{Asked, ErrorGroup, Progress, Tally};
+use crate::facts::{PhaseWindow, RateWindow, RunEnd, RunFacts};
 use crate::metric::{METRICS, Metric, Results};
 use crate::stats::Figures;
 
@@ -47,6 +52,8 @@ pub struct Report {
     pub health: Health,
     /// Whether every request is accounted for.
     pub accounting: Accounting,
+    /// Time slices of the measured phase; none where none were asked for.
+    pub slices: Vec<Slice>,
     /// The per-request file, if one was written.
     pub jsonl: Option<PathBuf>,
 }
@@ -55,40 +62,36 @@ impl Report {
     pub(crate) fn new(
         facts: RunFacts,
         end: RunEnd,
-        rows: &[usize],
         mut profiling: Tally,
         mut warmup: Tally,
         jsonl: Option<PathBuf>,
     ) -> Self {
         let counts = profiling.progress();
-        let window = facts.rate_window;
         let health = Health::new(&facts, &end.cores, &profiling);
-        let results = profiling.results(
-            rows,
-            window,
-            end.profiling.and_then(length),
-            &facts.percentiles,
-        );
+        let asked = facts.cancellation.clone();
+        let cancellation = asked.map(|asked| (asked, Neighbours::of(&profiling)));
+        let slices = slices::of(&facts, &mut profiling);
+        let asked = |window: Option<PhaseWindow>| Asked {
+            window: match facts.rate_window {
+                RateWindow::Benchmark => None,
+                RateWindow::Phase => window.and_then(bounds),
+            },
+            percentiles: &facts.percentiles,
+        };
+        let results = profiling.results(asked(end.profiling));
         let warmed = warmup.progress() != Progress::default();
-        let warmup = warmed.then(|| {
-            warmup.results(
-                rows,
-                window,
-                end.warmup.and_then(length),
-                &facts.percentiles,
-            )
-        });
+        let warmup = warmed.then(|| warmup.results(asked(end.warmup)));
         Self {
-            blocks: blocks(&results, rows),
-            warmup: warmup.map_or_else(Vec::new, |results| blocks(&results, rows)),
+            blocks: blocks(&results),
+            warmup: warmup.map_or_else(Vec::new, |results| blocks(&results)),
             counts,
             errors: profiling.errors.groups().to_vec(),
-            cancellation: facts
-                .cancellation
-                .clone()
-                .map(|asked| Cancellation::new(asked, profiling.cancel, counts)),
+            cancellation: cancellation.map(|(asked, neighbours)| {
+                Cancellation::new(asked, profiling.cancel, neighbours, counts)
+            }),
             health,
             accounting: Accounting::new(&end, counts),
+            slices,
             jsonl,
             facts,
             end,
@@ -122,14 +125,15 @@ impl Report {
     }
 }
 
-fn length(window: PhaseWindow) -> Option<u64> {
-    Some(window.end?.since(window.start).nanos())
+/// The window of a phase that ended in order, in nanoseconds.
+fn bounds(window: PhaseWindow) -> Option<Range<u64>> {
+    Some(window.start.nanos()..window.end?.nanos())
 }
 
-fn blocks(results: &Results, rows: &[usize]) -> Vec<Block> {
-    let shown = rows.iter().filter_map(|&row| {
-        let metric = METRICS.get(row).filter(|metric| metric.is_shown())?;
-        let figures = results.get(row)?.clone().divided_by(metric.divisor());
+fn blocks(results: &Results) -> Vec<Block> {
+    let shown = METRICS.iter().enumerate().filter_map(|(row, metric)| {
+        let figures = results.get(row).filter(|_| metric.is_shown())?;
+        let figures = figures.clone().divided_by(metric.divisor());
         Some(Block { metric, figures })
     });
     shown.collect()

@@ -40,10 +40,12 @@ fn the_csv_is_sorted_by_tag_with_crlf_and_two_decimals() {
     assert_eq!(rows[gap + 1], "Metric,Value");
     assert_eq!(
         rows[1].split(',').next(),
-        Some("Credit-to-Start Latency (ms)")
+        Some("Active Decode Throughput (tokens/sec)")
     );
-    // By tag: e2e_… before effective_… before error_isl.
+    // By tag: adj_… after active_…, e2e_… before effective_… before error_isl.
     let place = |name: &str| rows.iter().position(|row| row.starts_with(name)).unwrap();
+    assert!(place("Active Total Throughput") < place("Decode Duration (error-adjusted)"));
+    assert!(place("Time to First Token (error-adjusted)") < place("Credit-to-Start"));
     assert!(place("E2E") < place("Effective Concurrency"));
     assert!(place("Effective Latency") < place("Error Input"));
     assert!(
@@ -67,7 +69,7 @@ fn the_json_has_its_keys_in_order() {
     let expected = "schema_version aiperf_version tool_version benchmark_id request_throughput \
         request_latency request_count time_to_first_token time_to_second_token inter_token_latency \
         output_token_throughput output_token_throughput_per_user output_sequence_length \
-        input_sequence_length output_token_count inter_chunk_latency total_output_tokens \
+        input_sequence_length goodput good_request_count output_token_count inter_chunk_latency total_output_tokens \
         benchmark_duration total_isl total_osl error_request_count error_isl total_error_isl \
         input_config run_info was_cancelled is_complete error_summary start_time end_time \
         time_to_first_output_token";
@@ -76,7 +78,7 @@ fn the_json_has_its_keys_in_order() {
     assert_eq!(
         keys[keys.len() - 4..],
         [
-            "effective_latency",
+            "adj_decode_duration",
             "cancellation",
             "client_health",
             "request_accounting"

@@ -6,6 +6,7 @@ use tempfile::tempdir;
 
 use super::{close, end, facts, lines, run};
 use crate::facts::RateWindow;
+use crate::metric::METRICS;
 use crate::testing::{RecordParts, T0_UNIX};
 
 pub(super) fn records() -> Vec<Record> {
@@ -42,6 +43,10 @@ fn the_figures_of_the_specification() {
         ("cancelled_request_count", 1.0),
         ("request_error_rate", 0.0),
         ("request_throughput", 15.384615),
+        ("good_request_count", 1.0),
+        ("goodput", 7.692308),
+        // Planned cancellations are no errors: of two, not of three.
+        ("good_request_fraction", 0.5),
         ("total_isl", 18.0),
         ("total_osl", 9.0),
         ("output_token_throughput", 69.2308),
@@ -57,6 +62,7 @@ fn the_figures_of_the_specification() {
         "error_isl",
         "total_error_isl",
         "context_overflow_count",
+        "adj_request_latency",
     ] {
         assert!(report.figures(absent).is_none(), "{absent}");
     }
@@ -84,10 +90,145 @@ fn the_figures_of_the_specification() {
     let credit = report.figures("credit_to_start_latency").unwrap();
     close(credit.avg, 1.3333);
     close(credit.std, 0.4714);
-    let concurrency = report.figures("effective_concurrency").unwrap();
-    close(concurrency.avg, 1.8577);
-    close(concurrency.std, 0.3494);
     assert!(report.is_success());
+}
+
+/// The table of section 9: avg, min, max, p50, p90, p95, p99, std.
+#[test]
+fn what_was_held_over_time() {
+    let dir = tempdir().unwrap();
+    let records = records();
+    let report = run(facts(dir.path()), &records, end(&records));
+    let table = [
+        (
+            "effective_concurrency",
+            [1.8577, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 0.3494],
+        ),
+        (
+            "effective_decode_concurrency",
+            [0.4306, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.4952],
+        ),
+        (
+            "effective_prefill_concurrency",
+            [1.0676, 0.0, 2.0, 1.0, 2.0, 2.0, 2.0, 0.7997],
+        ),
+        (
+            "effective_decode_throughput",
+            [49.8221, 0.0, 200.0, 0.0, 100.0, 200.0, 200.0, 62.6375],
+        ),
+        (
+            "effective_prefill_throughput",
+            [128.1139, 0.0, 260.0, 100.0, 260.0, 260.0, 260.0, 105.8418],
+        ),
+        (
+            "effective_total_throughput",
+            [177.9359, 0.0, 260.0, 200.0, 260.0, 260.0, 260.0, 78.0634],
+        ),
+        (
+            "tokens_in_flight",
+            [14.7865, 0.0, 22.0, 18.0, 20.0, 21.0, 21.0, 5.4698],
+        ),
+        (
+            "active_decode_throughput",
+            [115.7025, 0.0, 200.0, 100.0, 200.0, 200.0, 200.0, 38.5872],
+        ),
+        (
+            "active_prefill_throughput",
+            [180.0, 100.0, 260.0, 100.0, 260.0, 260.0, 260.0, 80.0],
+        ),
+        // One user decodes at a time; two wait at once for half of the time that anyone waits.
+        (
+            "active_decode_throughput_per_user",
+            [115.7025, 0.0, 200.0, 100.0, 200.0, 200.0, 200.0, 38.5872],
+        ),
+        (
+            "active_prefill_throughput_per_user",
+            [115.0, 100.0, 130.0, 100.0, 130.0, 130.0, 130.0, 15.0],
+        ),
+        (
+            "active_total_throughput",
+            [177.9359, 0.0, 260.0, 200.0, 260.0, 260.0, 260.0, 78.0634],
+        ),
+    ];
+    for (tag, expected) in table {
+        let f = report.figures(tag).unwrap_or_else(|| panic!("{tag}"));
+        let percentile = |q| f.percentile(q);
+        let found = [
+            f.avg,
+            f.min,
+            f.max,
+            percentile(50),
+            percentile(90),
+            percentile(95),
+            percentile(99),
+            f.std,
+        ];
+        for (found, expected) in found.into_iter().zip(expected) {
+            let found = found.unwrap();
+            assert!(
+                (found - expected).abs() <= 5.1e-5 + 1e-9 * expected,
+                "{tag}: {found} {expected}"
+            );
+        }
+        assert_eq!(
+            (percentile(25), f.count, f.sum),
+            (None, None, None),
+            "{tag}"
+        );
+    }
+}
+
+/// Section 9 under AIPerf's own rule: had the third request failed instead of being cancelled.
+#[test]
+fn the_figures_of_failures() {
+    let dir = tempdir().unwrap();
+    let mut records = records();
+    records[2] = RecordParts::streamed(2)
+        .sent(90.0, 91.0, 91.5)
+        .status(503)
+        .end(141.5);
+    let report = run(facts(dir.path()), &records, end(&records));
+    for (tag, expected) in [
+        ("request_count", 2.0),
+        ("error_request_count", 1.0),
+        ("completed_request_count", 3.0),
+        ("request_error_rate", 33.3333),
+        ("total_error_isl", 12.0),
+        ("good_request_fraction", 0.333333),
+        ("goodput", 7.692308),
+        ("context_overflow_count", 0.0),
+    ] {
+        close(report.value(tag), expected);
+    }
+    let adjusted = report.figures("adj_request_latency").unwrap();
+    for q in [1, 5, 10, 25] {
+        assert_eq!(adjusted.percentile(q), Some(80.0), "p{q}");
+    }
+    assert_eq!(adjusted.percentile(50), Some(130.0));
+    for q in [75, 90, 95, 99] {
+        assert_eq!(adjusted.percentile(q), Some(f64::INFINITY), "p{q}");
+    }
+    assert_eq!((adjusted.min, adjusted.count), (Some(80.0), Some(3)));
+    let csv = String::from_utf8(report.csv()).unwrap();
+    let row = "Request Latency (error-adjusted) (ms),,80.00,,,80.00,80.00,80.00,80.00,130.00,,,,,";
+    assert!(csv.contains(row), "{csv}");
+    let json: serde_json::Value = serde_json::from_slice(&report.json()).unwrap();
+    let expected = serde_json::json!({"unit": "ms", "p1": 80.0, "p5": 80.0, "p10": 80.0, "p25": 80.0,
+        "p50": 130.0, "min": 80.0, "count": 3});
+    assert_eq!(json["adj_request_latency"], expected);
+    assert_eq!(
+        json["input_config"]["slos"],
+        serde_json::json!({"request_latency": 100.0})
+    );
+    // After all rows of the default table that have a place.
+    let console = report.console(140, false);
+    let place = |text: &str| {
+        console
+            .find(text)
+            .unwrap_or_else(|| panic!("{text}\n{console}"))
+    };
+    assert!(place("Request Count") < place("Request Latency (error-adjusted)"));
+    assert!(place("Goodput (requests/sec)") < place("Request Count"));
 }
 
 #[test]
@@ -99,6 +240,10 @@ fn the_phase_window_is_a_switch() {
     let report = run(facts.clone(), &records, end(&records));
     close(report.value("request_throughput"), 2.0 / 0.1415);
     close(report.value("benchmark_duration"), 0.13);
+    // From 0 to 141.5, idle until 1.
+    let concurrency = report.figures("effective_concurrency").unwrap();
+    assert_eq!(concurrency.min, Some(0.0));
+    close(concurrency.avg, (130.5 + 80.0 + 50.5) / 141.5);
 
     let mut cut = end(&records);
     cut.profiling = None;
@@ -141,6 +286,13 @@ fn one_request_at_a_time() {
         lines[0]["metrics"]["inter_chunk_latency"]["value"],
         serde_json::json!([10.0, 20.0])
     );
+    for (line, good) in [(0, 0), (1, 1)] {
+        assert_eq!(
+            lines[line]["metrics"]["good_request_count"].to_string(),
+            format!(r#"{{"value":{good},"unit":"requests"}}"#)
+        );
+    }
+    assert_eq!(lines[2]["metrics"].get("good_request_count"), None);
     let osl = &lines[0]["metrics"]["output_sequence_length"];
     assert_eq!(osl.to_string(), r#"{"value":5,"unit":"tokens"}"#);
     close(value(0, "usage_prompt_tokens_diff_pct"), 20.0);
@@ -211,4 +363,63 @@ fn the_metadata_of_an_answer() {
     assert_eq!(keys, expected.split_whitespace().collect::<Vec<_>>());
     assert_eq!(metadata["request_ack_ns"], T0_UNIX + 3_000_000);
     assert_eq!(metadata["request_end_ns"], T0_UNIX + 131_500_000);
+}
+
+/// The last number of a text; signs and units around it do not matter.
+fn last_number(text: &str) -> Option<f64> {
+    let digits = |c: char| c.is_ascii_digit() || c == '.';
+    let words = text.split(|c: char| !digits(c));
+    words
+        .filter_map(|word| word.trim_end_matches('.').parse().ok())
+        .next_back()
+}
+
+/// The worked examples of `docs/METRICS.md` are what comes out of the example run.
+#[test]
+fn the_worked_examples_are_right() {
+    let dir = tempdir().unwrap();
+    let records = records();
+    let report = run(facts(dir.path()), &records, end(&records));
+    let lines = lines(dir.path());
+    let mut checked = 0;
+    for metric in METRICS {
+        let example = metric.example;
+        let request = example
+            .split(';')
+            .next()
+            .and_then(|text| text.strip_prefix("request 0: "));
+        let (found, expected) = match request {
+            Some(text) if metric.is_per_record() && report.figures(metric.tag).is_some() => (
+                lines[0]["metrics"][metric.tag]["value"].as_f64(),
+                last_number(text),
+            ),
+            // Hypothetical, or a time of the clock.
+            _ if [
+                "had ",
+                "asked",
+                "would",
+                "%",
+                "T0",
+                "none",
+                "absent",
+                "request 0",
+            ]
+            .iter()
+            .any(|word| example.contains(word)) =>
+            {
+                continue;
+            }
+            _ => (report.value(metric.tag), last_number(example)),
+        };
+        let (Some(found), Some(expected)) = (found, expected) else {
+            continue;
+        };
+        assert!(
+            (found - expected).abs() < 5.1e-5 * expected.max(1.0),
+            "{}: {found} and not {expected}: {example}",
+            metric.tag
+        );
+        checked += 1;
+    }
+    assert!(checked > 45, "{checked}");
 }

@@ -3,6 +3,8 @@
 mod exports;
 mod golden;
 mod outcomes;
+mod slices;
+mod traps;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use serde_json::Value;
 
 use crate::collect::Collector;
 use crate::facts::{CancellationFacts, EntryFacts, PhaseFacts, PhaseWindow, RunEnd, RunFacts};
+use crate::goodput::{self, Slos};
+use crate::metric::conditions;
 use crate::report::Report;
 use crate::testing::{Words, anchor, ms};
 
@@ -29,6 +33,9 @@ fn facts(dir: &Path) -> RunFacts {
         ..PhaseFacts::default()
     };
     facts.cancellation = Some(CancellationFacts::of(40.0, Span::from_millis(50)));
+    let promises = goodput::parse("request_latency:100").unwrap();
+    let holding = conditions(facts.endpoint(), true, true, true, true);
+    facts.slos = Slos::new(&promises, holding).unwrap();
     facts.cli_command = "pinfire profile --model 'm'".into();
     facts.artifact_dir = dir.to_owned();
     facts.random_seed = Some(42);

@@ -11,7 +11,7 @@ use pinfire_analysis::{
 use pinfire_engine::{
     clock::{Span, Stamp},
     dataset::{ready::Ready, sampling::Sampling, url::TargetUrl},
-    plan::{PhasePlan, Target},
+    plan::{Keep, PhasePlan, Target},
     record::{Failure, Leave, MarkKind, Outcome, Phase, Record, Trigger},
     run::Engine,
     schedule::{CancelPlan, Delay, Limit, Pace, Schedule},
@@ -402,6 +402,7 @@ impl Test<'_> {
             timeout,
             reuse: settings.reuse,
             receive_stamps: true,
+            keep: Keep::default(),
         })
     }
 

@@ -43,7 +43,8 @@ impl Core {
                 .as_ref()
                 .and_then(|cancel| cancel.of(go.index, session.entry, phase.started)),
         };
-        let request = Request::new(ticket, now, plan.timeout, self.room);
+        let mut request = Request::new(ticket, now, plan.timeout, self.room);
+        request.keep(plan.keep);
         phase.counts.due += 1;
         phase.health.send_lateness.record(now.since(go.eligible));
         self.progress[self.number][plan.phase as usize].due(phase.counts.due);
@@ -201,6 +202,12 @@ impl Core {
             .head
             .write(&mut self.outgoing, &ids, name, body.size());
         let mut head_bytes = self.outgoing.len();
+        if let Some(capture) = request.capture() {
+            capture.request_head = self.outgoing.clone();
+            if let Some(socket) = &connection.socket {
+                (capture.local, capture.remote) = socket.addresses();
+            }
+        }
         let half = request.stops_half_way();
         if half || body.size() <= COPIED_BODY_BYTES {
             body.append(&mut self.outgoing);

@@ -9,6 +9,7 @@ pub use connect::{connect, shows_lost_syn};
 
 use std::{
     io::{self, IoSlice},
+    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     time::Duration,
 };
@@ -121,6 +122,14 @@ impl Pollable {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) | Err(error) => Err(error.raw_os_error()),
         }
+    }
+
+    /// Both ends of a TCP connection.
+    pub fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        let descriptor = sys::borrow(&self.0);
+        let socket = socket2::SockRef::from(&descriptor);
+        let of = |address: io::Result<socket2::SockAddr>| address.ok()?.as_socket();
+        (of(socket.local_addr()), of(socket.peer_addr()))
     }
 
     /// The local port, 0 if there is none.

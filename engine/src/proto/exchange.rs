@@ -16,10 +16,10 @@ use crate::{
 
 /// Takes what an [`Exchange`] finds. All calls of one `feed` carry that feed's stamp.
 pub trait Sink {
-    /// The final response head is complete.
-    fn head(&mut self, at: Stamp, head: &Head);
-    /// So many body bytes, framing excluded, came with this feed. Called at most once per piece.
-    fn body(&mut self, at: Stamp, bytes: usize);
+    /// The final response head is complete; `bytes` is all of it.
+    fn head(&mut self, at: Stamp, head: &Head, bytes: &[u8]);
+    /// Body bytes, framing excluded, that came with this feed. Called at most once per piece.
+    fn body(&mut self, at: Stamp, bytes: &[u8]);
     /// An event, or a whole body that is not an event stream.
     fn event(&mut self, at: Stamp, kind: MarkKind, bytes: &[u8]);
 }
@@ -157,11 +157,15 @@ impl Exchange {
                     }
                 }
                 Parsed::Final(head, length) => {
+                    let whole = match before {
+                        0 => &bytes[used..used + length],
+                        _ => &self.partial[..length],
+                    };
+                    sink.head(at, &head, whole);
                     used += length - before;
                     self.offset += length as u64;
                     self.partial.clear();
                     self.body = Some((BodyDecoder::new(head.framing), head));
-                    sink.head(at, &head);
                     return Ok(used);
                 }
             }
@@ -207,10 +211,10 @@ impl Exchange {
                         Ok(())
                     }
                     .map_err(|failed| {
-                        sink.body(at, failed.0);
+                        sink.body(at, &rest[..failed.0.min(n)]);
                         error(self.offset, failed)
                     })?;
-                    sink.body(at, n);
+                    sink.body(at, &rest[..n]);
                     n
                 }
             };

@@ -26,12 +26,12 @@ pub enum End {
 }
 
 impl Sink for Seen {
-    fn head(&mut self, _: Stamp, head: &Head) {
+    fn head(&mut self, _: Stamp, head: &Head, _: &[u8]) {
         self.head = Some(*head);
     }
 
-    fn body(&mut self, _: Stamp, bytes: usize) {
-        self.body_bytes += bytes;
+    fn body(&mut self, _: Stamp, bytes: &[u8]) {
+        self.body_bytes += bytes.len();
     }
 
     fn event(&mut self, _: Stamp, kind: MarkKind, bytes: &[u8]) {

@@ -6,9 +6,11 @@
 //! are and what an unusual event means is decided on the analysis side.
 
 mod cancel;
+mod capture;
 mod transcript;
 
 pub use cancel::{AfterHalfClose, Cancel, Disconnect, Leave, Trigger};
+pub use capture::{Capture, Keep, Piece};
 pub use transcript::{Body, Mark, MarkKind, Transcript};
 
 use crate::{clock::Stamp, uuid::Uuid};
@@ -52,6 +54,8 @@ pub struct Record {
     /// The body as sent, where it was not its entry's own: the history of a conversation was put
     /// into it.
     pub body: Option<Vec<u8>>,
+    /// Bytes and instants of the connection, in a phase that keeps them.
+    pub capture: Option<Box<Capture>>,
 }
 
 /// The id of a session, as a header carries it.

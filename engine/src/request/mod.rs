@@ -12,8 +12,8 @@ use crate::{
     endpoint::{Answers, answer::Reader},
     proto::{Closed, Head, Sink},
     record::{
-        AfterHalfClose, Disconnect, Failure, Leave, MarkKind, Outcome, Phase, Record, Stage, Times,
-        Transcript, Trigger, Wire,
+        AfterHalfClose, Capture, Disconnect, Failure, Keep, Leave, MarkKind, Outcome, Phase,
+        Record, Stage, Times, Transcript, Trigger, Wire,
     },
     schedule::Chosen,
 };
@@ -113,8 +113,19 @@ impl Request {
                 wire: Wire::default(),
                 transcript: Transcript::with_capacity(room.0, room.1),
                 body: None,
+                capture: None,
             },
         }
+    }
+
+    /// What is to be kept of it beyond its transcript.
+    pub fn keep(&mut self, keep: Keep) {
+        self.record.capture = Capture::of(keep);
+    }
+
+    /// Where that is put, if there is any.
+    pub fn capture(&mut self) -> Option<&mut Capture> {
+        self.record.capture.as_deref_mut()
     }
 
     /// How far it has come.
@@ -304,6 +315,9 @@ impl Request {
     pub fn wrote(&mut self, at: Stamp, bytes: usize) -> bool {
         self.sent += bytes;
         self.record.wire.sends += 1;
+        if let Some(capture) = &mut self.record.capture {
+            capture.wrote(at, bytes);
+        }
         self.record.wire.body_sent = self.sent.saturating_sub(self.head_bytes) as u64;
         if self.sent < self.total_bytes {
             let half = self.head_bytes + (self.total_bytes - self.head_bytes) / 2;
@@ -404,14 +418,17 @@ impl Request {
 }
 
 impl Sink for Request {
-    fn head(&mut self, at: Stamp, head: &Head) {
+    fn head(&mut self, at: Stamp, head: &Head, bytes: &[u8]) {
         self.record.times.head = Some(at);
         self.record.wire.status = head.status;
         self.record.wire.event_stream = head.event_stream;
+        if let Some(capture) = &mut self.record.capture {
+            capture.response_head = bytes.to_vec();
+        }
     }
 
     #[inline]
-    fn body(&mut self, at: Stamp, bytes: usize) {
+    fn body(&mut self, at: Stamp, bytes: &[u8]) {
         let times = &mut self.record.times;
         if times.body_first.is_none() {
             times.body_first = Some(at);
@@ -422,7 +439,10 @@ impl Sink for Request {
             self.record.wire.receives += 1;
             times.body_last = Some(at);
         }
-        self.record.wire.body_received += bytes as u64;
+        self.record.wire.body_received += bytes.len() as u64;
+        if let Some(capture) = &mut self.record.capture {
+            capture.read(at, bytes);
+        }
     }
 
     #[inline]
@@ -583,7 +603,7 @@ mod tests {
     fn an_early_answer_does_not_undo_streaming() {
         let mut request = request(None);
         request.sending(at(20), 10, 90);
-        request.body(at(25), 7);
+        request.body(at(25), b"7 bytes");
         assert!(request.wrote(at(40), 100));
         assert_eq!(request.stage(), Stage::Streaming);
     }
@@ -591,9 +611,9 @@ mod tests {
     #[test]
     fn chunks_of_one_read_are_one_receive() {
         let mut request = request(None);
-        request.body(at(25), 7);
-        request.body(at(25), 7);
-        request.body(at(26), 1);
+        request.body(at(25), b"7 bytes");
+        request.body(at(25), b"7 bytes");
+        request.body(at(26), b"1");
         let record = request.complete(at(26));
         assert_eq!((record.wire.receives, record.wire.body_received), (2, 15));
         assert_eq!(
@@ -644,7 +664,7 @@ mod tests {
             Failure::Reset { errno: 104 }
         );
         assert_eq!(fresh.broken(Closed::InHead, 0), Failure::TruncatedHead);
-        fresh.body(at(30), 12);
+        fresh.body(at(30), b"twelve bytes");
         assert_eq!(
             fresh.broken(Closed::InBody, 104),
             Failure::TruncatedBody {

@@ -19,6 +19,7 @@ use pinfire_analysis::{
 };
 use pinfire_engine::{
     clock::{Span, Stamp},
+    dataset::ready::Ready,
     record::Record,
     text::tokenizer::Tokenizer,
 };
@@ -57,6 +58,7 @@ impl Collecting {
     pub fn start(
         facts: RunFacts,
         entries: Arc<[EntryFacts]>,
+        bodies: &Arc<Ready>,
         tokenizer: Option<Tokenizer>,
         records: Receiver<Record>,
         settings: &Settings,
@@ -65,7 +67,11 @@ impl Collecting {
         let lines = settings
             .lines
             .then(|| settings.artifact_dir.join(&settings.files.jsonl));
-        let collector = Collector::new(facts, entries, counter, lines)?;
+        let mut collector = Collector::new(facts, entries, counter, lines)?;
+        if settings.raw {
+            let path = settings.artifact_dir.join(&settings.files.raw);
+            collector = collector.with_raw(path, Arc::clone(bodies))?;
+        }
         let all_sent = Arc::new(AtomicBool::new(false));
         let (sent, incoming) = (Arc::clone(&all_sent), records.clone());
         let tally = Arc::new(Tally::default());

@@ -1,25 +1,6 @@
 //! The command line as the exports show it: text quoted, credentials hidden.
 
-/// Parts of a header's name that mark its value as a credential.
-const SENSITIVE: &[&str] = &[
-    "auth",
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "credential",
-    "cookie",
-    "apikey",
-    "api-key",
-    "api_key",
-    "session",
-    "signature",
-    "sas-key",
-    "access-key",
-    "private-key",
-];
-
-const HIDDEN: &str = "<redacted>";
+use pinfire_analysis::redact::{self, HIDDEN};
 
 /// One line: `pinfire profile --model 'm' --concurrency 100 …`.
 pub fn shown(arguments: &[String]) -> String {
@@ -64,19 +45,19 @@ fn safe(flag: &str, value: &str) -> String {
         "--api-key" => HIDDEN.to_owned(),
         "--header" | "-H" => {
             let name = value.split(':').next().unwrap_or(value);
-            let lower = value.to_lowercase();
             // A JSON object or a list may hold several headers: any sensitive word hides it whole.
             let several = value.starts_with('{') || value.contains(',');
-            let looked_at = if several { lower } else { name.to_lowercase() };
-            if SENSITIVE.iter().any(|word| looked_at.contains(word)) {
-                if several {
-                    HIDDEN.to_owned()
-                } else {
-                    format!("{name}:{HIDDEN}")
-                }
+            if several && redact::mentions(value) {
+                HIDDEN.to_owned()
+            } else if !several && redact::is_sensitive(name) {
+                format!("{name}:{HIDDEN}")
             } else {
                 value.to_owned()
             }
+        }
+        "--url" | "-u" => {
+            let urls: Vec<String> = value.split(',').map(redact::url).collect();
+            urls.join(",")
         }
         _ => value.to_owned(),
     }
@@ -140,6 +121,10 @@ mod tests {
                 "{\"a\":\"b\",\"Authorization\":\"c\"}",
             ],
             "pinfire profile --header '<redacted>'",
+        );
+        check(
+            &["profile", "--url", "http://h/?token=s,http://g"],
+            "pinfire profile --url 'http://h/?token=<redacted>,http://g'",
         );
     }
 }

@@ -39,6 +39,7 @@ pub fn of(
     facts.cli_command = command_line::shown(arguments);
     facts.artifact_dir = settings.artifact_dir.clone();
     facts.files = settings.files.clone();
+    facts.http_trace = settings.http_trace;
     facts.tokenizer.clone_from(&prepared.tokenizer_name);
     facts.driver = engine
         .granted()
@@ -47,6 +48,8 @@ pub fn of(
         .to_owned();
     facts.rate_window = settings.rate_window;
     facts.thresholds = settings.thresholds;
+    facts.slos = settings.slos.clone();
+    facts.slice = settings.slice;
     Ok(facts)
 }
 

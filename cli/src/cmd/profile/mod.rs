@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use pinfire_analysis::{
     export::{DEFAULT_WIDTH, write_start},
     facts::{PhaseWindow, RunEnd},
+    redact,
 };
 use pinfire_engine::{
     clock::{Span, Stamp},
@@ -119,6 +120,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     let collecting = Collecting::start(
         facts,
         entries,
+        &dataset,
         prepared.tokenizer,
         engine.records(),
         &settings,
@@ -229,13 +231,19 @@ fn say_how(settings: &Settings, engine: &Engine) {
         })
         .collect();
     let driver = granted.first().map_or("?", |core| core.driver.name());
+    let urls: Vec<String> = settings
+        .transport
+        .urls
+        .iter()
+        .map(|url| redact::url(url))
+        .collect();
     // As for the results: a reader that has gone away is no failure of the run.
     let _ = writeln!(
         std::io::stdout(),
         "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
         env!("CARGO_PKG_VERSION"),
         settings.load.profiling,
-        settings.transport.urls.join(", "),
+        urls.join(", "),
         cpus.join(", "),
         settings.engine.precision.name(),
         settings.seed.value,
@@ -454,6 +462,7 @@ impl Phases<'_> {
             timeout: settings.timeout,
             reuse: settings.reuse,
             receive_stamps: true,
+            keep: settings.keep,
         })
     }
 
