@@ -11,8 +11,8 @@ use pinfire_analysis::{
 use pinfire_engine::{
     clock::{Span, Stamp},
     dataset::{ready::Ready, sampling::Sampling, url::TargetUrl},
-    plan::{Keep, PhasePlan, Target},
-    record::{Failure, Leave, MarkKind, Outcome, Phase, Record, Trigger},
+    plan::{PhasePlan, Target},
+    record::{Failure, Keep, Leave, MarkKind, Outcome, Phase, Record, Trigger},
     run::Engine,
     schedule::{CancelPlan, Delay, Limit, Pace, Schedule},
 };
