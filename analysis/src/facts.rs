@@ -15,6 +15,10 @@ use crate::export::FileNames;
 use crate::goodput::Slos;
 use crate::stats::Percentiles;
 
+/// Requests of a phase that are kept exactly where nothing else is asked for. Below it a run takes some
+/// 50 MB for its figures.
+pub const EXACT_RECORDS: u64 = 100_000;
+
 /// The duration behind run-level rates (D1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum RateWindow {
@@ -168,10 +172,33 @@ pub struct RunFacts {
     pub slice: Option<Span>,
     /// Percentiles of every distribution.
     pub percentiles: Percentiles,
+    /// `--exact-records`: so many requests of a phase are kept exactly; 0 for all.
+    pub exact_records: u64,
     /// The log, if one is written; named in the footer.
     pub log_file: Option<PathBuf>,
+    /// Its place among other runs.
+    pub part: Option<PartFacts>,
+    /// GPUs of the server, if told.
+    pub num_gpus: Option<u64>,
     /// What the files of the run say, where the report is made from files.
     pub told: Option<ToldRun>,
+}
+
+/// The place of a run in a sweep or among repeated runs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PartFacts {
+    /// The same of all its runs.
+    pub sweep_id: String,
+    /// From 0.
+    pub trial: u64,
+    /// Such as `trial_0001`.
+    pub run_label: String,
+    /// `path=value, path=value`; empty without a sweep.
+    pub variation_label: String,
+    /// From 0.
+    pub variation_index: u64,
+    /// Value by path.
+    pub variation_values: Map<String, Value>,
 }
 
 /// What the files of a run say about it, where a report is made from files.
@@ -212,7 +239,10 @@ impl RunFacts {
             slos: Slos::default(),
             slice: None,
             percentiles: Percentiles::default(),
+            exact_records: EXACT_RECORDS,
             log_file: None,
+            part: None,
+            num_gpus: None,
             told: None,
         }
     }

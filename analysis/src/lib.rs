@@ -8,14 +8,18 @@ pub mod compare;
 pub mod export;
 pub mod facts;
 pub mod goodput;
+pub mod live;
 pub mod metric;
+pub mod pool;
 pub mod reading;
 pub mod rebuild;
 pub mod redact;
 pub mod release;
 pub mod report;
 pub mod scrape;
+pub mod sketch;
 pub mod stats;
+pub mod sweep;
 pub mod tokens;
 pub mod trace;
 

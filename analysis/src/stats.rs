@@ -3,6 +3,8 @@
 //! Samples are kept as narrow as their values allow, so that a million requests with their gaps fit
 //! in memory: nanoseconds below 4.29 s take four bytes, a column of equal values takes none.
 
+use crate::sketch::Sketch;
+
 /// The percentiles of all exports where no others are asked for.
 pub const PERCENTILES: [f64; 9] = [1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0];
 
@@ -121,6 +123,8 @@ pub enum Sample {
     Wide(Vec<u64>),
     /// Fractions.
     Float(Vec<f64>),
+    /// Values to three digits, in bounded memory; already in order.
+    Sketch(Box<Sketch>),
 }
 
 impl Default for Sample {
@@ -146,6 +150,7 @@ impl Sample {
             },
             Self::Wide(values) => values.push(new),
             Self::Float(values) => values.push(new as f64),
+            Self::Sketch(sketch) => sketch.push(new),
             Self::Same { .. } => {
                 self.widen();
                 self.push(new);
@@ -157,6 +162,7 @@ impl Sample {
     pub fn push_float(&mut self, new: f64) {
         match self {
             Self::Float(values) => values.push(new),
+            Self::Sketch(sketch) => sketch.push_float(new),
             _ => {
                 let mut values: Vec<f64> = Vec::new();
                 self.each(|v| values.push(v));
@@ -173,6 +179,7 @@ impl Sample {
             Self::Narrow(values) => values.len(),
             Self::Wide(values) => values.len(),
             Self::Float(values) => values.len(),
+            Self::Sketch(sketch) => sketch.len(),
         }
     }
 
@@ -188,6 +195,7 @@ impl Sample {
             Self::Narrow(values) => values.get(at).map(|&v| v.into()),
             Self::Wide(values) => values.get(at).map(|&v| v as f64),
             Self::Float(values) => values.get(at).copied(),
+            Self::Sketch(sketch) => sketch.get(at),
         }
     }
 
@@ -197,7 +205,7 @@ impl Sample {
             Self::Same { value, count } => (at < *count).then_some(*value),
             Self::Narrow(values) => values.get(at).map(|&v| v.into()),
             Self::Wide(values) => values.get(at).copied(),
-            Self::Float(_) => None,
+            Self::Float(_) | Self::Sketch(_) => None,
         }
     }
 
@@ -218,6 +226,8 @@ impl Sample {
             Self::Float(values) => {
                 Self::Float(places.filter_map(|at| values.get(at).copied()).collect())
             }
+            // It no longer knows which value was whose.
+            Self::Sketch(_) => self.clone(),
         }
     }
 
@@ -230,7 +240,7 @@ impl Sample {
     #[must_use]
     pub fn sorted(mut self) -> Sorted {
         match &mut self {
-            Self::Same { .. } => {}
+            Self::Same { .. } | Self::Sketch(_) => {}
             Self::Narrow(values) => values.sort_unstable(),
             Self::Wide(values) => values.sort_unstable(),
             Self::Float(values) => values.sort_unstable_by(f64::total_cmp),
@@ -245,7 +255,33 @@ impl Sample {
             Self::Narrow(values) => values.iter().map(|&v| u128::from(v)).sum::<u128>() as f64,
             Self::Wide(values) => values.iter().map(|&v| u128::from(v)).sum::<u128>() as f64,
             Self::Float(values) => values.iter().sum(),
+            Self::Sketch(sketch) => sketch.sum(),
         }
+    }
+
+    /// The sum of the squared distances from `avg`, the mean.
+    fn squares(&self, avg: f64) -> f64 {
+        if let Self::Sketch(sketch) = self {
+            return sketch.squares();
+        }
+        let mut squares = 0.0;
+        self.each(|value| squares += (value - avg) * (value - avg));
+        squares
+    }
+
+    /// Keeps from now on what a [`Sketch`] keeps: three digits of every value.
+    pub fn coarsen(&mut self) {
+        if matches!(self, Self::Sketch(_)) {
+            return;
+        }
+        let mut sketch = Box::new(Sketch::default());
+        match &*self {
+            Self::Float(values) => values.iter().for_each(|&v| sketch.push_float(v)),
+            whole => (0..whole.len())
+                .filter_map(|at| whole.whole(at))
+                .for_each(|v| sketch.push(v)),
+        }
+        *self = Self::Sketch(sketch);
     }
 
     fn each(&self, mut visit: impl FnMut(f64)) {
@@ -254,6 +290,9 @@ impl Sample {
             Self::Narrow(values) => values.iter().for_each(|&v| visit(v.into())),
             Self::Wide(values) => values.iter().for_each(|&v| visit(v as f64)),
             Self::Float(values) => values.iter().for_each(|&v| visit(v)),
+            Self::Sketch(sketch) => (0..sketch.len())
+                .filter_map(|at| sketch.get(at))
+                .for_each(visit),
         }
     }
 
@@ -281,9 +320,7 @@ impl Sorted {
         let last = count.checked_sub(1)?;
         let sum = self.0.sum();
         let avg = sum / count as f64;
-        let mut squares = 0.0;
-        self.0
-            .each(|value| squares += (value - avg) * (value - avg));
+        let squares = self.0.squares(avg);
         // Type 7 of Hyndman and Fan: linear between the two nearest ranks.
         let percentile = |q: f64| {
             let h = q / 100.0 * last as f64;
@@ -329,6 +366,34 @@ impl Sorted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_coarse_sample_has_the_same_figures_to_three_digits() {
+        let mut exact = Sample::default();
+        let mut coarse = Sample::default();
+        for n in 0..20_000_u64 {
+            let value = 20_000_000 + n.wrapping_mul(2_654_435_761) % 9_000_000;
+            exact.push(value);
+            coarse.push(value);
+            if n == 5_000 {
+                coarse.coarsen();
+            }
+        }
+        let (exact, coarse) = (exact.figures().unwrap(), coarse.figures().unwrap());
+        let near = |one: f64, other: f64, digits: f64| {
+            assert!((one - other).abs() <= digits * other, "{one} {other}");
+        };
+        for ((q, one), (_, other)) in coarse.percentiles.iter().zip(&exact.percentiles) {
+            assert!(
+                (one - other).abs() <= 0.000_5 * other,
+                "p{q}: {one} {other}"
+            );
+        }
+        near(coarse.avg.unwrap(), exact.avg.unwrap(), 1e-12);
+        near(coarse.std.unwrap(), exact.std.unwrap(), 1e-9);
+        assert_eq!((coarse.min, coarse.max), (exact.min, exact.max));
+        assert_eq!((coarse.sum, coarse.count), (exact.sum, exact.count));
+    }
 
     fn close(value: Option<f64>, expected: f64) {
         let value = value.unwrap();

@@ -200,6 +200,22 @@ pub struct Report {
     /// for what is weighted by time).
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
     pub rate_window: String,
+    /// Judge requests by these limits, `tag:number tag:number` (docs/METRICS.md has the tags).
+    /// [default: the run's own]
+    #[arg(long, value_name = "PAIRS")]
+    pub goodput: Option<String>,
+    /// Give all metrics per slice of so many seconds too. [default: as the run did]
+    #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
+    pub slice_duration: Option<f64>,
+    /// Requests of a phase that are kept exactly. Beyond, percentiles have three digits and curves are
+    /// averages of 0.1 s, so that memory stays flat; averages, sums and extremes stay exact. 0 keeps
+    /// everything, as slices do.
+    #[arg(long, value_name = "REQUESTS", default_value_t = pinfire_analysis::facts::EXACT_RECORDS)]
+    pub exact_records: u64,
+    /// Percentiles of all distributions, such as p50,p99.9. [default:
+    /// p1,p5,p10,p25,p50,p75,p90,p95,p99]
+    #[arg(long, value_name = "LIST")]
+    pub percentiles: Option<String>,
     /// Show the table of HTTP timings.
     #[arg(long)]
     pub show_trace_timing: bool,
@@ -313,8 +329,221 @@ pub struct Profile {
     pub tokenizer: TokenizerFlags,
     #[command(flatten, next_help_heading = "Output")]
     pub output: Output,
+    #[command(
+        flatten,
+        next_help_heading = "Sweeps and repeated runs (docs/SWEEPS.md)"
+    )]
+    pub sweep: SweepFlags,
     #[command(flatten, next_help_heading = "Engine")]
     pub engine: EngineFlags,
+}
+
+/// Lists themselves are typed at the flags that take them.
+#[derive(Args, Debug, Clone, Default)]
+pub struct SweepFlags {
+    /// How lists of several flags go together: grid (every value with every other) or zip (first with
+    /// first). A list such as --concurrency 10,50,100 runs every value; these flags take one:
+    /// --concurrency, --request-rate, --request-count, --benchmark-duration, --num-conversations,
+    /// --num-users, --prefill-concurrency, --isl, --osl (and -stddev), --session-turns-mean,
+    /// --request-cancellation-rate (0 for none), --request-cancellation-delay. [default: grid]
+    #[arg(long, value_name = "TYPE")]
+    pub sweep_type: Option<String>,
+    /// With several runs of each point: repeated (all points, again and again) or independent (all
+    /// runs of a point, then the next point). [default: repeated]
+    #[arg(long, value_name = "MODE")]
+    pub parameter_sweep_mode: Option<String>,
+    /// Pause between points. [default: 0]
+    #[arg(long, value_name = "SECONDS", value_parser = values::not_negative)]
+    pub parameter_sweep_cooldown_seconds: Option<f64>,
+    /// All points have the same seed. [default: point i has the base seed plus i]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub parameter_sweep_same_seed: Option<bool>,
+    /// Point i has the base seed plus i.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_parameter_sweep_same_seed: Option<bool>,
+    /// Do not show the table of points at the end; the files are written all the same.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_sweep_table: Option<bool>,
+    /// Run each point so often, and show the mean with its confidence interval. [default: 1]
+    #[arg(long, value_name = "RUNS", value_parser = values::count)]
+    pub num_profile_runs: Option<u64>,
+    /// Pause between runs of one point. [default: 0]
+    #[arg(long, value_name = "SECONDS", value_parser = values::not_negative)]
+    pub profile_run_cooldown_seconds: Option<f64>,
+    /// Level of confidence intervals. [default: 0.95]
+    #[arg(long, value_name = "SHARE", value_parser = values::share)]
+    pub confidence_level: Option<f64>,
+    /// Warm up before the first run of each point only. [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub profile_run_disable_warmup_after_first: Option<bool>,
+    /// Warm up before every run.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_profile_run_disable_warmup_after_first: Option<bool>,
+    /// The base seed is 42 without --random-seed, as AIPerf has it. [default: it is drawn and printed]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub set_consistent_seed: Option<bool>,
+    /// Every run draws its own seed.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_set_consistent_seed: Option<bool>,
+    /// Runs of one point have different seeds, so that none meets the cache of another.
+    /// [default: only where the seed was drawn]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub vary_seed_per_trial: Option<bool>,
+    /// Runs of one point have the same seed.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_vary_seed_per_trial: Option<bool>,
+    /// What a point should meet, repeatable: METRIC[.STAT]<=LIMIT (or <, >=, >) in the metric's unit,
+    /// such as ttft.p99<=500 (milliseconds), error_rate<=1 (percent) or tps>=1000. Points that do and
+    /// points that do not are told apart. METRIC is a tag of the files or one of ttft, itl, tpot,
+    /// latency, tps, rps, tps_user, error_rate, goodput.
+    #[arg(long, value_name = "RULE")]
+    pub slo: Vec<String>,
+    /// Find the highest load that still meets --slo (or, with --goodput, at which 95 % of the requests
+    /// are good): FLAG:LOW,HIGH, with FLAG one of concurrency, request-rate, num-users,
+    /// prefill-concurrency, such as concurrency:1,512. The load grows fourfold until it fails, then the
+    /// boundary is halved in, and run again. Without --request-count and the like a point has 10
+    /// requests per stream or 10 seconds of its rate, 100 requests at least.
+    #[arg(long, value_name = "FLAG:LOW,HIGH")]
+    pub search: Option<String>,
+    /// How close the boundary has to be, as a share of the load that fails. [default: 0.05]
+    #[arg(long, value_name = "SHARE", value_parser = values::share)]
+    pub search_tolerance: Option<f64>,
+    /// How often the boundary is run again, on both of its sides. [default: 1]
+    #[arg(long, value_name = "RUNS", value_parser = values::whole)]
+    pub search_confirmations: Option<u64>,
+    /// The most runs of a search. [default: 30]
+    #[arg(long, value_name = "RUNS", value_parser = values::count)]
+    pub search_max_iterations: Option<u64>,
+    /// Continue an interrupted sweep from its folder: points that are finished are kept. The other
+    /// flags are those of then, unless given anew; credentials have to be.
+    #[arg(long, value_name = "FOLDER")]
+    pub resume: Option<PathBuf>,
+}
+
+impl SweepFlags {
+    /// Several runs of a point were asked for.
+    pub fn repeats(&self) -> bool {
+        self.num_profile_runs.is_some_and(|runs| runs > 1)
+    }
+
+    /// The first flag that means nothing for a single run.
+    pub fn idle(&self) -> Option<&'static str> {
+        let given = [
+            ("--sweep-type", self.sweep_type.is_some()),
+            (
+                "--parameter-sweep-mode",
+                self.parameter_sweep_mode.is_some(),
+            ),
+            (
+                "--parameter-sweep-cooldown-seconds",
+                self.parameter_sweep_cooldown_seconds.is_some(),
+            ),
+            (
+                "--parameter-sweep-same-seed",
+                self.parameter_sweep_same_seed.is_some(),
+            ),
+            (
+                "--no-parameter-sweep-same-seed",
+                self.no_parameter_sweep_same_seed.is_some(),
+            ),
+            ("--no-sweep-table", self.no_sweep_table.is_some()),
+            (
+                "--profile-run-cooldown-seconds",
+                self.profile_run_cooldown_seconds.is_some(),
+            ),
+            ("--confidence-level", self.confidence_level.is_some()),
+            (
+                "--profile-run-disable-warmup-after-first",
+                self.profile_run_disable_warmup_after_first.is_some(),
+            ),
+            (
+                "--no-profile-run-disable-warmup-after-first",
+                self.no_profile_run_disable_warmup_after_first.is_some(),
+            ),
+            ("--set-consistent-seed", self.set_consistent_seed.is_some()),
+            (
+                "--no-set-consistent-seed",
+                self.no_set_consistent_seed.is_some(),
+            ),
+            ("--vary-seed-per-trial", self.vary_seed_per_trial.is_some()),
+            (
+                "--no-vary-seed-per-trial",
+                self.no_vary_seed_per_trial.is_some(),
+            ),
+            ("--slo", !self.slo.is_empty()),
+            ("--search-tolerance", self.search_tolerance.is_some()),
+            (
+                "--search-confirmations",
+                self.search_confirmations.is_some(),
+            ),
+            (
+                "--search-max-iterations",
+                self.search_max_iterations.is_some(),
+            ),
+        ];
+        given
+            .into_iter()
+            .find_map(|(flag, given)| given.then_some(flag))
+    }
+
+    /// A flag that was given together with its opposite.
+    pub fn contradiction(&self) -> Option<&'static str> {
+        let pairs = [
+            (
+                "--parameter-sweep-same-seed",
+                self.parameter_sweep_same_seed.is_some()
+                    && self.no_parameter_sweep_same_seed.is_some(),
+            ),
+            (
+                "--profile-run-disable-warmup-after-first",
+                self.profile_run_disable_warmup_after_first.is_some()
+                    && self.no_profile_run_disable_warmup_after_first.is_some(),
+            ),
+            (
+                "--set-consistent-seed",
+                self.set_consistent_seed.is_some() && self.no_set_consistent_seed.is_some(),
+            ),
+            (
+                "--vary-seed-per-trial",
+                self.vary_seed_per_trial.is_some() && self.no_vary_seed_per_trial.is_some(),
+            ),
+        ];
+        pairs
+            .into_iter()
+            .find_map(|(flag, both)| both.then_some(flag))
+    }
+
+    /// What was said of the base seed.
+    pub fn consistent_seed(&self) -> Option<bool> {
+        either(self.set_consistent_seed, self.no_set_consistent_seed)
+    }
+
+    /// What was said of the seeds of points.
+    pub fn same_seed(&self) -> Option<bool> {
+        either(
+            self.parameter_sweep_same_seed,
+            self.no_parameter_sweep_same_seed,
+        )
+    }
+
+    /// What was said of the seeds of runs of one point.
+    pub fn vary_seed(&self) -> Option<bool> {
+        either(self.vary_seed_per_trial, self.no_vary_seed_per_trial)
+    }
+
+    /// Whether only the first run of a point warms up.
+    pub fn warm_first_only(&self) -> bool {
+        let said = either(
+            self.profile_run_disable_warmup_after_first,
+            self.no_profile_run_disable_warmup_after_first,
+        );
+        said.unwrap_or(true)
+    }
+}
+
+/// What a flag and its opposite say together.
+fn either(yes: Option<bool>, no: Option<bool>) -> Option<bool> {
+    yes.or_else(|| no.map(|no| !no))
 }
 
 #[derive(Args, Debug, Default)]
@@ -414,6 +643,9 @@ pub struct Endpoint {
     /// Ask for a stream of server-sent events. Without it there are no times of single tokens.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub streaming: bool,
+    /// What the bodies are sent as: application/json. [default: application/json]
+    #[arg(long, value_name = "TYPE")]
+    pub request_content_type: Option<String>,
     /// Limit of one whole request, connecting included.
     #[arg(long, value_name = "SECONDS", default_value = "21600", value_parser = values::positive)]
     pub request_timeout_seconds: f64,
@@ -844,6 +1076,11 @@ pub struct Output {
     /// (…_timeslices.csv and .json). A request belongs to the slice in which it started.
     #[arg(long, value_name = "SECONDS", value_parser = values::positive)]
     pub slice_duration: Option<f64>,
+    /// Requests of a phase that are kept exactly. Beyond, percentiles have three digits and curves are
+    /// averages of 0.1 s, so that memory stays flat; averages, sums and extremes stay exact. 0 keeps
+    /// everything, as slices do.
+    #[arg(long, value_name = "REQUESTS", default_value_t = pinfire_analysis::facts::EXACT_RECORDS)]
+    pub exact_records: u64,
     /// Put `trace_data` into the line of each request: the connection's ends, both heads, and the
     /// instant and size of every write and read (docs/FILES.md).
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
@@ -851,9 +1088,29 @@ pub struct Output {
     /// Print the table of HTTP times as well.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub show_trace_timing: bool,
-    /// Progress while it runs: simple (a bar) or none. [default: simple on a terminal, else none]
+    /// GPUs of the server: throughput is also shown per GPU.
+    #[arg(long, value_name = "GPUS", value_parser = values::count)]
+    pub num_gpus: Option<u64>,
+    /// While it runs: dashboard (the whole terminal: throughput, percentiles, outcomes, client
+    /// health), simple (a bar) or none (lines). [default: dashboard on a terminal, else none]
     #[arg(long, visible_alias = "ui-type", value_name = "UI")]
     pub ui: Option<String>,
+    /// How much is said on standard error: trace, debug, info, notice, warning, success, error or
+    /// critical, and what is above it. debug tells what was decided and how each phase went, trace
+    /// also where it stands every second. [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// --log-level debug, and a bar instead of the dashboard.
+    #[arg(long, short, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub verbose: bool,
+    /// -vv: --log-level trace, and a bar instead of the dashboard.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub extra_verbose: bool,
+    /// Print a block of statistics every so many seconds, on standard error; 0 prints none. Under the
+    /// dashboard, which is always current, they come after the run. [default: 30; with the
+    /// dashboard none]
+    #[arg(long, value_name = "SECONDS", value_parser = values::interval)]
+    pub stats_interval: Option<f64>,
     /// Collect no metrics from the server. Nothing is collected yet, so this is always so.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     pub no_server_metrics: bool,

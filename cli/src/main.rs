@@ -16,10 +16,13 @@ mod run_file;
 mod say;
 #[allow(dead_code, reason = "its users land after it")]
 mod scrape;
+mod screen;
 mod seq_dist;
 mod settings;
 mod show;
 mod signals;
+mod statistics;
+mod sweep;
 mod synthesis;
 mod transport;
 mod unsupported;
@@ -43,6 +46,17 @@ fn main() -> ExitCode {
     if let Some(message) = unsupported::first_of(&arguments) {
         return failed(&message);
     }
+    let arguments = match run_file::with_lists(&arguments) {
+        Ok(arguments) => arguments,
+        Err(Refusal::File(message)) => return failed(&message),
+        Err(Refusal::Flags(error)) => return failed(&in_one_line(&error.render().to_string())),
+    };
+    // Lists stand for several runs: each is read on its own, the first one here.
+    let typed = match sweep::Typed::read(&arguments) {
+        Ok(typed) => typed,
+        Err(error) => return failed(&format!("{error:#}")),
+    };
+    let arguments = typed.as_ref().map_or(arguments, sweep::Typed::first);
     let cli = match run_file::parse(&arguments) {
         Ok(cli) => cli,
         Err(Refusal::File(message)) => return failed(&message),
@@ -63,7 +77,11 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Profile(flags) => {
-            cmd::profile::run(&flags, &arguments).map_err(|error| flags.run_file.with_lines(&error))
+            let result = match typed.filter(|typed| typed.is_sweep(&flags)) {
+                Some(typed) => typed.run(&flags, of_one_run),
+                None => cmd::profile::run(&flags, &arguments),
+            };
+            result.map_err(|error| flags.run_file.with_lines(&error))
         }
         Command::CancelTest(flags) => cmd::cancel_test::run(&flags),
         Command::AnalyzeTrace(flags) => cmd::analyze_trace::run(&flags),
@@ -79,6 +97,18 @@ fn main() -> ExitCode {
         Command::Compare(flags) => cmd::compare::run(&flags),
     };
     result.unwrap_or_else(|error| failed(&format!("{error:#}")))
+}
+
+/// The flags of one run of a sweep.
+fn of_one_run(arguments: &[String]) -> anyhow::Result<Box<args::Profile>> {
+    let cli = run_file::parse(arguments).map_err(|refusal| match refusal {
+        Refusal::File(message) => anyhow::anyhow!(message),
+        Refusal::Flags(error) => anyhow::anyhow!(in_one_line(&error.render().to_string())),
+    })?;
+    match cli.command {
+        Command::Profile(flags) => Ok(flags),
+        _ => anyhow::bail!("only `profile` makes several runs"),
+    }
 }
 
 fn failed(message: &str) -> ExitCode {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
     export::FileNames,
-    facts::{RateWindow, Thresholds},
+    facts::{PartFacts, RateWindow, Thresholds},
     goodput::{self, Slos},
     metric::conditions,
 };
@@ -30,7 +30,7 @@ use crate::{
     place::{Places, divide},
     probe::Probe,
     progress::Ui,
-    prompts,
+    prompts, say, screen,
     transport::Transport,
     values::word,
 };
@@ -74,11 +74,18 @@ pub struct Settings {
     pub thresholds: Thresholds,
     pub slos: Slos,
     pub slice: Option<Span>,
+    pub exact_records: u64,
     pub trace_table: bool,
     pub console_width: Option<usize>,
+    pub log_level: say::Level,
     pub ui: Ui,
+    /// Between two blocks of statistics.
+    pub stats: Option<Span>,
     pub engine: EngineSetup,
     pub places: Places,
+    /// Its place among other runs; such a run shows no tables.
+    pub part: Option<PartFacts>,
+    pub num_gpus: Option<u64>,
     /// What the user should know before the run.
     pub warnings: Vec<String>,
 }
@@ -174,6 +181,22 @@ impl Settings {
         let most = load.phases().map(PhaseLoad::most_cores).max();
         let places = divide(flags.engine.cores.as_ref(), most.unwrap_or(1))?;
         let seed = seed(flags)?;
+        let log_level = log_level(flags)?;
+        let ui = match ui(flags.output.ui.as_deref())? {
+            Ui::Dashboard if log_level <= say::Level::Debug && flags.output.ui.is_none() => {
+                Ui::Simple
+            }
+            ui => ui,
+        };
+        if ui != Ui::Dashboard
+            && flags
+                .output
+                .ui
+                .as_deref()
+                .is_some_and(|asked| asked.eq_ignore_ascii_case("dashboard"))
+        {
+            warnings.push("--ui dashboard needs a terminal; going on with lines".to_owned());
+        }
         let level = word(
             &flags.output.export_level,
             &[
@@ -248,9 +271,12 @@ impl Settings {
             thresholds: thresholds()?,
             slos,
             slice: flags.output.slice_duration.map(slice).transpose()?,
+            exact_records: flags.output.exact_records,
             trace_table: flags.output.show_trace_timing,
             console_width: environment::read("UI_CONSOLE_EXPORT_WIDTH")?,
-            ui: ui(flags.output.ui.as_deref())?,
+            log_level,
+            ui,
+            stats: stats(flags.output.stats_interval, ui)?,
             engine: EngineSetup {
                 cpus: places.engine.clone(),
                 driver: named(
@@ -275,6 +301,8 @@ impl Settings {
             },
             places,
             load,
+            part: None,
+            num_gpus: flags.output.num_gpus,
             warnings,
         })
     }
@@ -330,6 +358,12 @@ fn suits(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<()> {
         has_limit_name || !endpoint.use_legacy_max_tokens,
         "--use-legacy-max-tokens: {name} has no field of that name; leave it out"
     );
+    if let Some(kind) = &endpoint.request_content_type {
+        ensure!(
+            kind.eq_ignore_ascii_case("application/json"),
+            "--request-content-type {kind}: {name} takes application/json, as all endpoints of pinfire"
+        );
+    }
     ensure!(
         row.output_tokens || flags.input.osl.is_none(),
         "--osl: {name} gives no output tokens; leave it out"
@@ -472,7 +506,10 @@ fn goodput(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<Slos>
 }
 
 /// A slice of a run; whole nanoseconds.
-fn slice(seconds: f64) -> Result<Span> {
+///
+/// # Errors
+/// It is too short.
+pub fn slice(seconds: f64) -> Result<Span> {
     let length = Span::from_secs_f64(seconds);
     ensure!(
         length >= Span::from_millis(1),
@@ -527,6 +564,35 @@ pub fn thresholds() -> Result<Thresholds> {
     Ok(thresholds)
 }
 
+/// How much is said.
+fn log_level(flags: &Profile) -> Result<say::Level> {
+    use say::Level;
+    let output = &flags.output;
+    let words = [
+        ("trace", Level::Trace),
+        ("debug", Level::Debug),
+        ("info", Level::Info),
+        ("notice", Level::Info),
+        ("success", Level::Info),
+        ("warning", Level::Warning),
+        ("error", Level::Error),
+        ("critical", Level::Error),
+    ];
+    let asked = output.log_level.as_deref();
+    let asked = asked.map(|asked| named("--log-level", asked, &words));
+    let asked = asked.transpose()?;
+    let verbose = match (output.extra_verbose, output.verbose) {
+        (true, _) => Some(Level::Trace),
+        (false, true) => Some(Level::Debug),
+        (false, false) => None,
+    };
+    ensure!(
+        asked.is_none() || verbose.is_none(),
+        "--log-level and --verbose (-v, -vv) say the same thing; give one of them"
+    );
+    Ok(asked.or(verbose).unwrap_or(Level::Info))
+}
+
 /// `--ui`.
 ///
 /// # Errors
@@ -536,9 +602,27 @@ pub fn ui(asked: Option<&str>) -> Result<Ui> {
     match asked.map(str::to_lowercase).as_deref() {
         Some("simple") => Ok(Ui::Simple),
         Some("none") => Ok(Ui::None),
-        Some("dashboard") => bail!("--ui dashboard is not built yet; take simple or none"),
-        Some(other) => bail!("--ui {other}: it must be one of: simple, none"),
+        Some("dashboard") | None if screen::possible() => Ok(Ui::Dashboard),
+        Some("dashboard") => Ok(Ui::None),
+        Some(other) => bail!("--ui {other}: it must be one of: dashboard, simple, none"),
         None if std::io::stderr().is_terminal() => Ok(Ui::Simple),
         None => Ok(Ui::None),
     }
+}
+
+/// How often the statistics are printed.
+fn stats(asked: Option<f64>, ui: Ui) -> Result<Option<Span>> {
+    let seconds = match asked {
+        Some(seconds) => Some(seconds),
+        None => environment::read("UI_REALTIME_METRICS_INTERVAL")?,
+    };
+    let seconds = seconds.unwrap_or(match ui {
+        Ui::Dashboard => 0.0,
+        Ui::Simple | Ui::None => 30.0,
+    });
+    ensure!(
+        (0.0..=1000.0).contains(&seconds),
+        "PINFIRE_UI_REALTIME_METRICS_INTERVAL: it must be between 0 and 1000"
+    );
+    Ok((seconds > 0.0).then(|| Span::from_secs_f64(seconds)))
 }

@@ -132,6 +132,13 @@ pub fn grace(text: &str) -> Result<f64, String> {
         .ok_or("it must be a number of at least 0, or inf".to_owned())
 }
 
+/// Seconds of at least 0 and at most 1000.
+pub fn interval(text: &str) -> Result<f64, String> {
+    number(text)
+        .filter(|value| (0.0..=1000.0).contains(value))
+        .ok_or("it must be between 0 and 1000".to_owned())
+}
+
 /// A share of 0 to 1.
 pub fn share(text: &str) -> Result<f64, String> {
     number(text)
@@ -155,7 +162,7 @@ fn number(text: &str) -> Option<f64> {
 fn no_list(text: &str) -> Result<(), String> {
     if text.contains(',') {
         return Err(
-            "a list of values is a sweep, which is not built yet; run the values one by one"
+            "it takes one value; the flags that take a list are in the help of --sweep-type"
                 .to_owned(),
         );
     }

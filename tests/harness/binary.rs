@@ -160,6 +160,11 @@ fn gather(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
 }
 
 impl Running {
+    /// The folder it runs in.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it is still there");

@@ -20,8 +20,11 @@ mod malformed;
 mod prompts;
 mod ready;
 mod refusals;
+mod report;
 mod run_files;
 mod schedules;
+mod screen;
+mod sweeps;
 mod traces;
 
 use pinfire_tests::binary::Ended;

@@ -41,7 +41,16 @@ fn wrong_flags() {
         ("--cores 0", "number of cores"),
         ("--cores 9000,", "number of cores"),
         ("--cores 4000,", "CPU 4000 is not available"),
-        ("--ui dashboard", "not built yet"),
+        ("--log-level loud", "trace, debug, info"),
+        ("--log-level info -v", "say the same thing"),
+        ("--workers-max 4", "--cores N"),
+        ("--record-processors 2", "Leave it out"),
+        (
+            "--request-content-type multipart/form-data",
+            "chat takes application/json",
+        ),
+        ("--ui panels", "dashboard, simple, none"),
+        ("--stats-interval 1001", "between 0 and 1000"),
         ("--endpoint x", "must begin with `/`"),
         (
             "--endpoint-type Image-Edit",

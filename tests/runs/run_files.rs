@@ -162,3 +162,15 @@ fn shells_complete_the_flags() {
         assert!(script.contains("request-cancellation-rate"), "{shell}");
     }
 }
+
+#[test]
+fn a_list_in_a_file_is_a_sweep() {
+    let sweep = call(["profile", "--config", "run.yaml", "--num-profile-runs", "1"]);
+    let text = "model: mock\nurl: 'mock:'\ntokenizer: builtin\nstreaming: true\nisl: 9\n\
+                request-count: 4\nartifact-dir: out\nprofiling: {concurrency: [1, 2]}\n";
+    sweep.write("run.yaml", text);
+    let sweep = sweep.run().code(0);
+    let point = sweep.file("concurrency_2/resolved_config.yaml");
+    assert!(point.contains("\nconcurrency: 2\n"), "{point}");
+    assert!(sweep.has("sweep_aggregate"));
+}

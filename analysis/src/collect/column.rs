@@ -100,33 +100,51 @@ pub struct Column {
     pub seen: Seen,
     /// Of a row of lists: how many values each record that has some has.
     counts: Option<Sample>,
+    /// Only the distribution is kept: which value was whose is not.
+    loose: bool,
 }
 
 impl Column {
     /// A record without a value.
     pub fn skip(&mut self) {
-        self.seen.push(false);
+        self.see(false);
     }
 
     /// A record with a whole value.
     pub fn push(&mut self, value: u64) {
-        self.seen.push(true);
+        self.see(true);
         self.sample.push(value);
     }
 
     /// A record with a fraction.
     pub fn push_float(&mut self, value: f64) {
-        self.seen.push(true);
+        self.see(true);
         self.sample.push_float(value);
     }
 
     /// A record with several whole values.
     pub fn push_list(&mut self, values: &[u64]) {
-        self.seen.push(true);
-        self.counts
-            .get_or_insert_default()
-            .push(values.len() as u64);
+        self.see(true);
+        if !self.loose {
+            self.counts
+                .get_or_insert_default()
+                .push(values.len() as u64);
+        }
         values.iter().for_each(|&value| self.sample.push(value));
+    }
+
+    fn see(&mut self, value: bool) {
+        if !self.loose {
+            self.seen.push(value);
+        }
+    }
+
+    /// Keeps the distribution alone from now on, in bounded memory.
+    pub fn loosen(&mut self) {
+        self.sample.coarsen();
+        self.seen = Seen::default();
+        self.counts = None;
+        self.loose = true;
     }
 
     /// Where each record's values stand in the sample, record by record.
@@ -167,6 +185,7 @@ impl Column {
                     .for_each(|length| counts.push(length));
                 counts
             }),
+            loose: self.loose,
         }
     }
 
@@ -175,6 +194,7 @@ impl Column {
             sample: Sample::default(),
             seen: self.seen.clone(),
             counts: None,
+            loose: self.loose,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod column;
 mod errors;
+mod reader;
 mod slices;
 mod tally;
 mod told;
@@ -14,11 +15,13 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pinfire_engine::clock::Stamp;
 use pinfire_engine::dataset::ready::Ready;
 use pinfire_engine::record::{Phase, Record};
 
 pub(crate) use column::Ranges;
 pub use errors::{ErrorGroup, ErrorGroups};
+pub use reader::Reader;
 pub(crate) use tally::Asked;
 pub use tally::{CancelTally, RowValue, STAGES, Tally};
 pub use told::Told;
@@ -26,6 +29,7 @@ pub use told::Told;
 use crate::export::ExportError;
 use crate::export::records::LineWriter;
 use crate::facts::{EntryFacts, RunEnd, RunFacts};
+use crate::live::{Live, Snapshot};
 use crate::metric::{Class, METRICS, Request, conditions};
 use crate::reading::{Reading, Rules, Target};
 use crate::report::Report;
@@ -47,13 +51,13 @@ pub struct Progress {
 /// Takes records and ends as a [`Report`].
 pub struct Collector {
     facts: RunFacts,
-    entries: Arc<[EntryFacts]>,
-    counter: Option<Arc<dyn TokenCounter>>,
+    reader: Reader,
     lines: Option<Lines>,
     raw: Option<Raw>,
-    rules: Rules,
     warmup: Tally,
     profiling: Tally,
+    /// Figures while it goes on, if someone looks at them.
+    live: Option<Box<Live>>,
 }
 
 /// The raw file, and the bodies that were sent.
@@ -121,14 +125,13 @@ impl Collector {
             target: Target::of_urls(&facts.urls),
         };
         Ok(Self {
-            warmup: Tally::new(&rows, false),
-            profiling: Tally::new(&rows, facts.slice.is_some()),
+            warmup: Tally::new(&rows, false, facts.exact_records),
+            profiling: Tally::new(&rows, facts.slice.is_some(), facts.exact_records),
             facts,
-            entries,
-            counter,
+            reader: Reader::new(rules, entries, counter),
             lines,
             raw: None,
-            rules,
+            live: None,
         })
     }
 
@@ -146,27 +149,64 @@ impl Collector {
         Ok(self)
     }
 
-    /// Takes one record: writes its line and keeps its numbers.
+    /// Takes one record: reads it, writes its line and keeps its numbers.
     ///
     /// # Errors
     /// If the per-request file cannot be written; the numbers are kept all the same.
     pub fn add(&mut self, record: &Record) -> Result<(), ExportError> {
-        static UNKNOWN: EntryFacts = EntryFacts {
-            session_id: String::new(),
-            turn: 0,
-            isl: None,
-            requested_osl: None,
-        };
-        let reading = Reading::of(record, &self.rules);
-        let entries = Arc::clone(&self.entries);
-        let entry = entries.get(record.entry as usize).unwrap_or(&UNKNOWN);
+        let (reading, tokens) = self.reader.read(record);
+        self.add_read(record, &reading, tokens)
+    }
+
+    /// Takes a record with what a [`reader`](Self::reader) made of it.
+    ///
+    /// # Errors
+    /// See [`add`](Self::add).
+    pub fn add_read(
+        &mut self,
+        record: &Record,
+        reading: &Reading,
+        tokens: TokenCounts,
+    ) -> Result<(), ExportError> {
+        let reader = self.reader.clone();
         self.take(&Read {
             record,
-            entry,
-            tokens: self.count(record, entry, &reading),
-            reading: &reading,
+            entry: reader.entry(record),
+            tokens,
+            reading,
             told: None,
         })
+    }
+
+    /// From now on there are figures of the run as it goes on: [`live`](Self::live).
+    pub fn watch(&mut self) {
+        self.live = Some(Box::default());
+    }
+
+    /// Counts the record added last among the figures of the last seconds; it came at `now`.
+    pub fn came(&mut self, record: &Record, now: Stamp) {
+        if let Some(live) = &mut self.live {
+            let tally = match record.phase {
+                Phase::Warmup => &self.warmup,
+                Phase::Profiling => &self.profiling,
+            };
+            live.add(record, &tally.row_values, now);
+        }
+    }
+
+    /// How the phase stands that goes on, if it is watched.
+    pub fn live(&self, now: Stamp) -> Option<Snapshot> {
+        let live = self.live.as_ref()?;
+        let tally = match live.phase() {
+            Phase::Warmup => &self.warmup,
+            Phase::Profiling => &self.profiling,
+        };
+        Some(live.snapshot(tally, now))
+    }
+
+    /// Reads records as this collector does, on any thread.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
     }
 
     /// Takes a record that was read elsewhere; see [`add`](Self::add).
@@ -240,30 +280,6 @@ impl Collector {
             self.warmup,
             jsonl,
         ))
-    }
-
-    /// Counts tokens where anything is done with them: of answers, of what a cancelled request had
-    /// received, and of what a failed one had sent.
-    fn count(&self, record: &Record, entry: &EntryFacts, reading: &Reading) -> TokenCounts {
-        let class = Class::from(&reading.verdict);
-        let Some(counter) = self.counter.as_deref().filter(|_| class != Class::Dropped) else {
-            return match class {
-                Class::Error | Class::Dropped => TokenCounts::default(),
-                Class::Valid | Class::Cancelled => TokenCounts::of_usage(reading),
-            };
-        };
-        // What was sent counts, the history of the conversation included.
-        let input = match &record.body {
-            Some(body) => counter.count_body(body),
-            None => entry.isl,
-        };
-        match class {
-            Class::Error | Class::Dropped => TokenCounts {
-                input: input.map(u64::from),
-                ..TokenCounts::default()
-            },
-            Class::Valid | Class::Cancelled => TokenCounts::of_text(counter, input, reading),
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use pinfire_engine::record::{AfterHalfClose, Outcome, Stage};
 use super::column::{Column, Ranges, Seen};
 use super::{ErrorGroups, Progress};
 use crate::goodput::Slos;
-use crate::metric::curve::{Curves, Life, Sweep, Track};
+use crate::metric::curve::{Binned, Curves, Life, SeenLife, Sweep, Track};
 use crate::metric::{Class, METRICS, Metric, Of, Over, Request, Results, row};
 use crate::reading::Verdict;
 use crate::stats::{Figures, Percentiles, Sample};
@@ -41,6 +41,8 @@ pub struct CancelTally {
     pub stages: [u64; 4],
     /// When each disconnect was out.
     pub instants: Vec<u64>,
+    /// Only distributions are kept.
+    loose: bool,
     /// How half-closed ones ended, in the order of [`AfterHalfClose::ALL`].
     pub after: [u64; 4],
 }
@@ -63,6 +65,24 @@ pub(crate) struct Asked<'a> {
     pub(crate) percentiles: &'a Percentiles,
 }
 
+/// What is kept of a phase with too many requests to keep each: see `--exact-records`.
+#[derive(Debug, Default)]
+pub(crate) struct Long {
+    /// The curves, bin by bin.
+    pub(crate) curves: Binned,
+    /// When the last request was due. [`Tally::due`] has those of the first ones alone.
+    pub(crate) last_due: u64,
+    /// Rows that the curves read: time to first token, lengths of input and output, gaps.
+    rows: [Option<usize>; 4],
+}
+
+const LIFE: [&str; 4] = [
+    "time_to_first_token",
+    "input_sequence_length",
+    "output_sequence_length",
+    "inter_chunk_latency",
+];
+
 /// The numbers of one phase. A record is known by its place in order of arrival, from 0.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -70,6 +90,10 @@ pub struct Tally {
     rows: Vec<usize>,
     /// The phase will be sliced, so that sums need their parts.
     sliced: bool,
+    /// So many records are kept exactly; 0 for all of them.
+    exact: u64,
+    /// What is kept of a phase with more.
+    pub(crate) long: Option<Box<Long>>,
     /// By row of the run, like `rows`.
     columns: Vec<Column>,
     aggregates: Vec<Option<u64>>,
@@ -93,10 +117,11 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(rows: &[usize], sliced: bool) -> Self {
+    pub(super) fn new(rows: &[usize], sliced: bool, exact: u64) -> Self {
         Self {
             rows: rows.to_vec(),
             sliced,
+            exact,
             columns: vec![Column::default(); rows.len()],
             aggregates: vec![None; rows.len()],
             ..Self::default()
@@ -115,7 +140,10 @@ impl Tally {
             start: times.start.nanos(),
             end: times.end.nanos(),
         };
-        self.due.push(times.scheduled.nanos());
+        match &mut self.long {
+            None => self.due.push(times.scheduled.nanos()),
+            Some(long) => long.last_due = long.last_due.max(times.scheduled.nanos()),
+        }
         match &request.reading.verdict {
             Verdict::Valid => self.counts.valid += 1,
             Verdict::Error(problem) => {
@@ -129,11 +157,13 @@ impl Tally {
                 return;
             }
         }
-        self.tracks.push(track);
         self.cancel.add(request);
         let class = Class::from(&request.reading.verdict);
-        self.valid.push(class == Class::Valid);
-        self.failed.push(class == Class::Error);
+        if self.long.is_none() {
+            self.tracks.push(track);
+            self.valid.push(class == Class::Valid);
+            self.failed.push(class == Class::Error);
+        }
         for at in 0..self.rows.len() {
             let Some(&row) = self.rows.get(at) else { break };
             let Some(metric) = METRICS.get(row) else {
@@ -155,6 +185,45 @@ impl Tally {
                 self.row_values.push((row, value));
             }
         }
+        match &mut self.long {
+            Some(long) => long.add(track, class, &self.row_values),
+            None if self.exact > 0 && self.tracks.len() as u64 >= self.exact && !self.sliced => {
+                self.lengthen();
+            }
+            None => {}
+        }
+    }
+
+    /// From here on distributions are kept to three digits and curves in bins, so that memory does not
+    /// grow with the number of requests. Slices need every request; a sliced phase stays as it is.
+    fn lengthen(&mut self) {
+        let mut long = Long {
+            last_due: self.due.iter().copied().max().unwrap_or(0),
+            rows: LIFE.map(row),
+            ..Long::default()
+        };
+        let gaps = self.gaps();
+        let mut taken = Vec::new();
+        for life in self.lives() {
+            taken.clear();
+            taken.extend(life.gaps.clone().filter_map(|at| gaps.whole(at)));
+            long.curves.add(&SeenLife {
+                start: life.start,
+                end: life.end,
+                first: life.first.map(Stamp::nanos),
+                isl: life.isl.map(u64::from),
+                osl: life.osl.map(u64::from),
+                gaps: &taken,
+            });
+        }
+        self.columns.iter_mut().for_each(Column::loosen);
+        self.cancel.loosen();
+        self.tracks = Vec::new();
+        self.valid = Seen::default();
+        self.failed = Seen::default();
+        self.due.sort_unstable();
+        self.due.shrink_to_fit();
+        self.long = Some(Box::new(long));
     }
 
     fn keep(&mut self, at: usize, metric: &Metric, value: Option<&RowValue>) {
@@ -226,16 +295,20 @@ impl Tally {
 
     /// Computes every row, in the order of the table, and gives the samples up.
     pub(crate) fn results(&mut self, asked: Asked<'_>) -> Results {
-        let curves = {
-            let lives = self.lives();
-            let from = lives.first().map_or(0, |life| life.start);
-            let to = lives.iter().map(|life| life.end).max().unwrap_or(0);
-            let window = asked.window.clone().unwrap_or(from..to);
-            let mut sweep = Sweep::new(&lives, self.gaps(), window.start);
-            sweep.run_to(window.start, None);
-            let mut curves = Curves::default();
-            sweep.run_to(window.end, Some(&mut curves));
-            curves.settled()
+        let curves = match &self.long {
+            // Over the run's own first start and last end: the bins know no other window.
+            Some(long) => long.curves.curves(),
+            None => {
+                let lives = self.lives();
+                let from = lives.first().map_or(0, |life| life.start);
+                let to = lives.iter().map(|life| life.end).max().unwrap_or(0);
+                let window = asked.window.clone().unwrap_or(from..to);
+                let mut sweep = Sweep::new(&lives, self.gaps(), window.start);
+                sweep.run_to(window.start, None);
+                let mut curves = Curves::default();
+                sweep.run_to(window.end, Some(&mut curves));
+                curves.settled()
+            }
         };
         let Progress {
             valid,
@@ -250,7 +323,7 @@ impl Tally {
             asked,
             [valid, errors, cancelled],
             // Without a request there is no window.
-            (!self.tracks.is_empty()).then_some(&curves),
+            (self.long.is_some() || !self.tracks.is_empty()).then_some(&curves),
             |at, _| samples.get_mut(at).map(std::mem::take),
             |at, _| self.aggregates.get(at).copied().flatten(),
         )
@@ -374,7 +447,43 @@ fn value_of(row: usize, metric: &Metric, request: &Request) -> Option<RowValue> 
     }
 }
 
+impl Long {
+    fn add(&mut self, track: Track, class: Class, values: &[(usize, RowValue)]) {
+        let find = |wanted: Option<usize>| {
+            let found = values.iter().find(|(row, _)| Some(*row) == wanted);
+            found
+                .map(|(_, value)| value)
+                .filter(|_| class == Class::Valid)
+        };
+        let whole = |wanted| match find(wanted) {
+            Some(RowValue::Whole(value)) => Some(*value),
+            _ => None,
+        };
+        let [first, isl, osl, gaps] = self.rows;
+        let gaps = match find(gaps) {
+            Some(RowValue::List(gaps)) => &gaps[..],
+            _ => &[],
+        };
+        self.curves.add(&SeenLife {
+            start: track.start,
+            end: track.end,
+            first: whole(first).map(|ttft| track.start + ttft),
+            isl: whole(isl),
+            osl: whole(osl),
+            gaps,
+        });
+    }
+}
+
 impl CancelTally {
+    /// See [`Tally::lengthen`].
+    fn loosen(&mut self) {
+        self.achieved.coarsen();
+        self.error.coarsen();
+        self.instants = Vec::new();
+        self.loose = true;
+    }
+
     fn add(&mut self, request: &Request) {
         let Some(cancel) = request.record.cancel else {
             return;
@@ -385,7 +494,9 @@ impl CancelTally {
                 self.achieved
                     .push(done.closed.since(done.triggered).nanos());
                 self.error.push(done.closed.since(done.due).nanos());
-                self.instants.push(done.closed.nanos());
+                if !self.loose {
+                    self.instants.push(done.closed.nanos());
+                }
                 let stage = STAGES.iter().position(|&s| s == done.stage);
                 if let Some(count) = stage.and_then(|at| self.stages.get_mut(at)) {
                     *count += 1;

@@ -42,6 +42,13 @@ impl Report {
             text += &table.render(width, colour);
         }
         text += SECTION;
+        if self.coarse {
+            text += &format!(
+                "More than {} requests: percentiles have three digits, curves are averages of 0.1 s. \
+                 --exact-records 0 keeps every value.\n",
+                thousands(&self.facts.exact_records.to_string())
+            );
+        }
         text += &self.health_lines(width, colour);
         for difference in &self.accounting.differences {
             let line = format!("Requests are not all accounted for: {difference}");

@@ -7,6 +7,13 @@ use serde_json::{Map, Value, json};
 use crate::facts::{LengthFacts, PhaseFacts, RunFacts};
 use crate::redact;
 
+/// The object, or the run's own where the report is made from files.
+pub(super) fn shown(facts: &RunFacts) -> Value {
+    let told = facts.told.as_ref();
+    let told = told.and_then(|told| told.summary.get("input_config").cloned());
+    told.unwrap_or_else(|| of(facts).into())
+}
+
 /// The object.
 pub(super) fn of(facts: &RunFacts) -> Map<String, Value> {
     let mut config = Map::new();

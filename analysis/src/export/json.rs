@@ -92,10 +92,7 @@ fn document(report: &Report) -> Map<String, Value> {
         Some(Value::Null) | None => else_of,
         Some(value) => value,
     };
-    put(
-        "input_config",
-        told_or("input_config", Value::Object(input_config::of(facts))),
-    );
+    put("input_config", input_config::shown(facts));
     put("run_info", told_or("run_info", run_info(facts)));
     put("was_cancelled", report.end.interrupted.is_some().into());
     put("is_complete", report.end.interrupted.is_none().into());
@@ -126,7 +123,15 @@ fn document(report: &Report) -> Map<String, Value> {
         put(other.metric.tag, block(other));
     }
     if let Some(cancelled) = &report.cancellation {
-        put("cancellation", cancellation(cancelled));
+        put("cancellation", cancellation(cancelled, report.coarse));
+    }
+    if report.coarse {
+        let note = json!({
+            "exact_records": facts.exact_records,
+            "percentile_digits": 3,
+            "curve_bin_sec": crate::metric::curve::BIN as f64 / 1e9,
+        });
+        put("approximation", note);
     }
     put(
         "client_health",
@@ -170,12 +175,27 @@ fn figures(unit: &str, figures: &Figures) -> Map<String, Value> {
 
 fn run_info(facts: &RunFacts) -> Value {
     let mut info = Map::new();
-    info.insert("benchmark_id".into(), facts.benchmark_id.as_str().into());
-    if let Some(seed) = facts.random_seed {
-        info.insert("random_seed".into(), seed.into());
+    let mut put = |key: &str, value: Value| info.insert(key.to_owned(), value);
+    put("benchmark_id", facts.benchmark_id.as_str().into());
+    if let Some(part) = &facts.part {
+        put("sweep_id", part.sweep_id.as_str().into());
     }
-    info.insert("trial".into(), 0.into());
-    info.insert("cli_command".into(), facts.cli_command.as_str().into());
+    if let Some(seed) = facts.random_seed {
+        put("random_seed", seed.into());
+    }
+    put(
+        "trial",
+        facts.part.as_ref().map_or(0, |part| part.trial).into(),
+    );
+    if let Some(part) = &facts.part {
+        put("run_label", part.run_label.as_str().into());
+        if !part.variation_label.is_empty() {
+            put("variation_label", part.variation_label.as_str().into());
+            put("variation_index", part.variation_index.into());
+            put("variation_values", part.variation_values.clone().into());
+        }
+    }
+    put("cli_command", facts.cli_command.as_str().into());
     Value::Object(info)
 }
 
@@ -208,7 +228,7 @@ fn local_time(report: &Report, at: Option<Stamp>) -> Value {
     text.into()
 }
 
-fn cancellation(cancelled: &Cancellation) -> Value {
+fn cancellation(cancelled: &Cancellation, coarse: bool) -> Value {
     let mut map = Map::new();
     map.insert("rate_asked".into(), cancelled.asked.rate_pct.into());
     if let Some(reached) = cancelled.reached_pct {
@@ -258,7 +278,10 @@ fn cancellation(cancelled: &Cancellation) -> Value {
         "overlapping": finished(&neighbours.overlapping),
         "apart": finished(&neighbours.apart),
     });
-    map.insert("neighbours".into(), neighbours);
+    // Of too many requests it is not kept who was whose neighbour.
+    if !coarse {
+        map.insert("neighbours".into(), neighbours);
+    }
     map.into()
 }
 

@@ -72,7 +72,7 @@ pub(super) fn json(report: &Report) -> Vec<u8> {
         .collect();
     let document = json!({
         "timeslices": slices,
-        "input_config": input_config::of(&report.facts),
+        "input_config": input_config::shown(&report.facts),
     });
     // Into memory, with text keys only: nothing to fail.
     serde_json::to_vec_pretty(&document).unwrap_or_default()

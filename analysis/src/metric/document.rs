@@ -36,6 +36,31 @@ per request, JSONL only. **+** marks metrics of which more is better.
 `--rate-window phase` it is the length of the phase, as in AIPerf 0.13; in a time slice it is the slice's window. Curves are
 over the time from the first start to the last end of any request, or over the same windows.
 
+## Goodput
+
+`--goodput \"time_to_first_token:370 inter_token_latency:20\"` (one argument) promises something to the user: `tag:number` pairs, the
+number in the unit that the console shows. A request is good if it was answered and keeps every promise: not above the number, or
+not below it where more is better (marked **+**). Equality keeps a promise; a metric that a request has no value for (the inter
+token latency of an answer of one token) breaks it. `good_request_count` is in each line of the JSONL as 1 or 0; `goodput` and
+`good_request_fraction` are in the summary and in each slice. What can be promised has one value per answered request: a tag that
+has none in the run at hand is refused before anything is sent, and those that can be used are listed.
+
+## Time slices
+
+`--slice-duration 10` also writes all metrics per slice of 10 seconds to `profile_export_aiperf_timeslices.csv` (tidy: one row per
+slice, metric and statistic) and `.json`. The grid begins at the start of the first request of the measurement. A request, whatever
+came of it, belongs to the slice in which it *started*, however long it took; a cell in which none started is left out, so place
+slices by `start_ns` and not by their number. The last slice is cut at the last end and marked `\"is_complete\": false`. Rates divide by
+the slice's own length. Curves are those of the run, cut to the slice: a request that started before counts while it runs. The
+latencies from the schedule (`effective_latency`, `credit_to_start_latency`) are of the run alone.
+
+## What a cancellation does to the others
+
+Under `cancellation.neighbours` of the JSON stand time to first token and inter token latency of answered requests, once of those
+that were open when a planned disconnect went out (`overlapping`), once of the others (`apart`). A server that frees what it held
+without disturbing anyone shows no difference. With many cancellations nearly every request overlaps one; compare few, with
+`--request-cancellation-rate 1`.
+
 ## The example
 
 Worked examples speak of this run. Times are milliseconds after the start of the phase; the run has

@@ -39,6 +39,41 @@ impl Lines {
         &mut self,
         read: impl Fn(&[u8]) -> Result<T, String>,
     ) -> Result<Option<T>, RebuildError> {
+        let Some(line) = self.step()? else {
+            return Ok(None);
+        };
+        let found = read(self.line.trim_ascii());
+        self.judge(line, found)
+    }
+
+    /// The next line that is not blank, to be read elsewhere and then to be [judged](Self::judge).
+    pub(super) fn next_bytes(&mut self) -> Result<Option<(LineNumber, Vec<u8>)>, RebuildError> {
+        let line = self.step()?;
+        Ok(line.map(|line| (line, self.line.trim_ascii().to_vec())))
+    }
+
+    /// What was read of a line: nothing, if it is the last and cut off.
+    pub(super) fn judge<T>(
+        &mut self,
+        line: LineNumber,
+        found: Result<T, String>,
+    ) -> Result<Option<T>, RebuildError> {
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(_) if !line.whole => {
+                self.torn = true;
+                Ok(None)
+            }
+            Err(what) => Err(RebuildError::Line {
+                path: self.path.clone(),
+                number: line.number,
+                what,
+            }),
+        }
+    }
+
+    /// Goes to the next line that is not blank.
+    fn step(&mut self) -> Result<Option<LineNumber>, RebuildError> {
         loop {
             self.line.clear();
             let taken = self
@@ -50,23 +85,20 @@ impl Lines {
             }
             self.number += 1;
             self.bytes += taken as u64;
-            let whole = self.line.last() == Some(&b'\n');
-            let text = self.line.trim_ascii();
-            if text.is_empty() {
-                continue;
-            }
-            return match read(text) {
-                Ok(found) => Ok(Some(found)),
-                Err(_) if !whole => {
-                    self.torn = true;
-                    Ok(None)
-                }
-                Err(what) => Err(RebuildError::Line {
-                    path: self.path.clone(),
+            if !self.line.trim_ascii().is_empty() {
+                return Ok(Some(LineNumber {
                     number: self.number,
-                    what,
-                }),
-            };
+                    whole: self.line.last() == Some(&b'\n'),
+                }));
+            }
         }
     }
+}
+
+/// Which line it was.
+#[derive(Clone, Copy)]
+pub(super) struct LineNumber {
+    number: u64,
+    /// It has its line end; only the last one of a file can be without.
+    whole: bool,
 }

@@ -12,23 +12,28 @@ mod raw;
 mod summary;
 mod values;
 
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pinfire_engine::clock::Span;
 use pinfire_engine::endpoint::{Answers, EndpointKind};
 use pinfire_engine::health::Counts;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::files::RunFiles;
 use self::line::Found;
-use self::lines::Lines;
+use self::lines::{LineNumber, Lines};
 use self::raw::RawLine;
 use self::summary::Summary;
 use self::values::{Beside, ValueLine, Values};
 use crate::collect::{Collector, Read, RowValue, Told};
 use crate::export::ExportError;
 use crate::facts::{EntryFacts, RunEnd, RunFacts};
+use crate::goodput::{self, GoodputError, Slos};
+use crate::metric::conditions;
+use crate::pool::Pool;
 use crate::reading::{Reading, Rules, Target, Verdict};
 use crate::report::Report;
 use crate::tokens::{TokenCounter, TokenCounts};
@@ -123,7 +128,7 @@ impl Rebuild {
     /// # Errors
     /// There is no run, or it is of a kind that cannot be read.
     pub fn open(dir: &Path, version: &str) -> Result<Self, RebuildError> {
-        let files = RunFiles::find(dir)?;
+        let mut files = RunFiles::find(dir)?;
         let mut warnings = Vec::new();
         // A run that was killed has left its start; a summary beside it is of a run before it.
         let (summary, incomplete) = match (&files.started, &files.summary) {
@@ -149,21 +154,27 @@ impl Rebuild {
         let mut facts = summary.facts(version)?;
         facts.files = files.names.clone();
         let first = First::of(&files)?;
+        if first.raw_is_of_another_run {
+            let raw = files.raw.take();
+            warnings.push(format!(
+                "{} is of another run than {}, and is left out",
+                raw.unwrap_or_default().display(),
+                files.names.jsonl
+            ));
+        }
         if summary.is_none() {
             first.tell(&mut facts);
+        }
+        if let Some(length) = summary.slice() {
+            facts.slice = Some(length);
         }
         if facts.cancellation.is_none() && first.has_plan {
             let unknown =
                 crate::facts::CancellationFacts::of(0.0, pinfire_engine::clock::Span::ZERO);
             facts.cancellation = Some(unknown);
         }
-        if files.raw.is_none() {
-            warnings.push(format!(
-                "there is no {}: the figures come from the values in {}",
-                files.names.raw, files.names.jsonl
-            ));
-        }
-        Ok(Self {
+        let promises = summary.promises();
+        let mut rebuild = Self {
             counting: summary.counting(),
             of_aiperf: !summary.is_ours().unwrap_or(first.is_ours),
             first: first.start,
@@ -172,7 +183,56 @@ impl Rebuild {
             files,
             summary,
             incomplete,
-        })
+        };
+        if !promises.is_empty()
+            && let Err(refused) = rebuild.promise(&promises)
+        {
+            let warning = format!("the run's goodput `{promises}` is left out: {refused}");
+            rebuild.warnings.push(warning);
+        }
+        Ok(rebuild)
+    }
+
+    /// Judges requests by these limits, `"tag:number tag:number"`, in place of the run's own.
+    ///
+    /// # Errors
+    /// They mean nothing in this run.
+    pub fn promise(&mut self, limits: &str) -> Result<(), GoodputError> {
+        let facts = &mut self.facts;
+        let conditions = conditions(
+            facts.endpoint(),
+            facts.streaming,
+            facts.told.as_ref().is_some_and(|told| told.client_counts),
+            facts.cancellation.is_some(),
+            true,
+        );
+        facts.slos = Slos::new(&goodput::parse(limits)?, conditions)?;
+        self.warnings.extend(facts.slos.warnings());
+        let shown: Map<String, Value> = facts
+            .slos
+            .shown()
+            .map(|(tag, limit)| (tag.to_owned(), limit.into()))
+            .collect();
+        self.tell("/slos", shown.into());
+        Ok(())
+    }
+
+    /// Slices the run, into others than its own if it had any.
+    pub fn slice(&mut self, length: Span) {
+        self.facts.slice = Some(length);
+        self.tell("/artifacts/slice_duration", length.as_secs_f64().into());
+    }
+
+    /// Changes what the files say was asked.
+    fn tell(&mut self, pointer: &str, value: Value) {
+        let told = self.facts.told.as_mut();
+        let Some(config) = told.and_then(|told| told.summary.get_mut("input_config")) else {
+            return;
+        };
+        let (folder, key) = pointer.rsplit_once('/').unwrap_or(("", pointer));
+        if let Some(Value::Object(fields)) = config.pointer_mut(folder) {
+            fields.insert(key.to_owned(), value);
+        }
     }
 
     /// Whether the server's own counts are the lengths of this run.
@@ -234,7 +294,8 @@ impl Rebuild {
         let mut warnings = self.warnings;
         let mut sink = Sink {
             collector,
-            reader,
+            reader: Arc::new(reader),
+            helpers: std::thread::available_parallelism().map_or(0, |all| all.get() - 1),
             progress,
             lines: 0,
         };
@@ -261,10 +322,14 @@ struct First {
     model: Option<String>,
     has_plan: bool,
     by_server: bool,
+    /// None of its first requests is among the first of the per-request file.
+    raw_is_of_another_run: bool,
 }
 
 /// So many lines are looked at: the first ones may have failed.
 const LOOKED_AT: usize = 100;
+/// And so many of the per-request file, which may be out of step with the raw one.
+const LOOKED_AT_BESIDE: usize = 1_000;
 
 impl First {
     fn of(files: &RunFiles) -> Result<Self, RebuildError> {
@@ -276,7 +341,9 @@ impl First {
             model: None,
             has_plan: false,
             by_server: false,
+            raw_is_of_another_run: false,
         };
+        let (mut in_raw, mut in_lines) = (HashSet::new(), HashSet::new());
         if let Some(path) = &files.raw {
             let mut lines = Lines::open(path)?;
             for _ in 0..LOOKED_AT {
@@ -284,6 +351,7 @@ impl First {
                     break;
                 };
                 first.see(&line.found);
+                in_raw.insert(line.found.id);
                 let body = line.body.as_deref().map(serde_json::from_slice::<Value>);
                 if let Some(Ok(body)) = body {
                     first.see_body(&body);
@@ -293,11 +361,12 @@ impl First {
         if let Some(path) = &files.lines {
             let mut lines = Lines::open(path)?;
             let mut counted = None;
-            for _ in 0..LOOKED_AT {
+            for _ in 0..LOOKED_AT_BESIDE {
                 let Some(line) = lines.next(ValueLine::read)? else {
                     break;
                 };
                 first.see(&line.found);
+                in_lines.insert(line.found.id);
                 let has = |tag| line.values.has(tag);
                 first.streaming |= has("time_to_first_token");
                 if line.found.verdict.is_none() && has("usage_prompt_tokens") {
@@ -306,6 +375,8 @@ impl First {
             }
             first.by_server = counted == Some(false);
         }
+        first.raw_is_of_another_run =
+            !in_raw.is_empty() && !in_lines.is_empty() && in_raw.is_disjoint(&in_lines);
         Ok(first)
     }
 
@@ -360,32 +431,40 @@ struct ReadLine {
 }
 
 impl Reader {
-    fn raw(&self, line: RawLine, beside: Option<&Values>) -> ReadLine {
-        let RawLine { mut found, body } = line;
+    /// Reads a raw line; what the per-request file says of it comes later.
+    fn raw(&self, line: RawLine) -> ReadLine {
+        let RawLine { found, body } = line;
         let mut reading = Reading::of(&found.record, &self.rules);
         if let Some(verdict) = &found.verdict {
             reading.verdict = verdict.clone();
         }
-        let tokens = match (&self.counting, beside) {
-            (Counting::ByServer, _) => TokenCounts::of_usage(&reading),
-            (Counting::AsTheRun(_), Some(values)) => {
-                found.entry.isl = values.error_isl();
-                values.tokens()
-            }
-            (Counting::AsTheRun(None), None) => TokenCounts::default(),
-            (Counting::Anew(counter) | Counting::AsTheRun(Some(counter)), _) => {
-                found.entry.isl = body.and_then(|body| counter.count_body(&body));
+        let tokens = match &self.counting {
+            Counting::ByServer => TokenCounts::of_usage(&reading),
+            Counting::AsTheRun(None) => TokenCounts::default(),
+            Counting::Anew(counter) | Counting::AsTheRun(Some(counter)) => {
+                let input = body.and_then(|body| counter.count_body(&body));
                 match reading.verdict {
-                    Verdict::Error(_) | Verdict::Dropped => TokenCounts::default(),
-                    _ => TokenCounts::of_text(counter.as_ref(), found.entry.isl, &reading),
+                    Verdict::Error(_) | Verdict::Dropped => TokenCounts {
+                        input: input.map(u64::from),
+                        ..TokenCounts::default()
+                    },
+                    _ => TokenCounts::of_text(counter.as_ref(), input, &reading),
                 }
             }
         };
         ReadLine {
-            values: beside.map_or_else(Vec::new, |values| values.http(self.of_aiperf)),
             found,
             reading,
             tokens,
+            values: Vec::new(),
+        }
+    }
+
+    /// Adds what the per-request file says.
+    fn beside(&self, read: &mut ReadLine, values: &Values) {
+        read.values = values.http(self.of_aiperf);
+        if matches!(self.counting, Counting::AsTheRun(_)) {
+            read.tokens = values.tokens();
         }
     }
 
@@ -396,7 +475,6 @@ impl Reader {
             Counting::ByServer => TokenCounts::of_usage(&reading),
             _ => values.tokens(),
         };
-        found.entry.isl = values.error_isl();
         found.entry.requested_osl = values.requested_osl();
         ReadLine {
             values: values.http(self.of_aiperf),
@@ -410,7 +488,9 @@ impl Reader {
 /// Takes requests in the order of the file.
 struct Sink<'a> {
     collector: Collector,
-    reader: Reader,
+    reader: Arc<Reader>,
+    /// Threads that read lines besides this one.
+    helpers: usize,
     progress: &'a dyn Fn(u64),
     lines: u64,
 }
@@ -425,15 +505,17 @@ impl Sink<'_> {
         beside: Option<&Path>,
         warnings: &mut Vec<String>,
     ) -> Result<Lines, RebuildError> {
-        let mut lines = Lines::open(path)?;
         let mut others = Beside::open(beside)?;
         let mut alone = 0_u64;
-        while let Some(line) = lines.next(RawLine::read)? {
-            let values = others.of(line.found.id)?;
-            alone += u64::from(beside.is_some() && values.is_none());
-            let read = self.reader.raw(line, values.as_ref());
-            self.take(&read, lines.bytes)?;
-        }
+        let reader = Arc::clone(&self.reader);
+        let read = move |line: &[u8]| RawLine::read(line).map(|line| reader.raw(line));
+        let lines = self.each(path, read, |sink, read| {
+            match others.of(read.found.id)? {
+                Some(values) => sink.reader.beside(read, &values),
+                None => alone += u64::from(beside.is_some()),
+            }
+            Ok(())
+        })?;
         if alone > 0 {
             warnings.push(format!(
                 "{alone} requests of the raw file are not in the per-request file: they have no HTTP \
@@ -444,12 +526,42 @@ impl Sink<'_> {
     }
 
     fn values(&mut self, path: &Path) -> Result<Lines, RebuildError> {
+        let reader = Arc::clone(&self.reader);
+        let read = move |line: &[u8]| ValueLine::read(line).map(|line| reader.values(line));
+        self.each(path, read, |_, _| Ok(()))
+    }
+
+    /// Reads all lines of a file on all threads, and takes each in its order after `prepare`.
+    fn each(
+        &mut self,
+        path: &Path,
+        read: impl Fn(&[u8]) -> Result<ReadLine, String> + Send + Sync + 'static,
+        mut prepare: impl FnMut(&mut Self, &mut ReadLine) -> Result<(), RebuildError>,
+    ) -> Result<Lines, RebuildError> {
         let mut lines = Lines::open(path)?;
-        while let Some(line) = lines.next(ValueLine::read)? {
-            let read = self.reader.values(line);
-            self.take(&read, lines.bytes)?;
+        let mut pool = Pool::new(
+            self.helpers,
+            || {},
+            move |(number, line): (LineNumber, Vec<u8>)| (number, read(&line)),
+        );
+        let mut done: VecDeque<(LineNumber, Result<ReadLine, String>)> = VecDeque::new();
+        loop {
+            let next = lines.next_bytes()?;
+            let ended = next.is_none();
+            match next {
+                Some(line) => pool.push(line, &mut |read| done.push_back(read)),
+                None => pool.finish(&mut |read| done.push_back(read)),
+            }
+            while let Some((number, read)) = done.pop_front() {
+                if let Some(mut read) = lines.judge(number, read)? {
+                    prepare(self, &mut read)?;
+                    self.take(&read, lines.bytes)?;
+                }
+            }
+            if ended {
+                return Ok(lines);
+            }
         }
-        Ok(lines)
     }
 
     fn take(&mut self, read: &ReadLine, bytes: u64) -> Result<(), RebuildError> {

@@ -105,6 +105,22 @@ impl Summary {
         }
     }
 
+    /// The limits of `--goodput`, as they are typed.
+    pub(super) fn promises(&self) -> String {
+        let told = self.config(&["slos", "input/goodput"]);
+        let pairs = told.and_then(Value::as_object).into_iter().flatten();
+        let pairs: Vec<String> = pairs
+            .filter_map(|(tag, limit)| Some(format!("{tag}:{}", limit.as_f64()?)))
+            .collect();
+        pairs.join(" ")
+    }
+
+    /// The length of `--slice-duration`.
+    pub(super) fn slice(&self) -> Option<Span> {
+        let seconds = self.number(&["artifacts/slice_duration", "output/slice_duration"])?;
+        (seconds > 0.0).then(|| Span::from_secs_f64(seconds))
+    }
+
     /// The facts of the run, as far as they are told.
     pub(super) fn facts(&self, version: &str) -> Result<RunFacts, RebuildError> {
         let id = self.at("benchmark_id").and_then(Value::as_str);

@@ -89,15 +89,13 @@ impl Values {
             (rest > 0 || reasoning.is_none()).then_some(rest)
         });
         TokenCounts {
-            input: self.whole("input_sequence_length"),
+            // Of a request that was not answered it stands under another name.
+            input: self
+                .whole("input_sequence_length")
+                .or_else(|| self.whole("error_isl")),
             output,
             reasoning,
         }
-    }
-
-    /// Input tokens of a request that was not answered.
-    pub(super) fn error_isl(&self) -> Option<u32> {
-        u32::try_from(self.whole("error_isl")?).ok()
     }
 
     /// The rows that are in the values alone. With `of_aiperf` the time to connect is taken out of
@@ -105,6 +103,8 @@ impl Values {
     pub(super) fn http(&self, of_aiperf: bool) -> Vec<(usize, RowValue)> {
         let mut rows = Vec::new();
         let overhead = self.nanos("http_req_connection_overhead").unwrap_or(0);
+        // AIPerf's time to connect has the resolver's in it, so that the overhead has that twice.
+        let connected = overhead.saturating_sub(self.nanos("http_req_dns_lookup").unwrap_or(0));
         for (row, metric) in METRICS.iter().enumerate() {
             if !metric.tag.starts_with(HTTP) || !metric.is_per_record() {
                 continue;
@@ -115,9 +115,8 @@ impl Values {
             let mut value = shown * metric.divisor();
             if of_aiperf {
                 match metric.tag {
-                    "http_req_sending" | "http_req_duration" | "http_req_total" => {
-                        value -= overhead as f64;
-                    }
+                    "http_req_sending" | "http_req_duration" => value -= connected as f64,
+                    "http_req_total" => value -= overhead as f64,
                     _ => {}
                 }
             }

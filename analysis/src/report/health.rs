@@ -103,6 +103,15 @@ fn held(asked: u32, profiling: &Tally) -> Option<Held> {
     let mut due = profiling.due.clone();
     due.sort_unstable();
     let full = *due.get(asked.checked_sub(1)? as usize)?;
+    if let Some(long) = &profiling.long {
+        let (avg, max) = long.curves.concurrency(full, long.last_due)?;
+        return Some(Held {
+            asked,
+            avg,
+            max,
+            window_s: long.last_due.saturating_sub(full) as f64 / 1e9,
+        });
+    }
     let last = *due.last()?;
     let tracks: Vec<_> = profiling
         .tracks

@@ -10,7 +10,6 @@ mod slices;
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 pub use accounting::Accounting;
 pub use cancellation::Cancellation;
@@ -52,6 +51,9 @@ pub struct Report {
     pub health: Health,
     /// Whether every request is accounted for.
     pub accounting: Accounting,
+    /// There were more requests than are kept exactly: percentiles have three digits, and curves are
+    /// averages of bins.
+    pub coarse: bool,
     /// Time slices of the measured phase; none where none were asked for.
     pub slices: Vec<Slice>,
     /// The per-request file, if one was written.
@@ -67,6 +69,7 @@ impl Report {
         jsonl: Option<PathBuf>,
     ) -> Self {
         let counts = profiling.progress();
+        let coarse = profiling.long.is_some();
         let health = Health::new(&facts, &end.cores, &profiling);
         let asked = facts.cancellation.clone();
         let cancellation = asked.map(|asked| (asked, Neighbours::of(&profiling)));
@@ -91,6 +94,7 @@ impl Report {
             }),
             health,
             accounting: Accounting::new(&end, counts),
+            coarse,
             slices,
             jsonl,
             facts,
@@ -113,15 +117,6 @@ impl Report {
     /// request is accounted for. An interruption is no failure.
     pub fn is_success(&self) -> bool {
         self.accounting.agrees() && self.counts.valid + self.counts.cancelled > 0
-    }
-
-    /// 0 for success, 1 otherwise.
-    pub fn exit_code(&self) -> ExitCode {
-        if self.is_success() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod exports;
 mod golden;
+mod long;
 mod outcomes;
 mod slices;
 mod traps;

@@ -20,12 +20,13 @@ pub struct Programs {
 }
 
 /// Names of the workspace's programs.
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     "pinfire",
     "pinfire-mock",
     "pinfire-floor",
     "engine-load",
     "proto-count",
+    "analysis-count",
 ];
 
 impl Programs {

@@ -7,6 +7,7 @@ use pinfire_analysis::{
     TokenCounter,
     export::DEFAULT_WIDTH,
     rebuild::{Counting, Rebuild},
+    stats::Percentiles,
 };
 use pinfire_engine::text::{Wanted, resolve};
 
@@ -28,6 +29,17 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
     rebuild.facts.artifact_dir.clone_from(&output);
     rebuild.facts.rate_window = settings::rate_window(&flags.rate_window)?;
     rebuild.facts.thresholds = settings::thresholds()?;
+    if let Some(list) = &flags.percentiles {
+        rebuild.facts.percentiles = Percentiles::parse(list)
+            .map_err(|reason| anyhow::anyhow!("--percentiles {list}: {reason}"))?;
+    }
+    rebuild.facts.exact_records = flags.exact_records;
+    if let Some(limits) = &flags.goodput {
+        rebuild.promise(limits).context("--goodput")?;
+    }
+    if let Some(seconds) = flags.slice_duration {
+        rebuild.slice(settings::slice(seconds)?);
+    }
     let counting = counting(flags, &rebuild)?;
 
     // The file may be the one that is read: it takes its name when it is whole.

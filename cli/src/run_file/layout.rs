@@ -30,6 +30,8 @@ pub type Own = fn(&mut Translation<'_>, &str, &super::yaml::Node) -> anyhow::Res
 const NOT_HERE: &str = "it belongs to a feature that pinfire does not have; leave it out";
 const TEXT_ONLY: &str = "pinfire makes no pictures, sounds or videos; leave it out";
 
+const SEARCH: &str = "give the flags search and slo instead (docs/SWEEPS.md)";
+
 /// Key to flag.
 pub const LAYOUT: &[(&str, To)] = &[
     ("schema_version", To::Own(super::translate::schema_version)),
@@ -336,8 +338,38 @@ pub const LAYOUT: &[(&str, To)] = &[
         "plot",
         To::No("pinfire draws after the run: pinfire plot --config"),
     ),
-    ("sweep", To::No("not built yet; run the values one by one")),
-    ("multi_run", To::No("not built yet; run it several times")),
+    // Several runs.
+    ("sweep.type", To::Own(super::translate::sweep_type)),
+    ("sweep.parameters", To::Own(super::translate::parameters)),
+    ("sweep.iteration_order", To::Flag("parameter-sweep-mode")),
+    ("sweep.same_seed", To::Flag("parameter-sweep-same-seed")),
+    (
+        "sweep.cooldown_seconds",
+        To::Flag("parameter-sweep-cooldown-seconds"),
+    ),
+    ("sweep.sla_filters", To::No(SEARCH)),
+    ("sweep.runs", To::No("give lists under sweep.parameters")),
+    ("sweep.recipe_name", To::No(SEARCH)),
+    ("sweep.post_process", To::No(NOT_HERE)),
+    ("multi_run.num_runs", To::Flag("num-profile-runs")),
+    (
+        "multi_run.cooldown_seconds",
+        To::Flag("profile-run-cooldown-seconds"),
+    ),
+    ("multi_run.confidence_level", To::Flag("confidence-level")),
+    (
+        "multi_run.set_consistent_seed",
+        To::Flag("set-consistent-seed"),
+    ),
+    (
+        "multi_run.vary_seed_per_trial",
+        To::Flag("vary-seed-per-trial"),
+    ),
+    (
+        "multi_run.disable_warmup_after_first",
+        To::Flag("profile-run-disable-warmup-after-first"),
+    ),
+    ("multi_run.convergence", To::No(NOT_HERE)),
 ];
 
 /// What is at this path, and whether others continue it.

@@ -51,6 +51,15 @@ impl From<clap::Error> for Refusal {
 /// They cannot be read, help was asked for, or something is wrong with the file.
 pub fn parse(arguments: &[String]) -> Result<Cli, Refusal> {
     let mut root = Cli::command();
+    // A short flag has one letter; AIPerf's has two.
+    let arguments: Vec<String> = arguments
+        .iter()
+        .map(|argument| match argument.as_str() {
+            "-vv" => "--extra-verbose".to_owned(),
+            _ => argument.clone(),
+        })
+        .collect();
+    let arguments = arguments.as_slice();
     let typed = root.try_get_matches_from_mut(arguments)?;
     let file = typed
         .subcommand_matches("profile")
@@ -86,21 +95,118 @@ pub fn parse(arguments: &[String]) -> Result<Cli, Refusal> {
     Ok(cli)
 }
 
+/// The arguments with the flags of the run file among them, where the file makes several runs out of
+/// one: lists are taken apart before flags are read. Else as they are.
+///
+/// # Errors
+/// Something is wrong with the file.
+pub fn with_lists(arguments: &[String]) -> Result<Vec<String>, Refusal> {
+    let Some(path) = named(arguments) else {
+        return Ok(arguments.to_vec());
+    };
+    let mut root = Cli::command();
+    root.build();
+    let Some(command) = root.find_subcommand("profile") else {
+        return Ok(arguments.to_vec());
+    };
+    let path = Path::new(&path);
+    let mut items = items(path, command)?;
+    let given: Vec<String> = arguments
+        .iter()
+        .filter_map(|word| id(word, command))
+        .collect();
+    items.retain(|item| !given.contains(&item.id));
+    let lists = |item: &Item| {
+        // A distribution has commas of its own.
+        let list = item.value.contains(',') && !item.value.contains(':');
+        list && crate::sweep::takes_lists(&item.flag)
+    };
+    let several = |item: &Item| lists(item) || crate::sweep::is_of_sweeps(&item.flag);
+    if !items.iter().any(several) {
+        return Ok(arguments.to_vec());
+    }
+    let all = together(arguments, &items);
+    // What each value alone is, is said with its line.
+    for item in &mut items {
+        if lists(item) {
+            item.value = item
+                .value
+                .split(',')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned();
+        }
+    }
+    if let Some(refusal) = wrong(path, &items, &mut root) {
+        return Err(refusal);
+    }
+    let all = all.into_iter();
+    Ok(all
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect())
+}
+
+/// The run file that the arguments name.
+fn named(arguments: &[String]) -> Option<String> {
+    let mut words = arguments.iter().skip(1);
+    if words.next()? != "profile" {
+        return None;
+    }
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--config" | "-f" => return words.next().cloned(),
+            "--" => return None,
+            _ => {}
+        }
+        let value = word
+            .strip_prefix("--config=")
+            .or_else(|| word.strip_prefix("-f"));
+        if let Some(value) = value {
+            return Some(value.trim_start_matches('=').to_owned());
+        }
+    }
+    None
+}
+
+/// The flag that a typed word gives, as the command line's definition calls it.
+fn id(word: &str, command: &Command) -> Option<String> {
+    let flag = match word.strip_prefix("--") {
+        Some(name) => {
+            let name = name.split('=').next().unwrap_or(name);
+            command.get_arguments().find(|flag| {
+                let names = flag.get_long_and_visible_aliases().unwrap_or_default();
+                names.contains(&name)
+            })
+        }
+        None => {
+            let short = word.strip_prefix('-')?.chars().next()?;
+            let mut flags = command.get_arguments();
+            flags.find(|flag| flag.get_short() == Some(short))
+        }
+    };
+    flag.map(|flag| flag.get_id().to_string())
+}
+
 /// The flags of the file that are not typed too.
 fn of_file(path: &Path, root: &Command, typed: &ArgMatches) -> Result<Vec<Item>, Refusal> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Refusal::File(format!("--config {shown}: {error}")))?;
     let (Some(command), Some(typed)) = (
         root.find_subcommand("profile"),
         typed.subcommand_matches("profile"),
     ) else {
         return Ok(Vec::new());
     };
-    let mut items = translate::flags(&text, command)
-        .map_err(|error| Refusal::File(format!("{shown}:{error}")))?;
+    let mut items = items(path, command)?;
     items.retain(|item| typed.value_source(&item.id) != Some(ValueSource::CommandLine));
     Ok(items)
+}
+
+/// The flags of the file.
+fn items(path: &Path, command: &Command) -> Result<Vec<Item>, Refusal> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Refusal::File(format!("--config {shown}: {error}")))?;
+    translate::flags(&text, command).map_err(|error| Refusal::File(format!("{shown}:{error}")))
 }
 
 /// The file's flags as if typed, before those that are.
@@ -124,19 +230,22 @@ fn typed(item: &Item) -> String {
 
 /// The line of the file that the parser of flags objects to, if it is one.
 fn blame(error: clap::Error, path: &Path, items: &[Item], root: &mut Command) -> Refusal {
-    for item in items {
+    wrong(path, items, root).unwrap_or(Refusal::Flags(error))
+}
+
+/// The first of the file's flags that is wrong by itself.
+fn wrong(path: &Path, items: &[Item], root: &mut Command) -> Option<Refusal> {
+    items.iter().find_map(|item| {
         let alone = ["pinfire", "profile", "--config=x", &typed(item)];
-        if let Err(error) = root.try_get_matches_from_mut(alone) {
-            let said = crate::in_one_line(&error.render().to_string());
-            return Refusal::File(format!(
-                "{}:{}: {}: {said}",
-                path.display(),
-                item.line,
-                item.key
-            ));
-        }
-    }
-    Refusal::Flags(error)
+        let error = root.try_get_matches_from_mut(alone).err()?;
+        let said = crate::in_one_line(&error.render().to_string());
+        Some(Refusal::File(format!(
+            "{}:{}: {}: {said}",
+            path.display(),
+            item.line,
+            item.key
+        )))
+    })
 }
 
 #[cfg(test)]
@@ -259,6 +368,50 @@ benchmark:
                 "--no-server-metrics=true",
                 "--export-level=summary",
             ]
+        );
+    }
+
+    #[test]
+    fn lists_make_several_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.yaml");
+        let text = "model: m\nbenchmark:\n  profiling:\n    concurrency: [1, 2]\nsweep:\n  type: zip\n  \
+                    parameters:\n    dataset.isl: [5, 6]\n    phases.profiling.requests: [3, 4]\n\
+                    multiRun: {numRuns: 2}\n";
+        std::fs::write(&path, text).unwrap();
+        let file = format!("--config={}", path.display());
+        let line = |more: &[&str]| {
+            let words = ["pinfire", "profile", &file]
+                .into_iter()
+                .chain(more.iter().copied());
+            words.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let inlined = with_lists(&line(&["--isl", "9"])).ok().unwrap();
+        assert_eq!(
+            inlined,
+            [
+                "pinfire",
+                "profile",
+                "--model=m",
+                "--concurrency=1,2",
+                "--sweep-type=zip",
+                "--request-count=3,4",
+                "--num-profile-runs=2",
+                &file,
+                "--isl",
+                "9",
+            ]
+        );
+        // Nothing to take apart: the file is read with the flags.
+        std::fs::write(&path, "model: m\nconcurrency: 5\n").unwrap();
+        assert_eq!(with_lists(&line(&[])).ok().unwrap(), line(&[]));
+        std::fs::write(&path, "model: m\nconcurrency: [x, 5]\n").unwrap();
+        let Err(Refusal::File(said)) = with_lists(&line(&[])) else {
+            panic!("x is no number")
+        };
+        assert!(
+            said.contains("run.yaml:2: concurrency: invalid value 'x'"),
+            "{said}"
         );
     }
 

@@ -34,7 +34,7 @@ impl Given {
         let flags = command.get_arguments().filter_map(|flag| {
             let (id, name) = (flag.get_id().as_str(), flag.get_long()?);
             let given = matches.value_source(id) == Some(ValueSource::CommandLine);
-            if !given || NOT_OF_THE_RUN.contains(&name) {
+            if !given || NOT_OF_THE_RUN.contains(&name) || crate::sweep::is_of_sweeps(name) {
                 return None;
             }
             let raw = matches.get_raw(id)?;
@@ -238,7 +238,7 @@ mod tests {
             let Some(name) = flag.get_long() else {
                 continue;
             };
-            if matches!(name, "help" | "config") {
+            if matches!(name, "help" | "config") || crate::sweep::is_of_sweeps(name) {
                 continue;
             }
             // Texts that YAML, the shell or the expansion of variables could take for their own.
@@ -249,6 +249,8 @@ mod tests {
                 "50",
                 "0.5",
                 "sonnet",
+                "sent",
+                "ttft:1",
                 "3,4",
                 "a: ${b} {{ c }} #\"'\\",
             ];

@@ -687,6 +687,47 @@ pub(super) fn no_plot(_: &mut Translation<'_>, shown: &str, node: &Node) -> Resu
     Ok(())
 }
 
+pub(super) fn sweep_type(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    match text(node, shown)?.to_ascii_lowercase().as_str() {
+        "grid" | "zip" => to.flag("sweep-type", shown, node),
+        other => bail!(
+            "{}: {shown}: `{other}`; there are grid and zip (a search is the flag search)",
+            node.line
+        ),
+    }
+}
+
+/// `{key: [values]}`, the keys as elsewhere in the file.
+pub(super) fn parameters(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    let Value::Map(entries) = &node.value else {
+        bail!("{}: {shown}: it takes a map of key: [values]", node.line);
+    };
+    for (key, node) in entries {
+        let inner = format!("{shown}.{}", key.name);
+        let path = snake(&key.name);
+        let path = ["benchmark.", "phases.", "datasets."]
+            .iter()
+            .fold(path.as_str(), |path, prefix| {
+                path.strip_prefix(prefix).unwrap_or(path)
+            });
+        let path = match path.strip_prefix("main.") {
+            Some(rest) => format!("dataset.{rest}"),
+            None => path.to_owned(),
+        };
+        // `….isl.mean` is `….isl`.
+        let path = path.strip_suffix(".mean").unwrap_or(&path);
+        if layout::at(path).0.is_some() {
+            to.key(path, &inner, key.line, node)?;
+        } else if to.flag_of(path).is_some() {
+            to.flag(&path.replace('_', "-"), &inner, node)?;
+        } else {
+            let known = layout::LAYOUT.iter().map(|(key, _)| (*key).to_owned());
+            return Err(unknown(&inner, &key.name, key.line, known));
+        }
+    }
+    Ok(())
+}
+
 /// Phases.
 pub(super) mod phases {
     use super::{Node, Result, Translation, Value, bail, ensure, snake, text, yes};

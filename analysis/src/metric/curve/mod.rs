@@ -3,9 +3,11 @@
 //! A curve consumes the events of all requests in order of time ([`Sweep`]); what it held is kept as
 //! values and durations ([`Held`]), so the requests themselves are not needed again.
 
+mod binned;
 mod held;
 mod sweep;
 
+pub use binned::{BIN, Binned, Seen as SeenLife};
 pub use held::{Held, figures};
 pub use sweep::{Life, Sweep};
 

@@ -1,5 +1,6 @@
 //! What is measured, one file each.
 
+mod analysis;
 mod cancel;
 mod cpu;
 mod instant;
@@ -39,6 +40,8 @@ pub enum Section {
     Rate,
     /// TLS beside clear text
     Tls,
+    /// records per second of the analysis side
+    Analysis,
 }
 
 impl Section {
@@ -55,6 +58,7 @@ impl Section {
             Self::Memory => memory::TITLE,
             Self::Rate => rate::TITLE,
             Self::Tls => tls::TITLE,
+            Self::Analysis => analysis::TITLE,
         }
     }
 
@@ -71,6 +75,7 @@ impl Section {
             Self::Memory => memory::measure(scene, board),
             Self::Rate => rate::measure(scene, board),
             Self::Tls => tls::measure(scene, board),
+            Self::Analysis => analysis::measure(scene, board),
         }
     }
 }

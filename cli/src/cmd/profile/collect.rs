@@ -15,7 +15,10 @@ use pinfire_analysis::{
     collect::Collector,
     export::ExportError,
     facts::{EntryFacts, RunEnd, RunFacts},
+    pool::Pool,
+    reading::Reading,
     report::Report,
+    tokens::TokenCounts,
 };
 use pinfire_engine::{
     clock::{Span, Stamp},
@@ -24,11 +27,19 @@ use pinfire_engine::{
     text::tokenizer::Tokenizer,
 };
 
-use crate::{counter, place, progress::Ui, say, settings::Settings};
+use crate::{
+    counter, place,
+    progress::{Board, Ui},
+    say,
+    settings::Settings,
+};
 
 /// How long the thread rests when nothing has come. It polls, because a waiting receiver would cost
 /// the cores a wake-up per record.
 const REST: Duration = Duration::from_millis(2);
+
+/// Figures are shown this often, if someone looks.
+const SHOW: Span = Span::from_millis(200);
 
 /// Lines reach the system at least this often, so that a killed run loses no more.
 const FLUSH: Span = Span::from_millis(500);
@@ -62,6 +73,7 @@ impl Collecting {
         tokenizer: Option<Tokenizer>,
         records: Receiver<Record>,
         settings: &Settings,
+        board: Arc<Board>,
     ) -> Result<Self> {
         let counter = tokenizer.map(counter::of);
         let lines = settings
@@ -71,6 +83,11 @@ impl Collecting {
         if settings.raw {
             let path = settings.artifact_dir.join(&settings.files.raw);
             collector = collector.with_raw(path, Arc::clone(bodies))?;
+        }
+        // Someone looks at figures as they come.
+        let watched = settings.ui == Ui::Dashboard || settings.stats.is_some();
+        if watched {
+            collector.watch();
         }
         let all_sent = Arc::new(AtomicBool::new(false));
         let (sent, incoming) = (Arc::clone(&all_sent), records.clone());
@@ -82,7 +99,9 @@ impl Collecting {
             .spawn(move || {
                 place::stay_on(&cpus);
                 place::yield_to_others();
-                collect(collector, &incoming, &sent, &counting)
+                // One of the CPUs that the engine leaves is this thread's own.
+                let helpers = cpus.len().saturating_sub(1).min(READERS_MAX);
+                collect(collector, helpers, &incoming, &sent, &counting, &board)
             })
             .context("the analysis thread cannot be started")?;
         Ok(Self {
@@ -123,28 +142,57 @@ impl Collecting {
     }
 }
 
-/// Takes records until the last one. A file that cannot be written any more (a full disk) costs its
+/// Threads that read records are never more than so many: one takes their results.
+const READERS_MAX: usize = 16;
+
+/// Records taken between two looks at everything else.
+const ROUND: usize = 4_096;
+
+/// Takes records until the last one. They are read on the `helpers` too, and taken in the order in
+/// which they came. A file that cannot be written any more (a full disk) costs its
 /// lines, never the figures.
 fn collect(
     mut collector: Collector,
+    helpers: usize,
     records: &Receiver<Record>,
     all_sent: &AtomicBool,
     tally: &Tally,
+    board: &Board,
 ) -> (Collector, Option<ExportError>) {
     let mut flushed = Stamp::now();
+    let mut shown = flushed;
     let mut failed = None;
+    let reader = collector.reader();
+    // A thread inherits the CPUs of the one that makes it, and not its priority.
+    let mut pool = Pool::new(helpers, place::yield_to_others, move |record: Record| {
+        let (reading, tokens) = reader.read(&record);
+        (record, reading, tokens)
+    });
     loop {
         // Read before the channel is drained: what was sent before it is then seen.
         let last = all_sent.load(Ordering::Acquire);
         let mut written = Ok(());
-        while let Ok(record) = records.try_recv() {
-            written = written.and(collector.add(&record));
+        let mut take = |(record, reading, tokens): (Record, Reading, TokenCounts)| {
+            let line = collector.add_read(&record, &reading, tokens);
+            collector.came(&record, Stamp::now());
+            if written.is_ok() {
+                written = line;
+            }
+        };
+        // In rounds: where records come faster than they are read, lines still reach the disk.
+        for record in records.try_iter().take(ROUND) {
+            pool.push(record, &mut take);
         }
+        pool.finish(&mut take);
         let progress = collector.progress();
         let ended = progress.valid + progress.errors + progress.cancelled;
         tally.failed.store(progress.errors, Ordering::Relaxed);
         tally.ended.store(ended, Ordering::Relaxed);
         let now = Stamp::now();
+        if now.since(shown) >= SHOW {
+            board.set_figures(collector.live(now), records.len() as u64);
+            shown = now;
+        }
         if now.since(flushed) >= FLUSH {
             written = written.and(collector.flush());
             flushed = now;
@@ -153,6 +201,9 @@ fn collect(
             say::warning(format_args!("{error}; going on without a line per request"));
             collector.stop_writing();
             failed = Some(error);
+        }
+        if !records.is_empty() {
+            continue;
         }
         if last {
             return (collector, failed);

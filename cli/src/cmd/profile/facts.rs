@@ -48,8 +48,11 @@ pub fn of(
         .to_owned();
     facts.rate_window = settings.rate_window;
     facts.thresholds = settings.thresholds;
+    facts.part.clone_from(&settings.part);
+    facts.num_gpus = settings.num_gpus;
     facts.slos = settings.slos.clone();
     facts.slice = settings.slice;
+    facts.exact_records = settings.exact_records;
     Ok(facts)
 }
 

@@ -32,16 +32,19 @@ use pinfire_engine::{
 use pinfire_tools::mock;
 
 use self::collect::{Collecting, Tally};
-pub use self::command_line::secret;
+pub use self::command_line::{secret, shown};
 use crate::{
     args::Profile,
     load::{Mode, PhaseLoad},
     place,
+    progress::{Board, Stage, Ui},
     request::HeaderPlan,
     run_file::RESOLVED,
     say,
+    screen::Screen,
     settings::{self, Settings},
     signals::Interrupt,
+    statistics::Blocks,
     transport::{Reached, Server},
 };
 
@@ -53,14 +56,47 @@ const LOOK: Duration = Duration::from_millis(50);
 /// # Errors
 /// Anything that keeps the run from starting or its results from being written.
 pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
+    if let Some(idle) = flags.sweep.idle() {
+        anyhow::bail!(
+            "{idle} is for sweeps and repeated runs: give a flag a list (--concurrency 10,50), or \
+             add --num-profile-runs"
+        );
+    }
     let settings = Settings::new(flags)?;
+    say::set_level(settings.log_level);
     for warning in settings.warnings.iter().chain(&settings.load.warnings) {
         say::warning(warning);
     }
+    say::debug(flags.run_file.given.typed());
     if flags.load.dry_run {
         return dry_run(&settings);
     }
-    let interrupt = Interrupt::watch()?;
+    let done = one(flags, &settings, arguments, &Interrupt::watch()?)?;
+    Ok(if done.success {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// A run that has ended, its files written.
+pub struct Done {
+    /// It can be used.
+    pub success: bool,
+    /// Why it ended before its time.
+    pub interrupted: Option<String>,
+}
+
+/// Makes one run of decided settings.
+///
+/// # Errors
+/// Anything that keeps the run from starting or its results from being written.
+pub fn one(
+    flags: &Profile,
+    settings: &Settings,
+    arguments: &[String],
+    interrupt: &Interrupt,
+) -> Result<Done> {
     let embedded = matches!(settings.transport.server, Server::Embedded);
     let sides = if embedded { 2 } else { 1 };
     place::grant_descriptors(
@@ -78,8 +114,8 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         )
     })?;
 
-    store_resolved(flags, &settings)?;
-    let prepared = dataset::prepare(&settings)?;
+    store_resolved(flags, settings)?;
+    let prepared = dataset::prepare(settings)?;
     for warning in &prepared.warnings {
         say::warning(warning);
     }
@@ -93,7 +129,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     place::stay_on(&settings.places.rest);
     let mock = match settings.transport.server {
         Server::Embedded => {
-            let (reached, handle) = start_embedded(&settings)?;
+            let (reached, handle) = start_embedded(settings)?;
             servers.push(reached);
             Some(handle)
         }
@@ -101,44 +137,49 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     };
     let targets: Arc<[Target]> = servers
         .iter()
-        .map(|server| target(&settings, server, &server.url, false))
+        .map(|server| target(settings, server, &server.url, false))
         .collect::<Result<_>>()?;
     let mut engine = Engine::start(&settings.engine)?;
-    say_how(&settings, &engine);
+    say_how(settings, &engine);
     if let Some(probe) = &settings.probe {
-        probe.wait(&settings, &servers, &mut engine)?;
+        probe.wait(settings, &servers, &mut engine)?;
     }
 
-    let facts = facts::of(&settings, &prepared, &engine, arguments)?;
-    let cancel = cancel_plan(&settings, &prepared.dataset)?;
+    let facts = facts::of(settings, &prepared, &engine, arguments)?;
+    let cancel = cancel_plan(settings, &prepared.dataset)?;
     if let Err(error) = write_start(&facts) {
         say::warning(format_args!(
             "{error}; if this run is killed, `pinfire report` will know less of it"
         ));
     }
     let (dataset, entries) = split(prepared.dataset);
+    let board = Arc::new(Board::default());
     let collecting = Collecting::start(
         facts,
         entries,
         &dataset,
         prepared.tokenizer,
         engine.records(),
-        &settings,
+        settings,
+        Arc::clone(&board),
     )?;
     let phases = Phases {
-        settings: &settings,
+        settings,
         targets,
         dataset,
         tally: collecting.tally(),
         cancel,
         id_key: settings::random_bits()?,
+        screen: screen(settings, &board)?,
+        board,
     };
     interrupt.sending();
     let mut end = RunEnd::default();
-    let (gave_up, lost) = match phases.run(&mut engine, &interrupt, &mut end) {
+    let (gave_up, lost) = match phases.run(&mut engine, interrupt, &mut end) {
         Ok(gave_up) => (gave_up, None),
         Err(lost) => (false, Some(lost)),
     };
+    drop(phases);
     drop(engine);
     if let Some(mock) = mock {
         drop(mock.stop());
@@ -150,7 +191,17 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     if written.is_ok() {
         report.forget_start();
     }
-    crate::show::report(&report, settings.trace_table, width, written.as_ref().ok());
+    if settings.part.is_none() {
+        crate::show::report(&report, settings.trace_table, width, written.as_ref().ok());
+        let tps = report.value("output_token_throughput");
+        if let (Some(gpus), Some(tps)) = (settings.num_gpus, tps) {
+            let text = format!(
+                "Output Token Throughput per GPU: {:.2} tokens/sec/GPU ({gpus} GPUs)\n",
+                tps / gpus as f64
+            );
+            crate::show::text(width, |_, _| text);
+        }
+    }
     // What is there has been shown and written; only then does what went wrong decide.
     if let Some(lost) = lost {
         return Err(lost);
@@ -159,10 +210,10 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         return Err(unwritten.into());
     }
     written?;
-    if gave_up {
-        return Ok(ExitCode::FAILURE);
-    }
-    Ok(report.exit_code())
+    Ok(Done {
+        success: !gave_up && report.is_success(),
+        interrupted: report.end.interrupted,
+    })
 }
 
 /// Writes the run file that repeats the run.
@@ -178,6 +229,23 @@ fn store_resolved(flags: &Profile, settings: &Settings) -> Result<()> {
         given.yaml()
     );
     std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// The screen, if it is wanted.
+fn screen(settings: &Settings, board: &Arc<Board>) -> Result<Option<Screen>> {
+    if settings.ui != Ui::Dashboard {
+        return Ok(None);
+    }
+    let title = format!(
+        "pinfire {}  {} at {}  {}  seed {}",
+        env!("CARGO_PKG_VERSION"),
+        settings.bodies.models.join(", "),
+        settings.transport.urls.join(", "),
+        settings.load.profiling,
+        settings.seed.value
+    );
+    let cpus = settings.places.rest.clone();
+    Screen::start(title, Arc::clone(board), cpus).map(Some)
 }
 
 /// Starts the embedded server.
@@ -238,16 +306,18 @@ fn say_how(settings: &Settings, engine: &Engine) {
         .map(|url| redact::url(url))
         .collect();
     // As for the results: a reader that has gone away is no failure of the run.
-    let _ = writeln!(
-        std::io::stdout(),
-        "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
-        env!("CARGO_PKG_VERSION"),
-        settings.load.profiling,
-        urls.join(", "),
-        cpus.join(", "),
-        settings.engine.precision.name(),
-        settings.seed.value,
-    );
+    if settings.part.is_none() {
+        let _ = writeln!(
+            std::io::stdout(),
+            "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
+            env!("CARGO_PKG_VERSION"),
+            settings.load.profiling,
+            urls.join(", "),
+            cpus.join(", "),
+            settings.engine.precision.name(),
+            settings.seed.value,
+        );
+    }
     if let Some(reason) = granted
         .iter()
         .find_map(|core| core.realtime_refused.as_ref())
@@ -303,6 +373,8 @@ fn dry_run(settings: &Settings) -> Result<ExitCode> {
         tally: Arc::default(),
         cancel,
         id_key: 0,
+        board: Arc::default(),
+        screen: None,
     };
     let mut sent = 0;
     if let Some(warmup) = &settings.load.warmup {
@@ -324,6 +396,8 @@ struct Phases<'a> {
     tally: Arc<Tally>,
     cancel: Option<CancelPlan>,
     id_key: u64,
+    board: Arc<Board>,
+    screen: Option<Screen>,
 }
 
 /// A phase that has been begun.
@@ -406,6 +480,7 @@ impl Phases<'_> {
         let plan = self.plan(phase, load, first_session);
         let begun = Stamp::now();
         engine.begin(&plan);
+        say::debug(format_args!("{} begins: {load}", phase_name(phase)));
         Going { plan, load, begun }
     }
 
@@ -498,31 +573,59 @@ impl Phases<'_> {
             _ => load.requests,
         };
         let whole = load.duration.unwrap_or(Span::ZERO).nanos();
-        let bar = self
-            .settings
-            .ui
-            .bar(name, requests.unwrap_or(whole / 1_000_000));
+        // The screen shows it otherwise.
+        let ui = match self.settings.ui {
+            Ui::Dashboard => Ui::None,
+            ui => ui,
+        };
+        let bar = ui.bar(name, requests.unwrap_or(whole / 1_000_000));
+        let mut told = *begun;
+        let mut blocks = Blocks::new(self.settings.stats, *begun);
         let done = loop {
             if let Some(done) = done(engine)? {
                 break done;
             }
             let counts = engine.progress(plan.phase);
             let ended = counts.finished + counts.failed + counts.cancelled;
-            bar.set_position(match requests {
-                Some(_) => ended,
-                None => Stamp::now().since(*begun).nanos() / 1_000_000,
-            });
+            let now = Stamp::now();
+            let stage = Stage {
+                name,
+                begun: *begun,
+                requests,
+                duration: load.duration,
+                concurrency: load.concurrency,
+                counts,
+            };
+            if blocks.due(now)
+                && let Some(figures) = self.board.figures().filter(|of| of.phase == plan.phase)
+                && let Some(block) = blocks.next(&stage, &figures, now)
+            {
+                bar.suspend(|| say::line(block));
+            }
             bar.set_message(format!(
                 "in flight {} failed {} cancelled {}",
-                counts.due.saturating_sub(ended + counts.dropped),
+                stage.in_flight(),
                 counts.failed,
                 counts.cancelled
             ));
+            if say::says(say::Level::Trace) && now.since(told) >= Span::from_millis(1_000) {
+                told = now;
+                bar.suspend(|| say::trace(tell(&stage, now)));
+            }
+            self.board.set_stage(stage);
+            bar.set_position(match requests {
+                Some(_) => ended,
+                None => now.since(*begun).nanos() / 1_000_000,
+            });
             if stopped.is_some() {
                 continue;
             }
             if interrupt.asked() {
                 *stopped = Some(Stopped::now(Why::ByUser));
+                // Before the second one, which leaves at once.
+                if let Some(screen) = &self.screen {
+                    screen.close();
+                }
                 say::line(
                     "Cancelling: nothing new is sent, what is in flight is dropped, and what there \
                      is will be written. Press Ctrl-C again to leave at once without results.",
@@ -536,6 +639,11 @@ impl Phases<'_> {
             }
         };
         bar.finish_and_clear();
+        if let Some(stage) = self.board.stage().filter(|stage| stage.name == name) {
+            let counts = engine.progress(plan.phase);
+            let now = Stamp::now();
+            say::debug(tell(&Stage { counts, ..stage }, now));
+        }
         Ok(done)
     }
 
@@ -549,6 +657,22 @@ impl Phases<'_> {
         let over = failed as f64 > threshold * ended as f64;
         (armed && over).then_some(Why::TooManyFailed { failed, ended })
     }
+}
+
+/// Where a phase is, in words.
+fn tell(stage: &Stage, now: Stamp) -> String {
+    let counts = &stage.counts;
+    format!(
+        "{} after {:.1} s: begun {}, answered {}, failed {}, cancelled {}, dropped {}, in flight {}",
+        stage.name.to_lowercase(),
+        now.since(stage.begun).as_secs_f64(),
+        counts.due,
+        counts.finished,
+        counts.failed,
+        counts.cancelled,
+        counts.dropped,
+        stage.in_flight()
+    )
 }
 
 /// What is out was ended before its time.

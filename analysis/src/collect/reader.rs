@@ -1,0 +1,75 @@
+//! What is done with a record without looking at any other: its answer is read, its tokens are counted.
+
+use std::sync::Arc;
+
+use pinfire_engine::record::Record;
+
+use crate::facts::EntryFacts;
+use crate::metric::Class;
+use crate::reading::{Reading, Rules};
+use crate::tokens::{TokenCounter, TokenCounts};
+
+static UNKNOWN: EntryFacts = EntryFacts {
+    session_id: String::new(),
+    turn: 0,
+    isl: None,
+    requested_osl: None,
+};
+
+/// Reads and counts. A copy of it may work on any thread.
+#[derive(Clone)]
+pub struct Reader {
+    rules: Arc<Rules>,
+    entries: Arc<[EntryFacts]>,
+    counter: Option<Arc<dyn TokenCounter>>,
+}
+
+impl Reader {
+    pub(super) fn new(
+        rules: Rules,
+        entries: Arc<[EntryFacts]>,
+        counter: Option<Arc<dyn TokenCounter>>,
+    ) -> Self {
+        Self {
+            rules: Arc::new(rules),
+            entries,
+            counter,
+        }
+    }
+
+    /// Reads a record and counts its tokens.
+    pub fn read(&self, record: &Record) -> (Reading, TokenCounts) {
+        let reading = Reading::of(record, &self.rules);
+        let tokens = self.count(record, &reading);
+        (reading, tokens)
+    }
+
+    /// The dataset entry of a record.
+    pub(super) fn entry(&self, record: &Record) -> &EntryFacts {
+        self.entries.get(record.entry as usize).unwrap_or(&UNKNOWN)
+    }
+
+    /// Counts tokens where anything is done with them: of answers, of what a cancelled request had
+    /// received, and of what a failed one had sent.
+    fn count(&self, record: &Record, reading: &Reading) -> TokenCounts {
+        let class = Class::from(&reading.verdict);
+        let Some(counter) = self.counter.as_deref().filter(|_| class != Class::Dropped) else {
+            return match class {
+                Class::Error | Class::Dropped => TokenCounts::default(),
+                Class::Valid | Class::Cancelled => TokenCounts::of_usage(reading),
+            };
+        };
+        // What was sent counts, the history of the conversation included.
+        let input = match &record.body {
+            Some(body) => counter.count_body(body),
+            None => self.entry(record).isl,
+        };
+        match class {
+            Class::Error | Class::Dropped => TokenCounts {
+                input: input.map(u64::from),
+                ..TokenCounts::default()
+            },
+            Class::Valid | Class::Cancelled => TokenCounts::of_text(counter, input, reading),
+        }
+    }
+}

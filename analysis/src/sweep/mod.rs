@@ -1,0 +1,282 @@
+//! Many runs to one decision: what the points of a sweep say together, and what repeated runs say of
+//! their own spread.
+//!
+//! Everything comes from the summaries that the runs have written, so that a sweep that was resumed
+//! says the same as one that ran through.
+
+mod confidence;
+mod file;
+mod pareto;
+pub mod search;
+mod spread;
+mod table;
+
+pub use spread::{Spread, t_critical};
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::compare::{Block, FilesError, Objective, RunFiles, Stat, blocks, read_object};
+
+/// Good requests (`--goodput`) in percent of the answered ones: a figure for objectives.
+pub const GOOD_SHARE: &str = "good_share";
+
+/// A flag with several values.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Parameter {
+    /// Where it belongs, such as `phases.profiling.concurrency`.
+    pub path: String,
+    /// In tables and folder names, such as `concurrency`.
+    pub name: String,
+    /// Its values, as typed.
+    pub values: Vec<Value>,
+}
+
+/// One run of a cell.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Trial {
+    /// Such as `trial_0001`.
+    pub label: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What it wrote.
+    pub summary: Map<String, Value>,
+    /// The metrics in that.
+    pub blocks: Vec<(String, Block)>,
+    /// Why it does not count.
+    pub error: Option<String>,
+}
+
+impl Trial {
+    /// Reads what a run has written.
+    ///
+    /// # Errors
+    /// There is no summary, or no readable one.
+    pub fn read(label: &str, folder: &Path) -> Result<Self, FilesError> {
+        let files = RunFiles::find(folder)?;
+        let json = files.json.ok_or_else(|| FilesError::NoRun {
+            folder: folder.to_owned(),
+            hint: String::new(),
+        })?;
+        let summary = read_object(&json)?;
+        Ok(Self {
+            label: label.to_owned(),
+            folder: folder.to_owned(),
+            blocks: blocks(&summary),
+            summary,
+            error: None,
+        })
+    }
+
+    /// A run that does not count.
+    pub fn failed(label: &str, folder: &Path, error: String) -> Self {
+        Self {
+            label: label.to_owned(),
+            folder: folder.to_owned(),
+            summary: Map::new(),
+            blocks: Vec::new(),
+            error: Some(error),
+        }
+    }
+
+    /// A figure of the run.
+    pub fn figure(&self, tag: &str, stat: Stat) -> Option<f64> {
+        if tag == GOOD_SHARE {
+            let good = self.figure("good_request_count", Stat::Avg)?;
+            return Some(100.0 * good / self.figure("request_count", Stat::Avg)?);
+        }
+        let (_, block) = self.blocks.iter().find(|(known, _)| known == tag)?;
+        block.stats.get(&stat.name()).copied()
+    }
+}
+
+/// A point of a sweep: its values and its runs.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Cell {
+    /// `path=value, path=value`; empty without a sweep.
+    pub label: String,
+    /// Its folder's name.
+    pub dir: String,
+    /// A value of each parameter, in their order.
+    pub values: Vec<Value>,
+    /// Its runs.
+    pub trials: Vec<Trial>,
+}
+
+impl Cell {
+    /// The runs that count.
+    pub fn good(&self) -> impl Iterator<Item = &Trial> {
+        self.trials.iter().filter(|trial| trial.error.is_none())
+    }
+
+    /// Mean of a figure over its runs.
+    pub fn figure(&self, tag: &str, stat: Stat) -> Option<f64> {
+        let values: Vec<f64> = self.good().filter_map(|t| t.figure(tag, stat)).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    }
+
+    fn avg(&self, tag: &str) -> Option<f64> {
+        self.figure(tag, Stat::Avg)
+    }
+
+    /// Tokens per second of all users together.
+    pub fn total_tps(&self) -> Option<f64> {
+        self.avg("output_token_throughput")
+    }
+
+    /// Tokens per second that a user sees.
+    pub fn tps_per_user(&self) -> Option<f64> {
+        self.avg("output_token_throughput_per_user")
+    }
+
+    /// Whether every objective is met by the means; one whose figure is missing is not.
+    pub fn meets(&self, objectives: &[Objective]) -> bool {
+        objectives.iter().all(|slo| {
+            let figure = self.figure(&slo.figure.tag, slo.figure.stat);
+            figure.is_some_and(|value| slo.holds(value))
+        })
+    }
+}
+
+/// A sweep, or repeated runs of one point.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Sweep {
+    /// The flags with several values; empty for repeated runs of one point.
+    pub parameters: Vec<Parameter>,
+    /// The points in their order.
+    pub cells: Vec<Cell>,
+    /// Runs asked for at each point.
+    pub trials: usize,
+    /// `repeated` or `independent`.
+    pub mode: String,
+    /// Level of intervals.
+    pub level: f64,
+    /// Pause between runs, in seconds.
+    pub cooldown_s: f64,
+    /// GPUs of the server, if told.
+    pub num_gpus: Option<u64>,
+    /// What a point should meet.
+    pub objectives: Vec<Objective>,
+    /// Models as sent.
+    pub models: Vec<String>,
+    /// Version of the tool.
+    pub version: String,
+}
+
+impl Sweep {
+    /// What each point is, as flags of the table and the file.
+    pub fn marks(&self) -> Vec<Marks> {
+        pareto::marks(self)
+    }
+
+    /// The points as name and value.
+    pub fn parameters_of(&self, cell: &Cell) -> Map<String, Value> {
+        let pairs = self.parameters.iter().zip(&cell.values);
+        pairs
+            .map(|(p, value)| (p.name.clone(), value.clone()))
+            .collect()
+    }
+
+    /// Runs that count, and all.
+    pub fn counts(&self) -> (usize, usize) {
+        let good = self.cells.iter().map(|cell| cell.good().count()).sum();
+        let all = self.cells.iter().map(|cell| cell.trials.len()).sum();
+        (good, all)
+    }
+}
+
+/// What a point is among the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Marks {
+    /// No other point has more tokens per second in all and per user.
+    pub front: bool,
+    /// The point of the front with the largest product of both.
+    pub sweet_spot: bool,
+    /// More load has brought (next to) no more throughput.
+    pub saturated: bool,
+    /// No other point has more requests per second and a lower p99 of the first token.
+    pub optimal: bool,
+    /// It meets the objectives.
+    pub feasible: bool,
+}
+
+/// Every metric with every figure that all the good runs have: (tag, figure, unit, values).
+fn figures(cell: &Cell) -> Vec<(String, String, String, Vec<f64>)> {
+    let mut found: Vec<(String, String, String, Vec<f64>)> = Vec::new();
+    let mut places: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for trial in cell.good() {
+        for (tag, block) in &trial.blocks {
+            for stat in ordered(block) {
+                let Some(&value) = block.stats.get(&stat) else {
+                    continue;
+                };
+                let place = *places
+                    .entry((tag.clone(), stat.clone()))
+                    .or_insert_with(|| {
+                        found.push((tag.clone(), stat.clone(), block.unit.clone(), Vec::new()));
+                        found.len() - 1
+                    });
+                if let Some((.., values)) = found.get_mut(place) {
+                    values.push(value);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The figures of a block in the order of the exports.
+fn ordered(block: &Block) -> Vec<String> {
+    let key = |stat: &String| -> (u8, f64) {
+        match stat.as_str() {
+            "avg" => (0, 0.0),
+            "min" => (1, 0.0),
+            "max" => (2, 0.0),
+            "sum" => (3, 0.0),
+            "std" => (5, 0.0),
+            "count" => (6, 0.0),
+            other => {
+                let q = other.strip_prefix('p').and_then(|q| q.parse().ok());
+                q.map_or((7, 0.0), |q| (4, q))
+            }
+        }
+    };
+    let mut stats: Vec<String> = block.stats.keys().cloned().collect();
+    stats.sort_by(|x, y| {
+        let (x, y) = (key(x), key(y));
+        x.0.cmp(&y.0).then(x.1.total_cmp(&y.1))
+    });
+    stats
+}
+
+/// CSV from rows of cells.
+fn csv(rows: &[Vec<String>]) -> Vec<u8> {
+    let mut writer = csv::WriterBuilder::new()
+        .flexible(true)
+        .from_writer(Vec::new());
+    for row in rows {
+        // Into memory; an empty row is an empty line.
+        let _ = if row.is_empty() {
+            writer.write_record([""])
+        } else {
+            writer.write_record(row)
+        };
+    }
+    let bytes = writer.into_inner().unwrap_or_default();
+    // The writer quotes a lone empty field, so that it is a row; here it is a gap.
+    String::from_utf8_lossy(&bytes)
+        .replace("\n\"\"\n", "\n\n")
+        .into_bytes()
+}
+
+/// A value as text: strings bare.
+fn bare(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests;

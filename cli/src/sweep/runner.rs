@@ -1,0 +1,190 @@
+//! One run after the other, each on a thread of its own, so that what it pins stays with it.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Result, anyhow};
+use indicatif::ProgressBar;
+use pinfire_analysis::{compare::Stat, export::DEFAULT_WIDTH, sweep::Trial};
+use pinfire_engine::clock::{Span, Stamp};
+use serde_json::{Value, json};
+
+use super::{pretty, write};
+use crate::{args::Profile, cmd::profile, settings::Settings, show, signals::Interrupt};
+
+/// Written into the folder of a run when it is finished.
+const MARKER: &str = "run_config.json";
+
+/// A run, decided.
+pub struct Planned {
+    /// Number of its point.
+    pub cell: usize,
+    /// Number of the run of the point.
+    pub trial: usize,
+    /// Such as `trial_0001`.
+    pub label: String,
+    pub folder: PathBuf,
+    pub arguments: Vec<String>,
+    /// The same without credentials.
+    pub stored: Vec<String>,
+    pub flags: Box<Profile>,
+    pub settings: Settings,
+}
+
+/// Makes runs.
+pub struct Runner<'a> {
+    interrupt: &'a Interrupt,
+    total: usize,
+    bar: Option<ProgressBar>,
+}
+
+impl<'a> Runner<'a> {
+    /// For so many of them.
+    pub fn new(interrupt: &'a Interrupt, total: usize) -> Self {
+        Self {
+            interrupt,
+            total,
+            bar: None,
+        }
+    }
+
+    /// Makes a run. One that cannot be used says why.
+    pub fn run(&mut self, run: Planned) -> Trial {
+        let ui = run.settings.ui;
+        let total = self.total as u64;
+        self.bar.get_or_insert_with(|| ui.whole("Runs", total));
+        // What is left of an earlier one must not be taken for this one's.
+        let _ = std::fs::remove_file(run.folder.join(MARKER));
+        match self.made(&run) {
+            Ok(trial) => trial,
+            Err(error) => Trial::failed(&run.label, &run.folder, format!("{error:#}")),
+        }
+    }
+
+    fn made(&self, run: &Planned) -> Result<Trial> {
+        let done = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("pinfire-run".to_owned());
+            let made = thread.spawn_scoped(scope, || {
+                profile::one(&run.flags, &run.settings, &run.arguments, self.interrupt)
+            })?;
+            made.join()
+                .unwrap_or_else(|_| Err(anyhow!("the run has ended by a defect of pinfire")))
+        })?;
+        if let Some(reason) = done.interrupted {
+            return Err(anyhow!(reason));
+        }
+        let trial = Trial::read(&run.label, &run.folder)?;
+        let answered = trial.figure("request_count", Stat::Avg).unwrap_or(0.0);
+        let cancelled = trial
+            .figure("cancelled_request_count", Stat::Avg)
+            .unwrap_or(0.0);
+        if !done.success || answered + cancelled == 0.0 {
+            return Err(anyhow!(
+                "no request was answered{}",
+                first_error(&trial).map_or_else(String::new, |error| format!(" ({error})"))
+            ));
+        }
+        let part = run.settings.part.as_ref();
+        let marker = json!({
+            "tool_version": format!("pinfire {}", env!("CARGO_PKG_VERSION")),
+            "sweep_id": part.map(|part| &part.sweep_id),
+            "run_label": run.label,
+            "trial": run.trial,
+            "variation_index": run.cell,
+            "variation_label": part.map(|part| &part.variation_label),
+            "variation_values": part.map(|part| &part.variation_values),
+            "random_seed": run.settings.seed.value,
+            "arguments": run.stored,
+        });
+        write(&run.folder, MARKER, &pretty(&marker)?)?;
+        Ok(trial)
+    }
+
+    /// Says what came of a run.
+    pub fn tell(&mut self, number: usize, name: &str, trial: &Trial, kept: bool) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(number as u64);
+        }
+        let said = match &trial.error {
+            Some(error) => format!("failed: {error}"),
+            None => figures(trial),
+        };
+        let kept = if kept { " (kept)" } else { "" };
+        let text = format!("[{number}/{}] {name}{kept}: {said}\n", self.total);
+        crate::progress::aside(|| show::text(DEFAULT_WIDTH, |_, _| text));
+    }
+
+    /// Waits, unless the user is in a hurry.
+    pub fn rest(&self, pause: Duration) {
+        let begun = Stamp::now();
+        let pause = Span::from_secs_f64(pause.as_secs_f64());
+        while !self.interrupt.asked() {
+            let left = pause
+                .nanos()
+                .saturating_sub(Stamp::now().since(begun).nanos());
+            if left == 0 {
+                return;
+            }
+            std::thread::sleep(Duration::from_nanos(left.min(50_000_000)));
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// What an earlier sweep has left of a run, if it was finished and was asked the same.
+pub fn finished(run: &Planned) -> Option<Trial> {
+    let text = std::fs::read(run.folder.join(MARKER)).ok()?;
+    let marker: Value = serde_json::from_slice(&text).ok()?;
+    let words = marker.get("arguments")?.as_array()?;
+    let same = words.len() == run.stored.len()
+        && words.iter().zip(&run.stored).all(|(old, new)| old == new);
+    let trial = Trial::read(&run.label, &run.folder).ok()?;
+    let whole = trial.summary.get("is_complete") == Some(&Value::Bool(true));
+    (same && whole).then_some(trial)
+}
+
+fn first_error(trial: &Trial) -> Option<String> {
+    let first = trial.summary.get("error_summary")?.get(0)?;
+    let details = first.get("error_details")?;
+    let message = details.get("message")?.as_str()?;
+    Some(message.lines().next()?.to_owned())
+}
+
+/// The few figures of a line.
+fn figures(trial: &Trial) -> String {
+    let wanted = [
+        ("TPS", "output_token_throughput", Stat::Avg, ""),
+        (
+            "TPS/User",
+            "output_token_throughput_per_user",
+            Stat::Avg,
+            "",
+        ),
+        ("requests/s", "request_throughput", Stat::Avg, ""),
+        ("TTFT", "time_to_first_token", Stat::Avg, " ms"),
+        (
+            "TTFT p99",
+            "time_to_first_token",
+            Stat::Percentile(99.0),
+            " ms",
+        ),
+        ("latency", "request_latency", Stat::Avg, " ms"),
+        ("errors", "error_request_count", Stat::Avg, ""),
+        ("cancelled", "cancelled_request_count", Stat::Avg, ""),
+    ];
+    let parts = wanted.into_iter().filter_map(|(name, tag, stat, unit)| {
+        let value = trial.figure(tag, stat)?;
+        let digits = if value < 100.0 && value.fract() != 0.0 {
+            2
+        } else {
+            0
+        };
+        Some(format!("{name} {value:.digits$}{unit}"))
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
