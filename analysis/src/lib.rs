@@ -15,6 +15,7 @@ pub mod pool;
 pub mod reading;
 pub mod rebuild;
 pub mod redact;
+pub mod release;
 pub mod report;
 pub mod scrape;
 pub mod sketch;

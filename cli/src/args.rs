@@ -27,6 +27,14 @@ pub enum Command {
     /// First run, with nothing installed, against the embedded server:
     ///   pinfire profile --url mock: --model mock --streaming --concurrency 100 --request-count 2000
     Profile(Box<Profile>),
+    /// Find out whether a server lets go of what its clients cancel.
+    ///
+    /// Sends the same load again and again and hangs up on half of it, in waves: before the first
+    /// token and in the stream, in turn. Between the waves it looks at the server's metrics and whether
+    /// a request alone is still answered. Exit code 0: it lets go; 4: it leaks, hangs or is gone; 5: its
+    /// metrics do not tell. See docs/CANCELLATION.md.
+    ///   pinfire cancel-test --model my-model --url http://localhost:8000
+    CancelTest(Box<CancelTest>),
     /// Make the report of a run again from its files, pinfire's or AIPerf's, also of one that was
     /// killed.
     ///
@@ -276,6 +284,86 @@ pub struct Report {
     /// Progress on stderr: simple (a bar) or none. [default: simple on a terminal]
     #[arg(long, value_name = "UI")]
     pub ui: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(arg_required_else_help = true)]
+pub struct CancelTest {
+    /// Model name put in the request bodies; also the tokenizer's name unless --tokenizer says
+    /// otherwise.
+    #[arg(long, short, value_name = "NAME")]
+    pub model: String,
+    /// The server.
+    #[arg(
+        long,
+        short,
+        value_name = "URL",
+        default_value = "http://localhost:8000"
+    )]
+    pub url: String,
+    /// Kind of endpoint (see `pinfire profile --help`); it must stream.
+    #[arg(long, value_name = "TYPE", default_value = "chat")]
+    pub endpoint_type: String,
+    /// Path of the endpoint. [default: that of its type]
+    #[arg(long, value_name = "PATH")]
+    pub endpoint: Option<String>,
+    /// Bearer token.
+    #[arg(long, value_name = "KEY")]
+    pub api_key: Option<String>,
+    /// Header to add to each request; repeatable.
+    #[arg(long, short = 'H', value_name = "NAME:VALUE")]
+    pub header: Vec<String>,
+    /// Field to add to each body; repeatable.
+    #[arg(long, value_name = "NAME:VALUE")]
+    pub extra_inputs: Vec<String>,
+    /// Certificates to trust besides the system's, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub ca_cert: Option<PathBuf>,
+    /// Trust any certificate.
+    #[arg(long)]
+    pub insecure: bool,
+    /// Tokenizer for the prompts. [default: the model's name]
+    #[arg(long, value_name = "NAME|PATH")]
+    pub tokenizer: Option<String>,
+    /// Tokens of each prompt.
+    #[arg(long, value_name = "TOKENS", default_value_t = 256, value_parser = values::length)]
+    pub isl: u32,
+    /// Most tokens of each answer. A stream should take a second or more.
+    #[arg(long, value_name = "TOKENS", default_value_t = 256, value_parser = values::length)]
+    pub osl: u32,
+    /// Requests at once; half of them, rounded up, are cancelled in each wave.
+    #[arg(long, value_name = "REQUESTS", default_value_t = 20, value_parser = values::count)]
+    pub concurrency: u64,
+    /// Waves of cancels; before the first token and in the stream in turn.
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = values::count)]
+    pub waves: u64,
+    /// How the client leaves: fin or rst.
+    #[arg(long, value_name = "MODE", default_value = "fin")]
+    pub request_cancellation_mode: String,
+    /// How long the server may take to let go, at rest. What it holds then counts as leaked.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = values::positive)]
+    pub settle: f64,
+    /// A request that is alone and brings nothing for so long is not answered.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = values::positive)]
+    pub canary_timeout: f64,
+    /// Page of the server's metrics. [default: /metrics of --url]
+    #[arg(long, value_name = "URL")]
+    pub metrics_url: Option<String>,
+    /// From one look at the metrics to the next.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.02, value_parser = values::positive)]
+    pub metrics_interval: f64,
+    /// What the metrics of this server mean (JSON, see docs/CANCELLATION.md). [default: known servers]
+    #[arg(long, value_name = "FILE")]
+    pub release_profile: Option<PathBuf>,
+    /// Write everything to this file, as JSON.
+    #[arg(long, value_name = "FILE", default_value = "cancel_test.json")]
+    pub output: PathBuf,
+    /// CPUs that send and receive: a number, or a list such as 2,4-7. [default: all but one]
+    #[arg(long, value_name = "COUNT|LIST")]
+    pub cores: Option<String>,
+    /// Fixes the prompts. [default: drawn anew, so that no test meets a warm cache]
+    #[arg(long, value_name = "SEED")]
+    pub random_seed: Option<u64>,
 }
 
 #[derive(Args, Debug)]

@@ -83,6 +83,7 @@ fn main() -> ExitCode {
             };
             result.map_err(|error| flags.run_file.with_lines(&error))
         }
+        Command::CancelTest(flags) => cmd::cancel_test::run(&flags),
         Command::AnalyzeTrace(flags) => cmd::analyze_trace::run(&flags),
         Command::Config(action) => cmd::config::run(&action),
         Command::Completions(wanted) => {

@@ -8,6 +8,7 @@
 )]
 
 mod artifacts;
+mod cancel_test;
 mod combinations;
 mod compare;
 mod datasets;

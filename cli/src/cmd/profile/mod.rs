@@ -2,7 +2,7 @@
 
 mod collect;
 mod command_line;
-mod dataset;
+pub mod dataset;
 mod dry_run;
 mod facts;
 
@@ -271,7 +271,7 @@ fn screen(settings: &Settings, board: &Arc<Board>) -> Result<Option<Screen>> {
 }
 
 /// Starts the embedded server.
-fn start_embedded(settings: &Settings) -> Result<(Reached, mock::Handle)> {
+pub fn start_embedded(settings: &Settings) -> Result<(Reached, mock::Handle)> {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let server = mock::Server::bind(mock::Script::default(), anywhere, None)
         .context("the embedded server cannot start")?;
@@ -376,11 +376,11 @@ fn cancel_plan(settings: &Settings, dataset: &Dataset) -> Result<Option<CancelPl
         .transpose()
 }
 
-type Entries = Arc<[pinfire_analysis::facts::EntryFacts]>;
+pub type Entries = Arc<[pinfire_analysis::facts::EntryFacts]>;
 
 /// What is sent goes to the cores, the rest to the analysis; both turn by turn, so that a record's
 /// entry is the place of its turn among all turns.
-fn split(dataset: Dataset) -> (Arc<Ready>, Entries) {
+pub fn split(dataset: Dataset) -> (Arc<Ready>, Entries) {
     let mut entries = Vec::with_capacity(dataset.turns().count());
     for conversation in &dataset.conversations {
         for (place, turn) in (0..).zip(&conversation.turns) {

@@ -1,0 +1,260 @@
+//! From evidence to verdict.
+
+use pinfire_engine::clock::Stamp;
+
+use super::{
+    Canary, Counter, CounterVerdict, Effect, End, Evidence, Look, ReleaseReport, Share, Verdict,
+    Wave, WaveReport, tell,
+};
+use crate::scrape::Levels;
+
+/// A counter may differ from the client's count by this share and still agree.
+const COUNTER_SLACK: f64 = 0.1;
+/// Of what was cancelled, so little may still be held when a wave counts as released: a look takes
+/// time, and requests begin and end meanwhile.
+const RELEASED_SLACK: f64 = 0.1;
+/// So little of the cache is none, as a share of all of it: servers round.
+const CACHE_NONE: f64 = 1e-6;
+/// The cache is back when no more than this share of the wave's rise is left.
+const CACHE_SLACK: f64 = 0.05;
+
+impl ReleaseReport {
+    /// Judges.
+    pub fn of(evidence: &Evidence) -> Self {
+        let rest = Rest::of(&evidence.before);
+        let mut waves = Vec::new();
+        let mut held = 0.0;
+        let mut leaks = [Share::default(); 2];
+        let mut lost = None;
+        let mut cancels = 0;
+        let mut cache_leak = None;
+        for wave in &evidence.waves {
+            let report = wave.report(&rest);
+            let survived = cancels;
+            cancels += report.cancels;
+            let kind = &mut leaks[usize::from(report.phase == STREAMING)];
+            kind.cancels += report.cancels;
+            if let Some(now) = report.held_at_rest {
+                kind.leaked += now - held;
+                held = now;
+            }
+            cache_leak = report.cache_at_rest.or(cache_leak);
+            let answered = report.canary.answered;
+            waves.push(report);
+            if !answered {
+                lost = Some([cancels, survived]);
+                break;
+            }
+        }
+        let [before_token, streaming] = leaks;
+        let leak = Share {
+            cancels,
+            leaked: held,
+        };
+        let mut times: Vec<f64> = waves.iter().filter_map(|w| w.released_after_s).collect();
+        times.sort_by(f64::total_cmp);
+        let longest = times.last().copied();
+        let median = times.get(times.len() / 2).copied();
+        let mut report = Self {
+            verdict: Verdict::CannotTell,
+            summary: String::new(),
+            advice: String::new(),
+            exit_code: 0,
+            server: evidence.server.clone(),
+            cancels,
+            released_after_s: median
+                .zip(longest)
+                .map(|(median, longest)| [median, longest]),
+            leak,
+            leak_before_first_token: before_token,
+            leak_streaming: streaming,
+            cache_leak,
+            lost_after_cancels: lost,
+            counter: counter(evidence, lost),
+            effect: Effect::of(evidence),
+            first_canary: evidence.first_canary.clone(),
+            waves,
+        };
+        let peak = evidence.cache_peak(&rest);
+        report.verdict = report.judge(rest.held.is_some() || rest.cache.is_some(), peak);
+        report.exit_code = report.verdict.exit_code();
+        (report.summary, report.advice) = tell::words(&report, evidence);
+        report
+    }
+
+    fn judge(&self, shown: bool, cache_peak: f64) -> Verdict {
+        let refused = |canary: &Canary| canary.refused;
+        if !self.first_canary.answered || self.cancels == 0 {
+            return Verdict::CannotTell;
+        }
+        if self.lost_after_cancels.is_some() {
+            return match self.waves.last() {
+                Some(wave) if refused(&wave.canary) => Verdict::Died,
+                _ => Verdict::Wedged,
+            };
+        }
+        if !shown {
+            return Verdict::CannotTell;
+        }
+        let cache = self.cache_leak.unwrap_or(0.0);
+        if self.leak.leaked >= 0.5 || cache > (CACHE_SLACK * cache_peak).max(CACHE_NONE) {
+            return Verdict::Leaked;
+        }
+        Verdict::Released
+    }
+}
+
+const BEFORE_TOKEN: &str = "before_first_token";
+const STREAMING: &str = "streaming";
+
+/// What the server holds at rest.
+struct Rest {
+    held: Option<f64>,
+    waiting: Option<f64>,
+    cache: Option<f64>,
+}
+
+impl Rest {
+    fn of(looks: &[Look]) -> Self {
+        Self {
+            held: median(looks, Levels::held),
+            waiting: median(looks, |levels| levels.waiting),
+            cache: median(looks, |levels| levels.kv_used),
+        }
+    }
+}
+
+impl Evidence {
+    /// How far the cache rose above its rest.
+    fn cache_peak(&self, rest: &Rest) -> f64 {
+        let looks = self.waves.iter().flat_map(|wave| &wave.looks);
+        let used = looks.filter_map(|look| look.levels?.kv_used);
+        used.fold(0.0, f64::max) - rest.cache.unwrap_or(0.0)
+    }
+}
+
+impl Wave {
+    fn left(&self) -> impl Iterator<Item = &super::Seen> {
+        self.requests.iter().filter(|seen| seen.end == End::Left)
+    }
+
+    /// When the last of its cancelled requests had been left.
+    pub(super) fn instant(&self) -> Option<Stamp> {
+        self.left().map(|seen| seen.ended).max()
+    }
+
+    fn report(&self, rest: &Rest) -> WaveReport {
+        let cancels = self.left().count() as u64;
+        let with_token = self.left().filter(|seen| !seen.tokens.is_empty()).count() as u64;
+        let last = self.instant();
+        let first = self.left().map(|seen| seen.ended).min();
+        let spread = last
+            .zip(first)
+            .map_or(0.0, |(last, first)| last.since(first).as_millis_f64());
+        let end = &self.looks[self.looks.len().saturating_sub(3)..];
+        let beyond = |now: Option<f64>, before: Option<f64>| Some(now? - before.unwrap_or(0.0));
+        let held = beyond(median(end, Levels::held), rest.held).map(|held| held.max(0.0));
+        let waiting = beyond(median(end, |l| l.waiting), rest.waiting).map(|w| w.max(0.0));
+        let cache = beyond(median(end, |l| l.kv_used), rest.cache).map(|cache| cache.max(0.0));
+        let slack = (RELEASED_SLACK * cancels as f64).max(0.5);
+        let back = |level: fn(&Levels) -> Option<f64>, floor: f64, wanted: bool| {
+            let over = |look: &Look| {
+                let level = level(&look.levels?)?;
+                let wanted = if wanted { self.wanted(look.at) } else { 0.0 };
+                Some(level - floor - wanted)
+            };
+            since(last?, self.back(last?, over, slack)?)
+        };
+        let floor =
+            |before: Option<f64>, kept: Option<f64>| before.unwrap_or(0.0) + kept.unwrap_or(0.0);
+        let rise = self
+            .looks
+            .iter()
+            .filter_map(|look| look.levels?.kv_used)
+            .fold(0.0, f64::max)
+            - floor(rest.cache, cache);
+        let cache_slack = (CACHE_SLACK * rise).max(CACHE_NONE);
+        let cache_back = || {
+            let floor = floor(rest.cache, cache);
+            let over = |look: &Look| Some(look.levels?.kv_used? - floor);
+            since(last?, self.back(last?, over, cache_slack)?)
+        };
+        WaveReport {
+            phase: if 2 * with_token > cancels {
+                STREAMING
+            } else {
+                BEFORE_TOKEN
+            },
+            cancels,
+            spread_ms: spread,
+            released_after_s: back(Levels::held, floor(rest.held, held), true),
+            waiting_back_after_s: back(|l| l.waiting, floor(rest.waiting, waiting), false),
+            cache_back_after_s: cache_back(),
+            held_at_rest: held,
+            cache_at_rest: cache,
+            canary: self.canary.clone(),
+        }
+    }
+
+    /// Requests that the client has in flight at `at`.
+    fn wanted(&self, at: Stamp) -> f64 {
+        let out = |seen: &&super::Seen| seen.begun <= at && at < seen.ended;
+        self.requests.iter().filter(out).count() as f64
+    }
+
+    /// The first look after `from` from which on two in a row are not over by more than `slack`.
+    fn back(&self, from: Stamp, over: impl Fn(&Look) -> Option<f64>, slack: f64) -> Option<Stamp> {
+        let looks = self.looks.iter().filter(|look| look.at >= from);
+        let known: Vec<(Stamp, bool)> = looks
+            .filter_map(|look| Some((look.at, over(look)? <= slack)))
+            .collect();
+        let at = known
+            .iter()
+            .enumerate()
+            .find(|(at, (_, back))| *back && known.get(at + 1).is_none_or(|(_, next)| *next));
+        at.map(|(_, (at, _))| *at)
+    }
+}
+
+fn since(from: Stamp, at: Stamp) -> Option<f64> {
+    Some(at.since(from).as_secs_f64())
+}
+
+/// The median of a level over looks that show it.
+fn median(looks: &[Look], level: impl Fn(&Levels) -> Option<f64>) -> Option<f64> {
+    let mut values: Vec<f64> = looks
+        .iter()
+        .filter_map(|look| level(&look.levels?))
+        .collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+/// The counter's move from rest to rest. A wave that the server did not survive does not count: what was
+/// in flight then was given up too.
+fn counter(evidence: &Evidence, lost: Option<[u64; 2]>) -> Counter {
+    let waves = &evidence.waves[..evidence.waves.len() - usize::from(lost.is_some())];
+    let cancels: usize = waves.iter().map(|wave| wave.left().count()).sum();
+    let value = |look: &Look| look.levels?.abort_counter;
+    let first = evidence.before.iter().rev().find_map(value);
+    let looks = waves.iter().rev().flat_map(|wave| wave.looks.iter().rev());
+    let last = looks.into_iter().find_map(value);
+    let counted = first.zip(last).map(|(first, last)| last - first);
+    let per_cancel = counted
+        .filter(|_| cancels > 0)
+        .map(|counted| counted / cancels as f64);
+    let near = |value: f64, wanted: f64| (value / wanted - 1.0).abs() <= COUNTER_SLACK;
+    let verdict = match per_cancel {
+        None => CounterVerdict::NotShown,
+        Some(0.0) => CounterVerdict::AlwaysZero,
+        Some(value) if near(value, 1.0) => CounterVerdict::Agrees,
+        Some(value) if near(value, 2.0) => CounterVerdict::Doubled,
+        Some(_) => CounterVerdict::Off,
+    };
+    Counter {
+        verdict,
+        cancels: cancels as u64,
+        counted,
+        per_cancel,
+    }
+}

@@ -1,0 +1,249 @@
+//! Did the server let go of what was cancelled? The verdict of `pinfire cancel-test`.
+//!
+//! Pure: what the client did and what the server showed go in, a verdict with figures comes out. The
+//! judge is what the server holds (requests running and waiting, cache in use) and whether it still
+//! answers; its own counter of aborted requests is evidence that is compared, never believed.
+
+mod effect;
+mod judge;
+mod tell;
+#[cfg(test)]
+mod tests;
+
+use pinfire_engine::clock::{Span, Stamp};
+use serde::Serialize;
+
+use crate::scrape::Levels;
+
+pub use effect::Effect;
+
+/// One look at the server's metrics.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Look {
+    /// When.
+    pub at: Stamp,
+    /// What it showed; `None` when the page could not be read.
+    pub levels: Option<Levels>,
+}
+
+/// How a request of the client ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// It was answered.
+    Answered,
+    /// The client left it by plan.
+    Left,
+    /// It failed.
+    Failed,
+}
+
+/// A request as the client saw it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Seen {
+    /// Its start.
+    pub begun: Stamp,
+    /// Its end; of one that was left, when the client had left.
+    pub ended: Stamp,
+    /// How it ended.
+    pub end: End,
+    /// It went out on a connection that was made for it.
+    pub new_connection: bool,
+    /// When its tokens came.
+    pub tokens: Vec<Stamp>,
+}
+
+/// A request that is sent alone, at rest, to see whether the server still answers.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Canary {
+    /// Whether it was answered.
+    pub answered: bool,
+    /// Nobody accepted its connection.
+    pub refused: bool,
+    /// From its start to its first token, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttft_ms: Option<f64>,
+    /// From its start to its end, in milliseconds.
+    pub took_ms: f64,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// One wave: requests, some of which were left together, and the rest after it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Wave {
+    /// All requests of it.
+    pub requests: Vec<Seen>,
+    /// The looks from its begin to the end of the rest behind it.
+    pub looks: Vec<Look>,
+    /// The canary after the rest.
+    pub canary: Canary,
+}
+
+/// Everything that a test has gathered.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Evidence {
+    /// The kind of server that the metrics are of.
+    pub server: Option<String>,
+    /// How long the server had to let go, at rest.
+    pub settle: Span,
+    /// From one look to the next.
+    pub interval: Span,
+    /// The looks at rest before anything was sent.
+    pub before: Vec<Look>,
+    /// The canary before anything was cancelled.
+    pub first_canary: Canary,
+    /// Requests of the same load without a cancel.
+    pub control: Vec<Seen>,
+    /// The waves in their order. The test ends after one that the server did not survive.
+    pub waves: Vec<Wave>,
+}
+
+/// What the test found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It lets go of all that is cancelled.
+    Released,
+    /// Requests or cache blocks of cancelled requests never came back.
+    Leaked,
+    /// It accepts requests and answers none.
+    Wedged,
+    /// It is gone.
+    Died,
+    /// What would tell is missing.
+    CannotTell,
+}
+
+impl Verdict {
+    /// The exit code of the process.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Released => 0,
+            Self::Leaked | Self::Wedged | Self::Died => 4,
+            Self::CannotTell => 5,
+        }
+    }
+}
+
+/// The server's own counter of aborted requests against what the client did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CounterVerdict {
+    /// It shows none.
+    NotShown,
+    /// It did not move at all.
+    AlwaysZero,
+    /// It agrees with the client, to a tenth.
+    Agrees,
+    /// It counts each twice, to a tenth.
+    Doubled,
+    /// It shows another number.
+    Off,
+}
+
+/// The counter's part of the report.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Counter {
+    /// What to make of it.
+    pub verdict: CounterVerdict,
+    /// Cancels that it should have seen.
+    pub cancels: u64,
+    /// How far it moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted: Option<f64>,
+    /// What it moved per cancel of the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_cancel: Option<f64>,
+}
+
+/// Cancels of one kind and what did not come back of them.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct Share {
+    /// Cancels.
+    pub cancels: u64,
+    /// Requests that the server still held after the settling time.
+    pub leaked: f64,
+}
+
+impl Share {
+    /// Leaked per cancel.
+    pub fn per_cancel(&self) -> f64 {
+        if self.cancels == 0 {
+            0.0
+        } else {
+            self.leaked / self.cancels as f64
+        }
+    }
+}
+
+/// One wave of the report.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct WaveReport {
+    /// `before_first_token` or `streaming`: what most of its cancelled requests were doing.
+    pub phase: &'static str,
+    /// Requests that were left.
+    pub cancels: u64,
+    /// From the first to the last of them, in milliseconds.
+    pub spread_ms: f64,
+    /// From the last of them until the server held no more than the client still wanted (and what it
+    /// never gave back), in seconds. Absent if no look could tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub released_after_s: Option<f64>,
+    /// The same for the waiting requests alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_back_after_s: Option<f64>,
+    /// From the last cancel until the cache was as at rest; the wave's other requests hold cache too,
+    /// until their end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_back_after_s: Option<f64>,
+    /// Requests that the server held at the end of the rest beyond what it held before the first wave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_at_rest: Option<f64>,
+    /// Share of the cache in use then beyond that before, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_at_rest: Option<f64>,
+    /// The canary behind it.
+    pub canary: Canary,
+}
+
+/// The result of a test.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct ReleaseReport {
+    /// What was found.
+    pub verdict: Verdict,
+    /// In one sentence.
+    pub summary: String,
+    /// What to do next.
+    pub advice: String,
+    /// The exit code of the process.
+    pub exit_code: u8,
+    /// The kind of server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Cancels of all waves.
+    pub cancels: u64,
+    /// Median and longest time until it had let go, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub released_after_s: Option<[f64; 2]>,
+    /// What never came back of all cancels.
+    pub leak: Share,
+    /// Of the waves before the first token.
+    pub leak_before_first_token: Share,
+    /// Of the waves in the stream.
+    pub leak_streaming: Share,
+    /// Share of the cache that never came back, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_leak: Option<f64>,
+    /// Cancels after which the server did not answer any more, and those it had survived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_after_cancels: Option<[u64; 2]>,
+    /// The server's own counter.
+    pub counter: Counter,
+    /// What the cancels did to other requests.
+    pub effect: Effect,
+    /// The canary before everything.
+    pub first_canary: Canary,
+    /// Wave by wave.
+    pub waves: Vec<WaveReport>,
+}

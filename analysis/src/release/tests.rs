@@ -1,0 +1,296 @@
+//! Verdicts of made-up servers: each is a table row with what it holds when.
+
+use super::*;
+
+const MS: u64 = 1_000_000;
+const CANCELS: u64 = 10;
+
+fn at(ms: u64) -> Stamp {
+    Stamp::from_nanos((1_000 + ms) * MS)
+}
+
+fn canary(answered: bool, refused: bool) -> Canary {
+    Canary {
+        answered,
+        refused,
+        ttft_ms: answered.then_some(20.0),
+        took_ms: 50.0,
+        problem: None,
+    }
+}
+
+/// A server in a table: what it still holds of cancelled requests.
+#[derive(Clone, Copy)]
+struct Server {
+    name: &'static str,
+    /// Held this long after a cancel, in ms.
+    late: u64,
+    /// Leaked per wave before the first token, and in the stream.
+    leaks: [f64; 2],
+    cache_leak: f64,
+    counter: Option<f64>,
+    /// Answers no more after so many cancels; true: it is gone.
+    lost: Option<(u64, bool)>,
+    shown: bool,
+    verdict: Verdict,
+    counted: CounterVerdict,
+    /// In the summary.
+    words: &'static str,
+}
+
+const GOOD: Server = Server {
+    name: "frees at once",
+    late: 0,
+    leaks: [0.0; 2],
+    cache_leak: 0.0,
+    counter: Some(1.0),
+    lost: None,
+    shown: true,
+    verdict: Verdict::Released,
+    counted: CounterVerdict::Agrees,
+    words: "released at once",
+};
+
+/// Four waves, alternately before the first token and in the stream; each begins with 20 requests, of
+/// which 10 are left at 500 ms and 10 end at 1 s; rest until 8 s.
+fn evidence(server: &Server) -> Evidence {
+    let look = |ms: u64, held: f64, counted: f64| Look {
+        at: at(ms),
+        levels: server.shown.then(|| Levels {
+            running: Some(held),
+            waiting: Some(0.0),
+            kv_used: Some(held * 0.01 + server.cache_leak),
+            abort_counter: server.counter.map(|times| times * counted),
+            ..Levels::default()
+        }),
+    };
+    let mut waves = Vec::new();
+    let mut leaked = 0.0;
+    let mut cancels = 0;
+    for nth in 0..4_u64 {
+        let begin = nth * 10_000;
+        let tokens = nth % 2;
+        let seen = |end, ended, count: u64| Seen {
+            begun: at(begin),
+            ended: at(ended),
+            end,
+            new_connection: true,
+            tokens: (0..count)
+                .map(|token| at(begin + 100 + 10 * token))
+                .collect(),
+        };
+        let mut requests = Vec::new();
+        for _ in 0..CANCELS {
+            requests.push(seen(End::Left, begin + 500, 30 * tokens));
+            requests.push(seen(End::Answered, begin + 1_000, 50));
+        }
+        let leak = server.leaks[tokens as usize];
+        let before = (cancels as f64, leaked);
+        cancels += CANCELS;
+        leaked += leak;
+        let mut looks = Vec::new();
+        for ms in (0..8_000).step_by(50) {
+            let wanted = if ms < 500 {
+                20.0
+            } else if ms < 1_000 {
+                10.0
+            } else {
+                0.0
+            };
+            let late = ms >= 500 && ms < 500 + server.late;
+            let kept = if late { CANCELS as f64 } else { 0.0 };
+            let (counted, leaked) = if ms < 500 {
+                before
+            } else {
+                (cancels as f64, leaked)
+            };
+            looks.push(look(begin + ms, wanted + kept.max(leaked), counted));
+        }
+        let lost = server.lost.filter(|&(after, _)| cancels >= after);
+        waves.push(Wave {
+            requests,
+            looks,
+            canary: canary(lost.is_none(), lost.is_some_and(|(_, gone)| gone)),
+        });
+        if lost.is_some() {
+            break;
+        }
+    }
+    let mut rest = look(0, 0.0, 0.0);
+    if let Some(levels) = &mut rest.levels {
+        levels.kv_used = Some(0.0);
+    }
+    Evidence {
+        server: Some("vllm".into()),
+        settle: Span::from_millis(7_000),
+        interval: Span::from_millis(50),
+        before: vec![rest],
+        first_canary: canary(true, false),
+        control: Vec::new(),
+        waves,
+    }
+}
+
+#[test]
+fn each_server_is_named() {
+    let servers = [
+        GOOD,
+        Server {
+            name: "frees after 3 s",
+            late: 3_000,
+            words: "released late",
+            ..GOOD
+        },
+        Server {
+            name: "leaks one in ten",
+            leaks: [1.0, 1.0],
+            verdict: Verdict::Leaked,
+            words: "leaks: 4 of 40 cancelled requests (10.0 %)",
+            ..GOOD
+        },
+        Server {
+            name: "leaks before the first token",
+            leaks: [10.0, 0.0],
+            verdict: Verdict::Leaked,
+            words: "only when cancelled before the first token",
+            ..GOOD
+        },
+        Server {
+            name: "leaks blocks alone",
+            cache_leak: 0.02,
+            verdict: Verdict::Leaked,
+            words: "leaks cache: 2.000 %",
+            ..GOOD
+        },
+        Server {
+            name: "counts nothing",
+            counter: Some(0.0),
+            counted: CounterVerdict::AlwaysZero,
+            ..GOOD
+        },
+        Server {
+            name: "counts twice",
+            counter: Some(2.0),
+            counted: CounterVerdict::Doubled,
+            ..GOOD
+        },
+        Server {
+            name: "counts a third",
+            counter: Some(0.3),
+            counted: CounterVerdict::Off,
+            ..GOOD
+        },
+        Server {
+            name: "has no counter",
+            counter: None,
+            counted: CounterVerdict::NotShown,
+            ..GOOD
+        },
+        Server {
+            name: "wedges",
+            lost: Some((30, false)),
+            verdict: Verdict::Wedged,
+            words: "wedged after 30 cancels",
+            ..GOOD
+        },
+        Server {
+            name: "dies",
+            lost: Some((20, true)),
+            verdict: Verdict::Died,
+            words: "after 20 cancels",
+            ..GOOD
+        },
+        Server {
+            name: "shows nothing",
+            shown: false,
+            verdict: Verdict::CannotTell,
+            counted: CounterVerdict::NotShown,
+            words: "cannot tell",
+            ..GOOD
+        },
+        Server {
+            name: "shows nothing and wedges",
+            shown: false,
+            lost: Some((10, false)),
+            verdict: Verdict::Wedged,
+            counted: CounterVerdict::NotShown,
+            words: "wedged after 10 cancels",
+            ..GOOD
+        },
+    ];
+    for server in servers {
+        let report = ReleaseReport::of(&evidence(&server));
+        let name = server.name;
+        assert_eq!(report.verdict, server.verdict, "{name}: {}", report.summary);
+        assert_eq!(report.counter.verdict, server.counted, "{name}");
+        assert!(
+            report.summary.contains(server.words),
+            "{name}: {}",
+            report.summary
+        );
+        assert_eq!(report.exit_code, report.verdict.exit_code());
+        if server.verdict == Verdict::Released {
+            let [median, longest] = report.released_after_s.unwrap();
+            let late = server.late as f64 / 1e3;
+            assert!((median - late).abs() < 0.051, "{name}: {median}");
+            assert_eq!(median, longest);
+        }
+        let json = serde_json::to_value(&report).unwrap();
+        assert!(json["verdict"].is_string() && json["waves"][0]["canary"]["answered"].is_boolean());
+        assert!(report.page().contains(&report.summary));
+    }
+}
+
+#[test]
+fn a_leak_is_told_by_phase_and_by_wave() {
+    let server = Server {
+        leaks: [4.0, 1.0],
+        ..GOOD
+    };
+    let report = ReleaseReport::of(&evidence(&server));
+    let (early, late) = (report.leak_before_first_token, report.leak_streaming);
+    assert_eq!((early.cancels, early.leaked), (20, 8.0));
+    assert_eq!((late.cancels, late.leaked), (20, 2.0));
+    let trend: Vec<f64> = report.waves.iter().filter_map(|w| w.held_at_rest).collect();
+    assert_eq!(trend, [4.0, 5.0, 9.0, 10.0]);
+}
+
+#[test]
+fn without_an_answer_or_a_cancel_nothing_is_said_of_the_server() {
+    let mut mute = evidence(&GOOD);
+    mute.first_canary = canary(false, false);
+    mute.waves.clear();
+    let report = ReleaseReport::of(&mute);
+    assert_eq!((report.verdict, report.exit_code), (Verdict::CannotTell, 5));
+    let mut quick = evidence(&GOOD);
+    for seen in quick.waves.iter_mut().flat_map(|wave| &mut wave.requests) {
+        seen.end = End::Answered;
+    }
+    let report = ReleaseReport::of(&quick);
+    assert_eq!(report.verdict, Verdict::CannotTell);
+    assert!(report.advice.contains("--osl"), "{}", report.advice);
+}
+
+#[test]
+fn survivors_are_held_against_quiet_times() {
+    let mut evidence = evidence(&GOOD);
+    let seen = |begun: u64, gap: u64| Seen {
+        begun: at(begun),
+        ended: at(begun + 20 + 30 * gap),
+        end: End::Answered,
+        new_connection: true,
+        tokens: (0..30).map(|token| at(begun + 20 + token * gap)).collect(),
+    };
+    evidence.control = (0..10).map(|_| seen(0, 10)).collect();
+    // Begun right after the first wave, and slower.
+    evidence.waves[0].requests.push(seen(510, 15));
+    let effect = ReleaseReport::of(&evidence).effect;
+    assert_eq!(effect.ttft_control.unwrap().p50_ms, 20.0);
+    assert_eq!(effect.ttft_near.unwrap().p50_ms, 20.0);
+    assert_eq!(
+        (effect.new_connections, effect.new_connections_answered),
+        (1, 1)
+    );
+    assert_eq!(effect.itl_control.unwrap().p50_ms, 10.0);
+    assert!(effect.itl_near.unwrap().p99_ms >= 15.0);
+}
