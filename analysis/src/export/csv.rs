@@ -17,11 +17,21 @@ fn header(percentiles: &Percentiles) -> Vec<String> {
 
 /// The file's bytes.
 pub(super) fn of(report: &Report) -> Vec<u8> {
-    of_blocks(&report.blocks, &report.facts.percentiles)
+    let energy = &report.outside.energy;
+    let mut bytes = of_blocks(&report.blocks, energy, &report.facts.percentiles);
+    if let Some(gpu) = &report.outside.gpu {
+        bytes.extend_from_slice(b"\r\n\r\n");
+        bytes.extend_from_slice(&written(gpu.table()));
+    }
+    bytes
 }
 
-/// The same of any metrics.
-pub(super) fn of_blocks(blocks: &[Block], percentiles: &Percentiles) -> Vec<u8> {
+/// The sections of any metrics.
+pub(super) fn of_blocks(
+    blocks: &[Block],
+    energy: &[EnergyMetric],
+    percentiles: &Percentiles,
+) -> Vec<u8> {
     let mut blocks: Vec<&Block> = blocks.iter().collect();
     blocks.sort_by_key(|block| block.metric.tag);
     let (distributions, scalars): (Vec<&Block>, Vec<&Block>) = blocks
@@ -35,15 +45,11 @@ pub(super) fn of_blocks(blocks: &[Block], percentiles: &Percentiles) -> Vec<u8> 
         cells.push(figures.std);
         cells
     });
-    let more = !scalars.is_empty() || !report.outside.energy.is_empty();
+    let more = !scalars.is_empty() || !energy.is_empty();
     if !bytes.is_empty() && more {
         bytes.extend_from_slice(b"\r\n");
     }
-    bytes.extend_from_slice(&values(&scalars, &report.outside.energy));
-    if let Some(gpu) = &report.outside.gpu {
-        bytes.extend_from_slice(b"\r\n\r\n");
-        bytes.extend_from_slice(&written(gpu.table()));
-    }
+    bytes.extend_from_slice(&values(&scalars, energy));
     bytes
 }
 

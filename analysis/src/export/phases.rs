@@ -67,7 +67,7 @@ pub(super) fn write(report: &Report) -> Result<(), ExportError> {
         let made = fs::create_dir_all(&folder).map_err(|e| ExportError::new("create", &folder, e));
         let files = made.and_then(|()| {
             let percentiles = &report.facts.percentiles;
-            let table = csv::of_blocks(view.blocks, percentiles);
+            let table = csv::of_blocks(view.blocks, &[], percentiles);
             replace(&folder.join(CSV), &table)
                 .and(replace(&folder.join(JSON), &json::of_phase(report, view)))
         });
