@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pinfire_engine::clock::Stamp;
+use pinfire_engine::clock::{Span, Stamp};
 use pinfire_engine::random::Draws;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
