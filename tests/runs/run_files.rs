@@ -173,4 +173,16 @@ fn a_list_in_a_file_is_a_sweep() {
     let point = sweep.file("concurrency_2/resolved_config.yaml");
     assert!(point.contains("\nconcurrency: 2\n"), "{point}");
     assert!(sweep.has("sweep_aggregate"));
+    for (command, expected) in [
+        (
+            "validate",
+            "4 requests, 1 at once, to mock:; 2 points, this is the first\n",
+        ),
+        ("expand", "--concurrency=2"),
+    ] {
+        let shown = call(["config", command, "run.yaml"]);
+        shown.write("run.yaml", text);
+        let shown = shown.run().code(0).stdout;
+        assert!(shown.contains(expected), "{shown}");
+    }
 }

@@ -26,8 +26,8 @@ fn given_back(left: &Left) {
 /// The values of a row of the dashboard, after its name.
 fn row(text: &str, name: &str) -> Option<Vec<f64>> {
     let line = text.lines().find_map(|line| line.split_once(name))?.1;
-    let words = line.split_whitespace().filter(|word| *word != "│");
-    words
+    let line = line.replace('│', " ");
+    line.split_whitespace()
         .map(|word| word.replace(',', "").parse().ok())
         .collect()
 }

@@ -6,9 +6,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     args::{Command, ConfigAction, ConfigExpand, ConfigInit, Profile},
-    run_file::{self, Refusal, TEMPLATES},
+    run_file::{self, Given, Refusal, TEMPLATES},
     say,
     settings::Settings,
+    sweep::Typed,
     values::word,
 };
 
@@ -72,16 +73,30 @@ fn begin(init: &ConfigInit) -> Result<ExitCode> {
 
 /// Reads the file and checks what it says together, as a run would before it sends anything.
 fn check(file: &Path) -> Result<ExitCode> {
-    let flags = read(file)?;
-    let settings = Settings::new(&flags).map_err(|error| flags.run_file.with_lines(&error))?;
-    for warning in settings.warnings.iter().chain(&settings.load.warnings) {
-        say::warning(warning);
+    let points = read(file)?;
+    let mut said = None;
+    for flags in &points {
+        let settings = Settings::new(flags).map_err(|error| flags.run_file.with_lines(&error))?;
+        if said.is_some() {
+            continue;
+        }
+        for warning in settings.warnings.iter().chain(&settings.load.warnings) {
+            say::warning(warning);
+        }
+        said = Some(format!(
+            "{}, to {}",
+            settings.load.profiling,
+            settings.transport.urls.join(", ")
+        ));
     }
+    let more = match points.len() {
+        0 | 1 => String::new(),
+        points => format!("; {points} points, this is the first"),
+    };
     print(&format!(
-        "{}: a valid run file: {}, to {}\n",
+        "{}: a valid run file: {}{more}\n",
         file.display(),
-        settings.load.profiling,
-        settings.transport.urls.join(", ")
+        said.unwrap_or_default()
     ))
 }
 
@@ -99,27 +114,49 @@ fn show(expand: &ConfigExpand) -> Result<ExitCode> {
     ];
     let form = word(&expand.format, &forms)
         .map_err(|reason| anyhow::anyhow!("--format {}: {reason}", expand.format))?;
-    let given = read(&expand.file)?.run_file.given;
-    print(&match form {
-        Form::Text => format!("{}\n", given.typed()),
-        Form::Yaml => given.yaml().trim_start().to_owned(),
-        Form::Json => format!("{:#}\n", given.json()),
+    let points = read(&expand.file)?;
+    let given: Vec<&Given> = points.iter().map(|flags| &flags.run_file.given).collect();
+    print(&match (form, given.as_slice()) {
+        (Form::Text, given) => given
+            .iter()
+            .map(|given| format!("{}\n", given.typed()))
+            .collect(),
+        (Form::Yaml, given) => given
+            .iter()
+            .map(|given| given.yaml().trim_start().to_owned())
+            .collect::<Vec<_>>()
+            .join("---\n"),
+        (Form::Json, [one]) => format!("{:#}\n", one.json()),
+        (Form::Json, given) => {
+            let all: Vec<serde_json::Value> = given.iter().map(|given| given.json()).collect();
+            format!("{:#}\n", serde_json::Value::from(all))
+        }
     })
 }
 
-/// The flags that a file stands for.
-fn read(file: &Path) -> Result<Box<Profile>> {
+/// The flags that a file stands for, of each of its points.
+fn read(file: &Path) -> Result<Vec<Box<Profile>>> {
+    let said = |refusal| match refusal {
+        Refusal::File(said) => anyhow::anyhow!(said),
+        Refusal::Flags(error) => {
+            anyhow::anyhow!(crate::in_one_line(&error.render().to_string()))
+        }
+    };
     let arguments = ["pinfire", "profile", "--config"].map(str::to_owned);
     let file = file.to_string_lossy().into_owned();
     let all: Vec<String> = arguments.into_iter().chain([file]).collect();
-    match run_file::parse(&all) {
-        Ok(cli) => match cli.command {
+    let all = run_file::with_lists(&all).map_err(said)?;
+    let points = match Typed::read(&all)? {
+        Some(typed) => typed.all()?,
+        None => vec![all],
+    };
+    let flags = points.iter().map(
+        |point| match run_file::parse(point).map_err(said)?.command {
             Command::Profile(flags) => Ok(flags),
             _ => bail!("a run file stands for a profile run"),
         },
-        Err(Refusal::File(said)) => bail!(said),
-        Err(Refusal::Flags(error)) => bail!(crate::in_one_line(&error.render().to_string())),
-    }
+    );
+    flags.collect()
 }
 
 fn print(text: &str) -> Result<ExitCode> {

@@ -107,6 +107,20 @@ impl Typed {
         line_of(&self.line, &self.axes, &firsts.collect()).arguments()
     }
 
+    /// The arguments of each point.
+    ///
+    /// # Errors
+    /// Lists of a zip that are not equally long.
+    pub fn all(&self) -> Result<Vec<Vec<String>>> {
+        let kind = self.line.value(&["sweep-type"]);
+        let zip = kind.is_some_and(|kind| kind.eq_ignore_ascii_case("zip"));
+        let points = points(&self.axes, zip)?;
+        let lines = points
+            .iter()
+            .map(|point| line_of(&self.line, &self.axes, point).arguments());
+        Ok(lines.collect())
+    }
+
     /// Whether it makes more than one run.
     pub fn is_sweep(&self, flags: &Profile) -> bool {
         !self.axes.is_empty()
