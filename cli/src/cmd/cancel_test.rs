@@ -321,7 +321,7 @@ impl Test<'_> {
         let stream = (canary.took_ms - first).max(1.0);
         let millis = |ms: f64| Span::from_secs_f64(ms / 1e3);
         let plan = |delay| CancelPlan::delayed(0, 100.0, Delay::Fixed(delay)).leaving(self.leave);
-        let plan = if nth % 2 == 0 {
+        let plan = if nth.is_multiple_of(2) {
             plan(millis(first / 2.0)).from_trigger(Trigger::Sent)
         } else {
             // A third of the stream, and then all at one instant.
