@@ -256,7 +256,7 @@ const NOT_PART: &str = "--reset-kv-cache --reset-kv-cache-timeout-seconds --rese
     --network-latency-automatic --network-latency-mean --network-latency-ping-interval --api-port \
     --api-host --zmq-host --zmq-ipc-path --zmq-dual-bind --convergence-metric --convergence-stat \
     --convergence-threshold --convergence-mode --variant --sweep-variant --search-space \
-    --search-metric --search-stat --search-direction --search-max-iterations \
+    --search-metric --search-stat --search-direction \
     --search-initial-points --search-random-seed --search-planner --search-percentile-pooling \
     --optuna-sampler --optuna-acquisition --optuna-terminator --bo-constraint-mode --search-sla \
     --search-sla-tier --search-recipe --search-style --ttft-sla-ms --itl-sla-ms --tpot-sla-ms \

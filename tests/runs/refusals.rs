@@ -17,7 +17,8 @@ fn wrong_flags() {
     for (flags, expected) in [
         ("--concurency 5", "--concurrency"),
         ("--concurrency 0", "at least 1"),
-        ("--concurrency 1,2", "sweep"),
+        ("--concurrency 1,,2", "--concurrency"),
+        ("--concurrency 1,2 --ui dashboard", "simple or none"),
         ("--request-count x", "'x'"),
         ("--osl 5.5", "whole number"),
         ("--request-cancellation-rate 0", "above 0"),

@@ -369,7 +369,12 @@ fn every_preset_of_one_run_shows_its_data() {
 
     let gpu = &figures["gpu_utilization_and_throughput_over_time"].series[1];
     assert!(gpu.right);
-    assert_eq!(xy(gpu)[3], (0.15, 53.0));
+    // Unix nanoseconds as a float: exact to 256 ns.
+    let (at, percent) = xy(gpu)[3];
+    assert!(
+        (at - 0.15).abs() < 1e-6 && percent == 53.0,
+        "{at} {percent}"
+    );
     let server = &figures["running_vs_cancelled"];
     assert_eq!(xy(&server.series[0])[4], (0.2, 6.0));
     assert_eq!(server.series[1].points.last().unwrap().y, 12.0);

@@ -467,7 +467,7 @@ impl Reader {
         read.trace = values.trace();
         read.values = values.http(self.of_aiperf);
         if matches!(self.counting, Counting::AsTheRun(_)) {
-            read.tokens = values.tokens();
+            read.tokens = values.tokens().or_received(&read.found);
         }
     }
 
@@ -479,7 +479,7 @@ impl Reader {
         let reading = values.reading(&found, self.per_chunk_usage);
         let tokens = match self.counting {
             Counting::ByServer => TokenCounts::of_usage(&reading),
-            _ => values.tokens(),
+            _ => values.tokens().or_received(&found),
         };
         found.entry.requested_osl = values.requested_osl();
         ReadLine {
@@ -489,6 +489,23 @@ impl Reader {
             reading,
             tokens,
         }
+    }
+}
+
+impl TokenCounts {
+    /// Of a request that was left the tokens stand with what came of that.
+    fn or_received(mut self, found: &Found) -> Self {
+        let received = || {
+            found
+                .cancellation
+                .as_ref()?
+                .get("tokens_received")?
+                .as_u64()
+        };
+        if self.osl().is_none() {
+            self.output = received();
+        }
+        self
     }
 }
 

@@ -135,6 +135,7 @@ fn show(expand: &ConfigExpand) -> Result<ExitCode> {
 }
 
 /// The flags that a file stands for, of each of its points.
+#[expect(clippy::vec_box, reason = "each comes in its box")]
 fn read(file: &Path) -> Result<Vec<Box<Profile>>> {
     let said = |refusal| match refusal {
         Refusal::File(said) => anyhow::anyhow!(said),

@@ -135,7 +135,7 @@ impl Translation<'_> {
             };
             if in_layout {
                 self.key(&path, &key.name, key.line, node)?;
-            } else if let Some(to) = switch_of(&path).filter(|_| section) {
+            } else if let Some(to) = switch_of(&path).filter(|_| section && is_switch(node)) {
                 self.convert(to, &key.name, node)?;
             } else if self.flag_of(&path).is_some() || refused(&path).is_some() {
                 self.flag(&path.replace('_', "-"), &key.name, node)?;
@@ -451,6 +451,11 @@ fn text<'n>(node: &'n Node, shown: &str) -> Result<&'n str> {
             node.kind()
         ),
     }
+}
+
+/// `server_metrics: false` switches off; any other value is the flag's of that name.
+fn is_switch(node: &Node) -> bool {
+    yes(node, "").is_ok()
 }
 
 fn yes(node: &Node, shown: &str) -> Result<bool> {

@@ -37,6 +37,7 @@ use self::{
 };
 use crate::{
     args::{Profile, SweepFlags},
+    load::Mode,
     say,
     settings::{Settings, named},
     show,
@@ -206,6 +207,24 @@ impl Maker<'_> {
     }
 }
 
+/// The times of a trace are its load: only what is done to its requests can be swept.
+///
+/// # Errors
+/// A fixed schedule and a list of loads.
+fn of_a_schedule(settings: &Settings, axes: &[Axis]) -> Result<()> {
+    let load = axes
+        .iter()
+        .filter_map(|axis| axis.flag.names.first())
+        .find(|name| !name.starts_with("request-cancellation"));
+    match load {
+        Some(name) if matches!(settings.load.profiling.mode, Mode::FixedSchedule) => bail!(
+            "--{name} with a list makes a sweep, and a fixed schedule has its own load: give one \
+             value, or add --no-fixed-schedule"
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// A sweep, decided.
 struct Plan {
     base: PathBuf,
@@ -267,13 +286,21 @@ impl Plan {
             seeds,
             sweep_id: sweep_id.clone(),
         };
+        ensure!(
+            flags.output.ui.as_deref() != Some("dashboard"),
+            "--ui dashboard shows one run, and this is several: use simple or none"
+        );
         for (index, point) in points.iter().enumerate() {
             let one = line_of(&typed.line, &typed.axes, point);
             let flags = parse(&one.arguments())?;
             // Named after the first point, as AIPerf does it.
             let base: &PathBuf = match &base {
                 Some(base) => base,
-                None => base.insert(Settings::new(&flags)?.artifact_dir),
+                None => {
+                    let settings = Settings::new(&flags)?;
+                    of_a_schedule(&settings, &typed.axes)?;
+                    base.insert(settings.artifact_dir)
+                }
             };
             for trial in 0..trials {
                 let label = label(&typed.axes, point);

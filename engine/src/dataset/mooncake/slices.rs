@@ -82,7 +82,8 @@ impl<'a> Slices<'a> {
     /// Where a letter, a blank and a letter meet, every vocabulary that is embedded cuts the text,
     /// whatever stands around it; and between two such cuts inside of a chunk the tokens are the
     /// corpus' own. So only what lies outside of the first and the last cut is encoded: at both
-    /// ends and at seams. Of other vocabularies the answer is a good guess.
+    /// ends and at seams. Of other vocabularies the answer is a good guess. Each piece between two cuts
+    /// has to add up for itself.
     pub(super) fn adds_up(&self, parts: &[(Place, usize)]) -> bool {
         let (mut open, mut tokens) = (String::new(), 0);
         let runs = parts
@@ -266,7 +267,9 @@ mod tests {
                 corpus.extend(&mut ids, place, count);
             }
             prop_assert_eq!(joined(&slices, &parts), tokenizer.decode(&ids));
-            prop_assert_eq!(slices.adds_up(&parts), slices.encodes_to_itself(&parts));
+            // Not the other way round: where one piece has a token more and another one less, the
+            // whole has as many as wanted, and the pieces do not.
+            prop_assert!(!slices.adds_up(&parts) || slices.encodes_to_itself(&parts));
         }
 
         #[test]
