@@ -465,6 +465,8 @@ fn the_log_has_the_phases_and_the_footer_its_path() {
             "CSV Export",
             "JSON Export",
             "Raw Records",
+            "Server Metrics CSV Export",
+            "Server Metrics JSON Export",
             "Log File"
         ]
     );

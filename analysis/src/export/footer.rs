@@ -21,9 +21,6 @@ impl Report {
             lines.push(format!("CSV Export: {}", files.csv.display()));
             lines.push(format!("JSON Export: {}", files.json.display()));
         }
-        for (name, path) in &self.outside.files {
-            lines.push(format!("{name}: {}", path.display()));
-        }
         let [slices_csv, slices_json] = match written.and_then(|files| files.slices.as_ref()) {
             Some([csv, json]) => [Some(csv), Some(json)],
             None => [None, None],
@@ -34,12 +31,15 @@ impl Report {
             ("Requests and Answers", raw.as_ref()),
             ("Timeslice CSV Export", slices_csv),
             ("Timeslice JSON Export", slices_json),
-            ("Log File", facts.log_file.as_ref()),
         ];
-        for (name, path) in others {
-            if let Some(path) = path {
-                lines.push(format!("{name}: {}", path.display()));
-            }
+        let others = others
+            .into_iter()
+            .filter_map(|(name, path)| Some((name, path?)));
+        let outside = self.outside.files.iter();
+        let outside = outside.map(|(name, path)| (*name, path));
+        let log = facts.log_file.as_ref().map(|path| ("Log File", path));
+        for (name, path) in others.chain(outside).chain(log) {
+            lines.push(format!("{name}: {}", path.display()));
         }
         lines.join("\n") + "\n"
     }
