@@ -453,9 +453,9 @@ fn text<'n>(node: &'n Node, shown: &str) -> Result<&'n str> {
     }
 }
 
-/// `server_metrics: false` switches off; any other value is the flag's of that name.
-fn is_switch(node: &Node) -> bool {
-    yes(node, "").is_ok()
+/// `server_metrics: false` switches off; a list is the values of the flag of that name.
+const fn is_switch(node: &Node) -> bool {
+    matches!(node.value, Value::Scalar(_))
 }
 
 fn yes(node: &Node, shown: &str) -> Result<bool> {
