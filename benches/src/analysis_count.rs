@@ -11,9 +11,8 @@ use pinfire_analysis::{
 };
 use pinfire_engine::{
     clock::{Span, Stamp, WallAnchor, thread_cpu_time},
-    dataset::input_length,
     record::{Correlation, MarkKind, Outcome, Phase, Record, Times, Transcript, Wire},
-    text::{Wanted, resolve, tokenizer::Tokenizer},
+    text::{Wanted, resolve},
     uuid::Uuid,
 };
 use serde_json::json;
@@ -35,19 +34,6 @@ struct Args {
     folder: PathBuf,
 }
 
-struct Counter(Tokenizer);
-
-impl TokenCounter for Counter {
-    fn count(&self, text: &str) -> usize {
-        self.0.count(text)
-    }
-
-    fn count_body(&self, body: &[u8]) -> Option<u32> {
-        let body = serde_json::from_slice(body).ok()?;
-        input_length(&body, &self.0)
-    }
-}
-
 fn main() -> Result<()> {
     let args = Args::parse();
     let wanted = Wanted {
@@ -57,7 +43,7 @@ fn main() -> Result<()> {
         chat_template: false,
     };
     let tokenizer = resolve(&wanted, &|_| {})?.tokenizer;
-    let counter: Arc<dyn TokenCounter> = Arc::new(Counter(tokenizer));
+    let counter: Arc<dyn TokenCounter> = Arc::new(tokenizer);
     let records: Vec<Record> = (0..args.records).map(|n| record(n, args.events)).collect();
     let entries: Arc<[EntryFacts]> = Arc::new([EntryFacts {
         session_id: "session_000000".to_owned(),

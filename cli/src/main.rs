@@ -3,7 +3,6 @@
 mod args;
 mod cancellation;
 mod cmd;
-mod counter;
 mod environment;
 mod input;
 mod load;

@@ -9,6 +9,8 @@ pub fn one_line(run: &Ended, expected: &str) {
     assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
     assert!(run.stderr.starts_with("error: "), "{}", run.stderr);
     assert!(run.stderr.contains(expected), "{expected}: {}", run.stderr);
+    let said = run.stderr.matches("(os error").count();
+    assert!(said <= 1, "the system's word stands twice: {}", run.stderr);
     assert!(!run.has("profile_export_aiperf.json"));
 }
 

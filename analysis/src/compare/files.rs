@@ -27,12 +27,12 @@ pub enum FilesError {
         hint: String,
     },
     /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {cause}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file does not hold what it should.
     #[error("{}{}: {reason}", path.display(), at_line(*line))]
@@ -90,9 +90,9 @@ impl RunFiles {
         if let Some(files) = Self::named(path, &FileNames::default()) {
             return Ok(files);
         }
-        let entries = fs::read_dir(path).map_err(|source| FilesError::Read {
+        let entries = fs::read_dir(path).map_err(|cause| FilesError::Read {
             path: path.to_owned(),
-            source,
+            cause,
         })?;
         let mut below = Vec::new();
         let mut prefixes = Vec::new();
@@ -178,9 +178,9 @@ pub fn blocks(summary: &Map<String, Value>) -> Vec<(String, Block)> {
 /// # Errors
 /// It cannot be read, or holds something else.
 pub fn read_object(path: &Path) -> Result<Map<String, Value>, FilesError> {
-    let text = fs::read(path).map_err(|source| FilesError::Read {
+    let text = fs::read(path).map_err(|cause| FilesError::Read {
         path: path.to_owned(),
-        source,
+        cause,
     })?;
     serde_json::from_slice(&text).map_err(|error| FilesError::Content {
         path: path.to_owned(),
@@ -263,9 +263,9 @@ impl Run {
     }
 
     fn lines(&mut self, path: &Path) -> Result<(), FilesError> {
-        let unreadable = |source| FilesError::Read {
+        let unreadable = |cause| FilesError::Read {
             path: path.to_owned(),
-            source,
+            cause,
         };
         let mut reader =
             BufReader::with_capacity(1 << 18, fs::File::open(path).map_err(unreadable)?);

@@ -61,19 +61,19 @@ pub fn forget_earlier(facts: &RunFacts) {
 
 /// A file could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {source}", path.display())]
+#[error("cannot {action} {}: {cause}", path.display())]
 pub struct ExportError {
     action: &'static str,
     path: PathBuf,
-    source: io::Error,
+    cause: io::Error,
 }
 
 impl ExportError {
-    pub(crate) fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn new(action: &'static str, path: &Path, cause: io::Error) -> Self {
         Self {
             action,
             path: path.to_owned(),
-            source,
+            cause,
         }
     }
 

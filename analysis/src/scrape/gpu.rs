@@ -172,6 +172,15 @@ impl GpuHistory {
     }
 }
 
+/// Adds what is known of a GPU's names.
+fn put_known<const N: usize>(map: &mut Map<String, Value>, texts: [(&str, &Option<String>); N]) {
+    for (key, text) in texts {
+        if let Some(text) = text {
+            map.insert(key.into(), text.as_str().into());
+        }
+    }
+}
+
 fn line(url: &str, gpu: &Identity, values: &Values, unix: u64, out: &mut Vec<u8>) {
     let mut map = Map::new();
     map.insert("gpu_index".into(), gpu.index.into());
@@ -184,11 +193,7 @@ fn line(url: &str, gpu: &Identity, values: &Values, unix: u64, out: &mut Vec<u8>
         ("namespace", &gpu.namespace),
         ("pod_name", &gpu.pod),
     ];
-    for (key, text) in texts {
-        if let Some(text) = text {
-            map.insert(key.into(), text.as_str().into());
-        }
-    }
+    put_known(&mut map, texts);
     map.insert("platform".into(), "nvidia".into());
     map.insert("timestamp_ns".into(), unix.into());
     map.insert("telemetry_source_url".into(), url.into());
@@ -471,11 +476,7 @@ impl GpuTelemetry {
                     ("namespace", &identity.namespace),
                     ("pod_name", &identity.pod),
                 ];
-                for (key, text) in texts {
-                    if let Some(text) = text {
-                        map.insert(key.into(), text.as_str().into());
-                    }
-                }
+                put_known(&mut map, texts);
                 let metrics = FIELDS.iter().enumerate().filter_map(|(at, field)| {
                     let figures = self.figures(gpu, at)?;
                     Some((field.key.to_owned(), block(field.unit, &figures)))

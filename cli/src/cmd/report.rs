@@ -11,7 +11,7 @@ use pinfire_analysis::{
 };
 use pinfire_engine::text::{Wanted, resolve};
 
-use crate::{args::Report, counter, environment, say, settings, show};
+use crate::{args::Report, environment, say, settings, show};
 
 /// Reads a run and writes its report.
 ///
@@ -99,7 +99,7 @@ fn counting(flags: &Report, rebuild: &Rebuild) -> Result<Counting> {
         };
         let resolved = resolve(&wanted, &|notice| say::line(notice))?;
         resolved.warnings.iter().for_each(say::warning);
-        Ok(counter::of(resolved.tokenizer))
+        Ok(Arc::new(resolved.tokenizer))
     };
     if flags.use_server_token_count || (rebuild.counts_by_server() && flags.tokenizer.is_none()) {
         return Ok(Counting::ByServer);

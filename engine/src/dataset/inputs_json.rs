@@ -14,12 +14,12 @@ pub const FILE_NAME: &str = "inputs.json";
 
 /// Why the file was not written; the run can go on without it.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write {}: {source}", path.display())]
+#[error("cannot write {}: {cause}", path.display())]
 pub struct InputsError {
     /// The file.
     pub path: PathBuf,
     /// The reason.
-    pub source: std::io::Error,
+    pub cause: std::io::Error,
 }
 
 /// Writes `inputs.json` into `folder` and returns its path, or `None` for a source that has none:
@@ -39,10 +39,10 @@ pub fn write(folder: &Path, dataset: &Dataset) -> Result<Option<PathBuf>, Inputs
     let written = write_to(&temporary, dataset).and_then(|()| std::fs::rename(&temporary, &path));
     match written {
         Ok(()) => Ok(Some(path)),
-        Err(source) => {
+        Err(cause) => {
             // What is left of it would only confuse; failing to remove it changes nothing.
             let _ = std::fs::remove_file(&temporary);
-            Err(InputsError { path, source })
+            Err(InputsError { path, cause })
         }
     }
 }

@@ -153,12 +153,12 @@ pub enum DatasetError {
         what: String,
     },
     /// The file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {cause}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// The system's reason.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The file or folder as a whole is not what was asked for.
     #[error("{}: {reason}", path.display())]

@@ -76,9 +76,9 @@ impl Tokenizer {
         if !file.is_file() {
             return Err(TokenizerError::NoFile { path: file });
         }
-        let bytes = std::fs::read(&file).map_err(|source| TokenizerError::Read {
+        let bytes = std::fs::read(&file).map_err(|cause| TokenizerError::Read {
             path: file.clone(),
-            source,
+            cause,
         })?;
         let format = |reason: String| TokenizerError::Format {
             path: file.clone(),

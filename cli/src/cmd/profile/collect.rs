@@ -18,7 +18,7 @@ use pinfire_analysis::{
     pool::Pool,
     reading::Reading,
     report::Report,
-    tokens::TokenCounts,
+    tokens::{TokenCounter, TokenCounts},
 };
 use pinfire_engine::{
     clock::{Span, Stamp},
@@ -28,7 +28,7 @@ use pinfire_engine::{
 };
 
 use crate::{
-    counter, place,
+    place,
     progress::{Board, Ui},
     say,
     settings::Settings,
@@ -75,7 +75,7 @@ impl Collecting {
         settings: &Settings,
         board: Arc<Board>,
     ) -> Result<Self> {
-        let counter = tokenizer.map(counter::of);
+        let counter = tokenizer.map(|tokenizer| Arc::new(tokenizer) as Arc<dyn TokenCounter>);
         let lines = settings
             .lines
             .then(|| settings.artifact_dir.join(&settings.files.jsonl));

@@ -42,10 +42,10 @@ pub(super) fn piece_fault(path: &Path, piece: &Piece, (field, reason): Fault) ->
 }
 
 /// A file that the system does not give.
-pub(super) fn read_fault(path: &Path, source: std::io::Error) -> DatasetError {
+pub(super) fn read_fault(path: &Path, cause: std::io::Error) -> DatasetError {
     DatasetError::Read {
         path: path.to_path_buf(),
-        source,
+        cause,
     }
 }
 

@@ -119,10 +119,10 @@ impl Lines {
     }
 }
 
-fn unread(path: &Path, source: io::Error) -> DatasetError {
+fn unread(path: &Path, cause: io::Error) -> DatasetError {
     DatasetError::Read {
         path: path.to_path_buf(),
-        source,
+        cause,
     }
 }
 
