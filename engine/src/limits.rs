@@ -53,6 +53,9 @@ pub const READS_IN_A_ROW: u32 = 4;
 /// Buffers of a connection that an answer has made larger than this are given back after it.
 pub const KEPT_BUFFER_BYTES: usize = 64 * 1024;
 
+/// Heads and events larger than this are not remembered to know the next ones by.
+pub const SHAPE_BYTES: usize = 1024;
+
 /// How often it is looked whether a phase has sent its last request when another waits for that, and
 /// whether room has been made on another core.
 pub const SEAM_LOOK: Span = Span::from_millis(1);

@@ -1,21 +1,54 @@
 //! What an event means, as far as a core must know: content, reasoning, nothing, or something that
 //! the analysis side shall read. No JSON tree is built.
 //!
-//! Events of one stream differ in one string only, so the scanner remembers the bytes around the
-//! string of the last event it walked through ([`DeltaScanner`]). An event with the same bytes
-//! around another plain string has the same structure, and two comparisons replace the walk.
+//! Events of one server differ in two strings only, their id and their text, so the scanner remembers
+//! the bytes around these of the last events it walked through ([`Shape`]). An event with the same
+//! bytes around other plain strings has the same structure, and comparisons replace the walk.
 
 use std::ops::Range;
 
-use crate::{endpoint::Scan, record::MarkKind};
+use crate::{endpoint::Scan, limits::SHAPE_BYTES, record::MarkKind};
 
-/// Classifies the `data` of one response's events.
+/// Shapes remembered: a stream has a first event, those with text, and a last one.
+const SHAPES: usize = 3;
+
+/// Classifies the `data` of a connection's events.
 #[derive(Debug, Default)]
 pub(super) struct DeltaScanner {
-    before: Vec<u8>,
-    after: Vec<u8>,
-    kind: Option<MarkKind>,
+    /// The latest match first.
+    shapes: Vec<Shape>,
     scan: Scan,
+}
+
+/// A usual event, and where in it lies what differs in the next one.
+#[derive(Debug)]
+struct Shape {
+    bytes: Vec<u8>,
+    /// The inside of its `id`; empty if it has none, or one with escapes.
+    id: Range<usize>,
+    /// Its text, if it has one.
+    text: Option<(MarkKind, Range<usize>)>,
+}
+
+impl Shape {
+    /// What `data` is, if it is of this shape.
+    #[inline]
+    fn read<'a>(&self, data: &'a [u8]) -> Option<(MarkKind, &'a [u8])> {
+        let (head, tail) = data.split_at_checked(self.id.end)?;
+        let (before, id) = head.split_at(self.id.start);
+        if before != &self.bytes[..self.id.start]
+            || (id != &self.bytes[self.id.clone()] && plain_length(id) < id.len())
+        {
+            return None;
+        }
+        let Some((kind, text)) = &self.text else {
+            return (tail == &self.bytes[self.id.end..]).then_some((MarkKind::Empty, b""));
+        };
+        let string = tail
+            .strip_prefix(&self.bytes[self.id.end..text.start])?
+            .strip_suffix(&self.bytes[text.end..])?;
+        (!string.is_empty() && plain_length(string) == string.len()).then_some((*kind, string))
+    }
 }
 
 impl DeltaScanner {
@@ -27,21 +60,14 @@ impl DeltaScanner {
         }
     }
 
-    /// Forgets the last response.
-    pub(super) fn reset(&mut self) {
-        self.kind = None;
-    }
-
     /// The kind of an event and the part of `data` to keep.
     #[inline]
     pub(super) fn classify<'a>(&mut self, data: &'a [u8]) -> (MarkKind, &'a [u8]) {
-        if let Some(kind) = self.kind
-            && let Some(rest) = data.strip_prefix(self.before.as_slice())
-            && let Some(string) = rest.strip_suffix(self.after.as_slice())
-            && !string.is_empty()
-            && string.iter().all(|&b| b >= b' ' && b != b'"' && b != b'\\')
-        {
-            return (kind, string);
+        for place in 0..self.shapes.len() {
+            if let Some(read) = self.shapes[place].read(data) {
+                self.shapes[..=place].rotate_right(1);
+                return read;
+            }
         }
         self.walk(data)
     }
@@ -58,25 +84,37 @@ impl DeltaScanner {
             Scan::Completions => b"text_completion",
             Scan::Keep => return (MarkKind::Data, data),
         };
-        match Walk::new(data).event(object) {
-            Some(Found::Nothing) => (MarkKind::Empty, b""),
-            Some(Found::Text(kind, range)) => {
-                self.before.clear();
-                self.before.extend_from_slice(&data[..range.start]);
-                self.after.clear();
-                self.after.extend_from_slice(&data[range.end..]);
-                self.kind = Some(kind);
-                (kind, &data[range])
-            }
-            None => (MarkKind::Data, data),
-        }
+        let mut id = 0..0;
+        let Some(text) = Walk::new(data).event(object, &mut id) else {
+            return (MarkKind::Data, data);
+        };
+        let read = match &text {
+            Some((kind, range)) => (*kind, &data[range.clone()]),
+            None => (MarkKind::Empty, &b""[..]),
+        };
+        self.remember(data, id, text);
+        read
     }
-}
 
-/// What a usual event holds.
-enum Found {
-    Nothing,
-    Text(MarkKind, Range<usize>),
+    /// Remembers a usual event, in the place of the one that has not been met for longest.
+    fn remember(&mut self, data: &[u8], id: Range<usize>, text: Option<(MarkKind, Range<usize>)>) {
+        // An id behind the text, or one that means more than itself, stays part of the shape.
+        let apart = text.as_ref().is_none_or(|(_, text)| id.end <= text.start);
+        let plain = plain_length(&data[id.clone()]) == id.len();
+        if data.len() > SHAPE_BYTES {
+            return;
+        }
+        let mut bytes = match self.shapes.len() {
+            SHAPES => self.shapes.pop().map(|oldest| oldest.bytes),
+            _ => None,
+        }
+        .unwrap_or_default();
+        bytes.clear();
+        bytes.extend_from_slice(data);
+        let id = if apart && plain { id } else { 0..0 };
+        self.shapes.push(Shape { bytes, id, text });
+        self.shapes.rotate_right(1);
+    }
 }
 
 /// A strict walk through one JSON document. `None` anywhere means: not the usual shape (or not
@@ -94,8 +132,13 @@ impl<'a> Walk<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// The whole document: a chunk of the kind `object` whose only news is one string.
-    fn event(mut self, object: &[u8]) -> Option<Found> {
+    /// The whole document: a chunk of the kind `object` whose only news is one string, or none. The
+    /// inside of its id goes into `id`.
+    fn event(
+        mut self,
+        object: &[u8],
+        id: &mut Range<usize>,
+    ) -> Option<Option<(MarkKind, Range<usize>)>> {
         let (mut named, mut choice) = (false, Choice::default());
         self.object(|walk, key| {
             match key {
@@ -103,6 +146,10 @@ impl<'a> Walk<'a> {
                     let range = walk.string()?;
                     named = true;
                     (&walk.bytes[range] == object).then_some(())
+                }
+                b"id" if id.is_empty() && walk.peek()? == b'"' => {
+                    *id = walk.string()?;
+                    Some(())
                 }
                 b"choices" => walk.choices(&mut choice),
                 // A value here is news: usage, an error, statistics of speculative decoding.
@@ -126,9 +173,9 @@ impl<'a> Walk<'a> {
             content.filter(|r| !r.is_empty()),
             reasoning.filter(|r| !r.is_empty()),
         ) {
-            (None, None) => Some(Found::Nothing),
-            (Some(range), None) => Some(Found::Text(MarkKind::Content, range)),
-            (None, Some(range)) => Some(Found::Text(MarkKind::Reasoning, range)),
+            (None, None) => Some(None),
+            (Some(range), None) => Some(Some((MarkKind::Content, range))),
+            (None, Some(range)) => Some(Some((MarkKind::Reasoning, range))),
             (Some(_), Some(_)) => None,
         }
     }
@@ -529,10 +576,45 @@ mod tests {
             scanner.classify(escaped.as_bytes()),
             (MarkKind::Content, &b"a\\nb"[..])
         );
-        scanner.reset();
         assert_eq!(
             scanner.classify(first.as_bytes()),
             (MarkKind::Content, &b"one"[..])
         );
+        let bad_id = first.replace(r#""id":"a""#, "\"id\":\"\n\"");
+        assert_eq!(
+            scanner.classify(bad_id.as_bytes()),
+            (MarkKind::Data, bad_id.as_bytes())
+        );
+    }
+
+    #[test]
+    fn the_next_answer_is_read_by_the_shapes_of_the_last() {
+        let answer = |id: &str| {
+            [
+                chunk(r#"{"role":"assistant","content":""}"#),
+                chunk(r#"{"content":"one"}"#),
+                chunk(r#"{"content":" two, ü"}"#),
+                chunk("{}"),
+            ]
+            .map(|event| event.replace(r#""id":"a""#, &format!("\"id\":\"{id}\"")))
+        };
+        let kinds = [
+            MarkKind::Empty,
+            MarkKind::Content,
+            MarkKind::Content,
+            MarkKind::Empty,
+        ];
+        let mut scanner = DeltaScanner::default();
+        for id in ["chatcmpl-1", "chatcmpl-2", "chatcmpl-33", "chatcmpl-44"] {
+            for (event, kind) in answer(id).iter().zip(kinds) {
+                assert_eq!(scanner.classify(event.as_bytes()).0, kind, "{event}");
+            }
+        }
+        // The last two have the same length, so that nothing of the last one was walked through.
+        let remembers = |id: &str| {
+            let of = |shape: &Shape| shape.bytes.windows(id.len()).any(|w| w == id.as_bytes());
+            scanner.shapes.iter().any(of)
+        };
+        assert!(remembers("chatcmpl-33") && !remembers("chatcmpl-44"));
     }
 }

@@ -4,7 +4,7 @@ use super::{
     Cause, ProtoError,
     body::{BodyDecoder, Step},
     delta::DeltaScanner,
-    head::{self, Head, Parsed},
+    head::{Head, HeadReader, Parsed},
     sse::{Event, SseDecoder},
 };
 use crate::{
@@ -59,6 +59,7 @@ pub struct Exchange {
     offset: u64,
     /// Head bytes of earlier reads.
     partial: Vec<u8>,
+    heads: HeadReader,
     body: Option<(BodyDecoder, Head)>,
     sse: SseDecoder,
     delta: DeltaScanner,
@@ -81,7 +82,6 @@ impl Exchange {
         self.partial.clear();
         self.body = None;
         self.sse.reset();
-        self.delta.reset();
         self.whole.clear();
         self.whole.shrink_to(KEPT_BUFFER_BYTES);
     }
@@ -133,10 +133,10 @@ impl Exchange {
         loop {
             let before = self.partial.len();
             let parsed = if before == 0 {
-                head::parse(&bytes[used..])
+                self.heads.read(&bytes[used..])
             } else {
                 self.partial.extend_from_slice(&bytes[used..]);
-                head::parse(&self.partial)
+                self.heads.read(&self.partial)
             };
             match parsed.map_err(|cause| ProtoError {
                 offset: self.offset,
