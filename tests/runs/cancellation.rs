@@ -179,7 +179,11 @@ fn waves_and_patience_from_the_flags() {
         assert!(!(2_000..=399_998_000).contains(&off), "{of}");
     }
 
-    let url = format!("http://{}", mock.address());
+    let mute = Mock::start(Script {
+        ttft: Span::from_millis(5_000),
+        ..script()
+    });
+    let url = format!("http://{}", mute.address());
     let more = format!("{LOAD} --patience ttft:0.02");
     let impatient = profile(&url, &more).run().code(0);
     let records = left(&impatient);
@@ -188,6 +192,7 @@ fn waves_and_patience_from_the_flags() {
         assert_eq!(of["trigger"], "patience", "{of}");
         assert_ne!(of["phase"], "streaming", "{of}");
     }
+    let url = format!("http://{}", mock.address());
     let more = format!("{LOAD} --patience ttft:20");
     let patient = profile(&url, &more).run().code(0);
     assert_eq!(left(&patient).len(), 0);

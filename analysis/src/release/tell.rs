@@ -61,9 +61,16 @@ fn lost(report: &ReleaseReport, asker: Asker) -> (String, String) {
         (Asker::Run, _) => String::new(),
         (Asker::Test, _) => format!(" (it {was} after {survived})"),
     };
+    // Two at once are one cancel a wave.
     let narrow = match asker {
-        Asker::Test => "run again with --concurrency 2 to find the exact cancel",
-        Asker::Run => "find the exact cancel with `pinfire cancel-test --concurrency 2 --waves 40`",
+        Asker::Test => {
+            format!("run again with --concurrency 2 --waves {after} to find the exact cancel")
+        }
+        Asker::Run => {
+            format!(
+                "find the exact cancel with `pinfire cancel-test --concurrency 2 --waves {after}`"
+            )
+        }
     };
     if report.verdict == Verdict::Died {
         return (
@@ -72,8 +79,8 @@ fn lost(report: &ReleaseReport, asker: Asker) -> (String, String) {
                 before("was there")
             ),
             format!(
-                "read the end of the server's log: a cancel must never end a server; when it is up \
-                 again, {narrow}"
+                "read the end of the server's log: a cancel must never end a server; when it is up, \
+                 {narrow}"
             ),
         );
     }
@@ -98,8 +105,15 @@ fn cannot_tell(report: &ReleaseReport, asker: Asker) -> (String, String) {
                 "cannot tell: the server did not answer before anything was cancelled{}",
                 problem.map_or_else(String::new, |problem| format!(" ({problem})"))
             ),
-            "check --url, --model and --endpoint-type with one request of `pinfire profile`"
-                .to_owned(),
+            match (report.first_canary.refused, asker) {
+                (true, _) => "start the server, or give --url where it listens",
+                (false, Asker::Test) => {
+                    "check --url, --model and --endpoint-type with one request of `pinfire profile`; if the \
+                     server is only slow, give it a longer --canary-timeout or ask for less (--osl)"
+                }
+                (false, Asker::Run) => "check --url, --model and --endpoint-type",
+            }
+            .to_owned(),
         );
     }
     if cancels == 0 {
@@ -230,6 +244,9 @@ impl ReleaseReport {
         // Writing to a text cannot fail.
         let _ = writeln!(page, "\n{}", self.summary);
         let _ = writeln!(page, "  next: {}", self.advice);
+        if self.waves.is_empty() {
+            return page;
+        }
         let server = self.server.as_deref().unwrap_or("unknown");
         let _ = writeln!(page, "\nserver metrics: {server}");
         let _ = writeln!(

@@ -99,11 +99,13 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
     let (dataset, _) = split(prepared.dataset);
     let watching = watch(flags, &page, &profiles, &settings.places.rest)?;
     say::line(format_args!(
-        "cancel-test of {}: {} waves of {} cancels, metrics from {}",
+        "cancel-test of {}: {} waves of {} cancels, metrics from {}; where something is not let go, {} s are \
+         waited behind each wave",
         server.base,
         flags.waves,
         flags.concurrency.div_ceil(2),
-        watching.pages().join(", ")
+        watching.pages().join(", "),
+        flags.settle
     ));
     interrupt.sending();
     let mut test = Test {
@@ -277,13 +279,16 @@ impl Test<'_> {
                 self.watching.take(&mut evidence.between);
                 let wave = self.wave(nth, &evidence.first_canary, &mut floor)?;
                 say::line(format_args!(
-                    "wave {} of {}: canary {}",
+                    "wave {} of {}: {}, canary {}",
                     nth + 1,
                     self.flags.waves,
-                    if wave.canary.answered {
-                        "answered"
-                    } else {
-                        "NOT answered"
+                    match floor {
+                        Some(now) => format!("held at rest: {}", now.held()),
+                        None => "what is held cannot be seen".to_owned(),
+                    },
+                    match wave.canary.answered {
+                        true => format!("answered after {:.0} ms", wave.canary.took_ms),
+                        false => "NOT answered".to_owned(),
                     }
                 ));
                 let lost = !wave.canary.answered;

@@ -3,11 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, bail, ensure};
-use pinfire_analysis::release::{Canary, End, Seen};
+use pinfire_analysis::{
+    reading::{Problem, Target},
+    release::{Canary, End, Seen},
+};
 use pinfire_engine::{
     clock::{Span, Stamp},
     dataset::{ready::Ready, sampling::Sampling},
-    plan::{PhasePlan, Target},
+    plan::{self, PhasePlan},
     record::{Failure, Keep, MarkKind, Outcome, Phase, Record},
     run::Engine,
     schedule::{Limit, Pace, Schedule},
@@ -26,7 +29,7 @@ pub struct Alone<'a> {
     /// What a request is like.
     pub settings: &'a Settings,
     /// To whom.
-    pub targets: Arc<[Target]>,
+    pub targets: Arc<[plan::Target]>,
     /// What is asked.
     pub dataset: Arc<Ready>,
     /// Keeps their ids apart from those of anything else.
@@ -76,7 +79,10 @@ impl Alone<'_> {
         let Some(record) = records.first() else {
             bail!("the canary left no record (a bug in pinfire)");
         };
-        Ok(canary(record))
+        Ok(canary(
+            record,
+            &Target::of_urls(&self.settings.transport.urls),
+        ))
     }
 
     /// Runs a phase to its end, or until nothing of it has ended for as long as a canary may take.
@@ -109,10 +115,10 @@ impl Alone<'_> {
     }
 }
 
-fn canary(record: &Record) -> Canary {
+fn canary(record: &Record, target: &Target) -> Canary {
     let seen = seen(record, usize::MAX);
     let problem = match &record.outcome {
-        Outcome::Failed(failure) => Some(format!("{failure:?}")),
+        Outcome::Failed(failure) => Some(Problem::of_failure(failure, target).message),
         _ if seen.end == End::Failed => Some(format!("HTTP status {}", record.wire.status)),
         _ => None,
     };

@@ -44,6 +44,11 @@ pub struct Floor {
 }
 
 impl Floor {
+    /// Requests.
+    pub const fn held(self) -> f64 {
+        self.held
+    }
+
     /// Of what a look showed.
     pub fn of(levels: Levels) -> Self {
         Self {

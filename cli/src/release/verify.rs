@@ -23,8 +23,11 @@ const DURING: Span = Span::from_millis(100);
 const AT_REST: Span = Span::from_millis(20);
 /// How long the server may take to let go, at rest.
 const SETTLE: Span = Span::from_millis(10_000);
-/// A request that is alone and brings nothing for so long is not answered.
-pub const PATIENCE: Span = Span::from_millis(30_000);
+/// The request alone before the run may take so long.
+pub const PATIENCE: Span = Span::from_millis(300_000);
+/// The one after it is given so many times that, and this at least, before the server counts as wedged.
+const SLOWER: f64 = 3.0;
+const LEAST_PATIENCE: Span = Span::from_millis(30_000);
 /// A look at the metrics takes no longer than this.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
@@ -112,6 +115,8 @@ impl Verify {
         let lags = self.looks.server().map_or(0.0, |(_, seconds)| *seconds);
         self.looks
             .rest(&mut looks, Span::from_secs_f64(lags), interrupt)?;
+        let before = Span::from_secs_f64(SLOWER * self.first_canary.took_ms / 1e3);
+        alone.patience = before.max(LEAST_PATIENCE);
         let mut engine = Engine::start(&alone.settings.engine)?;
         let canary = alone.canary(&mut engine, interrupt)?;
         self.looks.rest(&mut self.between, AT_REST, interrupt)?;
