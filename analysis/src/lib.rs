@@ -10,6 +10,7 @@ pub mod facts;
 pub mod goodput;
 pub mod live;
 pub mod metric;
+mod page;
 pub mod plot;
 pub mod pool;
 pub mod reading;

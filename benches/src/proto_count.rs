@@ -7,9 +7,13 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
 use pinfire_engine::{
-    clock::Stamp,
+    clock::{Span, Stamp},
+    endpoint::Answers,
     proto::{Exchange, Head, Progress, Sink},
-    record::{MarkKind, Transcript},
+    random::Purpose,
+    record::{Correlation, MarkKind, Phase, Transcript, Trigger},
+    request::{Ids, Request, Ticket},
+    schedule::CancelPlan,
 };
 use serde_json::json;
 
@@ -27,6 +31,10 @@ struct Args {
     /// Read no clock: valgrind hides the page that rustix reads it from.
     #[arg(long)]
     untimed: bool,
+    /// Feed it to a request as a core does, and look after each read for the trigger of its cancel:
+    /// none, first-token, tokens:N, ...
+    #[arg(long, value_name = "TRIGGER")]
+    request: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -67,28 +75,37 @@ fn main() -> anyhow::Result<()> {
         false => Stamp::now(),
     };
     let mut exchange = Exchange::default();
-    let (mut events, mut best) = (0, None);
+    let (mut events, mut best, mut found) = (0, None, 0);
+    let answers = Answers::default();
     for _ in 0..args.repeat {
-        let mut keep = Keep {
-            transcript: Transcript::with_capacity(
-                pieces.len() + input.len() / 128,
-                input.len() / 4,
-            ),
-            bytes: 0,
-        };
+        let room = (pieces.len() + input.len() / 128, input.len() / 4);
         let started = clock();
         exchange.reset();
-        let mut end = Progress::More;
-        for piece in &pieces {
-            end = exchange
-                .feed(started, piece, &mut keep)
-                .map_err(|error| anyhow::anyhow!("{} at {}", error.cause.text(), error.offset))?;
-        }
+        let (end, count) = match &args.request {
+            None => {
+                let mut keep = Keep {
+                    transcript: Transcript::with_capacity(room.0, room.1),
+                    bytes: 0,
+                };
+                let end = feed(&mut exchange, started, &pieces, &mut keep, |_| ())?;
+                (end, keep.transcript.marks().len())
+            }
+            Some(trigger) => {
+                let mut request = request(trigger, room)?;
+                let look = |request: &mut Request| {
+                    if request.watches() && request.look_for_trigger(&answers) {
+                        found += 1;
+                    }
+                };
+                let end = feed(&mut exchange, started, &pieces, &mut request, look)?;
+                (end, request.room().0)
+            }
+        };
         let took = clock().since(started).nanos();
         if end == Progress::More {
             bail!("{} is not one whole response", args.file.display());
         }
-        events = keep.transcript.marks().len();
+        events = count;
         best = Some(best.map_or(took, |least: u64| least.min(took)));
     }
     let ns = best
@@ -96,9 +113,58 @@ fn main() -> anyhow::Result<()> {
         .map(|nanos| nanos as f64 / events.max(1) as f64);
     println!(
         "{}",
-        json!({"events": events, "pieces": pieces.len(), "bytes": input.len(), "ns_per_event": ns})
+        json!({
+            "events": events,
+            "pieces": pieces.len(),
+            "bytes": input.len(),
+            "ns_per_event": ns,
+            "triggers": found,
+        })
     );
     Ok(())
+}
+
+/// All pieces through the protocol core, with something done after each.
+fn feed<S: Sink>(
+    exchange: &mut Exchange,
+    at: Stamp,
+    pieces: &[&[u8]],
+    sink: &mut S,
+    mut then: impl FnMut(&mut S),
+) -> anyhow::Result<Progress> {
+    let mut end = Progress::More;
+    for piece in pieces {
+        end = exchange
+            .feed(at, piece, sink)
+            .map_err(|error| anyhow::anyhow!("{} at {}", error.cause.text(), error.offset))?;
+        then(sink);
+    }
+    Ok(end)
+}
+
+/// A request that is cancelled by this trigger; by none with `none`.
+fn request(trigger: &str, room: (usize, usize)) -> anyhow::Result<Request> {
+    let cancel = match trigger {
+        "none" => None,
+        name => {
+            let trigger = Trigger::from_name(name).context("no such trigger")?;
+            let plan = CancelPlan::new(1, 100.0, Span::ZERO).from_trigger(trigger);
+            plan.of(0, 0, Stamp::from_nanos(1))
+        }
+    };
+    let ticket = Ticket {
+        phase: Phase::Profiling,
+        index: 0,
+        entry: 0,
+        core: 0,
+        session: 0,
+        seat: 0,
+        ids: Ids::new(Purpose::new(1, "ids"), 0, Correlation::User(0)),
+        scheduled: Stamp::from_nanos(1),
+        cancel,
+    };
+    let hour = Span::from_secs_f64(3_600.0);
+    Ok(Request::new(ticket, Stamp::from_nanos(1), hour, room))
 }
 
 /// The input as reads would bring it.

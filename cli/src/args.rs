@@ -882,6 +882,13 @@ pub struct Cancellation {
     /// --request-cancellation-rate. [default: endless]
     #[arg(long, value_name = "ttft:SECONDS", value_parser = values::patience)]
     pub patience: Option<Delay>,
+    /// Judge whether the server let go of what was cancelled, as `pinfire cancel-test` does: looks at
+    /// its metrics all the time (every 100 ms, then every 20 ms until it is at rest), and one request
+    /// alone before and after the run, in no figure. The verdict stands below the tables and in the
+    /// summary (`release`), the looks in release.json. Exit code 4: leaked, wedged or gone; 5: cannot
+    /// tell; 1: the run itself cannot be used.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    pub verify_release: bool,
 }
 
 #[derive(Args, Debug)]

@@ -11,6 +11,7 @@ mod place;
 mod probe;
 mod progress;
 mod prompts;
+mod release;
 mod request;
 mod run_file;
 mod say;

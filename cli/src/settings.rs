@@ -53,6 +53,8 @@ pub struct Settings {
     pub reuse: Reuse,
     pub load: Load,
     pub cancellation: Option<Cancellation>,
+    /// Whether the server lets go of it is judged.
+    pub verify_release: bool,
     pub seed: Seed,
     pub sampling: Sampling,
     pub model_choice: ModelChoice,
@@ -221,6 +223,7 @@ impl Settings {
             Level::Records if http_trace => Keep::Reads,
             _ => Keep::Transcript,
         };
+        let cancellation = Cancellation::new(flags, kind, streaming)?;
         Ok(Self {
             transport,
             endpoint_path,
@@ -245,7 +248,8 @@ impl Settings {
                     ("never", Reuse::Never),
                 ],
             )?,
-            cancellation: Cancellation::new(flags, kind, streaming)?,
+            verify_release: verify_release(flags, cancellation.is_some())?,
+            cancellation,
             sampling: match order {
                 Order::Sequential => Sampling::Sequential,
                 Order::Shuffle => Sampling::shuffle(seed.value),
@@ -323,6 +327,23 @@ impl Settings {
             .as_ref()
             .map_or(0, |cancellation| cancellation.kept_sockets(requests))
     }
+}
+
+/// Whether the release is judged.
+fn verify_release(flags: &Profile, cancels: bool) -> Result<bool> {
+    if !flags.cancellation.verify_release {
+        return Ok(false);
+    }
+    ensure!(
+        cancels,
+        "--verify-release judges what becomes of cancelled requests, and none is cancelled: add \
+         --request-cancellation-rate or --patience"
+    );
+    ensure!(
+        !flags.watch.no_server_metrics,
+        "--verify-release judges by the server's metrics: leave out --no-server-metrics"
+    );
+    Ok(true)
 }
 
 /// Whom the looks at metrics trust: as the load does.

@@ -10,6 +10,7 @@
 mod chromium;
 mod dashboard;
 mod page;
+mod release;
 
 use std::path::Path;
 

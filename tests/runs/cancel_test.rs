@@ -179,9 +179,12 @@ fn without_metrics_or_an_answer_it_cannot_tell() {
     drop(mock);
     let run = test(&server, "--waves 1 --canary-timeout 1");
     assert_eq!(run.status.code(), Some(5), "{}{}", run.stdout, run.stderr);
-    assert!(
-        run.stdout.contains("did not answer before"),
-        "{}",
-        run.stdout
-    );
+    for words in [
+        "did not answer before",
+        "Cannot connect to host",
+        "next: start the server",
+    ] {
+        assert!(run.stdout.contains(words), "{words}: {}", run.stdout);
+    }
+    assert!(!run.stdout.contains("wave"), "{}", run.stdout);
 }

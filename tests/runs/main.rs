@@ -9,6 +9,7 @@
 
 mod artifacts;
 mod cancel_test;
+mod cancellation;
 mod combinations;
 mod compare;
 mod datasets;
@@ -26,6 +27,7 @@ mod schedules;
 mod screen;
 mod sweeps;
 mod traces;
+mod verify;
 mod watch;
 
 use pinfire_tests::binary::Ended;

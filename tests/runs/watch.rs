@@ -2,11 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
+use pinfire_engine::clock::Span;
 use pinfire_tests::{
     binary::profile,
     mock::{Mock, instant, script},
 };
-use pinfire_tools::dcgm;
+use pinfire_tools::{dcgm, mock::Script};
 use serde_json::Value;
 
 use super::sums;
@@ -37,6 +38,26 @@ fn the_embedded_server_is_looked_at_without_a_flag() {
     assert_eq!(tokens["total"], Value::from(160.0));
     let warmed = &metrics["warmup_metrics"]["vllm:generation_tokens"]["series"][0]["stats"];
     assert_eq!(warmed["total"], Value::from(28.0));
+    // Each phase by itself.
+    let manifest = parsed(&run.file("phase_manifest.json"));
+    for (index, phase, tokens) in [(0, "warmup", 28.0), (1, "profiling", 160.0)] {
+        let path = manifest["phases"][index]["server_metrics"]
+            .as_str()
+            .unwrap();
+        assert_eq!(path, format!("phases/{phase}/server_metrics.json"));
+        let own = parsed(&run.file(path));
+        assert_eq!(
+            (&own["schema_version"], &own["phase"]["phase_name"]),
+            (&1.into(), &phase.into())
+        );
+        assert_eq!(
+            own["phase"]["start_ns"],
+            manifest["phases"][index]["start_ns"]
+        );
+        let generated = &own["data"]["metrics"]["vllm:generation_tokens"]["series"][0];
+        assert_eq!(generated["stats"]["total"], tokens, "{phase}");
+        assert_eq!(own["warnings"], parsed("[]"));
+    }
     let check = &metrics["cancellation_check"][0];
     assert_eq!(
         (&check["server"], &check["running_at_end"]),
@@ -130,6 +151,93 @@ fn replicas_forms_and_names() {
 }
 
 #[test]
+fn slices_of_time_of_what_the_server_says() {
+    let mock = Mock::start(Script {
+        itl: Span::from_millis(10),
+        tokens: 20,
+        ..script()
+    });
+    let url = format!("http://{}", mock.address());
+    let more = format!("{LOAD} --osl 20 --slice-duration 0.5 --server-metrics-formats json");
+    let mut call = profile(&url, &more);
+    call.env("PINFIRE_SERVER_METRICS_COLLECTION_INTERVAL", "0.02");
+    let run = call.run().code(0);
+    let metrics = parsed(&run.file("server_metrics_export.json"));
+    let window = &metrics["summary"]["phase_time_ranges"]["profiling"];
+    let [start, end] = ["start_ns", "end_ns"].map(|key| window[key].as_u64().unwrap());
+    let series = |name: &str| metrics["metrics"][name]["series"][0].clone();
+    let slices = |series: &Value| series["timeslices"].as_array().unwrap().clone();
+    let number = |of: &Value, key: &str| {
+        let number = of[key].as_f64();
+        number.unwrap_or_else(|| panic!("{key} in {of}"))
+    };
+
+    // A counter: from the begin of the phase in steps, the shorter last one marked.
+    let tokens = series("vllm:generation_tokens");
+    let of_tokens = slices(&tokens);
+    let (last, whole) = of_tokens.split_last().unwrap();
+    assert!(
+        !whole.is_empty(),
+        "the run took {} ms",
+        (end - start) / 1_000_000
+    );
+    let mut from = start;
+    for slice in whole {
+        assert_eq!(slice["start_ns"], from, "{slice}");
+        from += 500_000_000;
+        assert_eq!(slice["end_ns"], from, "{slice}");
+        assert!(slice["is_complete"].is_null(), "{slice}");
+        assert_eq!(
+            number(slice, "rate"),
+            number(slice, "total") / 0.5,
+            "{slice}"
+        );
+    }
+    assert_eq!(
+        (&last["start_ns"], &last["end_ns"]),
+        (&from.into(), &end.into())
+    );
+    assert_eq!(last["is_complete"], Value::Bool(false), "{last}");
+    let totals: f64 = of_tokens.iter().map(|slice| number(slice, "total")).sum();
+    let total = number(&tokens["stats"], "total");
+    assert_eq!(total, 800.0);
+    assert!(totals > 0.0 && totals <= total, "{totals}");
+    // The spread of the whole slices' rates.
+    let rates: Vec<f64> = whole.iter().map(|slice| number(slice, "rate")).collect();
+    let mean = rates.iter().sum::<f64>() / rates.len() as f64;
+    assert!((number(&tokens["stats"], "rate_avg") - mean).abs() < 1e-6);
+    let most = rates.iter().copied().fold(0.0, f64::max);
+    assert_eq!(number(&tokens["stats"], "rate_max"), most);
+
+    // A gauge: what the looks within showed.
+    let running = slices(&series("vllm:num_requests_running"));
+    assert!(!running.is_empty());
+    for slice in &running {
+        let [low, mid, high] = ["min", "avg", "max"].map(|key| number(slice, key));
+        assert!(low <= mid && mid <= high && high <= 4.0, "{slice}");
+    }
+    assert!(running.iter().any(|slice| number(slice, "max") == 4.0));
+
+    // A histogram: new observations, with their buckets.
+    let first_tokens = series("vllm:time_to_first_token_seconds");
+    let of_first = slices(&first_tokens);
+    let counted: f64 = of_first.iter().map(|slice| number(slice, "count")).sum();
+    assert_eq!(number(&first_tokens["stats"], "count"), 40.0);
+    assert!(counted > 0.0 && counted <= 40.0, "{counted}");
+    let some = of_first
+        .iter()
+        .find(|slice| number(slice, "count") > 0.0)
+        .unwrap();
+    let mean = number(some, "sum") / number(some, "count");
+    assert!((number(some, "avg") - mean).abs() < 1e-9, "{some}");
+    assert_eq!(
+        some["buckets"]["+Inf"].as_f64(),
+        some["count"].as_f64(),
+        "{some}"
+    );
+}
+
+#[test]
 fn a_server_without_metrics_costs_one_note() {
     let mock = Mock::start(instant(2));
     let url = format!("http://{}", mock.address());
@@ -158,12 +266,23 @@ fn a_server_without_metrics_costs_one_note() {
 #[test]
 fn gpus_of_an_exporter() {
     let exporter = dcgm::serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 2).unwrap();
-    let flags = format!("{LOAD} --osl 8 --no-server-metrics --gpu-telemetry {exporter}");
+    let flags = format!(
+        "{LOAD} --osl 8 --warmup-request-count 4 --no-server-metrics --gpu-telemetry {exporter}"
+    );
     let run = profile("mock:", &flags).run().code(0);
     assert!(!run.has("server_metrics_export.json"));
     let json = run.json();
     let key = exporter.to_string();
     let gpus = &json["telemetry_data"]["endpoints"][&key]["gpus"];
+    let measured = parsed(&run.file("phases/profiling/gpu_telemetry.json"));
+    assert_eq!(measured["data"], json["telemetry_data"]);
+    let warmup = parsed(&run.file("phases/warmup/gpu_telemetry.json"));
+    assert_eq!(warmup["phase"]["phase_kind"], "warmup");
+    assert!(
+        warmup["data"]["endpoints"][&key]["gpus"]["gpu_1"].is_object(),
+        "{warmup}"
+    );
+    assert!(!run.has("phases/profiling/server_metrics.json"));
     let second = &gpus["gpu_1"]["metrics"];
     assert_eq!(second["nvidia_power_usage"]["avg"], Value::from(200.0));
     assert_eq!(gpus["gpu_0"]["gpu_name"], Value::from("NVIDIA Mock"));

@@ -1,10 +1,10 @@
 //! Triggers, waves and ways of leaving, from the server's side. Order and counts are asserted, never
 //! how long something took.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use pinfire_engine::{
-    clock::Span,
+    clock::{Span, Stamp},
     plan::DriverChoice,
     record::{AfterHalfClose, Leave, Outcome, Record, Stage, Trigger},
     schedule::{CancelPlan, Delay},
@@ -252,5 +252,70 @@ on_both_drivers! {
         }
         // All slots begin together, so that three waves take all.
         assert!(waves.len() < 10, "{}", waves.len());
+    }
+
+    fn a_thousand_of_one_wave_leave_in_a_row(driver) {
+        let script = Script {
+            ttft: Span::from_millis(5),
+            itl: Span::from_millis(40),
+            tokens: 100_000,
+            ..script()
+        };
+        let mock = Mock::start(script);
+        let load = Load::new(driver, mock.address()).of(1_000, 1_000);
+        let plan = all().from_trigger(Trigger::FirstToken).in_waves(Span::from_millis(4_000));
+        let run = load.leaving_by(plan).run();
+        assert_eq!(run.ends(), [0, 0, 1_000, 0]);
+        let (_, lines) = mock.stop();
+        let mut waves: BTreeMap<Stamp, Vec<(&Record, &Truth)>> = BTreeMap::new();
+        for (record, line) in pairs(&run, &lines) {
+            assert_eq!(line.how, "fin");
+            let done = record.cancel.unwrap().done.unwrap();
+            waves.entry(done.due).or_default().push((record, line));
+        }
+        for wave in waves.values_mut() {
+            let done = |record: &Record| record.cancel.unwrap().done.unwrap();
+            wave.sort_by_key(|(record, _)| done(record).asked);
+            let first = done(wave[0].0).asked;
+            let mut before = first;
+            for (record, line) in &*wave {
+                let done = done(record);
+                assert!(done.asked >= before && done.closed >= done.asked);
+                before = done.closed;
+                // It was read before the first one left, or it had come by its own leaving: nothing is
+                // read in between.
+                for mark in record.transcript.marks() {
+                    assert!(mark.at <= first || mark.at == done.closed, "{record:?}");
+                }
+                assert!(record.times.end == done.closed && line.closed > 0);
+                let slack = Span::from_micros(50).nanos();
+                assert!(line.closed + slack >= run.anchor.unix_nanos(done.asked));
+            }
+            let spread = before.since(first).as_millis_f64();
+            let fins = || wave.iter().map(|(_, line)| line.closed);
+            let seen = fins().max().unwrap() - fins().min().unwrap();
+            println!(
+                "{driver:?}: {} left within {spread:.2} ms, seen within {:.2} ms",
+                wave.len(),
+                seen as f64 / 1e6
+            );
+        }
+    }
+
+    fn an_answer_that_came_whole_before_a_leaving_of_many_is_an_answer(driver) {
+        // Answers end about when the waves come, so that some are whole in the buffer by then.
+        let script = Script { ttft: Span::from_millis(9), itl: Span::from_millis(1), tokens: 2, ..script() };
+        let mock = Mock::start(script);
+        let load = Load::new(driver, mock.address()).of(100, 4_000);
+        let run = load.leaving_by(all().in_waves(Span::from_millis(10))).run();
+        let (_, lines) = mock.stop();
+        let [finished, failed, left, dropped] = run.ends();
+        assert_eq!((finished + left, failed, dropped), (4_000, 0, 0));
+        assert!(left > 0);
+        for (record, line) in pairs(&run, &lines) {
+            if record.outcome == Outcome::Complete {
+                assert_eq!(line.sent, 2, "{line:?}");
+            }
+        }
     }
 }

@@ -56,6 +56,10 @@ impl Report {
             text += SECTION;
             text += &table.render(width, colour);
         }
+        if let Some(release) = &self.release {
+            text += SECTION;
+            text += &release.block();
+        }
         text += &self.outside_tables(width, colour);
         for notice in self.notices() {
             text += "\n";

@@ -16,6 +16,7 @@ use super::input_config;
 use super::phases::PhaseView;
 use crate::collect::ErrorGroup;
 use crate::facts::RunFacts;
+use crate::release::ReleaseReport;
 use crate::report::health::distributions;
 use crate::report::{Block, Cancellation, Finished, Report};
 use crate::stats::Figures;
@@ -186,6 +187,13 @@ fn document(report: &Report) -> Map<String, Value> {
     if let Some(cancelled) = &report.cancellation {
         put("cancellation", cancellation(cancelled, report.coarse));
     }
+    put(
+        "release",
+        report
+            .release
+            .as_ref()
+            .map_or_else(|| told("release").unwrap_or_default(), ReleaseReport::brief),
+    );
     if report.coarse {
         let note = json!({
             "exact_records": facts.exact_records,

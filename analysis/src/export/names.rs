@@ -17,6 +17,8 @@ pub struct FileNames {
     pub server_metrics: String,
     /// One line per GPU and look.
     pub gpu_telemetry: String,
+    /// Whether the server let go of what was cancelled.
+    pub release: String,
     /// Table of the time slices.
     pub slices_csv: String,
     /// Time slices in full.
@@ -33,6 +35,7 @@ impl Default for FileNames {
             console: "profile_export_console.txt".into(),
             server_metrics: "server_metrics_export".into(),
             gpu_telemetry: "gpu_telemetry_export.jsonl".into(),
+            release: "release.json".into(),
             slices_csv: "profile_export_aiperf_timeslices.csv".into(),
             slices_json: "profile_export_aiperf_timeslices.json".into(),
         }
@@ -40,7 +43,7 @@ impl Default for FileNames {
 }
 
 /// Longest first, so that `a_raw.jsonl` loses all of its ending.
-const ENDINGS: [&str; 14] = [
+const ENDINGS: [&str; 15] = [
     "_server_metrics.parquet",
     "_network_latency.jsonl",
     "_server_metrics.jsonl",
@@ -48,6 +51,7 @@ const ENDINGS: [&str; 14] = [
     "_gpu_telemetry.jsonl",
     "_server_metrics.csv",
     "_timeslices.json",
+    "_release.json",
     "_timeslices.csv",
     "_console.txt",
     "_raw.jsonl",
@@ -73,6 +77,7 @@ impl FileNames {
             console: format!("{stem}_console.txt"),
             server_metrics: format!("{stem}_server_metrics"),
             gpu_telemetry: format!("{stem}_gpu_telemetry.jsonl"),
+            release: format!("{stem}_release.json"),
             slices_csv: format!("{stem}_timeslices.csv"),
             slices_json: format!("{stem}_timeslices.json"),
         }

@@ -49,23 +49,7 @@ pub fn live(theme: &str) -> String {
 }
 
 fn page(data: &Value) -> String {
-    // `<` could end the script or open a comment.
-    let data = data.to_string().replace('<', "\\u003c");
-    // Each part once, so that nothing in the data is taken for a place.
-    let mut html = String::with_capacity(data.len() + SCRIPT.len() + 16 * 1024);
-    let mut rest = SHELL;
-    for (place, text) in [
-        ("/*STYLE*/", STYLE),
-        ("/*DATA*/", data.as_str()),
-        ("/*SCRIPT*/", SCRIPT),
-    ] {
-        let (before, after) = rest.split_once(place).unwrap_or((rest, ""));
-        html.push_str(before);
-        html.push_str(text);
-        rest = after;
-    }
-    html.push_str(rest);
-    html
+    crate::page::page(SHELL, STYLE, data, SCRIPT)
 }
 
 fn themes() -> Value {

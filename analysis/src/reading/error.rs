@@ -128,7 +128,7 @@ impl Problem {
     }
 
     /// What the connection did.
-    pub(super) fn of_failure(failure: &Failure, target: &Target) -> Self {
+    pub fn of_failure(failure: &Failure, target: &Target) -> Self {
         match failure {
             Failure::Connect { errno } => connect(*errno, target),
             Failure::ConnectTimeout { securing } => {

@@ -1,10 +1,10 @@
 //! From evidence to verdict.
 
-use pinfire_engine::clock::Stamp;
+use pinfire_engine::clock::{Span, Stamp};
 
 use super::{
-    Canary, Counter, CounterVerdict, Effect, End, Evidence, Look, ReleaseReport, Share, Verdict,
-    Wave, WaveReport, tell,
+    Canary, Counter, CounterVerdict, Effect, End, Evidence, Look, ReleaseReport, Share, Timeline,
+    Verdict, Wave, WaveReport, tell, timeline::Wanted,
 };
 use crate::scrape::Levels;
 
@@ -13,6 +13,8 @@ const COUNTER_SLACK: f64 = 0.1;
 /// Of what was cancelled, so little may still be held when a wave counts as released: a look takes
 /// time, and requests begin and end meanwhile.
 const RELEASED_SLACK: f64 = 0.1;
+/// Cancels so long before the last one are no longer of its wave.
+const TOGETHER: Span = Span::from_millis(1_000);
 /// So little of the cache is none, as a share of all of it: servers round.
 const CACHE_NONE: f64 = 1e-6;
 /// The cache is back when no more than this share of the wave's rise is left.
@@ -74,6 +76,7 @@ impl ReleaseReport {
             effect: Effect::of(evidence),
             first_canary: evidence.first_canary.clone(),
             waves,
+            timeline: Timeline::of(evidence),
         };
         let peak = evidence.cache_peak(&rest);
         report.verdict = report.judge(rest.held.is_some() || rest.cache.is_some(), peak);
@@ -156,12 +159,17 @@ impl Wave {
         let held = beyond(median(end, Levels::held), rest.held).map(|held| held.max(0.0));
         let waiting = beyond(median(end, |l| l.waiting), rest.waiting).map(|w| w.max(0.0));
         let cache = beyond(median(end, |l| l.kv_used), rest.cache).map(|cache| cache.max(0.0));
-        let slack = (RELEASED_SLACK * cancels as f64).max(0.5);
+        let together = last.map_or(0, |last| {
+            let with_it = |seen: &&super::Seen| last.since(seen.ended) <= TOGETHER;
+            self.left().filter(with_it).count()
+        });
+        let slack = (RELEASED_SLACK * together as f64).max(0.5);
+        let out = Wanted::of(self.requests.iter());
         let back = |level: fn(&Levels) -> Option<f64>, floor: f64, wanted: bool| {
             let over = |look: &Look| {
                 let level = level(&look.levels?)?;
-                let wanted = if wanted { self.wanted(look.at) } else { 0.0 };
-                Some(level - floor - wanted)
+                let wanted = if wanted { out.at(look.at) } else { 0 };
+                Some(level - floor - wanted as f64)
             };
             since(last?, self.back(last?, over, slack)?)
         };
@@ -192,14 +200,31 @@ impl Wave {
             cache_back_after_s: cache_back(),
             held_at_rest: held,
             cache_at_rest: cache,
+            // What has leaked before is in what is held.
+            held_per_cancel_s: first
+                .filter(|_| held.is_some_and(|held| held < 0.5))
+                .and_then(|first| self.held_per_cancel(first, rest, &out)),
             canary: self.canary.clone(),
         }
     }
 
-    /// Requests that the client has in flight at `at`.
-    fn wanted(&self, at: Stamp) -> f64 {
-        let out = |seen: &&super::Seen| seen.begun <= at && at < seen.ended;
-        self.requests.iter().filter(out).count() as f64
+    /// The time that the server held requests which the client no longer wanted, from the cancel at
+    /// `first` to the end of the last request, per cancel. What is begun and not yet shown counts
+    /// against what has ended and is still shown.
+    fn held_per_cancel(&self, first: Stamp, rest: &Rest, out: &Wanted) -> Option<f64> {
+        let end = self.requests.iter().map(|seen| seen.ended).max()?;
+        let floor = rest.held?;
+        let looks = self.looks.iter().filter(|look| look.at >= first);
+        let beyond = |look: &Look| Some(look.levels?.held()? - floor - out.at(look.at) as f64);
+        let known: Vec<(Stamp, f64)> = looks
+            .filter_map(|look| Some((look.at, beyond(look)?)))
+            .collect();
+        let mut total = 0.0;
+        for pair in known.windows(2).take_while(|pair| pair[0].0 <= end) {
+            total += pair[0].1 * pair[1].0.since(pair[0].0).as_secs_f64();
+        }
+        let known = known.len() > 1;
+        known.then(|| (total / self.left().count() as f64).max(0.0))
     }
 
     /// The first look after `from` from which on two in a row are not over by more than `slack`.

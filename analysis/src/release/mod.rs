@@ -1,4 +1,5 @@
-//! Did the server let go of what was cancelled? The verdict of `pinfire cancel-test`.
+//! Did the server let go of what was cancelled? The verdict of `pinfire cancel-test`, and of a run with
+//! `--verify-release`.
 //!
 //! Pure: what the client did and what the server showed go in, a verdict with figures comes out. The
 //! judge is what the server holds (requests running and waiting, cache in use) and whether it still
@@ -6,9 +7,11 @@
 
 mod effect;
 mod judge;
+pub mod page;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 use pinfire_engine::clock::{Span, Stamp};
 use serde::Serialize;
@@ -16,6 +19,16 @@ use serde::Serialize;
 use crate::scrape::Levels;
 
 pub use effect::Effect;
+pub use timeline::Timeline;
+
+/// Who has gathered the evidence. The verdict is the same; what to do next is not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asker {
+    /// `pinfire cancel-test`: waves with a rest behind each.
+    Test,
+    /// `pinfire profile --verify-release`: the whole run is one wave.
+    Run,
+}
 
 /// One look at the server's metrics.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -55,6 +68,9 @@ pub struct Seen {
 /// A request that is sent alone, at rest, to see whether the server still answers.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Canary {
+    /// Its start.
+    #[serde(skip)]
+    pub begun: Stamp,
     /// Whether it was answered.
     pub answered: bool,
     /// Nobody accepted its connection.
@@ -83,6 +99,8 @@ pub struct Wave {
 /// Everything that a test has gathered.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Evidence {
+    /// Who has gathered it.
+    pub asker: Asker,
     /// The kind of server that the metrics are of.
     pub server: Option<String>,
     /// How long the server had to let go, at rest.
@@ -95,6 +113,8 @@ pub struct Evidence {
     pub first_canary: Canary,
     /// Requests of the same load without a cancel.
     pub control: Vec<Seen>,
+    /// Looks that are no part of a wave: at the canaries and the control. Only the timeline has them.
+    pub between: Vec<Look>,
     /// The waves in their order. The test ends after one that the server did not survive.
     pub waves: Vec<Wave>,
 }
@@ -203,6 +223,10 @@ pub struct WaveReport {
     /// Share of the cache in use then beyond that before, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_at_rest: Option<f64>,
+    /// What the server held beyond what the client still wanted, from the first cancel to the end of the
+    /// wave's last request, divided by the cancels: how long each was held on average, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_per_cancel_s: Option<f64>,
     /// The canary behind it.
     pub canary: Canary,
 }
@@ -246,4 +270,6 @@ pub struct ReleaseReport {
     pub first_canary: Canary,
     /// Wave by wave.
     pub waves: Vec<WaveReport>,
+    /// What was seen, look by look.
+    pub timeline: Timeline,
 }

@@ -2,76 +2,148 @@
 
 use std::fmt::Write;
 
-use super::{CounterVerdict, Evidence, ReleaseReport, Share, Verdict, effect::Spread};
+use super::{Asker, CounterVerdict, Evidence, ReleaseReport, Share, Verdict, effect::Spread};
 
 /// Release up to this long is at once, in seconds: a look or two, and the server's own step.
 const AT_ONCE: f64 = 0.5;
 
 /// Summary and advice.
 pub(super) fn words(report: &ReleaseReport, evidence: &Evidence) -> (String, String) {
-    let cancels = report.cancels;
     let settle = evidence.settle.as_secs_f64();
+    let asker = evidence.asker;
     match report.verdict {
-        Verdict::Released => {
-            let summary = match report.released_after_s {
-                Some([median, longest]) if longest > AT_ONCE => format!(
-                    "released late: all of {cancels} cancelled requests, {median:.2} s after the \
-                     cancel (median; longest {longest:.2} s)"
-                ),
-                Some([_, longest]) => format!(
-                    "released at once: all of {cancels} cancelled requests, within {longest:.2} s"
-                ),
-                None => {
-                    format!("released: nothing of {cancels} cancelled requests is held at rest")
-                }
-            };
-            let advice = "nothing to do. If late: capacity is lost for that time after each cancel; \
-                          look for a poll of client connections in the server or a proxy before it";
-            (summary, advice.to_owned())
-        }
-        Verdict::Leaked => (leak(report, settle), leak_advice(report)),
-        Verdict::Wedged => {
-            let [after, survived] = report.lost_after_cancels.unwrap_or_default();
-            (
-                format!(
-                    "wedged after {after} cancels: it accepts requests and answers none (it still \
-                     did after {survived})"
-                ),
-                "take a stack dump of the server now, while it hangs; then run again with \
-                 --concurrency 2 to find the exact cancel"
-                    .to_owned(),
-            )
-        }
-        Verdict::Died => {
-            let [after, survived] = report.lost_after_cancels.unwrap_or_default();
-            (
-                format!(
-                    "died: nobody accepts connections after {after} cancels (it was there after \
-                     {survived})"
-                ),
-                "read the end of the server's log; a cancel must never end a server".to_owned(),
-            )
-        }
-        Verdict::CannotTell if !report.first_canary.answered => (
-            "cannot tell: the server did not answer before anything was cancelled".to_owned(),
-            "check --url, --model and --endpoint-type with one request of `pinfire profile`"
-                .to_owned(),
-        ),
-        Verdict::CannotTell if cancels == 0 => (
-            "cannot tell: every request was answered before it could be cancelled".to_owned(),
-            "ask for longer answers (--osl) or longer prompts (--isl)".to_owned(),
-        ),
-        Verdict::CannotTell => (
+        Verdict::Released => released(report),
+        Verdict::Leaked => (leak(report, settle), leak_advice(report, asker)),
+        Verdict::Wedged | Verdict::Died => lost(report, asker),
+        Verdict::CannotTell => cannot_tell(report, asker),
+    }
+}
+
+fn released(report: &ReleaseReport) -> (String, String) {
+    let cancels = report.cancels;
+    let each = report
+        .waves
+        .iter()
+        .filter_map(|wave| wave.held_per_cancel_s);
+    let longest_mean = each.fold(0.0, f64::max);
+    let late = "capacity is lost for that time after each cancel: look for a poll of client \
+                connections in the server (SGLang asks about every 2 s), or for a proxy that keeps its \
+                own connection to the server open";
+    match report.released_after_s {
+        Some([median, longest]) if longest > AT_ONCE => (
             format!(
-                "cannot tell: the server answers after {cancels} cancels, but shows neither \
-                 running, nor waiting requests, nor its cache"
+                "released late: all of {cancels} cancelled requests, {median:.2} s after the cancel \
+                 (median; longest {longest:.2} s)"
             ),
-            "name its metrics page with --metrics-url, switch metrics on in the server (vLLM: no \
-             --disable-log-stats, SGLang: --enable-metrics), or describe them with \
-             --release-profile"
-                .to_owned(),
+            late.to_owned(),
+        ),
+        Some(_) if longest_mean > AT_ONCE => (
+            format!(
+                "released late: all of {cancels} cancelled requests, each held for {longest_mean:.2} s \
+                 on average while the load ran"
+            ),
+            late.to_owned(),
+        ),
+        Some([_, longest]) => (
+            format!("released at once: all of {cancels} cancelled requests, within {longest:.2} s"),
+            "nothing to do".to_owned(),
+        ),
+        None => (
+            format!("released: nothing of {cancels} cancelled requests is held at rest"),
+            "nothing to do; how fast it was released could not be seen".to_owned(),
         ),
     }
+}
+
+fn lost(report: &ReleaseReport, asker: Asker) -> (String, String) {
+    let [after, survived] = report.lost_after_cancels.unwrap_or_default();
+    let before = |was: &str| match (asker, survived) {
+        (Asker::Run, _) => String::new(),
+        (Asker::Test, _) => format!(" (it {was} after {survived})"),
+    };
+    // Two at once are one cancel a wave.
+    let narrow = match asker {
+        Asker::Test => {
+            format!("run again with --concurrency 2 --waves {after} to find the exact cancel")
+        }
+        Asker::Run => {
+            format!(
+                "find the exact cancel with `pinfire cancel-test --concurrency 2 --waves {after}`"
+            )
+        }
+    };
+    if report.verdict == Verdict::Died {
+        return (
+            format!(
+                "died: nobody accepts connections after {after} cancels{}",
+                before("was there")
+            ),
+            format!(
+                "read the end of the server's log: a cancel must never end a server; when it is up, \
+                 {narrow}"
+            ),
+        );
+    }
+    (
+        format!(
+            "wedged after {after} cancels: it accepts requests and answers none{}",
+            before("still did")
+        ),
+        format!(
+            "take a stack dump of the server now, while it hangs (`py-spy dump --pid PID`); restart it, \
+             then {narrow}"
+        ),
+    )
+}
+
+fn cannot_tell(report: &ReleaseReport, asker: Asker) -> (String, String) {
+    let cancels = report.cancels;
+    if !report.first_canary.answered {
+        let problem = report.first_canary.problem.as_deref();
+        return (
+            format!(
+                "cannot tell: the server did not answer before anything was cancelled{}",
+                problem.map_or_else(String::new, |problem| format!(" ({problem})"))
+            ),
+            match (report.first_canary.refused, asker) {
+                (true, _) => "start the server, or give --url where it listens",
+                (false, Asker::Test) => {
+                    "check --url, --model and --endpoint-type with one request of `pinfire profile`; if the \
+                     server is only slow, give it a longer --canary-timeout or ask for less (--osl)"
+                }
+                (false, Asker::Run) => "check --url, --model and --endpoint-type",
+            }
+            .to_owned(),
+        );
+    }
+    if cancels == 0 {
+        let advice = match asker {
+            Asker::Test => "ask for longer answers (--osl) or longer prompts (--isl)",
+            Asker::Run => {
+                "cancel more (--request-cancellation-rate) or earlier (--request-cancellation-delay), \
+                 or ask for longer answers (--osl)"
+            }
+        };
+        return (
+            "cannot tell: every request was answered before it could be cancelled".to_owned(),
+            advice.to_owned(),
+        );
+    }
+    let page = match asker {
+        Asker::Test => "--metrics-url",
+        Asker::Run => "--server-metrics",
+    };
+    (
+        format!(
+            "cannot tell: the server answers after {cancels} cancels, but shows neither running, nor \
+             waiting requests, nor its cache"
+        ),
+        format!(
+            "name its metrics page with {page}, switch metrics on in the server (vLLM: no \
+             --disable-log-stats; SGLang: --enable-metrics; TensorRT-LLM: return_perf_metrics and \
+             enable_iter_perf_stats), or describe them with --release-profile"
+        ),
+    )
 }
 
 fn leak(report: &ReleaseReport, settle: f64) -> String {
@@ -98,26 +170,83 @@ fn leak(report: &ReleaseReport, settle: f64) -> String {
     )
 }
 
-fn leak_advice(report: &ReleaseReport) -> String {
-    let early = report.leak_before_first_token.per_cancel() > report.leak_streaming.per_cancel();
-    let place = if early {
+fn leak_advice(report: &ReleaseReport, asker: Asker) -> String {
+    let early = report.leak_before_first_token.per_cancel();
+    let late = report.leak_streaming.per_cancel();
+    let place = if early > 2.0 * late && asker == Asker::Test {
         "look at how the server drops a request that is queued or in prefill"
-    } else {
+    } else if late > 2.0 * early && asker == Asker::Test {
         "look at how the server ends a stream whose client is gone"
+    } else {
+        "look at what the server does with a request whose client is gone, queued or in its stream"
+    };
+    let again = match asker {
+        Asker::Test => "run again with a longer --settle",
+        Asker::Run => "run `pinfire cancel-test --settle 60` against it",
     };
     format!(
-        "{place}; run again with a longer --settle to tell a leak from a late release; restart the \
-         server before its slots are used up"
+        "{again} to tell a leak from a late release; then {place}; restart the server before its \
+         slots are used up"
     )
 }
 
 impl ReleaseReport {
+    /// All of it but what was seen look by look.
+    pub fn brief(&self) -> serde_json::Value {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        if let Some(object) = value.as_object_mut() {
+            object.remove("timeline");
+        }
+        value
+    }
+
+    /// What follows the tables of a run on the console.
+    pub fn block(&self) -> String {
+        let mut block = String::new();
+        let number = |value: Option<f64>, unit: &str| {
+            value.map_or_else(
+                || "not seen".to_owned(),
+                |value| format!("{value:.2}{unit}"),
+            )
+        };
+        // Writing to a text cannot fail.
+        let _ = writeln!(block, "Does the server let go?  {}", self.summary);
+        let _ = writeln!(block, "  next: {}", self.advice);
+        let server = self.server.as_deref().unwrap_or("unknown server");
+        if let Some(run) = self.waves.first() {
+            let canary = |canary: &super::Canary| match canary.answered {
+                true => format!("{:.1} ms", canary.took_ms),
+                false => "no answer".to_owned(),
+            };
+            let _ = writeln!(
+                block,
+                "  metrics: {server}; held at rest beyond before: {} requests, {} % of the cache; back \
+                 {} after the last cancel; held {} per cancel during the load",
+                number(run.held_at_rest, ""),
+                number(run.cache_at_rest.map(|share| 100.0 * share), ""),
+                number(run.released_after_s, " s"),
+                number(run.held_per_cancel_s, " s"),
+            );
+            let _ = writeln!(
+                block,
+                "  one request alone: {} before the run, {} after it",
+                canary(&self.first_canary),
+                canary(&run.canary)
+            );
+        }
+        let _ = writeln!(block, "  {}", self.counter_line());
+        block
+    }
+
     /// The page for the console.
     pub fn page(&self) -> String {
         let mut page = String::new();
         // Writing to a text cannot fail.
         let _ = writeln!(page, "\n{}", self.summary);
         let _ = writeln!(page, "  next: {}", self.advice);
+        if self.waves.is_empty() {
+            return page;
+        }
         let server = self.server.as_deref().unwrap_or("unknown");
         let _ = writeln!(page, "\nserver metrics: {server}");
         let _ = writeln!(

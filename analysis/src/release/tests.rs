@@ -11,6 +11,7 @@ fn at(ms: u64) -> Stamp {
 
 fn canary(answered: bool, refused: bool) -> Canary {
     Canary {
+        begun: at(0),
         answered,
         refused,
         ttft_ms: answered.then_some(20.0),
@@ -121,12 +122,14 @@ fn evidence(server: &Server) -> Evidence {
         levels.kv_used = Some(0.0);
     }
     Evidence {
+        asker: Asker::Test,
         server: Some("vllm".into()),
         settle: Span::from_millis(7_000),
         interval: Span::from_millis(50),
         before: vec![rest],
         first_canary: canary(true, false),
         control: Vec::new(),
+        between: Vec::new(),
         waves,
     }
 }
@@ -293,4 +296,106 @@ fn survivors_are_held_against_quiet_times() {
     );
     assert_eq!(effect.itl_control.unwrap().p50_ms, 10.0);
     assert!(effect.itl_near.unwrap().p99_ms >= 15.0);
+}
+
+/// The same evidence as one wave, as of a run.
+fn of_a_run(server: &Server) -> Evidence {
+    let mut evidence = evidence(server);
+    evidence.asker = Asker::Run;
+    let waves = std::mem::take(&mut evidence.waves);
+    let canary = waves.last().unwrap().canary.clone();
+    let requests = waves.iter().flat_map(|wave| wave.requests.clone());
+    let looks = waves.iter().flat_map(|wave| wave.looks.clone());
+    evidence.waves = vec![Wave {
+        requests: requests.collect(),
+        looks: looks.collect(),
+        canary,
+    }];
+    evidence
+}
+
+#[test]
+fn a_run_is_judged_as_one_wave() {
+    let good = ReleaseReport::of(&of_a_run(&GOOD));
+    assert_eq!((good.verdict, good.cancels), (Verdict::Released, 40));
+    assert!(
+        good.summary.contains("released at once"),
+        "{}",
+        good.summary
+    );
+    assert!(
+        good.block().contains("next: nothing to do"),
+        "{}",
+        good.block()
+    );
+    let late = ReleaseReport::of(&of_a_run(&Server {
+        late: 3_000,
+        ..GOOD
+    }));
+    let [median, _] = late.released_after_s.unwrap();
+    assert!((median - 3.0).abs() < 0.051, "{median}");
+    // Held over 3 s from the cancel on: the load itself goes on until 31 s.
+    let held = late.waves[0].held_per_cancel_s.unwrap();
+    assert!((2.3..3.1).contains(&held), "{held}");
+    let leaky = Server {
+        leaks: [1.0, 1.0],
+        verdict: Verdict::Leaked,
+        ..GOOD
+    };
+    let leaky = ReleaseReport::of(&of_a_run(&leaky));
+    assert_eq!((leaky.verdict, leaky.exit_code), (Verdict::Leaked, 4));
+    assert!(
+        leaky.advice.contains("pinfire cancel-test"),
+        "{}",
+        leaky.advice
+    );
+    let wedged = ReleaseReport::of(&of_a_run(&Server {
+        lost: Some((40, false)),
+        ..GOOD
+    }));
+    assert_eq!(wedged.verdict, Verdict::Wedged);
+    assert!(!wedged.summary.contains("after 0"), "{}", wedged.summary);
+    let hidden = ReleaseReport::of(&of_a_run(&Server {
+        shown: false,
+        ..GOOD
+    }));
+    assert!(
+        hidden.advice.contains("--server-metrics"),
+        "{}",
+        hidden.advice
+    );
+}
+
+#[test]
+fn the_timeline_has_every_look_and_what_was_wanted_then() {
+    let evidence = evidence(&GOOD);
+    let timeline = ReleaseReport::of(&evidence).timeline;
+    assert_eq!(timeline.looks.len(), 1 + 4 * 160);
+    assert_eq!((timeline.waves.len(), timeline.canaries.len()), (4, 5));
+    let wave = timeline.waves[1];
+    assert_eq!((wave.first_s, wave.cancels), (10.5, CANCELS));
+    // At rest, with all requests out, and after the cancels.
+    let at = |ms: u64| {
+        let found = timeline
+            .looks
+            .iter()
+            .find(|look| look.at_s == ms as f64 / 1e3);
+        let look = found.unwrap();
+        (look.wanted, look.running.unwrap())
+    };
+    assert_eq!(at(10_450), (20, 20.0));
+    assert_eq!(at(10_500), (10, 10.0));
+    assert_eq!(at(11_000), (0, 0.0));
+    // Of very many looks those remain that held most.
+    let mut long = evidence;
+    let look = long.waves[0].looks[0];
+    let quiet = Look {
+        levels: None,
+        ..look
+    };
+    long.waves[0].looks = vec![quiet; 50_000];
+    long.waves[0].looks[33_333] = look;
+    let timeline = ReleaseReport::of(&long).timeline;
+    assert!(timeline.looks.len() <= 3_000);
+    assert!(timeline.looks.iter().any(|look| look.running == Some(20.0)));
 }

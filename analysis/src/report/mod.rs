@@ -21,6 +21,7 @@ use crate::collect::{Asked, ErrorGroup, Progress, Tally};
 use crate::export::Outside;
 use crate::facts::{PhaseWindow, RateWindow, RunEnd, RunFacts};
 use crate::metric::{METRICS, Metric, Results};
+use crate::release::ReleaseReport;
 use crate::stats::Figures;
 
 /// One metric with its figures in display units.
@@ -65,6 +66,8 @@ pub struct Report {
     pub jsonl: Option<PathBuf>,
     /// What servers and GPUs said of themselves.
     pub outside: Outside,
+    /// Whether the server let go of what was cancelled, where that was asked.
+    pub release: Option<ReleaseReport>,
 }
 
 impl Report {
@@ -109,6 +112,7 @@ impl Report {
             slices,
             jsonl,
             outside: Outside::default(),
+            release: None,
             facts,
             end,
         }

@@ -14,16 +14,34 @@ use super::{Exposition, Scrape, text::Value};
 /// The profiles that pinfire knows. The order decides where a server shows the metrics of several: a
 /// front end (Dynamo, llm-d) before the engine behind it.
 ///
-/// Names as of vLLM 0.32, SGLang 0.5, TensorRT-LLM 1.2, Dynamo 1.x and the inference gateway that
-/// llm-d uses; older names come after newer ones.
+/// Newer names come before older ones. Where they stand:
+///
+/// - Dynamo 1.x: `lib/runtime/src/metrics/prometheus_names.rs` and docs.nvidia.com/dynamo, "Metrics catalog".
+///   `active` counts from the handler's entry to the end of the answer; `queued` (until the first token)
+///   gives way to `stage_requests` (preprocess, route, dispatch), and `kvstats_…` has lost that part.
+/// - llm-d: its router's metrics (llm-d.ai, "EPP request handling", "Flow control"), which replace those of the
+///   gateway API's inference extension. `request_running` is dispatched and not answered, whether the engine
+///   has begun or not, so that only what flow control holds back is waiting besides; the queues of the
+///   engines, `per_endpoint_queue_size`, are in it already.
+/// - vLLM 0.32: `vllm/v1/metrics/loggers.py`; `http_requests_total` is prometheus-fastapi-instrumentator's. What
+///   a version does count as aborted is taken back in, so that the estimate holds either way.
+/// - SGLang 0.5: `python/sglang/srt/metrics/collector.py`.
+/// - TensorRT-LLM 1.2: `tensorrt_llm/metrics/collector.py`. Everything of a request is recorded as it gets a finish
+///   reason, so that no difference shows the aborted ones; under Dynamo the prefix is `trtllm:`.
+/// - Triton: `docs/user_guide/metrics.md` of its server.
 const BUILT_IN: &str = r#"[
   {
     "name": "dynamo",
-    "detect": ["dynamo_frontend_inflight_requests", "dynamo_frontend_requests_total"],
-    "running": ["dynamo_frontend_inflight_requests - dynamo_frontend_queued_requests",
+    "detect": ["dynamo_frontend_active_requests", "dynamo_frontend_inflight_requests",
+               "dynamo_frontend_requests_total"],
+    "running": ["dynamo_frontend_active_requests - dynamo_frontend_queued_requests",
+                "dynamo_frontend_active_requests - dynamo_frontend_stage_requests",
+                "dynamo_frontend_active_requests",
+                "dynamo_frontend_inflight_requests - dynamo_frontend_queued_requests",
                 "dynamo_frontend_inflight_requests"],
-    "waiting": ["dynamo_frontend_queued_requests"],
-    "kv_used": ["dynamo_component_kvstats_gpu_cache_usage_percent"],
+    "waiting": ["dynamo_frontend_queued_requests", "dynamo_frontend_stage_requests"],
+    "kv_used": ["dynamo_component_gpu_cache_usage_percent",
+                "dynamo_component_kvstats_gpu_cache_usage_percent"],
     "aborted": ["dynamo_frontend_model_cancellation_total", "dynamo_component_cancellation_total"],
     "abort_counter": ["dynamo_frontend_model_cancellation_total",
                       "dynamo_component_cancellation_total"],
@@ -35,7 +53,8 @@ const BUILT_IN: &str = r#"[
     "name": "dynamo-worker",
     "detect": ["dynamo_component_inflight_requests"],
     "running": ["dynamo_component_inflight_requests"],
-    "kv_used": ["dynamo_component_kvstats_gpu_cache_usage_percent"],
+    "kv_used": ["dynamo_component_gpu_cache_usage_percent",
+                "dynamo_component_kvstats_gpu_cache_usage_percent"],
     "aborted": ["dynamo_component_cancellation_total"],
     "abort_counter": ["dynamo_component_cancellation_total"],
     "completed": ["dynamo_component_requests_total - dynamo_component_errors_total",
@@ -44,11 +63,15 @@ const BUILT_IN: &str = r#"[
   },
   {
     "name": "llm-d",
-    "detect": ["inference_objective_running_requests", "inference_model_running_requests",
+    "detect": ["llm_d_epp_request_running", "llm_d_epp_average_kv_cache_utilization",
+               "inference_objective_running_requests", "inference_model_running_requests",
                "inference_pool_average_kv_cache_utilization"],
-    "running": ["inference_objective_running_requests", "inference_model_running_requests"],
-    "waiting": ["inference_pool_per_pod_queue_size", "inference_pool_average_queue_size"],
-    "kv_used": ["inference_pool_average_kv_cache_utilization"],
+    "running": ["llm_d_epp_request_running", "llm_d_epp_running_requests",
+                "inference_objective_running_requests", "inference_model_running_requests"],
+    "waiting": ["llm_d_epp_flow_control_queue_size",
+                "inference_extension_flow_control_queue_size"],
+    "kv_used": ["llm_d_epp_average_kv_cache_utilization",
+                "inference_pool_average_kv_cache_utilization"],
     "settle_seconds": 1.0
   },
   {
@@ -57,8 +80,8 @@ const BUILT_IN: &str = r#"[
     "running": ["vllm:num_requests_running"],
     "waiting": ["vllm:num_requests_waiting", "vllm:num_requests_waiting_by_reason"],
     "kv_used": ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"],
-    "aborted": ["http_requests_total{handler=~\"/v1/chat/completions|/v1/completions|/v1/responses|/v1/messages|/generate|/generate_stream\",status=\"2xx\"} - vllm:request_success_total",
-                "vllm:time_to_first_token_seconds_count - vllm:request_success_total"],
+    "aborted": ["http_requests_total{handler=~\"/v1/chat/completions|/v1/completions|/v1/responses|/v1/messages|/generate|/generate_stream\",status=\"2xx\"} - vllm:request_success_total + vllm:request_success_total{finished_reason=\"abort\"}",
+                "vllm:time_to_first_token_seconds_count - vllm:request_success_total + vllm:request_success_total{finished_reason=\"abort\"}"],
     "abort_counter": ["vllm:request_success_total{finished_reason=\"abort\"}"],
     "completed": ["vllm:request_success_total{finished_reason=~\"stop|length|repetition\"}"],
     "preemptions": ["vllm:num_preemptions_total"],
@@ -91,8 +114,6 @@ const BUILT_IN: &str = r#"[
                 "trtllm_num_context_requests + trtllm_num_generation_requests"],
     "waiting": ["trtllm_num_requests_waiting", "trtllm:num_requests_waiting"],
     "kv_used": ["trtllm_kv_cache_utilization", "trtllm:kv_cache_utilization"],
-    "aborted": ["trtllm_time_to_first_token_seconds_count - trtllm_request_success_total",
-                "trtllm:time_to_first_token_seconds_count - trtllm:request_success_total"],
     "completed": ["trtllm_request_success_total", "trtllm:request_success_total",
                   "trtllm_num_requests_completed_total"],
     "prompt_tokens": ["trtllm_prompt_tokens_total", "trtllm:prompt_tokens_total"],
@@ -148,6 +169,28 @@ impl Levels {
             (None, None) => None,
             (running, waiting) => Some(running.unwrap_or(0.0) + waiting.unwrap_or(0.0)),
         }
+    }
+}
+
+impl Levels {
+    /// Several servers as one: sums, and the mean of the caches' shares; none of none. A figure that one
+    /// of them does not show is absent.
+    pub fn together(all: &[Self]) -> Option<Self> {
+        let sum = |of: fn(&Self) -> Option<f64>| all.iter().map(of).sum::<Option<f64>>();
+        let count = all.len() as f64;
+        (!all.is_empty()).then(|| Self {
+            running: sum(|levels| levels.running),
+            waiting: sum(|levels| levels.waiting),
+            kv_used: sum(|levels| levels.kv_used).map(|share| share / count),
+            aborted: sum(|levels| levels.aborted),
+            abort_counter: sum(|levels| levels.abort_counter),
+            completed: sum(|levels| levels.completed),
+            preemptions: sum(|levels| levels.preemptions),
+            prompt_tokens: sum(|levels| levels.prompt_tokens),
+            output_tokens: sum(|levels| levels.output_tokens),
+            wasted_prompt_tokens: sum(|levels| levels.wasted_prompt_tokens),
+            wasted_output_tokens: sum(|levels| levels.wasted_output_tokens),
+        })
     }
 }
 
@@ -605,9 +648,48 @@ mod tests {
             (profile.name.as_str(), profile.running(&trt)),
             ("tensorrt-llm", Some(1.0))
         );
+        // A newer one, without the metrics that are on their way out.
+        let dynamo = scrape(
+            "dynamo_frontend_active_requests 7\n\
+             dynamo_frontend_stage_requests{stage=\"route\",phase=\"prefill\"} 1\n\
+             dynamo_frontend_stage_requests{stage=\"dispatch\",phase=\"decode\"} 2\n\
+             dynamo_component_gpu_cache_usage_percent 0.5\n",
+        );
+        let levels = ReleaseProfile::detect(&dynamo).unwrap().levels(&dynamo);
+        assert_eq!((levels.running, levels.waiting), (Some(4.0), Some(3.0)));
+        assert_eq!((levels.held(), levels.kv_used), (Some(7.0), Some(0.5)));
         let gateway = scrape("inference_objective_running_requests{model_name=\"m\"} 2\n");
         assert_eq!(ReleaseProfile::detect(&gateway).unwrap().name, "llm-d");
+        // The engines' queues are part of what runs; what the router holds back is not.
+        let router = scrape(
+            "llm_d_epp_request_running{model_name=\"m\",priority=\"0\"} 5\n\
+             llm_d_epp_per_endpoint_queue_size{model_server_endpoint=\"a\"} 3\n\
+             llm_d_epp_flow_control_queue_size{inference_pool=\"p\"} 2\n\
+             llm_d_epp_average_kv_cache_utilization{name=\"p\"} 0.25\n",
+        );
+        let profile = ReleaseProfile::detect(&router).unwrap();
+        let levels = profile.levels(&router);
+        assert_eq!((&*profile.name, levels.held()), ("llm-d", Some(7.0)));
+        assert_eq!(levels.kv_used, Some(0.25));
         assert_eq!(ReleaseProfile::detect(&scrape("up 1\n")), None);
+    }
+
+    #[test]
+    fn several_servers_as_one() {
+        let one = Levels {
+            running: Some(2.0),
+            kv_used: Some(0.5),
+            waiting: Some(1.0),
+            ..Levels::default()
+        };
+        let other = Levels {
+            running: Some(3.0),
+            kv_used: Some(0.1),
+            ..Levels::default()
+        };
+        let both = Levels::together(&[one, other]).unwrap();
+        assert_eq!((both.running, both.kv_used), (Some(5.0), Some(0.3)));
+        assert_eq!((both.waiting, Levels::together(&[])), (None, None));
     }
 
     #[test]

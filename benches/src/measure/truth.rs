@@ -90,6 +90,42 @@ pub fn join(lines: &str, truths: &HashMap<String, Truth>) -> Result<Joined> {
     Ok(joined)
 }
 
+/// A request that the client left, by its own account; Unix nanoseconds.
+pub struct Leaving {
+    /// Its id.
+    pub id: String,
+    /// When it was to be left.
+    pub due: u64,
+    /// Just before it was.
+    pub asked: u64,
+    /// Just after it was.
+    pub closed: u64,
+}
+
+/// Reads them from the client's lines.
+pub fn leavings(lines: &str) -> Result<Vec<Leaving>> {
+    let mut leavings = Vec::new();
+    for line in lines.lines() {
+        let value: Value = serde_json::from_str(line).context("a client line is damaged")?;
+        let metadata = &value["metadata"];
+        let number = |key: &str| metadata["cancellation"][key].as_u64();
+        if let (Some(id), Some(due), Some(asked), Some(closed)) = (
+            metadata["x_request_id"].as_str(),
+            number("due_ns"),
+            number("asked_ns"),
+            number("closed_ns"),
+        ) {
+            leavings.push(Leaving {
+                id: id.to_owned(),
+                due,
+                asked,
+                closed,
+            });
+        }
+    }
+    Ok(leavings)
+}
+
 /// The client's account of its cancels, in µs past the due instant.
 #[derive(Default)]
 pub struct Cancels {
@@ -102,16 +138,12 @@ pub struct Cancels {
 /// Reads it from the client's lines.
 pub fn cancels(lines: &str) -> Result<Cancels> {
     let mut cancels = Cancels::default();
-    for line in lines.lines() {
-        let value: Value = serde_json::from_str(line).context("a client line is damaged")?;
-        let cancel = &value["metadata"]["cancellation"];
-        let number = |key: &str| cancel[key].as_u64();
-        if let (Some(due), Some(asked), Some(closed)) =
-            (number("due_ns"), number("asked_ns"), number("closed_ns"))
-        {
-            cancels.asked.push(between(due, asked) / 1e3);
-            cancels.closed.push(between(due, closed) / 1e3);
-        }
+    for Leaving {
+        due, asked, closed, ..
+    } in leavings(lines)?
+    {
+        cancels.asked.push(between(due, asked) / 1e3);
+        cancels.closed.push(between(due, closed) / 1e3);
     }
     Ok(cancels)
 }

@@ -88,6 +88,39 @@ impl Client {
         }
     }
 
+    /// The first of these pages that shows metrics, or why none does.
+    ///
+    /// # Errors
+    /// What was wrong with the first.
+    pub fn find(&self, urls: &[String]) -> Result<(String, Page), String> {
+        let shows = |url: &str| -> Result<Page, ScrapeError> {
+            let page = self.fetch(url)?;
+            page.read()?;
+            Ok(page)
+        };
+        let mut reason = None;
+        for url in urls {
+            let tried = shows(url);
+            // TensorRT-LLM has its own JSON there, and metrics a level deeper.
+            if let Err(ScrapeError::Unreadable(_)) = &tried
+                && let Some(base) = url.strip_suffix("/metrics")
+                && !base.ends_with("/prometheus")
+            {
+                let deeper = format!("{base}/prometheus/metrics");
+                if let Ok(page) = shows(&deeper) {
+                    return Ok((deeper, page));
+                }
+            }
+            match tried {
+                Ok(page) => return Ok((url.clone(), page)),
+                Err(error) => {
+                    reason.get_or_insert_with(|| error.to_string());
+                }
+            }
+        }
+        Err(reason.unwrap_or_default())
+    }
+
     /// Fetches a page.
     ///
     /// # Errors

@@ -1,6 +1,13 @@
 //! A page looked at again and again at short intervals, each look stamped: how fast a server lets go.
 
-use std::{thread::JoinHandle, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
@@ -31,6 +38,8 @@ pub struct Sample<T> {
 #[derive(Debug)]
 pub struct FastScraper<T> {
     stop: Sender<()>,
+    /// From one look to the next, in nanoseconds.
+    interval: Arc<AtomicU64>,
     samples: Receiver<Sample<T>>,
     thread: JoinHandle<()>,
 }
@@ -51,7 +60,8 @@ impl<T: Send + 'static> FastScraper<T> {
         let (stop, stopped) = unbounded::<()>();
         let (out, samples) = unbounded();
         let (client, url, cpus) = (client.clone(), url.to_owned(), cpus.to_vec());
-        let interval = interval.max(SHORTEST);
+        let interval = Arc::new(AtomicU64::new(interval.max(SHORTEST).nanos()));
+        let every = Arc::clone(&interval);
         let thread = std::thread::Builder::new()
             .name("pinfire-scrape".to_owned())
             .spawn(move || {
@@ -62,6 +72,7 @@ impl<T: Send + 'static> FastScraper<T> {
                     if out.send(sample).is_err() {
                         return;
                     }
+                    let interval = Span::from_nanos(every.load(Ordering::Relaxed));
                     due = next_due(due, interval, Stamp::now());
                     let wait = Duration::from_nanos(due.since(Stamp::now()).nanos());
                     match stopped.recv_timeout(wait) {
@@ -73,9 +84,16 @@ impl<T: Send + 'static> FastScraper<T> {
             .context("a thread that looks at the server's metrics cannot be started")?;
         Ok(Self {
             stop,
+            interval,
             samples,
             thread,
         })
+    }
+
+    /// Looks at this interval from the next look on.
+    pub fn every(&self, interval: Span) {
+        let nanos = interval.max(SHORTEST).nanos();
+        self.interval.store(nanos, Ordering::Relaxed);
     }
 
     /// The looks so far and to come, in their order.

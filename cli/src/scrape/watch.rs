@@ -459,7 +459,7 @@ impl Task {
         if self.crowded {
             place::yield_to_others();
         }
-        let (url, page) = match self.find() {
+        let (url, page) = match self.probe.find(&self.page.urls) {
             Ok(page) => page,
             Err(reason) => {
                 held(&self.shared).absent = Some(reason);
@@ -500,40 +500,6 @@ impl Task {
                 return;
             }
         }
-    }
-
-    /// The first page that shows metrics, or why there is none.
-    fn find(&self) -> Result<(String, Page), String> {
-        let mut reason = None;
-        for url in &self.page.urls {
-            let mut tried = self.try_page(url);
-            // TensorRT-LLM has its own JSON there, and metrics a level deeper.
-            if let Err(ScrapeError::Unreadable(_)) = &tried
-                && let Some(base) = url.strip_suffix("/metrics")
-                && !base.ends_with("/prometheus")
-            {
-                let deeper = format!("{base}/prometheus/metrics");
-                if let Ok(page) = self.try_page(&deeper) {
-                    return Ok((deeper, page));
-                }
-            }
-            match &mut tried {
-                Ok(_) => {}
-                Err(error) => {
-                    reason.get_or_insert_with(|| error.to_string());
-                }
-            }
-            if let Ok(page) = tried {
-                return Ok((url.clone(), page));
-            }
-        }
-        Err(reason.unwrap_or_default())
-    }
-
-    fn try_page(&self, url: &str) -> Result<Page, ScrapeError> {
-        let page = self.probe.fetch(url)?;
-        page.read()?;
-        Ok(page)
     }
 
     /// Takes in a page. False if it is not one of metrics.

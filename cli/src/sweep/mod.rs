@@ -138,6 +138,11 @@ impl Typed {
         if let Some(flag) = flags.sweep.contradiction() {
             bail!("{flag} and its opposite are both there: leave one out");
         }
+        ensure!(
+            !flags.cancellation.verify_release,
+            "--verify-release judges one run: leave out lists, --num-profile-runs and --search, or judge \
+             the server with `pinfire cancel-test`"
+        );
         if flags.sweep.search.is_some() {
             return search::run(self, flags, parse);
         }

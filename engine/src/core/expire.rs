@@ -9,6 +9,24 @@ use crate::{
     record::{Failure, Leave},
 };
 
+/// A request that is left, and the instants before and after.
+#[derive(Clone, Copy)]
+pub(super) struct Leaving {
+    slot: usize,
+    asked: Stamp,
+    closed: Stamp,
+}
+
+impl Leaving {
+    const fn of(slot: usize, now: Stamp) -> Self {
+        Self {
+            slot,
+            asked: now,
+            closed: now,
+        }
+    }
+}
+
 impl Core {
     /// The end of every handler: what is due is started, and deadlines that have come are acted on.
     /// A turn may be long, so neither waits for its end.
@@ -26,20 +44,31 @@ impl Core {
         }
     }
 
-    /// Ends every request whose deadline has come. Whether there was one.
+    /// Ends every request whose deadline has come. Whether there was one. Those that are due at one
+    /// instant are left in a row: what is read before the first leaving and what is written down
+    /// after the last one does not come between them.
     #[inline]
-    pub(super) fn expire_due(&mut self, now: Stamp) -> bool {
+    pub(super) fn expire_due(&mut self, mut now: Stamp) -> bool {
         if self.deadlines.next().is_none_or(|due| due > now) {
             return false;
         }
-        while let Some((due, slot)) = self.deadlines.pop_due(Stamp::now()) {
-            self.expire(slot, due);
+        let mut row = std::mem::take(&mut self.row);
+        while self.deadlines.next().is_some_and(|due| due <= now) {
+            while let Some((due, slot)) = self.deadlines.pop_due(now) {
+                if self.expire(slot, due) {
+                    row.push(Leaving::of(slot, now));
+                }
+            }
+            self.leave_in_a_row(&mut row);
+            now = Stamp::now();
         }
+        self.row = row;
         true
     }
 
-    /// The deadline of a request has come: its cancel or its time limit.
-    pub(super) fn expire(&mut self, slot: usize, due: Stamp) {
+    /// The deadline of a request has come: its cancel or its time limit. True if it is to be left now;
+    /// everything else has been done.
+    fn expire(&mut self, slot: usize, due: Stamp) -> bool {
         let late = Stamp::now().since(due);
         let request = self.connections[slot].request.as_ref();
         if let Some(phase) = request.and_then(|request| self.phases.of(request.phase())) {
@@ -49,18 +78,19 @@ impl Core {
         self.drain(slot, false);
         let connection = &mut self.connections[slot];
         let Some(request) = &connection.request else {
-            return;
+            return false;
         };
         if connection.state == State::Busy && request.due() > due {
             // What was read has moved it: a token came in time.
             let due = request.due();
-            return self.set_deadline(slot, due);
+            self.set_deadline(slot, due);
+            return false;
         }
         if request.cancel_due().is_some_and(|cancel| cancel <= due) {
-            return self.leave_request(slot);
+            return true;
         }
         let Some(request) = connection.request.take() else {
-            return;
+            return false;
         };
         let now = Stamp::now();
         let failure = if due < request.due() {
@@ -73,42 +103,87 @@ impl Core {
         self.close(slot);
         let seat = request.seat();
         self.give_up(slot, seat, request.fail(now, failure), now);
+        false
     }
 
-    /// Leaves a request as planned: nothing comes between the clock reads but the leaving itself.
-    fn leave_request(&mut self, slot: usize) {
-        let connection = &mut self.connections[slot];
-        let (Some(request), Some(socket)) = (&mut connection.request, &connection.socket) else {
+    /// Leaves requests as planned: nothing comes between the clock reads but the leaving itself, and
+    /// nothing between two leavings but the clock reads.
+    fn leave_in_a_row(&mut self, row: &mut Vec<Leaving>) {
+        for leaving in row.iter_mut() {
+            let connection = &self.connections[leaving.slot];
+            let (Some(request), Some(socket)) = (&connection.request, &connection.socket) else {
+                continue;
+            };
+            let leave = request.leave();
+            leaving.asked = Stamp::now();
+            match leave {
+                Leave::Fin => socket.hang_up(),
+                Leave::Rst => socket.reset(),
+                Leave::HalfClose => socket.half_close(),
+                Leave::Stall => {}
+            }
+            leaving.closed = Stamp::now();
+        }
+        let several = row.len() > 1;
+        for leaving in row.drain(..) {
+            self.after_leaving(&leaving, several);
+        }
+    }
+
+    /// What follows from a leaving. One of `several` had to wait for the others since it was read.
+    fn after_leaving(
+        &mut self,
+        &Leaving {
+            slot,
+            asked,
+            closed,
+        }: &Leaving,
+        several: bool,
+    ) {
+        let Some(request) = &mut self.connections[slot].request else {
             return;
         };
-        let leave = request.leave();
-        let asked = Stamp::now();
-        match leave {
-            Leave::Fin => socket.hang_up(),
-            Leave::Rst => socket.reset(),
-            Leave::HalfClose => socket.half_close(),
-            Leave::Stall => {}
-        }
-        let closed = Stamp::now();
-        match leave {
-            Leave::Fin | Leave::Rst => {}
+        request.left(asked, closed);
+        match request.leave() {
             Leave::HalfClose => {
-                request.half_closed(asked, closed);
                 let due = request.due();
                 return self.set_deadline(slot, due);
             }
+            Leave::Fin if several => self.read_what_had_come(slot, closed),
             Leave::Stall => {
-                if let Some(phase) = self.phases.of(request.phase()) {
+                let phase = self.phases.of(request.phase());
+                if let (Some(phase), Some(socket)) = (phase, &self.connections[slot].socket) {
                     phase.stalled.push(Rc::clone(socket));
                 }
             }
+            Leave::Fin | Leave::Rst => {}
         }
+        let connection = &mut self.connections[slot];
         let Some(request) = connection.request.take() else {
             return;
         };
         connection.closed();
         let seat = request.seat();
-        self.give_up(slot, seat, request.cancelled(asked, closed), closed);
+        self.give_up(slot, seat, request.gone(closed), closed);
+    }
+
+    /// Reads what had come between the reading before a hang-up and the hang-up itself; nothing comes
+    /// after it. An answer that is whole by that is an ordinary answer. What the server closed
+    /// meanwhile cannot be told from our own end.
+    fn read_what_had_come(&mut self, slot: usize, closed: Stamp) {
+        for _ in 0..DRAIN_READS {
+            let connection = &self.connections[slot];
+            let (Some(socket), Some(_)) = (&connection.socket, &connection.request) else {
+                return;
+            };
+            if connection.state != State::Busy {
+                return;
+            }
+            match socket.receive(&mut self.buffer) {
+                Ok(bytes) if bytes > 0 => self.bytes(slot, closed, bytes),
+                _ => return,
+            }
+        }
     }
 
     /// Reads what lies in the receive buffer, up to a limit. The request may end by it. A `send` that

@@ -36,6 +36,7 @@ use self::{
     agenda::Agenda,
     connection::Connection,
     deadline::Deadlines,
+    expire::Leaving,
     pool::IdlePool,
     seam::{Of, Seam},
 };
@@ -72,6 +73,8 @@ pub(crate) struct Core {
     /// addresses that come first.
     dialled: Vec<usize>,
     deadlines: Deadlines,
+    /// Requests that are being left together; empty between two handlers.
+    row: Vec<Leaving>,
     timer: Rc<Timer>,
     /// The instant that the sleeping timer task waits for; `None` while it is awake.
     asleep_until: Option<Stamp>,
@@ -209,6 +212,7 @@ impl Core {
                 idle: IdlePool::default(),
                 dialled: Vec::new(),
                 deadlines: Deadlines::default(),
+                row: Vec::new(),
                 timer,
                 asleep_until: None,
                 buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),

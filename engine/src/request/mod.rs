@@ -363,29 +363,31 @@ impl Request {
     }
 
     fn ended(mut self, at: Stamp, outcome: Outcome, after: AfterHalfClose) -> Record {
-        self.record.times.end = at;
-        self.record.outcome = outcome;
-        if let (Some(mut done), Some(cancel)) = (self.left, &mut self.record.cancel) {
-            done.after = Some(after);
-            cancel.done = Some(done);
-            self.record.outcome = Outcome::Cancelled;
+        let half = self.leave() == Leave::HalfClose;
+        if self.left.is_none() || (outcome == Outcome::Complete && !half) {
+            // The whole answer had come before the client hung up.
+            self.record.times.end = at;
+            self.record.outcome = outcome;
+            return self.record;
         }
-        self.record
+        if let Some(left) = self.left.as_mut().filter(|_| half) {
+            left.after = Some(after);
+        }
+        self.gone(at)
     }
 
-    /// The client left between `asked` and `closed`, and reads no more.
-    pub fn cancelled(mut self, asked: Stamp, closed: Stamp) -> Record {
-        let done = self.disconnect(asked, closed);
+    /// The client has left; `at` is when it had read what it reads.
+    pub fn gone(mut self, at: Stamp) -> Record {
         if let Some(cancel) = &mut self.record.cancel {
-            cancel.done = Some(done);
+            cancel.done = self.left;
         }
-        self.record.times.end = closed;
+        self.record.times.end = at;
         self.record.outcome = Outcome::Cancelled;
         self.record
     }
 
-    /// The client left between `asked` and `closed`, and reads on.
-    pub fn half_closed(&mut self, asked: Stamp, closed: Stamp) {
+    /// The client left between `asked` and `closed`. What it reads afterwards moves nothing any more.
+    pub fn left(&mut self, asked: Stamp, closed: Stamp) {
         self.left = Some(self.disconnect(asked, closed));
         self.watches = false;
     }
@@ -506,7 +508,8 @@ mod tests {
         );
         assert!(request.wrote(at(40), 40));
         assert_eq!((request.stage(), request.due()), (Stage::Waiting, at(140)));
-        let record = request.cancelled(at(141), at(143));
+        request.left(at(141), at(143));
+        let record = request.gone(at(143));
         assert_eq!(record.times.written, Some(at(40)));
         assert_eq!(record.wire.body_sent, 90);
         let done = record.cancel.unwrap().done.unwrap();
@@ -531,7 +534,8 @@ mod tests {
         assert_eq!(half.cancel_due(), None);
         assert!(half.wrote(at(31), 1) && !half.is_sent());
         assert_eq!(half.cancel_due(), Some(at(131)));
-        let record = half.cancelled(at(131), at(132));
+        half.left(at(131), at(132));
+        let record = half.gone(at(132));
         assert_eq!((record.wire.body_sent, record.times.written), (45, None));
 
         let mut tokens = triggered(Trigger::Tokens(3));
@@ -586,10 +590,7 @@ mod tests {
             (AfterHalfClose::RunEnded, |r| r.dropped(at(300))),
         ];
         for (after, end) in ends {
-            let mut request = request(Some(Span::from_nanos(100)));
-            request.sending(at(20), 10, 90);
-            request.wrote(at(40), 100);
-            request.half_closed(at(141), at(142));
+            let request = left_by(Leave::HalfClose);
             assert_eq!(request.due(), at(1_010));
             let record = end(request);
             assert_eq!(record.outcome, Outcome::Cancelled);
@@ -597,6 +598,31 @@ mod tests {
             assert_eq!((done.after, done.closed), (Some(after), at(142)));
             assert_eq!((done.stage, record.times.end), (STAGE, at(300)));
         }
+    }
+
+    /// Left between 141 and 142.
+    fn left_by(leave: Leave) -> Request {
+        let cancel = Cancel {
+            leave,
+            ..Cancel::after(Span::from_nanos(100))
+        };
+        let mut request = planned(Some(Chosen { cancel, wave: None }));
+        request.sending(at(20), 10, 90);
+        request.wrote(at(40), 100);
+        request.left(at(141), at(142));
+        request
+    }
+
+    /// When several are left in a row, each is read once more behind its hang-up.
+    #[test]
+    fn an_answer_that_was_whole_before_the_hang_up_is_an_answer() {
+        let record = left_by(Leave::Fin).complete(at(142));
+        assert_eq!(record.outcome, Outcome::Complete);
+        assert_eq!(record.cancel.unwrap().done, None);
+        let broken = left_by(Leave::Fin).fail(at(142), Failure::NoResponse);
+        assert_eq!(broken.outcome, Outcome::Cancelled);
+        let done = broken.cancel.unwrap().done.unwrap();
+        assert_eq!((done.closed, done.after), (at(142), None));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use pinfire_engine::clock::Span;
+
 /// The handlers that requests are counted under, in the order of [`Metrics::count`].
 pub(super) const HANDLERS: [&str; 14] = [
     "/v1/chat/completions",
@@ -24,6 +26,26 @@ pub(super) const HANDLERS: [&str; 14] = [
 pub(super) const MODELS: usize = 10;
 pub(super) const METRICS: usize = 11;
 pub(super) const HEALTH: usize = 12;
+
+/// Upper ends of the buckets of vLLM's time to first token, up to where a mock gets.
+const BUCKETS: [(f64, &str); 16] = [
+    (0.001, "0.001"),
+    (0.005, "0.005"),
+    (0.01, "0.01"),
+    (0.02, "0.02"),
+    (0.04, "0.04"),
+    (0.06, "0.06"),
+    (0.08, "0.08"),
+    (0.1, "0.1"),
+    (0.25, "0.25"),
+    (0.5, "0.5"),
+    (0.75, "0.75"),
+    (1.0, "1.0"),
+    (2.5, "2.5"),
+    (5.0, "5.0"),
+    (7.5, "7.5"),
+    (10.0, "10.0"),
+];
 
 /// Methods that are told apart.
 const METHODS: [&str; 3] = ["GET", "POST", "OTHER"];
@@ -67,12 +89,23 @@ pub(super) struct Metrics {
     /// Prompt and generated tokens of the requests that are running.
     pub(super) held_tokens: u64,
     finished: [u64; 4],
+    /// Times to first token: how many were in each bucket, and their sum in seconds.
+    first_tokens: [u64; BUCKETS.len() + 1],
+    first_tokens_s: f64,
     answered: [[[u64; 6]; 3]; HANDLERS.len()],
 }
 
 impl Metrics {
     pub(super) fn finish(&mut self, finish: Finish) {
         self.finished[finish as usize] += 1;
+    }
+
+    /// A request has brought its first token so long after its first byte.
+    pub(super) fn first_token(&mut self, after: Span) {
+        let seconds = after.as_secs_f64();
+        let bucket = BUCKETS.partition_point(|&(le, _)| le < seconds);
+        self.first_tokens[bucket] += 1;
+        self.first_tokens_s += seconds;
     }
 
     pub(super) fn finished(&self, finish: Finish) -> u64 {
@@ -117,12 +150,29 @@ impl Metrics {
                 "vllm:request_success_total{{{labels},finished_reason=\"{name}\"}} {count}.0"
             );
         }
+        self.write_first_tokens(&labels, out);
         let _ = writeln!(
             out,
             "# TYPE mock_open_connections gauge\nmock_open_connections {}.0",
             self.connections
         );
         self.write_answered(out);
+    }
+
+    fn write_first_tokens(&self, labels: &str, out: &mut String) {
+        const NAME: &str = "vllm:time_to_first_token_seconds";
+        let _ = writeln!(out, "# TYPE {NAME} histogram");
+        let mut count = 0;
+        let ends = BUCKETS.iter().map(|&(_, text)| text).chain(["+Inf"]);
+        for (le, inside) in ends.zip(self.first_tokens) {
+            count += inside;
+            let _ = writeln!(out, "{NAME}_bucket{{{labels},le=\"{le}\"}} {count}.0");
+        }
+        let _ = writeln!(
+            out,
+            "{NAME}_sum{{{labels}}} {:?}\n{NAME}_count{{{labels}}} {count}.0",
+            self.first_tokens_s
+        );
     }
 
     fn write_answered(&self, out: &mut String) {

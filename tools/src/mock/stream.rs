@@ -113,6 +113,7 @@ impl Core {
         if active.sent > 0 {
             active.w_first = Some(before);
             active.w_last = Some(before);
+            self.metrics.first_token(before.since(active.first));
         }
         let sent = conn.send(&self.out);
         self.go_on(conn, sent, now)
@@ -137,7 +138,10 @@ impl Core {
         active.later = active.due;
         let before = Stamp::now();
         if active.sent > sent {
-            active.w_first.get_or_insert(before);
+            if active.w_first.is_none() {
+                active.w_first = Some(before);
+                self.metrics.first_token(before.since(active.first));
+            }
             active.w_last = Some(before);
         }
         if self.script.pieces == 1 {
@@ -319,6 +323,7 @@ impl Core {
         if active.generated > 0 {
             active.w_first = Some(before);
             active.w_last = Some(before);
+            self.metrics.first_token(before.since(active.first));
         }
         conn.send(&self.out)
     }

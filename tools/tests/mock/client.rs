@@ -77,6 +77,10 @@ impl Rig {
         }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.handle.local_addr()
+    }
+
     /// A request on a connection of its own.
     pub fn chat(&self, body: &str) -> Answer {
         self.client().chat("", body)
@@ -135,6 +139,11 @@ impl Client {
 
     pub fn hang_up(&self) {
         self.socket.shutdown(Shutdown::Both).unwrap();
+    }
+
+    /// Closes the sending half.
+    pub fn half_close(&self) {
+        self.socket.shutdown(Shutdown::Write).unwrap();
     }
 
     /// Reads until the text has come in.

@@ -14,3 +14,5 @@ mod capacity;
 mod client;
 // What goes wrong on purpose.
 mod faults;
+// Slots of clients that have left.
+mod release;

@@ -42,6 +42,19 @@ pub(super) fn of(metrics: &ServerMetrics, facts: &RunFacts) -> Map<String, Value
     document
 }
 
+pub(super) fn of_phase(metrics: &ServerMetrics, facts: &RunFacts, phase: &str) -> Option<Value> {
+    let window = match phase {
+        "warmup" => metrics.warmup?,
+        _ => metrics.window,
+    };
+    let urls: Vec<&str> = metrics.endpoints.iter().map(|e| e.url.as_str()).collect();
+    Some(json!({
+        "endpoints_successful": urls,
+        "metrics_phase": phase,
+        "metrics": all(metrics, facts, window),
+    }))
+}
+
 fn summary(metrics: &ServerMetrics, facts: &RunFacts) -> Value {
     let unix = |at| facts.anchor.unix_nanos(at);
     let urls: Vec<&str> = metrics.endpoints.iter().map(|e| e.url.as_str()).collect();

@@ -115,6 +115,11 @@ impl ServerMetrics {
         serde_json::to_vec_pretty(&json::of(self, facts)).unwrap_or_default()
     }
 
+    /// What the servers said during one phase alone, `warmup` or `profiling`; none if it did not run.
+    pub fn of_phase(&self, facts: &RunFacts, phase: &str) -> Option<serde_json::Value> {
+        json::of_phase(self, facts, phase)
+    }
+
     /// `server_metrics_export.csv`.
     pub fn csv(&self, facts: &RunFacts) -> Vec<u8> {
         csv::of(self, facts)

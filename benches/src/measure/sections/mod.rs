@@ -11,6 +11,7 @@ mod start;
 mod timer;
 mod tls;
 mod ttft;
+mod wave;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -28,6 +29,8 @@ pub enum Section {
     Ttft,
     /// error of cancels: the client's, on the wire, the server's
     Cancel,
+    /// a wave of 1,000 cancels, and cancels at the first token
+    Wave,
     /// instructions per event of the protocol core
     Proto,
     /// lateness of the timers
@@ -52,6 +55,7 @@ impl Section {
             Self::Instant => instant::TITLE,
             Self::Ttft => ttft::TITLE,
             Self::Cancel => cancel::TITLE,
+            Self::Wave => wave::TITLE,
             Self::Proto => proto::TITLE,
             Self::Timer => timer::TITLE,
             Self::Start => start::TITLE,
@@ -69,6 +73,7 @@ impl Section {
             Self::Instant => instant::measure(scene, board),
             Self::Ttft => ttft::measure(scene, board),
             Self::Cancel => cancel::measure(scene, board),
+            Self::Wave => wave::measure(scene, board),
             Self::Proto => proto::measure(scene, board),
             Self::Timer => timer::measure(scene, board),
             Self::Start => start::measure(scene, board),

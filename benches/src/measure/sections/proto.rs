@@ -46,6 +46,28 @@ pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
             row.put(Column::Beside, more / events);
         }
     }
+    if valgrind {
+        triggers(scene, board, &file)?;
+    }
+    Ok(())
+}
+
+/// What the trigger of a cancel costs a request that has none, and one that waits for it all along.
+fn triggers(scene: &Scene, board: &mut Board, file: &Path) -> Result<()> {
+    for trigger in ["none", "first-token", "tokens:9000"] {
+        let command = |repeat: &str| {
+            let mut command = Command::new(scene.programs.path("proto-count"));
+            command.args(["--cut", "event", "--request", trigger, "--repeat", repeat]);
+            command.arg(file);
+            command
+        };
+        let line = json_line(scene, command("1"), "proto-count")?;
+        let events = number(&line, "/events")?;
+        let more = instructions(scene, &command("1"))? - instructions(scene, &command("0"))?;
+        let what = format!("an event per read to a request, trigger {trigger}: instructions");
+        let row = board.row(TITLE, &what, "per event");
+        row.put(Column::Beside, more / events);
+    }
     Ok(())
 }
 

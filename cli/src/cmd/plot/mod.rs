@@ -1,6 +1,7 @@
 //! `pinfire plot`: pictures of finished runs, a page of one file, or a local web page.
 
 mod dashboard;
+mod release;
 
 use std::{
     fmt::Write as _,
@@ -30,12 +31,21 @@ pub fn run(flags: &Plot) -> Result<ExitCode> {
         return dashboard::serve(flags, &paths, config);
     }
     let num_gpus = flags.num_gpus.map(f64::from);
-    let loaded = plot::load(&paths, &config, num_gpus).map_err(|error| anyhow!(error))?;
-    loaded.warnings.iter().for_each(say::warning);
     let output = flags
         .output
         .clone()
         .unwrap_or_else(|| paths[0].join("plots"));
+    let verdicts = match flags.html {
+        true => release::pages(&paths, &output)?,
+        false => 0,
+    };
+    let loaded = match plot::load(&paths, &config, num_gpus) {
+        Ok(loaded) => loaded,
+        // Of a cancel-test there may be nothing else.
+        Err(_) if verdicts > 0 => return Ok(ExitCode::SUCCESS),
+        Err(error) => return Err(anyhow!(error)),
+    };
+    loaded.warnings.iter().for_each(say::warning);
     fs::create_dir_all(&output).with_context(|| format!("--output {}", output.display()))?;
     if flags.html {
         let path = output.join("report.html");

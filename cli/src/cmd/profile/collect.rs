@@ -17,6 +17,7 @@ use pinfire_analysis::{
     facts::{EntryFacts, RunEnd, RunFacts},
     pool::Pool,
     reading::Reading,
+    release::Seen,
     report::Report,
     tokens::{TokenCounter, TokenCounts},
 };
@@ -30,7 +31,7 @@ use pinfire_engine::{
 use crate::{
     place,
     progress::{Board, Ui},
-    say,
+    release, say,
     settings::Settings,
 };
 
@@ -46,7 +47,7 @@ const FLUSH: Span = Span::from_millis(500);
 
 /// The running analysis thread.
 pub struct Collecting {
-    thread: JoinHandle<(Collector, Option<ExportError>)>,
+    thread: JoinHandle<(Collector, Option<ExportError>, Vec<Seen>)>,
     all_sent: Arc<AtomicBool>,
     tally: Arc<Tally>,
     records: Receiver<Record>,
@@ -93,6 +94,7 @@ impl Collecting {
         let (sent, incoming) = (Arc::clone(&all_sent), records.clone());
         let tally = Arc::new(Tally::default());
         let counting = Arc::clone(&tally);
+        let witness = settings.verify_release;
         let cpus = settings.places.rest.clone();
         let thread = std::thread::Builder::new()
             .name("pinfire-analysis".to_owned())
@@ -101,7 +103,12 @@ impl Collecting {
                 place::yield_to_others();
                 // One of the CPUs that the engine leaves is this thread's own.
                 let helpers = cpus.len().saturating_sub(1).min(READERS_MAX);
-                collect(collector, helpers, &incoming, &sent, &counting, &board)
+                let mut seen = Vec::new();
+                let witness = witness.then_some(&mut seen);
+                let flow = (&incoming, &*sent);
+                let (collector, failed) =
+                    collect(collector, helpers, flow, &counting, &board, witness);
+                (collector, failed, seen)
             })
             .context("the analysis thread cannot be started")?;
         Ok(Self {
@@ -117,11 +124,12 @@ impl Collecting {
         Arc::clone(&self.tally)
     }
 
-    /// Waits for the last record and sums up; also gives the first error of the per-request file.
+    /// Waits for the last record and sums up; also gives the first error of the per-request file, and
+    /// the requests as a verdict on their release needs them, if there is to be one.
     ///
     /// # Errors
     /// The thread is gone.
-    pub fn finish(self, end: RunEnd, ui: Ui) -> Result<(Report, Option<ExportError>)> {
+    pub fn finish(self, end: RunEnd, ui: Ui) -> Result<(Report, Option<ExportError>, Vec<Seen>)> {
         self.all_sent.store(true, Ordering::Release);
         let left = self.records.len() as u64;
         let bar = ui.bar("Processing Records", left);
@@ -130,7 +138,7 @@ impl Collecting {
             std::thread::sleep(Duration::from_millis(10));
         }
         bar.finish_and_clear();
-        let (mut collector, mut failed) = self
+        let (mut collector, mut failed, seen) = self
             .thread
             .join()
             .map_err(|_| anyhow!("the analysis thread has ended by a defect of pinfire"))?;
@@ -138,7 +146,7 @@ impl Collecting {
             collector.stop_writing();
             failed = failed.or(Some(error));
         }
-        Ok((collector.finish(end)?, failed))
+        Ok((collector.finish(end)?, failed, seen))
     }
 }
 
@@ -154,10 +162,10 @@ const ROUND: usize = 4_096;
 fn collect(
     mut collector: Collector,
     helpers: usize,
-    records: &Receiver<Record>,
-    all_sent: &AtomicBool,
+    (records, all_sent): (&Receiver<Record>, &AtomicBool),
     tally: &Tally,
     board: &Board,
+    mut witness: Option<&mut Vec<Seen>>,
 ) -> (Collector, Option<ExportError>) {
     let mut flushed = Stamp::now();
     let mut shown = flushed;
@@ -175,6 +183,10 @@ fn collect(
         let mut take = |(record, reading, tokens): (Record, Reading, TokenCounts)| {
             let line = collector.add_read(&record, &reading, tokens);
             collector.came(&record, Stamp::now());
+            if let Some(seen) = &mut witness {
+                // Whether there was a token is enough; a run may have a million requests.
+                seen.push(release::seen(&record, 1));
+            }
             if written.is_ok() {
                 written = line;
             }

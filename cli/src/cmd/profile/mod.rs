@@ -19,6 +19,7 @@ use pinfire_analysis::{
     export::{DEFAULT_WIDTH, forget_earlier, write_start},
     facts::{PhaseWindow, RunEnd},
     redact,
+    release::Verdict,
 };
 use pinfire_engine::{
     clock::{Span, Stamp},
@@ -38,6 +39,7 @@ use crate::{
     load::{Mode, PhaseLoad},
     log, place,
     progress::{Board, Stage, Ui},
+    release::{self, Alone, PATIENCE, Verify},
     request::HeaderPlan,
     run_file::RESOLVED,
     say,
@@ -73,11 +75,7 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
         return dry_run(&settings);
     }
     let done = one(flags, &settings, arguments, &Interrupt::watch()?)?;
-    Ok(if done.success {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(done.exit_code())
 }
 
 /// A run that has ended, its files written.
@@ -86,6 +84,23 @@ pub struct Done {
     pub success: bool,
     /// Why it ended before its time.
     pub interrupted: Option<String>,
+    /// Whether the server let go of what was cancelled, where that was judged.
+    pub release: Option<Verdict>,
+}
+
+impl Done {
+    /// What the server did is worth more than a run that could not be used for it; but of a run that
+    /// cannot be used, «cannot tell» says nothing.
+    fn exit_code(&self) -> ExitCode {
+        match self.release {
+            Some(verdict @ (Verdict::Leaked | Verdict::Wedged | Verdict::Died)) => {
+                ExitCode::from(verdict.exit_code())
+            }
+            _ if !self.success => ExitCode::FAILURE,
+            Some(verdict) => ExitCode::from(verdict.exit_code()),
+            None => ExitCode::SUCCESS,
+        }
+    }
 }
 
 /// Makes one run of decided settings.
@@ -157,6 +172,23 @@ pub fn one(
     forget_earlier(&facts);
     log::info(&facts.cli_command);
     let bases: Vec<String> = servers.iter().map(|server| server.base.clone()).collect();
+    let cancel = cancel_plan(settings, &prepared.dataset)?;
+    let (dataset, entries) = split(prepared.dataset);
+    let mut alone = Alone {
+        settings,
+        targets: Arc::clone(&targets),
+        // The last conversation: the first ones are those that the run begins with.
+        sessions: dataset.conversations().saturating_sub(1) as u64,
+        dataset: Arc::clone(&dataset),
+        id_key: settings::random_bits()?,
+        patience: PATIENCE,
+    };
+    let verify = if settings.verify_release {
+        interrupt.sending();
+        Some(Verify::start(&mut alone, &servers, &mut engine, interrupt)?)
+    } else {
+        None
+    };
     let watch = Watch::start(
         &settings.watch,
         &bases,
@@ -165,13 +197,11 @@ pub fn one(
         &settings.artifact_dir,
         &settings.files,
     );
-    let cancel = cancel_plan(settings, &prepared.dataset)?;
     if let Err(error) = write_start(&facts) {
         say::warning(format_args!(
             "{error}; if this run is killed, `pinfire report` will know less of it"
         ));
     }
-    let (dataset, entries) = split(prepared.dataset);
     let board = Arc::new(Board::default());
     let collecting = Collecting::start(
         facts.clone(),
@@ -202,12 +232,36 @@ pub fn one(
     };
     drop(phases);
     drop(engine);
-    let outside = watch.finish(&end, &facts);
+    if let Some(verify) = &verify {
+        verify.load_has_ended();
+    }
+    let mut outside = watch.finish(&end, &facts);
+    let by_user = interrupt.asked();
+    let (mut report, unwritten, seen) = collecting.finish(end, settings.ui)?;
+    let mut verdict = None;
+    if let Some(verify) = verify {
+        let found = match by_user || lost.is_some() {
+            true => Err(anyhow::anyhow!("the run was stopped")),
+            false => verify.finish(&mut alone, seen, interrupt),
+        };
+        match found.and_then(|found| Ok((release::write(settings, &found)?, found))) {
+            Ok((path, found)) => {
+                verdict = Some(found.verdict);
+                outside.files.push(("Release Check", path));
+                report.release = Some(found);
+            }
+            Err(error) => {
+                // The run's results are written all the same.
+                verdict = (!interrupt.asked()).then_some(Verdict::CannotTell);
+                say::warning(format_args!(
+                    "there is no verdict on what the server let go of: {error:#}"
+                ));
+            }
+        }
+    }
     if let Some(mock) = mock {
         drop(mock.stop());
     }
-    let (mut report, unwritten) = collecting.finish(end, settings.ui)?;
-
     report.look_outside(outside);
     let width = settings.console_width.unwrap_or(DEFAULT_WIDTH);
     let written = report.write(width);
@@ -235,6 +289,7 @@ pub fn one(
     Ok(Done {
         success: !gave_up && report.is_success(),
         interrupted: report.end.interrupted,
+        release: verdict,
     })
 }
 

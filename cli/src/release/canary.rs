@@ -1,0 +1,164 @@
+//! Requests that are sent alone, and records as the verdict needs them.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Result, bail, ensure};
+use pinfire_analysis::{
+    reading::{Problem, Target},
+    release::{Canary, End, Seen},
+};
+use pinfire_engine::{
+    clock::{Span, Stamp},
+    dataset::{ready::Ready, sampling::Sampling},
+    plan::{self, PhasePlan},
+    record::{Failure, Keep, MarkKind, Outcome, Phase, Record},
+    run::Engine,
+    schedule::{Limit, Pace, Schedule},
+};
+
+use crate::{settings::Settings, signals::Interrupt};
+
+/// How often the control side looks whether a phase has ended.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What is said to a user who ends a test.
+pub const STOPPED: &str = "stopped by the user (Ctrl-C); there is no verdict";
+
+/// Where requests go that are sent outside of a run's own phases.
+pub struct Alone<'a> {
+    /// What a request is like.
+    pub settings: &'a Settings,
+    /// To whom.
+    pub targets: Arc<[plan::Target]>,
+    /// What is asked.
+    pub dataset: Arc<Ready>,
+    /// Keeps their ids apart from those of anything else.
+    pub id_key: u64,
+    /// Sessions sent so far.
+    pub sessions: u64,
+    /// A request that brings nothing for so long is not answered.
+    pub patience: Span,
+}
+
+impl Alone<'_> {
+    /// The plan of a closed loop of `requests` on so many slots, after all that went before.
+    pub fn plan(&mut self, slots: u64, requests: u64) -> PhasePlan {
+        let first_session = self.sessions;
+        self.sessions += requests;
+        let settings = self.settings;
+        PhasePlan {
+            phase: Phase::Profiling,
+            targets: Arc::clone(&self.targets),
+            dialling: settings.transport.dialling.clone(),
+            answers: settings.answers.clone(),
+            dataset: Arc::clone(&self.dataset),
+            sampling: Sampling::Sequential,
+            first_session,
+            schedule: Schedule::new(Pace::Closed, self.dataset.is_single(), Some(requests), None),
+            concurrency: Some(Limit::of(usize::try_from(slots).unwrap_or(usize::MAX))),
+            prefill: None,
+            duration: None,
+            grace: None,
+            cancel: None,
+            id_key: self.id_key ^ first_session,
+            timeout: settings.timeout,
+            reuse: settings.reuse,
+            receive_stamps: true,
+            keep: Keep::default(),
+        }
+    }
+
+    /// Sends one request and waits for its answer.
+    ///
+    /// # Errors
+    /// The engine is gone, or the user has had enough.
+    pub fn canary(&mut self, engine: &mut Engine, interrupt: &Interrupt) -> Result<Canary> {
+        let mut plan = self.plan(1, 1);
+        plan.timeout = self.patience.min(plan.timeout);
+        let records = self.phase(engine, interrupt, &Arc::new(plan))?;
+        let Some(record) = records.first() else {
+            bail!("the canary left no record (a bug in pinfire)");
+        };
+        Ok(canary(
+            record,
+            &Target::of_urls(&self.settings.transport.urls),
+        ))
+    }
+
+    /// Runs a phase to its end, or until nothing of it has ended for as long as a canary may take.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn phase(
+        &self,
+        engine: &mut Engine,
+        interrupt: &Interrupt,
+        plan: &Arc<PhasePlan>,
+    ) -> Result<Vec<Record>> {
+        let patience = Span::from_nanos(self.patience.nanos() + 500_000_000);
+        engine.begin(plan);
+        let mut ended = 0;
+        let mut moved = Stamp::now();
+        while engine.wait(plan.phase, LOOK)?.is_none() {
+            let counts = engine.progress(plan.phase);
+            let now = counts.finished + counts.failed + counts.cancelled + counts.dropped;
+            if now > ended {
+                (ended, moved) = (now, Stamp::now());
+            }
+            let asked = interrupt.asked();
+            if asked || Stamp::now().since(moved) > patience {
+                engine.stop();
+            }
+            ensure!(!asked, STOPPED);
+        }
+        Ok(engine.records().try_iter().collect())
+    }
+}
+
+fn canary(record: &Record, target: &Target) -> Canary {
+    let seen = seen(record, usize::MAX);
+    let problem = match &record.outcome {
+        Outcome::Failed(failure) => Some(Problem::of_failure(failure, target).message),
+        _ if seen.end == End::Failed => Some(format!("HTTP status {}", record.wire.status)),
+        _ => None,
+    };
+    let first = seen.tokens.first();
+    Canary {
+        begun: seen.begun,
+        answered: seen.end == End::Answered,
+        refused: matches!(record.outcome, Outcome::Failed(Failure::Connect { .. })),
+        ttft_ms: first.map(|first| first.since(seen.begun).as_millis_f64()),
+        took_ms: seen.ended.since(seen.begun).as_millis_f64(),
+        problem,
+    }
+}
+
+/// A record as the verdict needs it, with so many of its tokens at most.
+pub fn seen(record: &Record, tokens: usize) -> Seen {
+    let marks = record.transcript.marks();
+    let of = |wanted: fn(MarkKind) -> bool| {
+        let marks = marks.iter().filter(|mark| wanted(mark.kind));
+        marks
+            .map(|mark| mark.at)
+            .take(tokens)
+            .collect::<Vec<Stamp>>()
+    };
+    let mut tokens = of(|kind| matches!(kind, MarkKind::Content | MarkKind::Reasoning));
+    if tokens.is_empty() {
+        // Events of another dialect are kept as they come.
+        tokens = of(|kind| kind == MarkKind::Data);
+    }
+    let done = record.cancel.and_then(|cancel| cancel.done);
+    let end = match record.outcome {
+        Outcome::Complete if record.wire.status / 100 == 2 => End::Answered,
+        Outcome::Cancelled => End::Left,
+        _ => End::Failed,
+    };
+    Seen {
+        begun: record.times.start,
+        ended: done.map_or(record.times.end, |done| done.closed),
+        end,
+        new_connection: !record.wire.reused,
+        tokens,
+    }
+}
