@@ -123,6 +123,27 @@ fn each_server_has_its_verdict_and_its_exit_code() {
 }
 
 #[test]
+fn several_servers_are_judged_as_one() {
+    let (sound, leaky) = (
+        Mock::start(behaves(Release::AtOnce)),
+        Mock::start(behaves(Release::LeakOneIn(2))),
+    );
+    let urls = format!("http://{},http://{}", sound.address(), leaky.address());
+    let run = profile(&urls, LOAD).run();
+    assert_eq!(run.status.code(), Some(4), "{}{}", run.stdout, run.stderr);
+    let json = report(&run);
+    let leaked = json["leak"]["leaked"].as_f64().unwrap();
+    let cancels = json["cancels"].as_f64().unwrap();
+    assert!(
+        leaked >= 1.0 && leaked < cancels / 2.0,
+        "{leaked} of {cancels}"
+    );
+    // Both have counted, each its own.
+    assert_eq!(json["counter"]["counted"], cancels);
+    assert_eq!(json["timeline"]["canaries"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn what_cannot_be_told_is_said_and_is_exit_code_5() {
     let mock = Mock::start(behaves(Release::AtOnce));
     let url = format!("http://{}", mock.address());

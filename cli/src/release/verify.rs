@@ -8,6 +8,7 @@ use pinfire_engine::{clock::Span, run::Engine};
 
 use super::{Alone, Floor, Looks, QUIET, last_levels};
 use crate::{
+    say,
     scrape::{
         client::Client,
         plan::{Candidate, Plan, of_server},
@@ -76,6 +77,10 @@ impl Verify {
         let client = Client::new(&settings.watch.trust, LOOK_LIMIT, LOOK_LIMIT);
         let profiles = &settings.watch.profiles;
         let mut looks = Looks::start(&client, &pages, profiles, AT_REST, &settings.places.rest)?;
+        say::line(format_args!(
+            "--verify-release: metrics from {}; one request alone first",
+            looks.pages().join(", ")
+        ));
         let mut before = Vec::new();
         looks.rest(&mut before, QUIET, interrupt)?;
         let first_canary = alone.canary(engine, interrupt)?;
@@ -107,6 +112,10 @@ impl Verify {
         requests: Vec<Seen>,
         interrupt: &Interrupt,
     ) -> Result<ReleaseReport> {
+        say::line(format_args!(
+            "--verify-release: waiting until the server is at rest, {} s at most, and for one request alone",
+            SETTLE.as_secs_f64()
+        ));
         let mut looks = Vec::new();
         self.looks.take(&mut looks);
         let mut floor = last_levels(&self.before).map(Floor::of);
