@@ -147,7 +147,7 @@ impl<'a> Walk<'a> {
                     named = true;
                     (&walk.bytes[range] == object).then_some(())
                 }
-                b"id" if id.is_empty() && walk.peek()? == b'"' => {
+                b"id" if id.end == 0 && walk.peek()? == b'"' => {
                     *id = walk.string()?;
                     Some(())
                 }
