@@ -18,6 +18,7 @@ mod figures;
 mod files;
 mod malformed;
 mod prompts;
+mod python;
 mod ready;
 mod refusals;
 mod report;
