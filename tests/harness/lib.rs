@@ -15,6 +15,7 @@ pub mod binary;
 pub mod load;
 pub mod mock;
 pub mod pty;
+pub mod python;
 pub mod raw;
 pub mod tls;
 pub mod watchdog;

@@ -19,6 +19,7 @@ mod figures;
 mod files;
 mod malformed;
 mod prompts;
+mod python;
 mod ready;
 mod refusals;
 mod report;

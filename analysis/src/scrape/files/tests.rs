@@ -254,9 +254,9 @@ fn the_warnings_name_restarts_and_silence() {
 }
 
 /// Reads the file back with pyarrow, which shares no line with the writer; `None` where it is not
-/// installed.
+/// installed, see `docs/TESTING.md`.
 fn read_by_pyarrow(bytes: &[u8]) -> Option<Value> {
-    let python = std::env::var("PINFIRE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let python = std::env::var("PINFIRE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.parquet");
     std::fs::write(&path, bytes).unwrap();
@@ -271,6 +271,8 @@ fn read_by_pyarrow(bytes: &[u8]) -> Option<Value> {
         .output()
         .ok()?;
     if out.status.code() == Some(9) {
+        let needed = std::env::var_os("PINFIRE_NEED_PYTHON").is_some();
+        assert!(!needed, "no Python with pyarrow; see docs/TESTING.md");
         return None;
     }
     assert!(
