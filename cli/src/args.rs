@@ -431,6 +431,26 @@ pub struct SweepFlags {
     /// Run each point so often, and show the mean with its confidence interval. [default: 1]
     #[arg(long, value_name = "RUNS", value_parser = values::count)]
     pub num_profile_runs: Option<u64>,
+    /// Stop before --num-profile-runs as soon as the runs of a point agree on this metric, a tag of the
+    /// files or a short name such as ttft, itl, latency, tps. All runs of a point are made before the
+    /// next point.
+    #[arg(long, value_name = "METRIC")]
+    pub convergence_metric: Option<String>,
+    /// The figure of it: avg, p99, min, … [default: avg]
+    #[arg(long, value_name = "STAT")]
+    pub convergence_stat: Option<String>,
+    /// What agreeing is: ci_width (the confidence interval from end to end, as a share of the mean, is
+    /// below the threshold), cv (standard deviation by mean is) or distribution (the requests of the
+    /// newest run fit in with those of all before: p of the Kolmogorov-Smirnov test is above it).
+    /// [default: ci_width]
+    #[arg(long, value_name = "MODE")]
+    pub convergence_mode: Option<String>,
+    /// Between 0 and 1. [default: 0.1 of ci_width, 0.05 of the others]
+    #[arg(long, value_name = "SHARE", value_parser = values::share)]
+    pub convergence_threshold: Option<f64>,
+    /// Fewer runs are never enough. Two runs can agree by chance; three seldom do. [default: 2]
+    #[arg(long, value_name = "RUNS", value_parser = values::count)]
+    pub convergence_min_runs: Option<u64>,
     /// Pause between runs of one point. [default: 0]
     #[arg(long, value_name = "SECONDS", value_parser = values::not_negative)]
     pub profile_run_cooldown_seconds: Option<f64>,
@@ -516,6 +536,17 @@ impl SweepFlags {
                 self.profile_run_cooldown_seconds.is_some(),
             ),
             ("--confidence-level", self.confidence_level.is_some()),
+            ("--convergence-metric", self.convergence_metric.is_some()),
+            ("--convergence-stat", self.convergence_stat.is_some()),
+            ("--convergence-mode", self.convergence_mode.is_some()),
+            (
+                "--convergence-threshold",
+                self.convergence_threshold.is_some(),
+            ),
+            (
+                "--convergence-min-runs",
+                self.convergence_min_runs.is_some(),
+            ),
             (
                 "--profile-run-disable-warmup-after-first",
                 self.profile_run_disable_warmup_after_first.is_some(),

@@ -650,8 +650,8 @@ fn tip_of_bar(point: &Point) -> String {
     )
 }
 
-/// Texts beside points, each where it touches no marker, no other text and no edge; where there is
-/// no such place it is left out (the marker's tip still says it).
+/// Texts beside points, each where it touches no marker, no other text and no edge, and no line if
+/// there is such a place; where there is none at all it is left out (the marker's tip still says it).
 fn point_labels(svg: &mut String, theme: &Theme, figure: &Figure, layout: &Layout) {
     let Layout { x, y, y2, .. } = layout;
     let mut taken: Vec<[f64; 4]> = Vec::new();
@@ -673,6 +673,7 @@ fn point_labels(svg: &mut String, theme: &Theme, figure: &Figure, layout: &Layou
     if wanted.len() > 400 {
         return;
     }
+    let lines = labelled_lines(figure, layout);
     for (at_x, at_y, label) in wanted {
         let label = shortened(label, 24);
         let (wide, tall) = (width(&label, NOTE), NOTE);
@@ -694,7 +695,12 @@ fn point_labels(svg: &mut String, theme: &Theme, figure: &Figure, layout: &Layou
                     own[2] < other[0] || own[0] > other[2] || own[3] < other[1] || own[1] > other[3]
                 })
         };
-        if let Some((left, base)) = places.into_iter().find(fits) {
+        let clear = |place: &(f64, f64)| {
+            let own = [place.0 - 2.0, place.1 - tall, place.0 + wide + 2.0, place.1 + 3.0];
+            !lines.iter().any(|line| crosses(*line, own))
+        };
+        let free = places.into_iter().find(|place| fits(place) && clear(place));
+        if let Some((left, base)) = free.or_else(|| places.into_iter().find(fits)) {
             taken.push([left - 2.0, base - tall, left + wide + 2.0, base + 3.0]);
             text(
                 svg,
@@ -707,6 +713,48 @@ fn point_labels(svg: &mut String, theme: &Theme, figure: &Figure, layout: &Layou
             );
         }
     }
+}
+
+/// The pieces of the lines of a figure, as places; none where there are too many to keep clear of.
+fn labelled_lines(figure: &Figure, layout: &Layout) -> Vec<[f64; 4]> {
+    let mut pieces = Vec::new();
+    let joined = |series: &&Series| matches!(series.mark, Mark::Line | Mark::Joined);
+    for series in figure.series.iter().filter(joined) {
+        let vertical = layout.y2.as_ref().filter(|_| series.right);
+        let vertical = vertical.unwrap_or(&layout.y);
+        let place = |point: &Point| (layout.x.place(point.x), vertical.place(point.y));
+        for pair in series.points.windows(2) {
+            let ((ax, ay), (bx, by)) = (place(&pair[0]), place(&pair[1]));
+            pieces.push([ax, ay, bx, by]);
+        }
+    }
+    if pieces.len() > 1_000 {
+        pieces.clear();
+    }
+    pieces
+}
+
+/// Whether a piece of a line goes through a rectangle of left, top, right, bottom.
+fn crosses([ax, ay, bx, by]: [f64; 4], [left, top, right, bottom]: [f64; 4]) -> bool {
+    let (mut from, mut to): (f64, f64) = (0.0, 1.0);
+    let sides = [
+        (ax - bx, ax - left),
+        (bx - ax, right - ax),
+        (ay - by, ay - top),
+        (by - ay, bottom - ay),
+    ];
+    for (slope, room) in sides {
+        if slope == 0.0 {
+            if room < 0.0 {
+                return false;
+            }
+        } else if slope < 0.0 {
+            from = from.max(room / slope);
+        } else {
+            to = to.min(room / slope);
+        }
+    }
+    from <= to
 }
 
 fn legend(svg: &mut String, theme: &Theme, figure: &Figure, layout: &Layout) {

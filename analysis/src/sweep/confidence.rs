@@ -80,7 +80,7 @@ impl Sweep {
         all.collect()
     }
 
-    fn confidence_metadata(&self, cell: &Cell) -> Map<String, Value> {
+    pub(super) fn confidence_metadata(&self, cell: &Cell) -> Map<String, Value> {
         let failed = cell.trials.iter().filter_map(|trial| {
             let error = trial.error.as_ref()?;
             Some(json!({"label": trial.label, "error": error}))
@@ -108,6 +108,10 @@ impl Sweep {
             put("sweep_mode", self.mode.as_str().into());
         }
         put("model", self.models.join(",").into());
+        if let Some(convergence) = &self.convergence {
+            let good: Vec<_> = cell.good().collect();
+            put("convergence", convergence.json(&good, self.level));
+        }
         map
     }
 

@@ -4,13 +4,16 @@
 //! Everything comes from the summaries that the runs have written, so that a sweep that was resumed
 //! says the same as one that ran through.
 
+mod collated;
 mod confidence;
+pub mod converge;
 mod file;
 mod pareto;
 pub mod search;
 mod spread;
 mod table;
 
+pub use pareto::saturation;
 pub use spread::{Spread, t_critical};
 
 use std::collections::BTreeMap;
@@ -159,6 +162,8 @@ pub struct Sweep {
     pub num_gpus: Option<u64>,
     /// What a point should meet.
     pub objectives: Vec<Objective>,
+    /// When the runs of a point are enough, before all that were asked for.
+    pub convergence: Option<converge::Convergence>,
     /// Models as sent.
     pub models: Vec<String>,
     /// Version of the tool.

@@ -111,25 +111,34 @@ fn saturated(sweep: &Sweep) -> Vec<bool> {
             .partial_cmp(&value(y))
             .unwrap_or(std::cmp::Ordering::Equal)
     });
-    for (place, &at) in order.iter().enumerate() {
-        let before = order
+    while let Some(&first) = order.first() {
+        let of = others(first);
+        let (alike, rest) = order.into_iter().partition(|&at| others(at) == of);
+        let alike: Vec<usize> = alike;
+        let points = alike
             .iter()
-            .take(place)
-            .rev()
-            .find(|&&lower| others(lower) == others(at));
-        let Some(&before) = before else { continue };
-        let (Some(load), Some(less)) = (value(at), value(before)) else {
-            continue;
-        };
-        let (Some(now), Some(then)) = (throughput(at), throughput(before)) else {
-            continue;
-        };
-        let risen = now / then - 1.0;
-        let flat = risen < RETURN * (load / less - 1.0);
-        let was = marks.get(before) == Some(&true);
-        if let Some(mark) = marks.get_mut(at) {
-            *mark = was || flat;
+            .map(|&at| (value(at).unwrap_or(0.0), throughput(at).unwrap_or(0.0)));
+        for (&at, flat) in alike.iter().zip(saturation(&points.collect::<Vec<_>>())) {
+            if let Some(mark) = marks.get_mut(at) {
+                *mark = flat;
+            }
         }
+        order = rest;
     }
     marks
+}
+
+/// At which points of (load, throughput), in the order of load, more load has brought (next to) no
+/// more throughput; all above the first of them are taken for such too.
+pub fn saturation(points: &[(f64, f64)]) -> Vec<bool> {
+    let mut was = false;
+    let mut before: Option<(f64, f64)> = None;
+    let flat = points.iter().map(|&(load, now)| {
+        if let Some((less, then)) = before {
+            was |= now / then - 1.0 < RETURN * (load / less - 1.0);
+        }
+        before = Some((load, now));
+        was
+    });
+    flat.collect()
 }

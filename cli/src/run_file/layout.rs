@@ -369,7 +369,26 @@ pub const LAYOUT: &[(&str, To)] = &[
         "multi_run.disable_warmup_after_first",
         To::Flag("profile-run-disable-warmup-after-first"),
     ),
-    ("multi_run.convergence", To::No(NOT_HERE)),
+    (
+        "multi_run.convergence.metric",
+        To::Flag("convergence-metric"),
+    ),
+    (
+        "multi_run.convergence.stat",
+        To::Flag("convergence-stat"),
+    ),
+    (
+        "multi_run.convergence.mode",
+        To::Flag("convergence-mode"),
+    ),
+    (
+        "multi_run.convergence.threshold",
+        To::Flag("convergence-threshold"),
+    ),
+    (
+        "multi_run.convergence.min_runs",
+        To::Flag("convergence-min-runs"),
+    ),
 ];
 
 /// What is at this path, and whether others continue it.

@@ -6,6 +6,7 @@
 //! nothing of one run is left in the next.
 
 mod axes;
+mod converge;
 mod line;
 mod runner;
 mod search;
@@ -258,14 +259,22 @@ impl Plan {
             None => false,
             Some(text) => named("--sweep-type", text, &[("grid", false), ("zip", true)])?,
         };
+        let trials = usize::try_from(asked.num_profile_runs.unwrap_or(1))?;
+        let convergence = converge::asked(asked, &flags.output.export_level, trials)?;
         let independent = match &asked.parameter_sweep_mode {
-            None => false,
+            // Whether a point needs another run is known only while it is the one that is run.
+            None => convergence.is_some(),
             Some(text) => named(
                 "--parameter-sweep-mode",
                 text,
                 &[("repeated", false), ("independent", true)],
             )?,
         };
+        ensure!(
+            independent || convergence.is_none(),
+            "--convergence-metric stops the runs of a point when they agree, and --parameter-sweep-mode \
+             repeated makes them far apart: take independent"
+        );
         let level = asked.confidence_level.unwrap_or(0.95);
         ensure!(
             level > 0.0 && level < 1.0,
@@ -276,7 +285,6 @@ impl Plan {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| anyhow!("--slo {error}"))?;
         let points = points(&typed.axes, zip)?;
-        let trials = usize::try_from(asked.num_profile_runs.unwrap_or(1))?;
         let seeds = match &typed.stored {
             Some(stored) if flags.load.random_seed.is_none() => stored.seeds,
             _ => Seeds::new(asked, flags.load.random_seed)?,
@@ -356,6 +364,7 @@ impl Plan {
                 cooldown_s: asked.profile_run_cooldown_seconds.unwrap_or(0.0),
                 num_gpus: flags.output.num_gpus,
                 objectives,
+                convergence,
                 models: flags.endpoint.model.clone(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
@@ -394,8 +403,13 @@ impl Plan {
             format!("base seed {}", seed.base)
         };
         let text = format!(
-            "pinfire {}: {} runs ({} points, {} each) into {}; {how}\n",
+            "pinfire {}: {}{} runs ({} points, {} each) into {}; {how}\n",
             env!("CARGO_PKG_VERSION"),
+            if self.sweep.convergence.is_some() {
+                "up to "
+            } else {
+                ""
+            },
             self.runs.len(),
             self.points.len(),
             self.trials,
@@ -403,11 +417,16 @@ impl Plan {
         );
         show::text(DEFAULT_WIDTH, |_, _| text);
         let runs = std::mem::take(&mut self.runs);
-        let total = runs.len();
+        let mut total = runs.len();
         let mut runner = Runner::new(&interrupt, total);
         let mut before: Option<(usize, usize)> = None;
         for (at, run) in runs.into_iter().enumerate() {
             let place = (run.cell, run.trial);
+            if self.is_enough(place.0) {
+                total -= 1;
+                runner.passed(at + 1);
+                continue;
+            }
             let kept = self.resumed.then(|| runner::finished(&run)).flatten();
             if kept.is_none()
                 && let Some((cell, trial)) = before
@@ -448,6 +467,7 @@ impl Plan {
             };
             runner.tell(at + 1, &shown, &trial, was_kept);
             cell.trials.push(trial);
+            self.tell_agreement(place);
         }
         runner.end();
         self.write()?;
@@ -471,6 +491,36 @@ impl Plan {
             good if good == total => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         })
+    }
+
+    /// Whether the runs that a point has agree as was asked.
+    fn is_enough(&self, cell: usize) -> bool {
+        let Some(rule) = &self.sweep.convergence else {
+            return false;
+        };
+        let Some(cell) = self.sweep.cells.get(cell) else {
+            return false;
+        };
+        let good: Vec<_> = cell.good().collect();
+        rule.of(&good, self.sweep.level).enough
+    }
+
+    /// Says whether the runs of a point agree, once that is settled.
+    fn tell_agreement(&self, (at, trial): (usize, usize)) {
+        let (Some(rule), Some(cell)) = (&self.sweep.convergence, self.sweep.cells.get(at)) else {
+            return;
+        };
+        let good: Vec<_> = cell.good().collect();
+        let said = rule.of(&good, self.sweep.level);
+        if said.enough || trial + 1 == self.trials {
+            let name = if cell.dir.is_empty() {
+                String::new()
+            } else {
+                format!("{}: ", cell.dir)
+            };
+            let text = format!("{name}{}\n", rule.say(said, good.len()));
+            crate::progress::aside(|| show::text(DEFAULT_WIDTH, |_, _| text));
+        }
     }
 
     fn tables(&self, width: usize, colour: bool) -> String {
@@ -515,6 +565,13 @@ impl Plan {
                 "profile_export_aiperf_aggregate.csv",
                 &self.sweep.confidence_csv(cell),
             )?;
+            // As AIPerf: where the number of runs was left to the runs.
+            if self.sweep.convergence.is_some()
+                && let Some(collated) = self.sweep.collated_json(cell)?
+            {
+                let name = "profile_export_aiperf_collated.json";
+                write(&dir, name, &pretty(&collated)?)?;
+            }
         }
         if sweep {
             let dir = if self.trials > 1 && !self.independent {
@@ -542,6 +599,11 @@ fn write_sweep(sweep: &Sweep, dir: &Path) -> Result<()> {
 /// Flags that say how runs are made of a line, and are not of a run.
 const ONLY_FOR_SWEEPS: &[&str] = &[
     "confidence-level",
+    "convergence-metric",
+    "convergence-min-runs",
+    "convergence-mode",
+    "convergence-stat",
+    "convergence-threshold",
     "no-parameter-sweep-same-seed",
     "no-profile-run-disable-warmup-after-first",
     "no-set-consistent-seed",

@@ -101,9 +101,7 @@ impl<'a> Runner<'a> {
 
     /// Says what came of a run.
     pub fn tell(&mut self, number: usize, name: &str, trial: &Trial, kept: bool) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(number as u64);
-        }
+        self.passed(number);
         let said = match &trial.error {
             Some(error) => format!("failed: {error}"),
             None => figures(trial),
@@ -111,6 +109,13 @@ impl<'a> Runner<'a> {
         let kept = if kept { " (kept)" } else { "" };
         let text = format!("[{number}/{}] {name}{kept}: {said}\n", self.total);
         crate::progress::aside(|| show::text(DEFAULT_WIDTH, |_, _| text));
+    }
+
+    /// A run that is not needed.
+    pub fn passed(&self, number: usize) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(number as u64);
+        }
     }
 
     /// Waits, unless the user is in a hurry.

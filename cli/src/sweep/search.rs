@@ -293,6 +293,7 @@ pub fn run(typed: &Typed, flags: &Profile, parse: Parse) -> Result<ExitCode> {
         cooldown_s: 0.0,
         num_gpus: flags.output.num_gpus,
         objectives: objectives.clone(),
+        convergence: None,
         models: flags.endpoint.model.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

@@ -12,6 +12,7 @@ use super::{
     },
     empty, label,
 };
+use crate::sweep::saturation;
 
 /// A run in its group, with its place and its label.
 struct At<'r> {
@@ -192,6 +193,56 @@ pub fn frontier(points: &[Point], x_larger: bool, y_larger: bool) -> Vec<usize> 
     kept
 }
 
+/// Says at the points of a group which of them saturate the server, and on the `front`, if the product
+/// of the axes means something, which is the sweet spot. What the words mean is given back. Only where
+/// the labels are loads that differ.
+fn mark_loads(
+    preset: &Preset,
+    group: &Group,
+    points: &mut [Point],
+    front: Option<&Vec<usize>>,
+) -> Vec<&'static str> {
+    let labels = preset.labels.as_ref().map_or("concurrency", Column::name);
+    let loads: Option<Vec<(f64, f64)>> = group
+        .runs
+        .iter()
+        .map(|at| {
+            let throughput = ["output_token_throughput", "request_throughput"]
+                .into_iter()
+                .find_map(|tag| at.run.figure(tag, "avg"))?;
+            Some((at.order, throughput)).filter(|(load, _)| load.is_finite())
+        })
+        .collect();
+    let Some(loads) = loads.filter(|_| ["concurrency", "request_rate"].contains(&labels)) else {
+        return Vec::new();
+    };
+    if loads.len() < 2 || !loads.is_sorted_by(|a, b| a.0 < b.0) {
+        return Vec::new();
+    }
+    let flat = saturation(&loads);
+    let product = |at: usize| points[at].x * points[at].y;
+    let sweet = front.and_then(|front| {
+        front.iter().copied().max_by(|&a, &b| {
+            let steady = (!flat[a]).cmp(&!flat[b]);
+            steady.then(product(a).total_cmp(&product(b)))
+        })
+    });
+    let mut notes = Vec::new();
+    for (at, point) in points.iter_mut().enumerate() {
+        let mut label = point.label.take().unwrap_or_default();
+        if Some(at) == sweet {
+            label.push_str(" ★");
+            notes.push("★ sweet spot: the largest product of both axes below saturation.");
+        }
+        if flat[at] {
+            label.push_str(" saturated");
+            notes.push("Saturated: more load brought less than a tenth of its share in throughput.");
+        }
+        point.label = Some(label);
+    }
+    notes
+}
+
 /// All runs as points, per group the frontier as a line.
 pub fn pareto(
     preset: &Preset,
@@ -210,12 +261,20 @@ pub fn pareto(
         larger_is_better(&tag(&preset.x)),
         larger_is_better(&tag(&preset.y)),
     );
+    let mut marked = Vec::new();
     for group in &groups {
-        let points = points(group);
-        let line = frontier(&points, x_larger, y_larger)
-            .into_iter()
-            .map(|at| Point::at(points[at].x, points[at].y))
+        let mut points = points(group);
+        let front = frontier(&points, x_larger, y_larger);
+        let line = front
+            .iter()
+            .map(|&at| Point::at(points[at].x, points[at].y))
             .collect();
+        let both = x_larger && y_larger;
+        for note in mark_loads(preset, group, &mut points, both.then_some(&front)) {
+            if !marked.contains(&note) {
+                marked.push(note);
+            }
+        }
         figure
             .series
             .push(Series::new("", group.ink, Mark::Line, line));
@@ -223,6 +282,7 @@ pub fn pareto(
             .series
             .push(Series::new(&group.name, group.ink, Mark::Dots, points));
     }
+    figure.notes.extend(marked.into_iter().map(str::to_owned));
     let side = |larger| if larger { "more" } else { "less" };
     figure.notes.push(format!(
         "The line joins the frontier: runs that no other run of their group beats on both axes ({} is better on x, {} on y).",
