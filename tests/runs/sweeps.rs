@@ -132,7 +132,10 @@ fn the_file_says_what_the_points_say_and_the_server_saturates() {
     // The rise, the peak and the collapse: the gaps are 1.7 times as long at 8 of 8, 4.1 times at 32.
     let total: Vec<f64> = tokens.iter().map(|point| point.0).collect();
     let peak = total.iter().copied().fold(0.0, f64::max);
-    assert!(total[0] < 0.75 * peak && total[4] < 0.75 * peak, "{total:?}");
+    assert!(
+        total[0] < 0.75 * peak && total[4] < 0.75 * peak,
+        "{total:?}"
+    );
     let picture = call([
         "plot",
         run.folder().join("out").to_str().unwrap(),
@@ -148,7 +151,10 @@ fn the_file_says_what_the_points_say_and_the_server_saturates() {
         .join("pictures/pareto_curve_throughput_per_gpu_vs_interactivity.svg");
     let picture = std::fs::read_to_string(picture).unwrap();
     assert!(picture.contains(">32 saturated</text>"), "{picture}");
-    assert!(picture.contains(" ★") && !picture.contains(">1 saturated"), "{picture}");
+    assert!(
+        picture.contains(" ★") && !picture.contains(">1 saturated"),
+        "{picture}"
+    );
     assert_eq!(points[4]["saturated"], true, "{}", run.stdout);
     assert!(
         run.stdout.contains("saturated") && run.stdout.contains("★"),
@@ -339,7 +345,9 @@ fn ctrl_c_in_the_middle_of_a_sweep_and_the_rest_of_it() {
     running.signal(Signal::INT);
     let first = running.wait().code(1);
     assert!(
-        first.stderr.contains("interrupted: `pinfire profile --resume"),
+        first
+            .stderr
+            .contains("interrupted: `pinfire profile --resume"),
         "{}",
         first.stderr
     );
@@ -373,7 +381,10 @@ fn runs_of_a_point_stop_when_they_agree() {
     assert!(run.has("profile_runs/run_0002") && !run.has("profile_runs/run_0003"));
     let file = out(&run, "aggregate/profile_export_aiperf_aggregate.json");
     let said = &file["metadata"]["convergence"];
-    assert_eq!((&said["converged"], &said["value"]), (&true.into(), &0.0.into()));
+    assert_eq!(
+        (&said["converged"], &said["value"]),
+        (&true.into(), &0.0.into())
+    );
     assert_eq!(said["metric"], "output_sequence_length");
     let file = out(&run, "aggregate/profile_export_aiperf_collated.json");
     let pooled = &file["metrics"]["output_sequence_length"];
@@ -384,14 +395,22 @@ fn runs_of_a_point_stop_when_they_agree() {
     let flags = "--request-count 4 --osl 2,3 --num-profile-runs 3 --convergence-metric latency \
                  --convergence-threshold 0.000001 --convergence-mode cv";
     let run = profile("mock:", flags).run().code(0);
-    assert!(run.stdout.contains("osl_3: 3 runs are not enough"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("osl_3: 3 runs are not enough"),
+        "{}",
+        run.stdout
+    );
     assert!(run.has("osl_2/profile_runs/trial_0003") && run.has("osl_3/profile_runs/trial_0003"));
 
     // Requests of one distribution; the lengths are the same in all of them.
     let flags = "--request-count 4 --osl 2 --num-profile-runs 3 --convergence-metric osl \
                  --convergence-mode distribution --convergence-min-runs 3";
     let run = profile("mock:", flags).run().code(0);
-    assert!(run.stdout.contains("3 runs are enough: p of"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains("3 runs are enough: p of"),
+        "{}",
+        run.stdout
+    );
 }
 
 /// A server of 4 slots and 400 ms of service: the fifth stream waits, and its requests are not good.
@@ -409,7 +428,11 @@ fn a_search_by_goodput_alone() {
     let run = profile(&url, flags).run().code(0);
     drop(mock.stop());
     let history = out(&run, "search_history.json");
-    assert_eq!(history["boundary_summary"]["feasible_max"], 4, "{}", run.stdout);
+    assert_eq!(
+        history["boundary_summary"]["feasible_max"], 4,
+        "{}",
+        run.stdout
+    );
 }
 
 #[test]

@@ -696,7 +696,12 @@ fn point_labels(svg: &mut String, theme: &Theme, figure: &Figure, layout: &Layou
                 })
         };
         let clear = |place: &(f64, f64)| {
-            let own = [place.0 - 2.0, place.1 - tall, place.0 + wide + 2.0, place.1 + 3.0];
+            let own = [
+                place.0 - 2.0,
+                place.1 - tall,
+                place.0 + wide + 2.0,
+                place.1 + 3.0,
+            ];
             !lines.iter().any(|line| crosses(*line, own))
         };
         let free = places.into_iter().find(|place| fits(place) && clear(place));

@@ -50,9 +50,9 @@ impl Sweep {
             .into_iter()
             .map(|(tag, mut pooled)| {
                 pooled.values.sort_unstable_by(f64::total_cmp);
-                let figures = FIGURES.iter().map(|(name, stat)| {
-                    ((*name).to_owned(), json!(stat.of(&pooled.values)))
-                });
+                let figures = FIGURES
+                    .iter()
+                    .map(|(name, stat)| ((*name).to_owned(), json!(stat.of(&pooled.values))));
                 let mut combined: Map<String, Value> = figures.collect();
                 combined.insert("count".to_owned(), pooled.values.len().into());
                 let block = json!({

@@ -273,7 +273,10 @@ mod tests {
         let lacking = rule(Mode::Cv).of(&[&there, &there, &missing], 0.95);
         assert_eq!((lacking.value, lacking.enough), (None, false));
         let text = rule(Mode::Cv).say(lacking, 3);
-        assert!(text.contains("not all of them have time_to_first_token.avg"), "{text}");
+        assert!(
+            text.contains("not all of them have time_to_first_token.avg"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -373,14 +373,8 @@ pub const LAYOUT: &[(&str, To)] = &[
         "multi_run.convergence.metric",
         To::Flag("convergence-metric"),
     ),
-    (
-        "multi_run.convergence.stat",
-        To::Flag("convergence-stat"),
-    ),
-    (
-        "multi_run.convergence.mode",
-        To::Flag("convergence-mode"),
-    ),
+    ("multi_run.convergence.stat", To::Flag("convergence-stat")),
+    ("multi_run.convergence.mode", To::Flag("convergence-mode")),
     (
         "multi_run.convergence.threshold",
         To::Flag("convergence-threshold"),

@@ -236,7 +236,8 @@ fn mark_loads(
         }
         if flat[at] {
             label.push_str(" saturated");
-            notes.push("Saturated: more load brought less than a tenth of its share in throughput.");
+            notes
+                .push("Saturated: more load brought less than a tenth of its share in throughput.");
         }
         point.label = Some(label);
     }
