@@ -254,8 +254,7 @@ const NOT_PART: &str = "--reset-kv-cache --reset-kv-cache-timeout-seconds --rese
     --mlflow-experiment --mlflow-run-name --mlflow-tag --mlflow-parent-run-id \
     --mlflow-artifact-glob --wandb-project --wandb-entity --wandb-run-name --wandb-tag \
     --network-latency-automatic --network-latency-mean --network-latency-ping-interval --api-port \
-    --api-host --zmq-host --zmq-ipc-path --zmq-dual-bind --convergence-metric --convergence-stat \
-    --convergence-threshold --convergence-mode --variant --sweep-variant --search-space \
+    --api-host --zmq-host --zmq-ipc-path --zmq-dual-bind --variant --sweep-variant --search-space \
     --search-metric --search-stat --search-direction \
     --search-initial-points --search-random-seed --search-planner --search-percentile-pooling \
     --optuna-sampler --optuna-acquisition --optuna-terminator --bo-constraint-mode --search-sla \

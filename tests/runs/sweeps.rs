@@ -436,6 +436,18 @@ fn a_search_by_goodput_alone() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_made_is_one_line() {
+    let line =
+        "profile --url mock: --model mock --tokenizer builtin --osl 1,2 --artifact-dir /proc/none";
+    let run = call(line.split(' ')).run().code(1);
+    assert!(
+        run.stderr.lines().count() == 1 && run.stderr.contains("/proc/none"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn a_sweep_without_a_server_fails_and_still_has_its_files() {
     let nobody = profile("http://127.0.0.1:9", "--osl 2,3 --request-count 2")
         .run()
@@ -500,10 +512,6 @@ fn what_makes_no_sweep_is_one_line() {
         (
             "--osl 1,2 --num-profile-runs 3 --convergence-metric ttft --parameter-sweep-mode repeated",
             "take independent",
-        ),
-        (
-            "--osl 1,2 --artifact-dir /proc/none",
-            "the artifact folder /proc/none cannot be made",
         ),
         (
             &format!("--resume {folder}"),

@@ -439,7 +439,7 @@ fn every_preset_of_several_runs_shows_its_data() {
         .iter()
         .map(|point| point.label.clone().unwrap())
         .collect();
-    assert_eq!(labels, ["10", "50", "100"]);
+    assert_eq!(labels, ["10", "50", "100 ★"]);
     assert!(
         pareto
             .notes
