@@ -143,6 +143,9 @@ fn trap_45_thresholds_are_in_the_words_of_the_panels() {
     assert!(panel.contains("1 of 1 request (100.0%)") && panel.contains("more than 17.5%"));
     // The client counts 10 and the server 20.
     assert!(!shown(120.0).contains("Discrepancy"));
+    // The embedded server counts words.
+    let embedded = with(&records, |facts, _| facts.urls = vec!["mock:".into()]);
+    assert!(!embedded.console(140, false).contains("Discrepancy"));
 }
 
 #[test]
