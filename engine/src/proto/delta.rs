@@ -20,33 +20,39 @@ pub(super) struct DeltaScanner {
     scan: Scan,
 }
 
-/// A usual event, and where in it lies what differs in the next one.
+/// A usual event: where in it lies what differs in the next one.
 #[derive(Debug)]
-struct Shape {
-    bytes: Vec<u8>,
-    /// The inside of its `id`; empty if it has none, or one with escapes.
+struct Usual {
+    /// The inside of its `id`; empty if it has none.
     id: Range<usize>,
     /// Its text, if it has one.
     text: Option<(MarkKind, Range<usize>)>,
+}
+
+/// One that was walked through.
+#[derive(Debug)]
+struct Shape {
+    bytes: Vec<u8>,
+    places: Usual,
 }
 
 impl Shape {
     /// What `data` is, if it is of this shape.
     #[inline]
     fn read<'a>(&self, data: &'a [u8]) -> Option<(MarkKind, &'a [u8])> {
-        let (head, tail) = data.split_at_checked(self.id.end)?;
-        let (before, id) = head.split_at(self.id.start);
-        if before != &self.bytes[..self.id.start]
-            || (id != &self.bytes[self.id.clone()] && plain_length(id) < id.len())
-        {
+        let Self { bytes, places } = self;
+        let (from, to) = (places.id.start, places.id.end);
+        let (head, tail) = data.split_at_checked(to)?;
+        let (before, id) = head.split_at(from);
+        if before != &bytes[..from] || (id != &bytes[from..to] && plain_length(id) < id.len()) {
             return None;
         }
-        let Some((kind, text)) = &self.text else {
-            return (tail == &self.bytes[self.id.end..]).then_some((MarkKind::Empty, b""));
+        let Some((kind, text)) = &places.text else {
+            return (tail == &bytes[to..]).then_some((MarkKind::Empty, b""));
         };
         let string = tail
-            .strip_prefix(&self.bytes[self.id.end..text.start])?
-            .strip_suffix(&self.bytes[text.end..])?;
+            .strip_prefix(&bytes[to..text.start])?
+            .strip_suffix(&bytes[text.end..])?;
         (!string.is_empty() && plain_length(string) == string.len()).then_some((*kind, string))
     }
 }
@@ -84,35 +90,38 @@ impl DeltaScanner {
             Scan::Completions => b"text_completion",
             Scan::Keep => return (MarkKind::Data, data),
         };
-        let mut id = 0..0;
-        let Some(text) = Walk::new(data).event(object, &mut id) else {
+        let Some(places) = Walk::new(data).event(object) else {
             return (MarkKind::Data, data);
         };
-        let read = match &text {
+        let read = match &places.text {
             Some((kind, range)) => (*kind, &data[range.clone()]),
             None => (MarkKind::Empty, &b""[..]),
         };
-        self.remember(data, id, text);
+        self.remember(data, places);
         read
     }
 
     /// Remembers a usual event, in the place of the one that has not been met for longest.
-    fn remember(&mut self, data: &[u8], id: Range<usize>, text: Option<(MarkKind, Range<usize>)>) {
-        // An id behind the text, or one that means more than itself, stays part of the shape.
-        let apart = text.as_ref().is_none_or(|(_, text)| id.end <= text.start);
-        let plain = plain_length(&data[id.clone()]) == id.len();
+    fn remember(&mut self, data: &[u8], mut places: Usual) {
         if data.len() > SHAPE_BYTES {
             return;
         }
-        let mut bytes = match self.shapes.len() {
-            SHAPES => self.shapes.pop().map(|oldest| oldest.bytes),
-            _ => None,
+        let Usual { id, text } = &places;
+        // An id behind the text, or one that means more than itself, stays part of the shape.
+        let apart = text.as_ref().is_none_or(|(_, text)| id.end <= text.start);
+        if !apart || plain_length(&data[id.clone()]) < id.len() {
+            places.id = 0..0;
         }
-        .unwrap_or_default();
+        let mut bytes = if self.shapes.len() < SHAPES {
+            Vec::new()
+        } else {
+            self.shapes
+                .pop()
+                .map_or_else(Vec::new, |oldest| oldest.bytes)
+        };
         bytes.clear();
         bytes.extend_from_slice(data);
-        let id = if apart && plain { id } else { 0..0 };
-        self.shapes.push(Shape { bytes, id, text });
+        self.shapes.push(Shape { bytes, places });
         self.shapes.rotate_right(1);
     }
 }
@@ -132,13 +141,9 @@ impl<'a> Walk<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// The whole document: a chunk of the kind `object` whose only news is one string, or none. The
-    /// inside of its id goes into `id`.
-    fn event(
-        mut self,
-        object: &[u8],
-        id: &mut Range<usize>,
-    ) -> Option<Option<(MarkKind, Range<usize>)>> {
+    /// The whole document: a chunk of the kind `object` whose only news is one string, or none.
+    fn event(mut self, object: &[u8]) -> Option<Usual> {
+        let mut id = 0..0;
         let (mut named, mut choice) = (false, Choice::default());
         self.object(|walk, key| {
             match key {
@@ -148,7 +153,7 @@ impl<'a> Walk<'a> {
                     (&walk.bytes[range] == object).then_some(())
                 }
                 b"id" if id.end == 0 && walk.peek()? == b'"' => {
-                    *id = walk.string()?;
+                    id = walk.string()?;
                     Some(())
                 }
                 b"choices" => walk.choices(&mut choice),
@@ -169,15 +174,16 @@ impl<'a> Walk<'a> {
         } else {
             (choice.content, choice.reasoning)
         };
-        match (
+        let text = match (
             content.filter(|r| !r.is_empty()),
             reasoning.filter(|r| !r.is_empty()),
         ) {
-            (None, None) => Some(None),
-            (Some(range), None) => Some(Some((MarkKind::Content, range))),
-            (None, Some(range)) => Some(Some((MarkKind::Reasoning, range))),
-            (Some(_), Some(_)) => None,
-        }
+            (None, None) => None,
+            (Some(range), None) => Some((MarkKind::Content, range)),
+            (None, Some(range)) => Some((MarkKind::Reasoning, range)),
+            (Some(_), Some(_)) => return None,
+        };
+        Some(Usual { id, text })
     }
 
     fn choices(&mut self, choice: &mut Choice) -> Option<()> {
