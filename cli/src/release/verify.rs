@@ -33,7 +33,8 @@ const LEAST_PATIENCE: Span = Span::from_millis(30_000);
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// The looks at a run's servers from before its first request to after its last.
-pub struct Verify {
+pub struct Verify<'a> {
+    alone: Alone<'a>,
     looks: Looks,
     before: Vec<Look>,
     between: Vec<Look>,
@@ -61,13 +62,13 @@ fn pages(plan: &Plan, servers: &[Reached]) -> Result<Vec<Candidate>> {
     Ok(pages)
 }
 
-impl Verify {
+impl<'a> Verify<'a> {
     /// Looks at the servers at rest, and sends one request alone.
     ///
     /// # Errors
     /// There is no page; the engine is gone; the user has had enough.
     pub fn start(
-        alone: &mut Alone<'_>,
+        mut alone: Alone<'a>,
         servers: &[Reached],
         engine: &mut Engine,
         interrupt: &Interrupt,
@@ -90,6 +91,7 @@ impl Verify {
         looks.settle(&mut between, &mut floor, SETTLE, interrupt)?;
         looks.every(DURING);
         Ok(Self {
+            alone,
             looks,
             before,
             between,
@@ -106,12 +108,7 @@ impl Verify {
     ///
     /// # Errors
     /// The engine cannot be started again; the user has had enough.
-    pub fn finish(
-        mut self,
-        alone: &mut Alone<'_>,
-        requests: Vec<Seen>,
-        interrupt: &Interrupt,
-    ) -> Result<ReleaseReport> {
+    pub fn finish(mut self, requests: Vec<Seen>, interrupt: &Interrupt) -> Result<ReleaseReport> {
         say::line(format_args!(
             "--verify-release: waiting until the server is at rest, {} s at most, and for one request alone",
             SETTLE.as_secs_f64()
@@ -125,9 +122,9 @@ impl Verify {
         self.looks
             .rest(&mut looks, Span::from_secs_f64(lags), interrupt)?;
         let before = Span::from_secs_f64(SLOWER * self.first_canary.took_ms / 1e3);
-        alone.patience = before.max(LEAST_PATIENCE);
-        let mut engine = Engine::start(&alone.settings.engine)?;
-        let canary = alone.canary(&mut engine, interrupt)?;
+        self.alone.patience = before.max(LEAST_PATIENCE);
+        let mut engine = Engine::start(&self.alone.settings.engine)?;
+        let canary = self.alone.canary(&mut engine, interrupt)?;
         self.looks.rest(&mut self.between, AT_REST, interrupt)?;
         let server = self.looks.server().map(|(name, _)| name.clone());
         Ok(ReleaseReport::of(&Evidence {

@@ -174,18 +174,18 @@ pub fn one(
     let bases: Vec<String> = servers.iter().map(|server| server.base.clone()).collect();
     let cancel = cancel_plan(settings, &prepared.dataset)?;
     let (dataset, entries) = split(prepared.dataset);
-    let mut alone = Alone {
-        settings,
-        targets: Arc::clone(&targets),
-        // The last conversation: the first ones are those that the run begins with.
-        sessions: dataset.conversations().saturating_sub(1) as u64,
-        dataset: Arc::clone(&dataset),
-        id_key: settings::random_bits()?,
-        patience: PATIENCE,
-    };
     let verify = if settings.verify_release {
         interrupt.sending();
-        Some(Verify::start(&mut alone, &servers, &mut engine, interrupt)?)
+        let alone = Alone {
+            settings,
+            targets: Arc::clone(&targets),
+            // The last conversation: the first ones are those that the run begins with.
+            sessions: dataset.conversations().saturating_sub(1) as u64,
+            dataset: Arc::clone(&dataset),
+            id_key: settings::random_bits()?,
+            patience: PATIENCE,
+        };
+        Some(Verify::start(alone, &servers, &mut engine, interrupt)?)
     } else {
         None
     };
@@ -242,7 +242,7 @@ pub fn one(
     if let Some(verify) = verify {
         let found = match by_user || lost.is_some() {
             true => Err(anyhow::anyhow!("the run was stopped")),
-            false => verify.finish(&mut alone, seen, interrupt),
+            false => verify.finish(seen, interrupt),
         };
         match found.and_then(|found| Ok((release::write(settings, &found)?, found))) {
             Ok((path, found)) => {
