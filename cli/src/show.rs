@@ -20,11 +20,16 @@ pub fn text(width: usize, made: impl FnOnce(usize, bool) -> String) {
     } else {
         width
     };
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none();
+    let colour = terminal && colours();
     // A reader that has gone away (a closed pipe) is no failure of the run.
     let _ = stdout
         .write_all(made(shown, colour).as_bytes())
         .and_then(|()| stdout.flush());
+}
+
+/// Whether a terminal may be coloured: not if `NO_COLOR` says anything (<https://no-color.org>).
+pub fn colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|said| said.is_empty())
 }
 
 fn terminal_width() -> Option<usize> {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How the engine's threads are set up, once per process.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EngineSetup {
     /// The CPUs to pin one core thread each to. Not empty.
     pub cpus: Vec<usize>,

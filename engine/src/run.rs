@@ -389,6 +389,30 @@ impl Engine {
         }
     }
 
+    /// Closes all connections and forgets the servers, so that other runs can follow as on a new engine.
+    /// Whether every core has done that, each within `patience`; if not, drop the engine. To be called when
+    /// no phase is out and all records have been taken.
+    pub fn rest(&mut self, patience: Duration) -> bool {
+        let rested: Vec<Receiver<()>> = self
+            .cores
+            .iter()
+            .map(|core| {
+                let (done, rested) = unbounded();
+                core.tell(Command::Rest(done));
+                rested
+            })
+            .collect();
+        self.anchor = WallAnchor::take();
+        let ended = |rested: &Receiver<()>| {
+            matches!(
+                rested.recv_timeout(patience),
+                Err(RecvTimeoutError::Disconnected)
+            )
+        };
+        let alive = |core: &CoreThread| core.thread.as_ref().is_some_and(|t| !t.is_finished());
+        self.out.is_empty() && rested.iter().all(ended) && self.cores.iter().all(alive)
+    }
+
     fn place(&self, phase: Phase) -> Option<usize> {
         self.out.iter().position(|out| out.plan.phase == phase)
     }

@@ -27,7 +27,7 @@ pub struct OnTerminal {
     /// Kept open, so that the terminal outlives the call.
     slave: File,
     screen: Arc<Mutex<vt100::Parser>>,
-    reader: JoinHandle<()>,
+    reader: JoinHandle<Vec<u8>>,
 }
 
 /// How it left the terminal.
@@ -36,6 +36,8 @@ pub struct Left {
     pub code: Option<i32>,
     /// Everything on the screen and above it.
     pub text: String,
+    /// Everything that was written, as it was written.
+    pub written: String,
     /// It is the other screen, not the one of the shell.
     pub other_screen: bool,
     /// The cursor is hidden.
@@ -45,7 +47,17 @@ pub struct Left {
 }
 
 /// Starts the binary with these arguments in `folder`, on a terminal of this size.
-pub fn on_terminal(arguments: &[&str], folder: &Path, (rows, columns): (u16, u16)) -> OnTerminal {
+pub fn on_terminal(arguments: &[&str], folder: &Path, size: (u16, u16)) -> OnTerminal {
+    on_terminal_with(&[], arguments, folder, size)
+}
+
+/// The same with more in its environment.
+pub fn on_terminal_with(
+    environment: &[(&str, &str)],
+    arguments: &[&str],
+    folder: &Path,
+    (rows, columns): (u16, u16),
+) -> OnTerminal {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pseudo-terminal");
     grantpt(&master).expect("it is ours");
     unlockpt(&master).expect("it is unlocked");
@@ -69,6 +81,7 @@ pub fn on_terminal(arguments: &[&str], folder: &Path, (rows, columns): (u16, u16
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HF_HUB_OFFLINE", "1")
         .env("TERM", "xterm-256color")
+        .envs(environment.iter().copied())
         .stdin(end())
         .stdout(end())
         .stderr(end())
@@ -80,13 +93,17 @@ pub fn on_terminal(arguments: &[&str], folder: &Path, (rows, columns): (u16, u16
     let mut from = master.try_clone().expect("another descriptor");
     let reader = std::thread::spawn(move || {
         let mut bytes = [0; 8192];
+        let mut written = Vec::new();
         while let Ok(count) = from.read(&mut bytes) {
             if count == 0 {
                 break;
             }
             let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
-            shown.process(bytes.get(..count).unwrap_or_default());
+            let bytes = bytes.get(..count).unwrap_or_default();
+            shown.process(bytes);
+            written.extend_from_slice(bytes);
         }
+        written
     });
     OnTerminal {
         child,
@@ -156,7 +173,7 @@ impl OnTerminal {
         let echoes = self.echoes();
         drop(self.slave);
         // With the last descriptor of the other end the reader has all.
-        let _ = self.reader.join();
+        let written = self.reader.join().unwrap_or_default();
         let mut shown = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
         shown.screen_mut().set_scrollback(usize::MAX);
         let above = shown.screen().contents();
@@ -165,6 +182,7 @@ impl OnTerminal {
         Left {
             code: status.code(),
             text: format!("{above}\n{}", screen.contents()),
+            written: String::from_utf8_lossy(&written).into_owned(),
             other_screen: screen.alternate_screen(),
             no_cursor: screen.hide_cursor(),
             echoes,

@@ -2,7 +2,7 @@
 
 use pinfire_tests::{
     binary::profile,
-    pty::{Left, OnTerminal, on_terminal},
+    pty::{Left, OnTerminal, on_terminal, on_terminal_with},
 };
 use tempfile::TempDir;
 
@@ -116,6 +116,50 @@ fn a_run_that_is_over_at_once_leaves_the_screen_alone() {
     let left = run("--ui none --request-count 2", &folder).wait();
     given_back(&left);
     assert!(left.text.contains("Success Rate: 100%"), "{}", left.text);
+}
+
+#[test]
+fn tables_fit_terminals_and_colours_can_be_turned_off() {
+    let arguments: Vec<&str> =
+        "profile --model m --tokenizer builtin --url mock: --streaming --isl 20 \
+         --artifact-dir out --ui none --request-count 2"
+            .split_whitespace()
+            .collect();
+    for (columns, no_color, coloured) in [
+        (40, None, true),
+        (80, Some(""), true),
+        (80, Some("1"), false),
+        (132, Some("1"), false),
+        (250, None, true),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let environment: Vec<_> = no_color
+            .map(|said| ("NO_COLOR", said))
+            .into_iter()
+            .collect();
+        let left = on_terminal_with(&environment, &arguments, folder.path(), (24, columns)).wait();
+        assert_eq!(left.code, Some(0), "{}", left.text);
+        let escapes = left.written.matches('\u{1b}').count();
+        assert_eq!(escapes > 0, coloured, "{columns}: {}", left.written);
+        let plain = plain(&left.written);
+        for line in plain
+            .lines()
+            .filter(|line| line.contains(['│', '┃', '━', '─']))
+        {
+            let width = line.chars().count();
+            assert!(width <= usize::from(columns), "{columns}: {line}");
+        }
+        assert!(plain.contains("Time to First"), "{plain}");
+    }
+}
+
+/// Without what colours it.
+fn plain(written: &str) -> String {
+    let mut parts = written.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + part.split_once('m').expect("a colour").1
+    })
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use pinfire_engine::clock::Span;
 use pinfire_tests::{
-    binary::profile,
+    binary::{call, profile},
     mock::{Mock, instant, script},
 };
 use pinfire_tools::{dcgm, mock::Script};
@@ -312,6 +312,40 @@ fn gpus_of_an_exporter() {
         "{}",
         run.stdout
     );
+    // The lines give all of it back.
+    let folder = run.folder().join("out").to_string_lossy().into_owned();
+    let again = call(["report", &folder, "--output", "out"]).run().code(0);
+    let section = |csv: &str| {
+        csv.find("Endpoint,GPU_Index")
+            .map(|at| csv[at..].to_owned())
+    };
+    let rebuilt = again.file("profile_export_aiperf.csv");
+    assert_eq!(section(&rebuilt), section(&csv));
+    assert!(rebuilt.contains("Total GPU Energy (J),"), "{rebuilt}");
+    assert!(
+        again
+            .stdout
+            .contains(&format!("{key} | GPU 1 | NVIDIA Mock")),
+        "{}",
+        again.stdout
+    );
+    let after = again.json();
+    let about = |one: &Value, other: &Value| {
+        let (one, other) = (one.as_f64().unwrap(), other.as_f64().unwrap());
+        assert!((one - other).abs() <= 1e-4 * one.abs(), "{one} and {other}");
+    };
+    for tag in ["nvidia_total_gpu_energy", "nvidia_energy_per_request"] {
+        about(&json[tag]["avg"], &after[tag]["avg"]);
+    }
+    let after = &after["telemetry_data"];
+    for list in ["endpoints_configured", "endpoints_successful"] {
+        let said = &json["telemetry_data"]["summary"][list];
+        assert_eq!(&after["summary"][list], said, "{list}");
+    }
+    let metrics = &after["endpoints"][&key]["gpus"]["gpu_1"]["metrics"];
+    for name in ["nvidia_power_usage", "nvidia_memory_used"] {
+        assert_eq!(metrics[name], second[name], "{name}");
+    }
     let gone = profile("mock:", &format!("{LOAD} --gpu-telemetry 127.0.0.1:1"))
         .run()
         .code(0);

@@ -5,6 +5,7 @@
 
 mod column;
 mod errors;
+mod odd;
 mod reader;
 mod slices;
 mod tally;
@@ -21,6 +22,7 @@ use pinfire_engine::record::{Phase, Record};
 
 pub(crate) use column::Ranges;
 pub use errors::{ErrorGroup, ErrorGroups};
+pub use odd::{Noted, OddUsage};
 pub use reader::Reader;
 pub(crate) use tally::Asked;
 pub use tally::{CancelTally, RowValue, STAGES, Tally};
@@ -56,6 +58,8 @@ pub struct Collector {
     raw: Option<Raw>,
     warmup: Tally,
     profiling: Tally,
+    /// Answers whose usage is all that the counts come from, and does not do.
+    odd_usage: Option<OddUsage>,
     /// Figures while it goes on, if someone looks at them.
     live: Option<Box<Live>>,
 }
@@ -127,6 +131,7 @@ impl Collector {
         Ok(Self {
             warmup: Tally::new(&rows, false, facts.exact_records),
             profiling: Tally::new(&rows, facts.slice.is_some(), facts.exact_records),
+            odd_usage: (!client_counts).then(OddUsage::default),
             facts,
             reader: Reader::new(rules, entries, counter),
             lines,
@@ -229,6 +234,9 @@ impl Collector {
             Phase::Profiling => &mut self.profiling,
         };
         tally.add(&request, &self.facts.slos);
+        if let (Some(odd), Phase::Profiling) = (&mut self.odd_usage, read.record.phase) {
+            odd.look_at(read);
+        }
         if Class::from(&read.reading.verdict) == Class::Dropped {
             return Ok(());
         }
@@ -278,6 +286,7 @@ impl Collector {
             end,
             self.profiling,
             self.warmup,
+            self.odd_usage.unwrap_or_default(),
             jsonl,
         ))
     }

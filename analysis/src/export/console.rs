@@ -347,7 +347,9 @@ const METRIC_COLUMNS: [&str; 8] = ["Metric", "avg", "min", "max", "p99", "p90", 
 fn metric_table(title: String) -> Table {
     let head = METRIC_COLUMNS.map(|name| (name, Align::Right));
     // What a narrow terminal can do without, the least wanted first.
-    Table::new(title, &head, 0).without_if_narrow(&[7, 2, 3, 5])
+    Table::new(title, &head, 0)
+        .without_if_narrow(&[7, 2, 3, 5])
+        .at_last_without(4)
 }
 
 fn cells(block: &Block) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use super::console::thousands;
 use super::table::{style, wrap};
+use crate::collect::{Noted, OddUsage};
 use crate::report::Report;
 
 /// A box with a title.
@@ -125,6 +126,52 @@ impl Report {
                      usage_reasoning_tokens_diff_pct in the per-request file. \
                      --use-server-token-count takes the server's counts; \
                      PINFIRE_METRICS_USAGE_PCT_DIFF_THRESHOLD moves the limit."
+                        .into(),
+                ],
+            });
+        }
+        let of_usage = |noted: &Noted| {
+            let first: Vec<String> = noted.first.iter().map(u64::to_string).collect();
+            format!(
+                "{} (session_num {}{})",
+                share(noted.count as f64),
+                first.join(", "),
+                if noted.count > first.len() as u64 {
+                    ", ..."
+                } else {
+                    ""
+                }
+            )
+        };
+        let OddUsage { absent, clamped } = &self.odd_usage;
+        if absent.count > 0 {
+            notices.push(Notice {
+                title: "Missing Token Counts Warning",
+                lines: vec![
+                    format!(
+                        "{} came without a usage object that counts anything, and have no token metrics: \
+                         nothing else counts under --use-server-token-count.",
+                        of_usage(absent)
+                    ),
+                    "Leave --use-server-token-count away, so that the client's tokenizer counts. Streams \
+                     are asked for usage (stream_options.include_usage) unless --extra-inputs says \
+                     otherwise; this server does not send it."
+                        .into(),
+                ],
+            });
+        }
+        if clamped.count > 0 {
+            notices.push(Notice {
+                title: "Reasoning Token Count Warning",
+                lines: vec![
+                    format!(
+                        "{} have more reasoning than completion tokens in their usage; output without \
+                         reasoning counts as 0 there.",
+                        of_usage(clamped)
+                    ),
+                    "The server seems to count reasoning beside the completion, not as a part of it: \
+                     output_sequence_length is the reasoning alone there. The client's tokenizer counts \
+                     both."
                         .into(),
                 ],
             });

@@ -18,6 +18,8 @@ pub(crate) struct Table {
     flexible: Vec<usize>,
     /// The columns that a table which is still too wide can do without, the first one first.
     spare: Vec<usize>,
+    /// Another one, for a table that is too wide without those and with names broken anywhere.
+    last: Option<usize>,
 }
 
 /// A flexible column is not made narrower than this while something else can be done.
@@ -36,6 +38,7 @@ impl Table {
             rows: Vec::new(),
             flexible: vec![flexible],
             spare: Vec::new(),
+            last: None,
         }
     }
 
@@ -48,6 +51,12 @@ impl Table {
     /// Columns that are left out where the table is too wide otherwise, as few as possible.
     pub(crate) fn without_if_narrow(mut self, columns: &[usize]) -> Self {
         self.spare = columns.to_vec();
+        self
+    }
+
+    /// A column more, for terminals in which nothing else helps.
+    pub(crate) fn at_last_without(mut self, column: usize) -> Self {
+        self.last = Some(column);
         self
     }
 
@@ -77,6 +86,12 @@ impl Table {
             out.push(column);
             table = self.without(&out);
         }
+        if let Some(last) = self.last
+            && total(&table.widths(width, FLEXIBLE_LEAST)) > width
+        {
+            out.push(last);
+            table = self.without(&out);
+        }
         out.sort_unstable();
         let names = out.iter().filter_map(|&column| self.head.get(column));
         (table, names.map(|(name, _)| name.clone()).collect())
@@ -104,6 +119,7 @@ impl Table {
                 .collect(),
             flexible: self.flexible.iter().map(|&column| place(column)).collect(),
             spare: Vec::new(),
+            last: None,
         }
     }
 

@@ -14,6 +14,8 @@ pub(super) struct RunFiles {
     pub(super) raw: Option<PathBuf>,
     /// A line of values per request.
     pub(super) lines: Option<PathBuf>,
+    /// A line per GPU and look at it.
+    pub(super) gpus: Option<PathBuf>,
     /// The summary.
     pub(super) summary: Option<PathBuf>,
     /// What pinfire wrote down when it began, and takes away when it ends.
@@ -54,6 +56,7 @@ impl RunFiles {
         Self {
             raw: there(&names.raw),
             lines: there(&names.jsonl),
+            gpus: there(&names.gpu_telemetry),
             summary: there(&names.json),
             started: there(STARTED),
             names,

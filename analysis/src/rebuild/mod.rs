@@ -6,6 +6,7 @@
 //! that files may be larger than memory.
 
 mod files;
+mod gpus;
 mod line;
 mod lines;
 mod raw;
@@ -29,7 +30,7 @@ use self::raw::RawLine;
 use self::summary::Summary;
 use self::values::{Beside, ValueLine, Values};
 use crate::collect::{Collector, Read, RowValue, Told};
-use crate::export::ExportError;
+use crate::export::{ExportError, Outside};
 use crate::facts::{EntryFacts, RunEnd, RunFacts};
 use crate::goodput::{self, GoodputError, Slos};
 use crate::metric::conditions;
@@ -276,8 +277,17 @@ impl Rebuild {
         if let Some(told) = &mut self.facts.told {
             told.client_counts = !matches!(counting, Counting::ByServer);
         }
+        let window = self.summary.window(self.first);
+        let told = self.facts.told.as_ref();
+        let told = told.and_then(|told| told.summary.get("telemetry_data"));
+        let gpu = gpus::read(
+            self.files.gpus.as_deref(),
+            told,
+            window.as_ref(),
+            line::at(self.first),
+        )?;
         let end = RunEnd {
-            profiling: self.summary.window(self.first),
+            profiling: window,
             interrupted: self.incomplete.take(),
             ..RunEnd::default()
         };
@@ -309,7 +319,12 @@ impl Rebuild {
                     .to_owned(),
             );
         }
-        Ok((sink.finish(end)?, warnings))
+        let mut report = sink.finish(end)?;
+        report.look_outside(Outside {
+            gpu,
+            ..Outside::default()
+        });
+        Ok((report, warnings))
     }
 }
 

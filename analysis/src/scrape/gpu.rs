@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pinfire_engine::clock::{Span, Stamp, WallAnchor};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Scrape;
@@ -51,6 +52,9 @@ const fn field(
     }
 }
 
+/// Whose GPUs these are, in the files.
+const PLATFORM: &str = "nvidia";
+
 const POWER: usize = 0;
 const ENERGY: usize = 1;
 
@@ -71,18 +75,23 @@ const FIELDS: [Field; 11] = [
 ];
 
 /// What names a GPU.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 pub struct Identity {
     /// Place in its machine.
+    #[serde(rename = "gpu_index")]
     pub index: u64,
     /// Unique over machines.
+    #[serde(rename = "gpu_uuid")]
     pub uuid: String,
     /// `NVIDIA H200`.
+    #[serde(rename = "gpu_model_name", default)]
     pub model: String,
+    #[serde(rename = "pci_bus_id")]
     pci: Option<String>,
     device: Option<String>,
     hostname: Option<String>,
     namespace: Option<String>,
+    #[serde(rename = "pod_name")]
     pod: Option<String>,
 }
 
@@ -115,6 +124,33 @@ impl GpuHistory {
     /// Whether it has shown no GPU.
     pub fn is_empty(&self) -> bool {
         self.gpus.is_empty()
+    }
+
+    /// Takes in what a line of `gpu_telemetry_export.jsonl` says; its instant is its wall time.
+    pub(crate) fn recall(&mut self, line: &TelemetryLine) {
+        let identity = &line.identity;
+        let key = (identity.index, identity.uuid.clone());
+        let mut values: Values = [None; FIELDS.len()];
+        for (slot, field) in values.iter_mut().zip(&FIELDS) {
+            *slot = line.values.get(field.key).copied();
+        }
+        self.keep(key, identity.clone(), Stamp::from_nanos(line.at), values);
+    }
+
+    /// The last instant at which it showed anything.
+    pub(crate) fn last_look(&self) -> Option<Stamp> {
+        let looks = self.gpus.values().filter_map(|gpu| gpu.samples.last());
+        looks.map(|(at, _)| *at).max()
+    }
+
+    fn keep(&mut self, key: (u64, String), identity: Identity, at: Stamp, values: Values) {
+        let gpu = self.gpus.entry(key).or_insert_with(|| Gpu {
+            identity,
+            samples: Vec::new(),
+        });
+        if gpu.samples.last().is_none_or(|(last, _)| *last < at) {
+            gpu.samples.push((at, values));
+        }
     }
 
     /// Takes in a page; gives its lines of `gpu_telemetry_export.jsonl`.
@@ -160,13 +196,7 @@ impl GpuHistory {
         for (key, (identity, values)) in seen {
             let unix = anchor.unix_nanos(scrape.at);
             line(&self.url, &identity, &values, unix, &mut lines);
-            let gpu = self.gpus.entry(key).or_insert_with(|| Gpu {
-                identity,
-                samples: Vec::new(),
-            });
-            if gpu.samples.last().is_none_or(|(last, _)| *last < scrape.at) {
-                gpu.samples.push((scrape.at, values));
-            }
+            self.keep(key, identity, scrape.at, values);
         }
         lines
     }
@@ -194,7 +224,7 @@ fn line(url: &str, gpu: &Identity, values: &Values, unix: u64, out: &mut Vec<u8>
         ("pod_name", &gpu.pod),
     ];
     put_known(&mut map, texts);
-    map.insert("platform".into(), "nvidia".into());
+    map.insert("platform".into(), PLATFORM.into());
     map.insert("timestamp_ns".into(), unix.into());
     map.insert("telemetry_source_url".into(), url.into());
     let data = FIELDS.iter().zip(values);
@@ -204,6 +234,27 @@ fn line(url: &str, gpu: &Identity, values: &Values, unix: u64, out: &mut Vec<u8>
         out.extend(bytes);
         out.push(b'\n');
     }
+}
+
+/// A line of `gpu_telemetry_export.jsonl`.
+#[derive(Deserialize)]
+pub(crate) struct TelemetryLine {
+    #[serde(flatten)]
+    identity: Identity,
+    /// `nvidia`, or another maker's.
+    pub(crate) platform: String,
+    #[serde(rename = "timestamp_ns")]
+    at: u64,
+    /// The page.
+    #[serde(rename = "telemetry_source_url")]
+    pub(crate) url: String,
+    #[serde(rename = "telemetry_data")]
+    values: BTreeMap<String, f64>,
+}
+
+/// Whether these GPUs are of the make whose fields are known here.
+pub(crate) fn knows(platform: &str) -> bool {
+    platform == PLATFORM
 }
 
 /// The figures of one field of one GPU.
@@ -470,7 +521,7 @@ impl GpuTelemetry {
                 map.insert("gpu_index".into(), identity.index.into());
                 map.insert("gpu_name".into(), identity.model.as_str().into());
                 map.insert("gpu_uuid".into(), identity.uuid.as_str().into());
-                map.insert("platform".into(), "nvidia".into());
+                map.insert("platform".into(), PLATFORM.into());
                 let texts = [
                     ("hostname", &identity.hostname),
                     ("namespace", &identity.namespace),
@@ -548,7 +599,7 @@ impl GpuTelemetry {
                     identity.index.to_string(),
                     identity.model.clone(),
                     identity.uuid.clone(),
-                    "nvidia".to_owned(),
+                    PLATFORM.to_owned(),
                     name_with_unit(field),
                     digits(figures.avg),
                 ];

@@ -4,7 +4,10 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 use super::{end, facts, golden, run};
+use crate::export::Outside;
 use crate::report::Report;
+use crate::scrape::gpu::GpuTelemetry;
+use crate::scrape::reduce::Window;
 use crate::testing::RecordParts;
 
 fn report() -> Report {
@@ -55,6 +58,35 @@ fn the_csv_is_sorted_by_tag_with_crlf_and_two_decimals() {
     let concurrency = rows[place("Effective Concurrency,")];
     assert_eq!(concurrency.matches(',').count(), 14);
     assert!(rows.last().unwrap().is_empty() && !rows[rows.len() - 2].is_empty());
+}
+
+#[test]
+fn the_gpu_section_comes_after_two_empty_lines_and_has_its_header_without_gpus() {
+    let mut report = report();
+    let without = report.csv();
+    assert!(without.ends_with(b"\r\n") && !without.ends_with(b"\r\n\r\n"));
+    let at = pinfire_engine::clock::Stamp::from_nanos(1);
+    report.look_outside(Outside {
+        gpu: Some(GpuTelemetry {
+            configured: Vec::new(),
+            exporters: Vec::new(),
+            failures: Vec::new(),
+            window: Window {
+                start: at,
+                end: at,
+                until: at,
+            },
+        }),
+        ..Outside::default()
+    });
+    let with = report.csv();
+    let added = with.strip_prefix(&without[..]).unwrap();
+    let added = std::str::from_utf8(added).unwrap();
+    assert_eq!(
+        added,
+        "\r\n\r\nEndpoint,GPU_Index,GPU_Name,GPU_UUID,Platform,Metric,avg,min,max,sum,p1,p5,p10,p25,\
+         p50,p75,p90,p95,p99,std\r\n"
+    );
 }
 
 #[test]

@@ -15,7 +15,9 @@
 //! | 40 warmup | `outcomes.rs`, below |
 //! | 47 no valid request | `outcomes.rs`, `tests/runs/ends.rs` |
 //! | 48 wrong goodput tags | `goodput.rs`, `tests/runs/refusals.rs` |
-//! | 33–38, 41–44, 46 files, console, process | `exports.rs`, `export`, `tests/runs` |
+//! | 33 line ends, the GPU section | `exports.rs` (`the_gpu_section…`), `scrape/files/tests.rs` |
+//! | 38 no JSON, but the CSV | nothing switches the summary off: `cli/src/run_file` (`artifacts.summary`) |
+//! | 34–37, 41–44, 46 files, console, process | `exports.rs`, `export`, `tests/runs` |
 
 use std::sync::Arc;
 
@@ -313,6 +315,27 @@ fn trap_18_the_servers_output_is_completion_without_reasoning() {
     assert_eq!(report.value("request_count"), Some(3.0));
     assert!(report.figures("error_isl").is_none());
     assert!(report.figures("usage_discrepancy_count").is_none());
+    // Both are said, with the requests that they are.
+    let odd = &report.odd_usage;
+    assert_eq!((odd.absent.count, odd.clamped.count), (1, 1));
+    let console = report.console(400, false);
+    for expected in [
+        "Missing Token Counts Warning",
+        "Reasoning Token Count Warning",
+        "1 of 3 requests (33.3%) (session_num 0)",
+    ] {
+        assert!(console.contains(expected), "{expected}: {console}");
+    }
+    let (fine, _) = server_counts(
+        &[answer(0, &[10.0], &["x"])
+            .mark(11.0, Data, &usage(11, 8, 3))
+            .end(11.0)],
+        false,
+    );
+    assert_eq!(fine.odd_usage, crate::collect::OddUsage::default());
+    // The client counts: usage is not what the lengths come from.
+    let (counted, _) = of(&[answer(0, &[10.0], &["x"]).end(11.0)]);
+    assert_eq!(counted.odd_usage, crate::collect::OddUsage::default());
 }
 
 /// `--per-chunk-usage`: tokens that came packed into the first chunk are out of the divisor.

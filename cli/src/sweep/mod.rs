@@ -2,8 +2,8 @@
 //! together.
 //!
 //! Each run is a command line of its own, made of the one that was typed: lists are replaced by one
-//! value, the folder and the seed are set. It gets engine threads and connections of its own, so that
-//! nothing of one run is left in the next.
+//! value, the folder and the seed are set. The engine's threads and runtimes stay; connections and
+//! everything else is each run's own, so that nothing of one run is left in the next.
 
 mod axes;
 mod converge;

@@ -9,7 +9,13 @@ use pinfire_engine::clock::{Span, Stamp};
 use serde_json::{Value, json};
 
 use super::{pretty, write};
-use crate::{args::Profile, cmd::profile, settings::Settings, show, signals::Interrupt};
+use crate::{
+    args::Profile,
+    cmd::profile::{self, KeptEngine},
+    settings::Settings,
+    show,
+    signals::Interrupt,
+};
 
 /// Written into the folder of a run when it is finished.
 const MARKER: &str = "run_config.json";
@@ -35,6 +41,7 @@ pub struct Runner<'a> {
     interrupt: &'a Interrupt,
     total: usize,
     bar: Option<ProgressBar>,
+    kept: KeptEngine,
 }
 
 impl<'a> Runner<'a> {
@@ -44,6 +51,7 @@ impl<'a> Runner<'a> {
             interrupt,
             total,
             bar: None,
+            kept: KeptEngine::default(),
         }
     }
 
@@ -60,11 +68,18 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn made(&self, run: &Planned) -> Result<Trial> {
+    fn made(&mut self, run: &Planned) -> Result<Trial> {
+        let kept = &mut self.kept;
         let done = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("pinfire-run".to_owned());
             let made = thread.spawn_scoped(scope, || {
-                profile::one(&run.flags, &run.settings, &run.arguments, self.interrupt)
+                profile::one(
+                    &run.flags,
+                    &run.settings,
+                    &run.arguments,
+                    self.interrupt,
+                    Some(kept),
+                )
             })?;
             made.join()
                 .unwrap_or_else(|_| Err(anyhow!("the run has ended by a defect of pinfire")))

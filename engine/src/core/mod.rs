@@ -54,6 +54,9 @@ use crate::{
 /// A core and its tasks share it; handlers borrow it for their own length only.
 pub(crate) type Shared = Rc<RefCell<Core>>;
 
+/// Tasks of a core that hold no connection: `keep_time`, `end_turns`, `obey`.
+const OWN_TASKS: usize = 3;
+
 /// What one core holds.
 pub(crate) struct Core {
     me: Weak<RefCell<Core>>,
@@ -92,8 +95,10 @@ pub(crate) struct Core {
     phases: Phases,
     /// More requests are due than one turn may start.
     more_due: bool,
-    /// Tasks that hold a connection.
+    /// Tasks: those that hold a connection, and [`OWN_TASKS`].
     tending: usize,
+    /// Whoever waits until nothing is open; see [`Core::rest`].
+    rested: Option<Sender<()>>,
     leaving: bool,
     left: Option<Waker>,
 }
@@ -225,6 +230,7 @@ impl Core {
                 phases: Phases::default(),
                 more_due: false,
                 tending: 0,
+                rested: None,
                 leaving: false,
                 left: None,
             })

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use super::{
-    Core, Phases, Running,
+    Core, OWN_TASKS, Phases, Running,
     agenda::{Agenda, Next},
     connection::State,
+    pool::IdlePool,
     seam::Seam,
 };
 use crate::{
@@ -149,15 +150,30 @@ impl Core {
         }
     }
 
-    /// Closes what is idle and lets every task end.
-    pub(crate) fn leave(&mut self) {
+    /// Closes everything and forgets what it learned of the servers, so that the next phase finds the
+    /// core as a new one would be. `done` is dropped when nothing is open.
+    pub(crate) fn rest(&mut self, done: Sender<()>) {
         self.stop();
-        self.leaving = true;
+        self.close_idle();
+        self.idle = IdlePool::default();
+        self.dialled.clear();
+        self.room = (0, 0);
+        self.rested = (self.tending > OWN_TASKS).then_some(done);
+    }
+
+    fn close_idle(&mut self) {
         for slot in 0..self.connections.len() {
             if self.connections[slot].state == State::Idle {
                 self.close(slot);
             }
         }
+    }
+
+    /// Closes what is idle and lets every task end.
+    pub(crate) fn leave(&mut self) {
+        self.stop();
+        self.leaving = true;
+        self.close_idle();
         self.wake_timer();
         self.wake_turn_end();
     }

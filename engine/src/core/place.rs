@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender};
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder, utils::detect_uring};
 
 use super::{
-    Core, Shared,
+    Core, OWN_TASKS, Shared,
     seam::Seam,
     wake::{Bounce, Spinner, end_turns, keep_time},
 };
@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Look,
     /// End it early.
     Stop,
+    /// Close everything and forget it; the sender is dropped when that is done.
+    Rest(Sender<()>),
     /// Close everything; the thread ends.
     Leave,
 }
@@ -161,7 +163,7 @@ async fn serve(luggage: Luggage, driver: Driver) {
         luggage.reports,
         luggage.progress,
     );
-    core.borrow_mut().tending = 3;
+    core.borrow_mut().tending = OWN_TASKS;
     spawn(counted(
         keep_time(Rc::clone(&core), timer, spinner),
         Rc::clone(&core),
@@ -200,6 +202,7 @@ async fn obey(core: Shared, bell: Bell, commands: Receiver<Command>) {
                 }
                 Command::Look => core.look(),
                 Command::Stop => core.stop(),
+                Command::Rest(done) => core.rest(done),
                 Command::Leave => {
                     core.leave();
                     return;

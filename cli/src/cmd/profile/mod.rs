@@ -5,6 +5,7 @@ mod command_line;
 pub mod dataset;
 mod dry_run;
 mod facts;
+mod kept;
 
 use std::{
     io::Write,
@@ -34,6 +35,7 @@ use pinfire_tools::mock;
 
 use self::collect::{Collecting, Tally};
 pub use self::command_line::{secret, shown};
+pub use self::kept::KeptEngine;
 use crate::{
     args::Profile,
     load::{Mode, PhaseLoad},
@@ -74,7 +76,8 @@ pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
     if flags.load.dry_run {
         return dry_run(&settings);
     }
-    let done = one(flags, &settings, arguments, &Interrupt::watch()?)?;
+    let interrupt = Interrupt::watch()?;
+    let done = one(flags, &settings, arguments, &interrupt, None)?;
     Ok(done.exit_code())
 }
 
@@ -103,7 +106,7 @@ impl Done {
     }
 }
 
-/// Makes one run of decided settings.
+/// Makes one run of decided settings, on the engine that is `kept` between runs if there is one.
 ///
 /// # Errors
 /// Anything that keeps the run from starting or its results from being written.
@@ -112,6 +115,7 @@ pub fn one(
     settings: &Settings,
     arguments: &[String],
     interrupt: &Interrupt,
+    mut kept: Option<&mut KeptEngine>,
 ) -> Result<Done> {
     let embedded = matches!(settings.transport.server, Server::Embedded);
     let sides = if embedded { 2 } else { 1 };
@@ -161,7 +165,10 @@ pub fn one(
         .iter()
         .map(|server| target(settings, server, &server.url, false))
         .collect::<Result<_>>()?;
-    let mut engine = Engine::start(&settings.engine)?;
+    let mut engine = match &mut kept {
+        Some(kept) => kept.take(&settings.engine)?,
+        None => Engine::start(&settings.engine)?,
+    };
     say_how(settings, &engine);
     if let Some(probe) = &settings.probe {
         probe.wait(settings, &servers, &mut engine)?;
@@ -231,7 +238,11 @@ pub fn one(
         Err(lost) => (false, Some(lost)),
     };
     drop(phases);
-    drop(engine);
+    // Either way the server sees every connection closed.
+    match kept.filter(|_| lost.is_none()) {
+        Some(kept) => kept.give_back(&settings.engine, engine),
+        None => drop(engine),
+    }
     if let Some(verify) = &verify {
         verify.load_has_ended();
     }

@@ -1,0 +1,39 @@
+//! The engine between the runs of a sweep: its threads and runtimes stay, nothing else does.
+
+use std::time::Duration;
+
+use pinfire_engine::{
+    plan::EngineSetup,
+    run::{Engine, EngineError},
+};
+
+/// Closing every connection takes no longer; an engine that needs more is made anew.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The engine of the run before, if it can be used again.
+#[derive(Default)]
+pub struct KeptEngine(Option<(EngineSetup, Engine)>);
+
+impl KeptEngine {
+    /// The engine that was given back, or a new one where that was set up in another way.
+    ///
+    /// # Errors
+    /// A new one cannot start.
+    pub(super) fn take(&mut self, setup: &EngineSetup) -> Result<Engine, EngineError> {
+        match self.0.take() {
+            Some((of, engine)) if of == *setup => Ok(engine),
+            other => {
+                // Before its successor is pinned to the same CPUs.
+                drop(other);
+                Engine::start(setup)
+            }
+        }
+    }
+
+    /// Takes the engine of a run that has ended; all its connections are closed.
+    pub(super) fn give_back(&mut self, setup: &EngineSetup, mut engine: Engine) {
+        if engine.rest(PATIENCE) {
+            self.0 = Some((setup.clone(), engine));
+        }
+    }
+}
