@@ -297,6 +297,14 @@ impl Session {
         self.finish()
     }
 
+    /// Closes everything between two runs, as a sweep does.
+    pub fn rest(&mut self) {
+        assert!(
+            self.engine().rest(Duration::from_secs(30)),
+            "the cores come to rest"
+        );
+    }
+
     /// Begins a phase.
     pub fn begin(&mut self, load: &Load) {
         let plan = load.plan();

@@ -55,6 +55,44 @@ on_both_drivers! {
         }
     }
 
+    fn between_two_runs_everything_is_closed_and_forgotten(driver) {
+        const SLOTS: usize = 6;
+        for cpus in [&[0][..], &[0, 1]] {
+            let open = Arc::new(AtomicUsize::new(0));
+            let theirs = Arc::clone(&open);
+            let first = Raw::start(move |conn| {
+                theirs.fetch_add(1, Ordering::SeqCst);
+                while conn.request().is_some() {
+                    conn.send(OK);
+                }
+                theirs.fetch_sub(1, Ordering::SeqCst);
+            });
+            let load = Load::new(driver, first.address()).of(SLOTS, 60).on(cpus);
+            let mut session = Session::start(&load);
+            let one = session.run(&load);
+            // Kept for the next phase of this run.
+            assert_eq!(open.load(Ordering::SeqCst) as u64, one.connects());
+            session.rest();
+            let guard = watch("connections stayed open");
+            while open.load(Ordering::SeqCst) > 0 {
+                std::thread::yield_now();
+            }
+            drop(guard);
+            // Another server as the only target: nothing goes to the first one.
+            let mock = Mock::start(instant(1));
+            let load = Load::new(driver, mock.address()).of(SLOTS, 60).on(cpus);
+            let two = session.run(&load);
+            assert_eq!(two.ends(), [60, 0, 0, 0]);
+            session.rest();
+            // It waits until nobody but itself is there.
+            let (_, truth) = mock.stop();
+            let used: BTreeSet<u64> = truth.iter().map(|line| line.conn).collect();
+            assert_eq!((truth.len(), used.len() as u64), (60, two.connects()));
+            // At rest already: nothing to wait for.
+            session.rest();
+        }
+    }
+
     fn two_cores_share_one_index(driver) {
         let mock = Mock::start(instant(1));
         let load = Load::new(driver, mock.address()).of(7, 500).on(&[0, 1]);

@@ -104,7 +104,9 @@ fn panel(server: &ServerMetrics, endpoint: &Watched) -> Table {
         "{PRODUCT} | Server Metrics | {} | {kind}",
         short_url(&endpoint.url)
     );
-    let mut table = Table::new(title, &names.map(|name| (name, Align::Right)), 0);
+    let mut table = Table::new(title, &names.map(|name| (name, Align::Right)), 0)
+        .without_if_narrow(&[2, 3, 6, 1])
+        .at_last_without(4);
     let window = server.window;
     let inside = |from: pinfire_engine::clock::Stamp, to| {
         let levels = endpoint.levels.iter();
@@ -203,7 +205,9 @@ fn gpu_tables(gpu: &GpuTelemetry, width: usize, colour: bool) -> String {
         text += &format!("  ✘ {failure}\n");
     }
     for (title, rows) in gpu.tables() {
-        let mut table = Table::new(title, &names.map(|name| (name, Align::Right)), 0);
+        let mut table = Table::new(title, &names.map(|name| (name, Align::Right)), 0)
+            .without_if_narrow(&[7, 2, 3, 5])
+            .at_last_without(4);
         for (name, values) in rows {
             let mut row = vec![name];
             row.extend(values.map(large));
