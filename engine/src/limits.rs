@@ -33,6 +33,10 @@ pub const STAMPED_READ_EVERY: u32 = 16;
 /// `recv` calls made at a cancel's deadline before the disconnect goes out regardless.
 pub const DRAIN_READS: usize = 16;
 
+/// So many deadlines of one instant make it worth to ask once which of their sockets have anything to
+/// read: a look at one costs about a fifth of a `recv` that finds nothing.
+pub const LOOK_TOGETHER: usize = 8;
+
 /// Bodies up to this size are copied behind their head and sent as one part: copying costs less than
 /// a system call with two parts.
 pub const COPIED_BODY_BYTES: usize = 8 * 1024;

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use super::{Core, connection::State};
 use crate::{
     clock::Stamp,
-    limits::DRAIN_READS,
+    limits::{DRAIN_READS, LOOK_TOGETHER},
+    net::readable_now,
     record::{Failure, Leave},
 };
 
@@ -53,29 +54,51 @@ impl Core {
             return false;
         }
         let mut row = std::mem::take(&mut self.row);
+        let (mut together, mut readable) = std::mem::take(&mut self.due_together);
         while self.deadlines.next().is_some_and(|due| due <= now) {
-            while let Some((due, slot)) = self.deadlines.pop_due(now) {
-                if self.expire(slot, due) {
+            together.extend(std::iter::from_fn(|| self.deadlines.pop_due(now)));
+            self.look_together(&together, &mut readable);
+            for (&(due, slot), &readable) in together.iter().zip(&readable) {
+                if self.expire(slot, due, readable) {
                     row.push(Leaving::of(slot, now));
                 }
             }
+            together.clear();
             self.leave_in_a_row(&mut row);
             now = Stamp::now();
         }
         self.row = row;
+        self.due_together = (together, readable);
         true
+    }
+
+    /// Which of these must be read before they are left. A wave waits for the reading of all before
+    /// its first leaving, so that many are looked at in one call.
+    fn look_together(&self, together: &[(Stamp, usize)], readable: &mut Vec<bool>) {
+        let sockets = || {
+            let connections = together.iter().map(|&(_, slot)| &self.connections[slot]);
+            connections.map_while(|connection| connection.socket.as_deref())
+        };
+        if together.len() >= LOOK_TOGETHER && sockets().count() == together.len() {
+            readable_now(sockets(), readable);
+        } else {
+            readable.clear();
+            readable.resize(together.len(), true);
+        }
     }
 
     /// The deadline of a request has come: its cancel or its time limit. True if it is to be left now;
     /// everything else has been done.
-    fn expire(&mut self, slot: usize, due: Stamp) -> bool {
+    fn expire(&mut self, slot: usize, due: Stamp, readable: bool) -> bool {
         let late = Stamp::now().since(due);
         let request = self.connections[slot].request.as_ref();
         if let Some(phase) = request.and_then(|request| self.phases.of(request.phase())) {
             phase.health.timer_lateness.record(late);
         }
         // A response that is complete in the receive buffer wins over either.
-        self.drain(slot, false);
+        if readable {
+            self.drain(slot, false);
+        }
         let connection = &mut self.connections[slot];
         let Some(request) = &connection.request else {
             return false;

@@ -78,6 +78,9 @@ pub(crate) struct Core {
     deadlines: Deadlines,
     /// Requests that are being left together; empty between two handlers.
     row: Vec<Leaving>,
+    /// Deadlines that come at one instant, and which of their sockets have something to read; empty
+    /// between two handlers.
+    due_together: (Vec<(Stamp, usize)>, Vec<bool>),
     timer: Rc<Timer>,
     /// The instant that the sleeping timer task waits for; `None` while it is awake.
     asleep_until: Option<Stamp>,
@@ -218,6 +221,7 @@ impl Core {
                 dialled: Vec::new(),
                 deadlines: Deadlines::default(),
                 row: Vec::new(),
+                due_together: (Vec::new(), Vec::new()),
                 timer,
                 asleep_until: None,
                 buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),

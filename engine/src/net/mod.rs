@@ -16,7 +16,7 @@ use std::{
 
 use monoio::net::UnixStream;
 use rustix::{
-    event::{EventfdFlags, eventfd},
+    event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
     net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown},
     time::{
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
@@ -31,6 +31,17 @@ use crate::{
 
 /// How everything is sent: without waiting, and without a signal when the peer has gone.
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+
+/// Which of these have something to read, an end or an error included: one call for all of them. Where
+/// the system does not say, all may.
+pub fn readable_now<'a>(sockets: impl Iterator<Item = &'a Pollable>, readable: &mut Vec<bool>) {
+    let mut looked: Vec<PollFd<'_>> = sockets
+        .map(|socket| PollFd::from_borrowed_fd(sys::borrow(&socket.0), PollFlags::IN))
+        .collect();
+    let known = poll(&mut looked, Some(&Timespec::default())).is_ok();
+    readable.clear();
+    readable.extend(looked.iter().map(|one| !known || !one.revents().is_empty()));
+}
 
 /// A descriptor whose readiness the runtime watches. Made on the thread of its runtime.
 pub struct Pollable(UnixStream);
