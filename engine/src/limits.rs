@@ -25,6 +25,10 @@ pub const RECEIVE_BYTES: usize = 64 * 1024;
 
 /// Requests started in a row before the core looks at its sockets again.
 pub const STARTS_PER_TURN: usize = 64;
+/// Nor are more started in a row once so much time has gone: a start with a new connection takes
+/// 30-100 µs, and what comes meanwhile is stamped late by all of them together. A turn through the
+/// driver costs a few µs.
+pub const STARTS_SPAN: Span = Span::from_micros(200);
 
 /// One read in so many is taken with its kernel receive stamp. A `recvmsg` with control data costs
 /// about 0.3 µs more than a `recv`; a sample of this size still gives hundreds a second.

@@ -108,6 +108,23 @@ fn cancelled_requests_show_in_the_check() {
     assert_eq!(of("completed"), 40.0 - cancelled as f64);
     assert_eq!((of("running_at_end"), of("waiting_at_end")), (0.0, 0.0));
     assert_eq!(check["valid_at_rest"], Value::Bool(true));
+    mock.stop();
+
+    // Who leaves while waiting for a slot is in the estimate too.
+    let mut slots = script();
+    slots.slots = Some(1);
+    let mock = Mock::start(slots);
+    let url = format!("http://{}", mock.address());
+    let run = profile(&url, &more).run().code(0);
+    let [.., cancelled, _] = sums(&run);
+    let row = |name: &str| {
+        let text = run.stdout.lines().find(|line| line.contains(name));
+        let cells: Vec<&str> = text.expect(name).split('│').map(str::trim).collect();
+        cells[6].parse::<f64>().unwrap()
+    };
+    assert_eq!(row("Requests Aborted (estimate)"), cancelled as f64);
+    assert_eq!(row("Requests Aborted (its counter)"), cancelled as f64);
+    mock.stop();
 }
 
 #[test]

@@ -13,7 +13,13 @@ const RECORDS: &str = "profile_export.jsonl";
 const SUMMARY: &str = "profile_export_aiperf.json";
 const CELL: &str = "profile_export_aiperf_aggregate.json";
 /// Files of one prefix: these ends are not summaries.
-const NOT_SUMMARIES: [&str; 4] = ["_timeslices", "_server_metrics", "_aggregate", "_collated"];
+const NOT_SUMMARIES: [&str; 5] = [
+    "_timeslices",
+    "server_metrics_export",
+    "_server_metrics",
+    "_aggregate",
+    "_collated",
+];
 
 /// A run, or the aggregate of the trials of one cell of a sweep.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -262,6 +268,8 @@ mod tests {
             &[
                 "b/profile_export.jsonl",
                 "b/profile_export_aiperf.json",
+                "b/server_metrics_export.json",
+                "b/server_metrics_export.jsonl",
                 "a/deep/profile_export.jsonl",
                 "a/deep/profile_export_aiperf.json",
                 "a/deep/phases/warmup/profile_export_aiperf.json",

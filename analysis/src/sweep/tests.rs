@@ -263,6 +263,13 @@ fn saturation_is_seen_along_the_load_alone() {
     assert!(sweep.marks().iter().all(|marks| !marks.saturated));
 }
 
+/// A rise after the first point that brought nothing is noise, or another regime: no way back.
+#[test]
+fn what_lies_above_a_saturated_point_stays_saturated() {
+    let points = [(1.0, 10.0), (2.0, 20.0), (4.0, 20.0), (8.0, 60.0)];
+    assert_eq!(saturation(&points), [false, false, true, true]);
+}
+
 /// A server of slots: beyond them throughput is the same and only the first token comes later. The
 /// few tokens per second more of the last point are noise.
 #[test]

@@ -29,12 +29,17 @@ impl Leaving {
 }
 
 impl Core {
-    /// The end of every handler: what is due is started, and deadlines that have come are acted on.
-    /// A turn may be long, so neither waits for its end.
+    /// The end of every handler: deadlines that have come are acted on, and what is due is started. A
+    /// turn may be long, so neither waits for its end. But whoever was hung up on is replaced only when
+    /// what else has come has been read: another hang-up may follow from that, and a start would make
+    /// it late.
     #[inline]
     pub(super) fn go_on(&mut self, now: Stamp) {
-        self.start_due(now);
-        self.act_on_due(now);
+        if self.expire_due(now) {
+            self.start_later(now);
+        } else {
+            self.start_due(now);
+        }
     }
 
     /// Acts on every deadline that has come.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::{Span, Stamp, thread_cpu_time},
     health::{CoreHealth, Counts},
-    limits::{DEADLINE_NEAR, START_PATIENCE, STARTS_PER_TURN},
+    limits::{DEADLINE_NEAR, START_PATIENCE, STARTS_PER_TURN, STARTS_SPAN},
     plan::{PhasePlan, Precision},
     random::Purpose,
     record::Phase,
@@ -182,20 +182,37 @@ impl Core {
     /// the next turn of the loop, only the timer task goes on with them.
     #[inline]
     pub(super) fn start_due(&mut self, now: Stamp) {
-        let due = |phase: &Running| phase.next.is_some_and(|next| next <= now);
-        if !self.more_due && self.phases.current.as_ref().is_some_and(due) {
+        if !self.more_due && self.some_due(now) {
             self.start_some();
         }
     }
 
+    /// Leaves turns whose instant has come to the timer task, after the sockets that are ready.
+    pub(super) fn start_later(&mut self, now: Stamp) {
+        if self.some_due(now) {
+            self.more_due = true;
+            self.sleep_no_longer_than(Stamp::from_nanos(1));
+        }
+    }
+
+    #[inline]
+    fn some_due(&self, now: Stamp) -> bool {
+        let due = |phase: &Running| phase.next.is_some_and(|next| next <= now);
+        self.phases.current.as_ref().is_some_and(due)
+    }
+
     pub(super) fn start_some(&mut self) {
         let mut more = true;
+        let mut until = None;
         for _ in 0..STARTS_PER_TURN {
             let deadline = self.deadlines.next();
             let Some(phase) = &mut self.phases.current else {
                 return;
             };
             let now = Stamp::now();
+            if now > *until.get_or_insert(now + STARTS_SPAN) {
+                break;
+            }
             // `Sleep` promises next to no CPU, and waiting here means spinning.
             if self.precision != Precision::Sleep
                 && let Some(deadline) = deadline

@@ -278,7 +278,11 @@ impl Core {
             Phase::Answering | Phase::Stalled => self.let_go(conn, now),
             Phase::Receiving | Phase::Leaving => {}
         }
-        if conn.active.is_some() {
+        if let Some(active) = &conn.active {
+            // vLLM's framework begins to answer before there is a slot, and counts that as a 2xx.
+            if conn.phase == Phase::Queued && active.fault.is_none() {
+                self.metrics.count(active.api as usize, 1, 200);
+            }
             self.metrics.finish(Finish::Abort);
         }
         if conn.active.is_some() || conn.first.is_some() {

@@ -292,7 +292,7 @@ fn over_time(
             }
             Ok((
                 downsampled(points, windows),
-                "Running and waiting on the server (requests)".to_owned(),
+                "Held by the server (requests)".to_owned(),
                 Mark::Step,
             ))
         }
@@ -305,12 +305,20 @@ fn over_time(
                 key if key.ends_with("temperature") => " (°C)",
                 _ => "",
             };
-            Ok((
-                points,
-                format!("{}{unit}, mean of the GPUs", key.replace('_', " ")),
-                Mark::Line,
-            ))
+            Ok((points, format!("{}{unit}", named(&key)), Mark::Line))
         }
+    }
+}
+
+/// `nvidia_gpu_utilization` as people write it; figures are means over the GPUs.
+fn named(key: &str) -> String {
+    let bare = ["nvidia_", "amd_"]
+        .iter()
+        .find_map(|maker| key.strip_prefix(maker));
+    let words = bare.unwrap_or(key).replace('_', " ");
+    match words.strip_prefix("gpu ") {
+        Some(rest) => format!("GPU {rest}"),
+        None => format!("GPU {words}"),
     }
 }
 
