@@ -1,8 +1,10 @@
 'use strict';
 (() => {
 const data = JSON.parse(document.getElementById('data').textContent);
+// What was asked for is no metric of a run, but what sweeps go along.
+const ASKED = 'asked';
 const runs = new Map(data.runs.map((run) => [String(run.id), run]));
-const state = { theme: data.theme, view: 'charts', run: null, chosen: new Set(), stat: 'p50', hidden: new Set(), visible: new Map() };
+const state = { theme: data.theme, view: 'charts', run: null, chosen: new Set(), stat: 'p50', hidden: new Set(), own: [], axes: { x: [ASKED, 'avg'], y: ['output_token_throughput', 'avg'] } };
 const byId = (id) => document.getElementById(id);
 let charts = [];
 
@@ -455,6 +457,8 @@ class Chart {
     if (!this.from) return;
     const [fx, fy] = this.from, [px, py] = this.local(event);
     this.dropped();
+    const run = this.nearest(px, py)?.point[5];
+    if (run !== undefined && Math.hypot(px - fx, py - fy) < 8) { state.run = run; state.view = 'overview'; render(); return; }
     if (Math.abs(px - fx) < 8 || Math.abs(py - fy) < 8) return;
     this.zoomTo([Math.min(fx, px), Math.max(fx, px)], [Math.max(fy, py), Math.min(fy, py)]);
   }
@@ -508,13 +512,37 @@ class Chart {
       el('tbody', {}, rows.map(([series, point]) => el('tr', {}, [series.name, number(point[0]), number(point[1]), point[2] ? number(point[2]) : '', point[3] ? number(point[3]) : '', point[4] || ''].map((text) => el('td', { text })))))));
   }
 
-  save() {
-    this.canvas.toBlob((blob) => {
-      const link = el('a', { href: URL.createObjectURL(blob), download: `${this.figure.name}.png` });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-    });
+  save() { saved(this.canvas, `${this.figure.name}.png`); }
+}
+
+function saved(canvas, name) {
+  canvas.toBlob((blob) => {
+    const link = el('a', { href: URL.createObjectURL(blob), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  });
+}
+
+/** One picture of all charts of the view, one below the other. */
+function saveAll() {
+  const drawn = charts.filter((chart) => chart.canvas.width);
+  if (!drawn.length) return;
+  const ratio = window.devicePixelRatio || 1, title = Math.round(28 * ratio);
+  const sheet = el('canvas');
+  sheet.width = Math.max(...drawn.map((chart) => chart.canvas.width));
+  sheet.height = drawn.reduce((sum, chart) => sum + chart.canvas.height + title, 0);
+  const c = sheet.getContext('2d'), theme = data.themes[state.theme];
+  c.fillStyle = theme.background;
+  c.fillRect(0, 0, sheet.width, sheet.height);
+  c.fillStyle = theme.text;
+  c.font = `bold ${Math.round(14 * ratio)}px "DejaVu Sans", system-ui, sans-serif`;
+  let down = 0;
+  for (const { canvas, figure } of drawn) {
+    c.fillText(figure.title, 8 * ratio, down + title * 0.7);
+    c.drawImage(canvas, 0, down + title);
+    down += title + canvas.height;
   }
+  saved(sheet, 'charts.png');
 }
 
 const resized = new ResizeObserver((entries) => entries.forEach((entry) => charts.find((chart) => chart.canvas === entry.target)?.draw()));
@@ -525,7 +553,9 @@ function grid(figures) {
   made.forEach((chart) => { charts.push(chart); resized.observe(chart.canvas); });
   const back = figures.length - shown.length;
   return [
-    back ? el('p', { class: 'bar' }, el('button', { type: 'button', text: `Show ${back} hidden chart${back > 1 ? 's' : ''}`, onclick: () => { state.hidden.clear(); render(); } })) : null,
+    el('p', { class: 'bar' },
+      back ? el('button', { type: 'button', text: `Show ${back} hidden chart${back > 1 ? 's' : ''}`, onclick: () => { state.hidden.clear(); render(); } }) : null,
+      shown.length ? el('button', { type: 'button', id: 'all', text: 'All charts as one PNG', onclick: saveAll }) : null),
     el('div', { class: 'grid' }, made.map((chart) => chart.node)),
   ];
 }
@@ -638,6 +668,43 @@ function distribution(chosen, key, title, label) {
   return { name: `compare_${key}`, title, x: { label }, y: { label: 'Share of requests (%)', zero: true }, series, guides: [], notes: ['Answered requests: how many per cent took at most so long.'] };
 }
 
+/** The value of a statistic of a run; scalars have one alone. */
+function valueOf(run, [tag, stat]) {
+  if (tag === ASKED) {
+    const asked = Number(run.facts.find(([name]) => name === 'Concurrency')?.[1]);
+    return isFinite(asked) ? asked : undefined;
+  }
+  const row = run.metrics.find((one) => one[0] === tag);
+  return row ? row[4][stat] ?? ('p50' in row[4] ? undefined : row[4].avg) : undefined;
+}
+
+/** A chart of the user's: a point per ticked run. */
+function ownFigure({ x, y }, chosen, tags, at) {
+  const title = ([tag, stat], unit) => {
+    const [, name, of] = tags.get(tag) || [tag, tag, ''];
+    return tag === ASKED || !unit ? `${name}${tag === ASKED ? '' : ` ${stat}`}` : `${name} ${stat} (${of})`;
+  };
+  const points = chosen.map((run) => [valueOf(run, x), valueOf(run, y), 0, 0, run.name, String(run.id)])
+    .filter(([along, down]) => along !== undefined && down !== undefined).sort((a, b) => a[0] - b[0]);
+  return { name: `own_${at + 1}`, title: `${title(y)} against ${title(x)}`, x: { label: title(x, true) }, y: { label: title(y, true), zero: true },
+    series: [{ name: '', ink: 0, mark: 'joined', right: false, points }], guides: [], notes: points.length ? ['A click on a point opens its run.'] : ['No ticked run has both figures.'] };
+}
+
+/** Where charts of the user's own are put together. */
+function builder(tags) {
+  const axis = (key) => {
+    const metric = el('select', { id: `${key}-metric`, 'aria-label': `Metric along ${key}`, onchange: (event) => { state.axes[key][0] = event.target.value; } },
+      [...tags.values()].map(([tag, name]) => el('option', { value: tag, text: name })));
+    metric.value = state.axes[key][0];
+    const stat = el('select', { id: `${key}-stat`, 'aria-label': `Statistic along ${key}`, onchange: (event) => { state.axes[key][1] = event.target.value; } }, STATS.map((text) => el('option', { value: text, text })));
+    stat.value = state.axes[key][1];
+    return [`${key.toUpperCase()} `, metric, stat];
+  };
+  return el('div', { class: 'bar', role: 'group', 'aria-label': 'A chart of your own' }, axis('x'), axis('y'),
+    el('button', { type: 'button', id: 'add', text: 'Add chart', onclick: () => { state.own.push({ x: [...state.axes.x], y: [...state.axes.y] }); render(); } }),
+    state.own.length ? el('button', { type: 'button', text: 'Remove the last', onclick: () => { state.own.pop(); render(); } }) : null);
+}
+
 async function compareView(main) {
   const chosen = [...state.chosen].map((id) => runs.get(id)).filter(Boolean);
   if (chosen.length < 2) {
@@ -648,10 +715,8 @@ async function compareView(main) {
   stat.value = state.stat;
   const tags = new Map();
   chosen.forEach((run) => run.metrics.forEach((row) => { if (!tags.has(row[0])) tags.set(row[0], row); }));
-  const value = (run, tag) => {
-    const row = run.metrics.find((one) => one[0] === tag);
-    return row ? row[4][state.stat] ?? ('p50' in row[4] ? undefined : row[4].avg) : undefined;
-  };
+  const value = (run, tag) => valueOf(run, [tag, state.stat]);
+  const charted = new Map([[ASKED, [ASKED, 'Concurrency asked for', '']], ...tags]);
   const rows = [...tags.values()].map(([tag, name, unit, larger]) => {
     const base = value(chosen[0], tag);
     return el('tr', {}, el('th', { scope: 'row', text: unit ? `${name} (${unit})` : name }), chosen.map((run, at) => {
@@ -672,7 +737,8 @@ async function compareView(main) {
     distribution(chosen, 'itl_ms', 'Inter token latency: share of requests', 'Inter token latency (ms)'),
   ].filter(Boolean);
   const place = el('div');
-  main.append(place);
+  main.append(el('h2', { text: 'A chart of your own' }), builder(charted), place);
+  own.unshift(...state.own.map((axes, at) => ownFigure(axes, chosen, charted, at)));
   main.append(el('h2', { text: 'Metrics' }), el('div', { class: 'scroll' }, el('table', { id: 'compared' }, el('thead', {}, el('tr', {}, el('th', { scope: 'col', text: 'Metric' }), chosen.map((run) => el('th', { scope: 'col', text: run.name })))), el('tbody', {}, rows))));
   let drawn = data.compare || { figures: [], skipped: [] };
   if (data.live) {
@@ -682,7 +748,7 @@ async function compareView(main) {
   place.append(...grid([...own, ...drawn.figures]).filter(Boolean));
   const skipped = skippedList(drawn.skipped);
   if (skipped) place.append(skipped);
-  if (!data.live && drawn.figures.length) place.prepend(el('p', { class: 'note', text: 'Distributions are of the ticked runs; the other charts show all runs of this page.' }));
+  if (!data.live && drawn.figures.length) place.prepend(el('p', { class: 'note', text: 'Your own charts and distributions are of the ticked runs; the other charts show all runs of this page.' }));
 }
 
 // ---------------------------------------------------------------- the page

@@ -55,6 +55,46 @@ fn charts_hover_zoom_search_and_compare() {
         "{both}"
     );
 
+    // A chart of one's own: two runs along what was asked of them; a click on a point opens its run.
+    page.value("(() => { const s = document.getElementById('y-metric'); s.value = 'time_to_first_token'; s.dispatchEvent(new Event('change')); })()");
+    page.value("(() => { const s = document.getElementById('y-stat'); s.value = 'p90'; s.dispatchEvent(new Event('change')); })()");
+    page.click("#add");
+    page.until("document.querySelector('canvas[data-chart=own_1]')?.dataset.marks === '2'");
+    let title = page.value("document.querySelector('figure[data-figure=own_1] strong').innerText");
+    assert_eq!(
+        title,
+        "Time to First Token p90 against Concurrency asked for"
+    );
+    page.click("figure[data-figure=own_1] figcaption button:nth-of-type(2)");
+    let rows = page.value("[...document.querySelectorAll('figure[data-figure=own_1] tbody tr')].map((r) => [r.children[1].innerText, r.children[5].innerText])");
+    assert_eq!(rows, json!([["2", "slow"], ["8", "fast"]]));
+    // Without one of them it has the other alone.
+    page.click("input[data-choose='0']");
+    page.until("!document.querySelector('canvas[data-chart=own_1]')");
+    page.click("input[data-choose='0']");
+    page.until("document.querySelector('canvas[data-chart=own_1]')?.dataset.marks === '2'");
+    assert_eq!(
+        page.value("document.getElementById('all').innerText"),
+        "All charts as one PNG"
+    );
+    let [left, top, width, height] = canvas(&mut page, "own_1");
+    'open: for row in 1..30 {
+        for column in 1..30 {
+            let (x, y) = (
+                left + width * f64::from(column) / 30.0,
+                top + height * f64::from(row) / 30.0,
+            );
+            page.mouse("mouseMoved", x, y);
+            if page.value("[...document.querySelectorAll('figure[data-figure=own_1] .tip')].some((t) => t.innerText.startsWith('slow') && !t.hidden)") == true {
+                page.mouse("mousePressed", x, y);
+                page.mouse("mouseReleased", x, y);
+                break 'open;
+            }
+        }
+    }
+    page.until("document.querySelector('button[data-view=overview]').getAttribute('aria-current') === 'page' && document.querySelector('main h2').innerText === 'slow'");
+    page.click("button[data-view='charts']");
+
     // The charts of one run, each with marks.
     page.click("button[data-run='0']");
     page.until("Boolean(document.querySelector('canvas[data-chart=ttft_over_time][data-marks]'))");

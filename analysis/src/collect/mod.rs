@@ -22,7 +22,7 @@ use pinfire_engine::record::{Phase, Record};
 
 pub(crate) use column::Ranges;
 pub use errors::{ErrorGroup, ErrorGroups};
-pub use odd::{Noted, OddUsage};
+pub use odd::{Noted, Odd};
 pub use reader::Reader;
 pub(crate) use tally::Asked;
 pub use tally::{CancelTally, RowValue, STAGES, Tally};
@@ -58,8 +58,8 @@ pub struct Collector {
     raw: Option<Raw>,
     warmup: Tally,
     profiling: Tally,
-    /// Answers whose usage is all that the counts come from, and does not do.
-    odd_usage: Option<OddUsage>,
+    /// Answers that the user should look at.
+    odd: Odd,
     /// Figures while it goes on, if someone looks at them.
     live: Option<Box<Live>>,
 }
@@ -131,7 +131,7 @@ impl Collector {
         Ok(Self {
             warmup: Tally::new(&rows, false, facts.exact_records),
             profiling: Tally::new(&rows, facts.slice.is_some(), facts.exact_records),
-            odd_usage: (!client_counts).then(OddUsage::default),
+            odd: Odd::new(!client_counts),
             facts,
             reader: Reader::new(rules, entries, counter),
             lines,
@@ -234,8 +234,8 @@ impl Collector {
             Phase::Profiling => &mut self.profiling,
         };
         tally.add(&request, &self.facts.slos);
-        if let (Some(odd), Phase::Profiling) = (&mut self.odd_usage, read.record.phase) {
-            odd.look_at(read);
+        if read.record.phase == Phase::Profiling {
+            self.odd.look_at(read, &tally.row_values);
         }
         if Class::from(&read.reading.verdict) == Class::Dropped {
             return Ok(());
@@ -286,7 +286,7 @@ impl Collector {
             end,
             self.profiling,
             self.warmup,
-            self.odd_usage.unwrap_or_default(),
+            self.odd,
             jsonl,
         ))
     }

@@ -1,10 +1,11 @@
-//! Answers whose usage leaves their token counts in doubt, where nothing else counts tokens
-//! (`--use-server-token-count`).
+//! Answers that the user should look at, with the requests that they are.
 
 use super::Read;
+use super::tally::RowValue;
+use crate::metric::row;
 use crate::reading::Verdict;
 
-/// How many requests are named.
+/// How many requests of a kind are named.
 const NAMED: usize = 3;
 
 /// Requests of one kind: how many, and the first ones by their `session_num`.
@@ -16,39 +17,72 @@ pub struct Noted {
     pub first: Vec<u64>,
 }
 
-/// What was odd about the usage that answers reported.
+/// What was odd about the answers of the measured phase.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct OddUsage {
-    /// It was not there, or had no count in it: the request has no token metrics.
-    pub absent: Noted,
-    /// More reasoning than completion: no tokens are left for the output, which counts as 0.
-    pub clamped: Noted,
+pub struct Odd {
+    /// Nothing but usage counts tokens (`--use-server-token-count`).
+    by_server: bool,
+    /// Place of the row that says whether a length was missed.
+    mismatch: Option<usize>,
+    /// Then: usage was not there, or had no count in it. The request has no token metrics.
+    pub usage_absent: Noted,
+    /// Then: more reasoning than completion. No tokens are left for the output, which counts as 0.
+    pub usage_clamped: Noted,
+    /// The output is longer or shorter than was asked, by more than the thresholds allow.
+    pub osl_mismatch: Noted,
 }
 
-impl OddUsage {
-    pub(super) fn look_at(&mut self, read: &Read<'_>) {
-        if read.reading.verdict != Verdict::Valid {
+impl Odd {
+    pub(super) fn new(by_server: bool) -> Self {
+        Self {
+            by_server,
+            mismatch: row("osl_mismatch_count"),
+            ..Self::default()
+        }
+    }
+
+    /// Looks at a request and its values.
+    pub(super) fn look_at(&mut self, read: &Read<'_>, values: &[(usize, RowValue)]) {
+        let (reading, index) = (read.reading, read.record.index);
+        if reading.verdict != Verdict::Valid {
             return;
         }
-        let index = read.record.index;
-        let Some(usage) = &read.reading.usage else {
-            self.absent.note(index);
-            return;
+        let misses = |(row, value): &(usize, RowValue)| {
+            Some(*row) == self.mismatch && *value == RowValue::Whole(1)
         };
-        if usage.prompt.is_none() && usage.completion.is_none() && usage.reasoning.is_none() {
-            self.absent.note(index);
-        }
-        if usage.completion < usage.reasoning && usage.completion.is_some() {
-            self.clamped.note(index);
+        self.osl_mismatch.note_if(values.iter().any(misses), index);
+        if self.by_server {
+            let usage = reading.usage.as_ref();
+            let counts = usage.map(|usage| [usage.prompt, usage.completion, usage.reasoning]);
+            let absent = counts.is_none_or(|counts| counts.iter().all(Option::is_none));
+            self.usage_absent.note_if(absent, index);
+            let clamped = |[_, completion, reasoning]: [Option<u64>; 3]| {
+                completion
+                    .zip(reasoning)
+                    .is_some_and(|(all, part)| part > all)
+            };
+            self.usage_clamped
+                .note_if(counts.is_some_and(clamped), index);
         }
     }
 }
 
 impl Noted {
-    fn note(&mut self, index: u64) {
-        self.count += 1;
-        if self.first.len() < NAMED {
+    fn note_if(&mut self, is: bool, index: u64) {
+        self.count += u64::from(is);
+        if is && self.first.len() < NAMED {
             self.first.push(index);
         }
+    }
+
+    /// Where they are in the per-request file: `session_num 3, 5, 8, ...`.
+    pub fn places(&self) -> String {
+        let first: Vec<String> = self.first.iter().map(u64::to_string).collect();
+        let more = if self.count > first.len() as u64 {
+            ", ..."
+        } else {
+            ""
+        };
+        format!("session_num {}{more}", first.join(", "))
     }
 }

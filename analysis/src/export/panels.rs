@@ -2,7 +2,7 @@
 
 use super::console::thousands;
 use super::table::{style, wrap};
-use crate::collect::{Noted, OddUsage};
+use crate::collect::Noted;
 use crate::report::Report;
 
 /// A box with a title.
@@ -130,20 +130,8 @@ impl Report {
                 ],
             });
         }
-        let of_usage = |noted: &Noted| {
-            let first: Vec<String> = noted.first.iter().map(u64::to_string).collect();
-            format!(
-                "{} (session_num {}{})",
-                share(noted.count as f64),
-                first.join(", "),
-                if noted.count > first.len() as u64 {
-                    ", ..."
-                } else {
-                    ""
-                }
-            )
-        };
-        let OddUsage { absent, clamped } = &self.odd_usage;
+        let of = |noted: &Noted| format!("{} ({})", share(noted.count as f64), noted.places());
+        let (absent, clamped) = (&self.odd.usage_absent, &self.odd.usage_clamped);
         if absent.count > 0 {
             notices.push(Notice {
                 title: "Missing Token Counts Warning",
@@ -151,7 +139,7 @@ impl Report {
                     format!(
                         "{} came without a usage object that counts anything, and have no token metrics: \
                          nothing else counts under --use-server-token-count.",
-                        of_usage(absent)
+                        of(absent)
                     ),
                     "Leave --use-server-token-count away, so that the client's tokenizer counts. Streams \
                      are asked for usage (stream_options.include_usage) unless --extra-inputs says \
@@ -167,7 +155,7 @@ impl Report {
                     format!(
                         "{} have more reasoning than completion tokens in their usage; output without \
                          reasoning counts as 0 there.",
-                        of_usage(clamped)
+                        of(clamped)
                     ),
                     "The server seems to count reasoning beside the completion, not as a part of it: \
                      output_sequence_length is the reasoning alone there. The client's tokenizer counts \
@@ -176,7 +164,7 @@ impl Report {
                 ],
             });
         }
-        if let Some(count) = counted("osl_mismatch_count") {
+        if counted("osl_mismatch_count").is_some() {
             let mean = self.value("osl_mismatch_diff_pct");
             let mean = mean.map_or_else(String::new, |mean| {
                 format!(" On average they differ by {mean:+.1}%.")
@@ -187,7 +175,7 @@ impl Report {
                     format!(
                         "{} have an output length that misses the asked one by more than {}% or {} \
                          tokens, whichever is less.{mean}",
-                        share(count),
+                        of(&self.odd.osl_mismatch),
                         limits.osl_mismatch_pct,
                         limits.osl_mismatch_tokens
                     ),

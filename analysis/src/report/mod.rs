@@ -17,7 +17,7 @@ pub use health::Health;
 pub use neighbours::{Finished, Neighbours};
 pub use slices::Slice;
 
-use crate::collect::{Asked, ErrorGroup, OddUsage, Progress, Tally};
+use crate::collect::{Asked, ErrorGroup, Odd, Progress, Tally};
 use crate::export::Outside;
 use crate::facts::{PhaseWindow, RateWindow, RunEnd, RunFacts};
 use crate::metric::{METRICS, Metric, Results};
@@ -51,8 +51,8 @@ pub struct Report {
     pub counts: Progress,
     /// Failures of the measured phase, grouped.
     pub errors: Vec<ErrorGroup>,
-    /// Answers of the measured phase whose usage leaves their token counts in doubt.
-    pub odd_usage: OddUsage,
+    /// Answers of the measured phase that the user should look at.
+    pub odd: Odd,
     /// What came of the plan to hang up, if there was one.
     pub cancellation: Option<Cancellation>,
     /// How far the client itself can be trusted.
@@ -78,7 +78,7 @@ impl Report {
         end: RunEnd,
         mut profiling: Tally,
         mut warmup: Tally,
-        odd_usage: OddUsage,
+        odd: Odd,
         jsonl: Option<PathBuf>,
     ) -> Self {
         let counts = profiling.progress();
@@ -106,7 +106,7 @@ impl Report {
             warmup_errors,
             counts,
             errors: profiling.errors.groups().to_vec(),
-            odd_usage,
+            odd,
             cancellation: cancellation.map(|(asked, neighbours)| {
                 Cancellation::new(asked, profiling.cancel, neighbours, counts)
             }),

@@ -316,8 +316,8 @@ fn trap_18_the_servers_output_is_completion_without_reasoning() {
     assert!(report.figures("error_isl").is_none());
     assert!(report.figures("usage_discrepancy_count").is_none());
     // Both are said, with the requests that they are.
-    let odd = &report.odd_usage;
-    assert_eq!((odd.absent.count, odd.clamped.count), (1, 1));
+    let odd = &report.odd;
+    assert_eq!((odd.usage_absent.count, odd.usage_clamped.count), (1, 1));
     let console = report.console(400, false);
     for expected in [
         "Missing Token Counts Warning",
@@ -332,10 +332,13 @@ fn trap_18_the_servers_output_is_completion_without_reasoning() {
             .end(11.0)],
         false,
     );
-    assert_eq!(fine.odd_usage, crate::collect::OddUsage::default());
+    assert_eq!(
+        (fine.odd.usage_absent.count, fine.odd.usage_clamped.count),
+        (0, 0)
+    );
     // The client counts: usage is not what the lengths come from.
     let (counted, _) = of(&[answer(0, &[10.0], &["x"]).end(11.0)]);
-    assert_eq!(counted.odd_usage, crate::collect::OddUsage::default());
+    assert_eq!(counted.odd.usage_absent.count, 0);
 }
 
 /// `--per-chunk-usage`: tokens that came packed into the first chunk are out of the divisor.
