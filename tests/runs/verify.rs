@@ -45,7 +45,7 @@ fn report(run: &Ended) -> Value {
 #[test]
 fn each_server_has_its_verdict_and_its_exit_code() {
     type Check = fn(&Value, u64);
-    let cases: [(&str, Release, i32, &str, Check); 4] = [
+    let cases: [(&str, Release, i32, &str, Check); 5] = [
         (
             "at once",
             Release::AtOnce,
@@ -87,6 +87,10 @@ fn each_server_has_its_verdict_and_its_exit_code() {
                 assert_eq!(json["lost_after_cancels"][0], cancels);
             },
         ),
+        ("dies", Release::DieAfter(20), 4, "died", |json, cancels| {
+            assert!(cancels <= 20, "{cancels}");
+            assert!(json["summary"].as_str().unwrap().contains("died"), "{json}");
+        }),
     ];
     let threads = cases.map(|(name, release, code, verdict, check)| {
         thread::spawn(move || {

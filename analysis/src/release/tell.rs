@@ -156,9 +156,9 @@ fn leak(report: &ReleaseReport, settle: f64) -> String {
         );
     }
     let (early, late) = (report.leak_before_first_token, report.leak_streaming);
-    let only = if late.cancels > 0 && late.leaked < 0.5 {
+    let only = if late.leaked < 0.5 && leaks_more(early, late) {
         ", only when cancelled before the first token"
-    } else if early.cancels > 0 && early.leaked < 0.5 {
+    } else if early.leaked < 0.5 && leaks_more(late, early) {
         ", only when cancelled in the stream"
     } else {
         ""
@@ -170,12 +170,34 @@ fn leak(report: &ReleaseReport, settle: f64) -> String {
     )
 }
 
+/// Whether cancels of one kind leak more than those of another: so many of the leaks, or more, would be
+/// theirs by chance in less than one of twenty runs (one-sided binomial test).
+fn leaks_more(these: Share, others: Share) -> bool {
+    const CHANCE_MAX: f64 = 0.05;
+    let cancels = these.cancels + others.cancels;
+    if others.cancels == 0 || cancels == 0 {
+        return false;
+    }
+    let share = these.cancels as f64 / cancels as f64;
+    let leaks = (these.leaked + others.leaked).round() as u32;
+    let theirs = these.leaked.round() as u32;
+    // Ways to choose k of all leaks, times the probability of one of them.
+    let mut ways = 1.0;
+    let mut chance = 0.0;
+    for k in 0..=leaks {
+        if k >= theirs {
+            chance += ways * share.powf(k.into()) * (1.0 - share).powf((leaks - k).into());
+        }
+        ways *= f64::from(leaks - k) / f64::from(k + 1);
+    }
+    chance < CHANCE_MAX
+}
+
 fn leak_advice(report: &ReleaseReport, asker: Asker) -> String {
-    let early = report.leak_before_first_token.per_cancel();
-    let late = report.leak_streaming.per_cancel();
-    let place = if early > 2.0 * late && asker == Asker::Test {
+    let (early, late) = (report.leak_before_first_token, report.leak_streaming);
+    let place = if leaks_more(early, late) && asker == Asker::Test {
         "look at how the server drops a request that is queued or in prefill"
-    } else if late > 2.0 * early && asker == Asker::Test {
+    } else if leaks_more(late, early) && asker == Asker::Test {
         "look at how the server ends a stream whose client is gone"
     } else {
         "look at what the server does with a request whose client is gone, queued or in its stream"
@@ -334,5 +356,27 @@ impl ReleaseReport {
                  ({per:.2} each)"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_leaks_of_one_kind_may_be_chance() {
+        let share = |cancels, leaked| Share { cancels, leaked };
+        // Two of two, of half of the cancels: one run of four.
+        assert!(!leaks_more(share(10, 2.0), share(10, 0.0)));
+        assert!(!leaks_more(share(10, 4.0), share(10, 0.0)));
+        // Five of five: one of thirty-two.
+        assert!(leaks_more(share(10, 5.0), share(10, 0.0)));
+        assert!(!leaks_more(share(10, 0.0), share(10, 5.0)));
+        // Nine of ten: eleven of 1,024; eight of ten: 56.
+        assert!(leaks_more(share(20, 9.0), share(20, 1.0)));
+        assert!(!leaks_more(share(20, 8.0), share(20, 2.0)));
+        // Nearly all cancels were of this kind, or all: nothing to compare with.
+        assert!(!leaks_more(share(95, 20.0), share(5, 0.0)));
+        assert!(!leaks_more(share(10, 10.0), share(0, 0.0)));
     }
 }
