@@ -44,7 +44,8 @@ pub struct Trial {
     pub label: String,
     /// Its folder.
     pub folder: PathBuf,
-    /// What it wrote.
+    /// What of its summary is no metric and asked for here: `is_complete`, `error_summary`,
+    /// `cancellation`. The whole of it would be most of what a long sweep holds.
     pub summary: Map<String, Value>,
     /// The metrics in that.
     pub blocks: Vec<(String, Block)>,
@@ -63,12 +64,17 @@ impl Trial {
             folder: folder.to_owned(),
             hint: String::new(),
         })?;
-        let summary = read_object(&json)?;
+        let whole = read_object(&json)?;
+        let blocks = blocks(&whole);
+        let asked = ["is_complete", "error_summary", "cancellation"];
+        let summary = whole
+            .into_iter()
+            .filter(|(key, _)| asked.contains(&key.as_str()));
         Ok(Self {
             label: label.to_owned(),
             folder: folder.to_owned(),
-            blocks: blocks(&summary),
-            summary,
+            summary: summary.collect(),
+            blocks,
             error: None,
         })
     }
