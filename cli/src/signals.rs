@@ -1,7 +1,8 @@
 //! Ctrl-C: the first asks for an orderly end, the second leaves at once.
 //!
 //! Everything happens inside the signal handlers themselves (flags and an immediate exit), so that no
-//! thread that hangs, and no terminal that blocks, can keep the second one from working.
+//! thread that hangs, and no terminal that blocks, can keep the second one from working. That one gives the
+//! terminal back where the live view has it.
 
 use std::sync::{
     Arc,
@@ -9,10 +10,13 @@ use std::sync::{
 };
 
 use anyhow::{Context, Result};
+use pinfire_engine::restore_terminal_on;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
 };
+
+use crate::screen::terminal;
 
 /// Exit code of a forced end, that of a process killed by SIGKILL in a shell.
 const FORCED: i32 = 137;
@@ -36,7 +40,11 @@ impl Interrupt {
         let preparing = Arc::new(AtomicBool::new(true));
         for signal in [SIGINT, SIGTERM] {
             // They run in this order: the first signal finds `asked` unset and sets it last.
-            flag::register_conditional_shutdown(signal, FORCED, Arc::clone(&asked))
+            let second = [Arc::clone(&asked), terminal::up()];
+            restore_terminal_on(signal, second, terminal::GIVE_BACK)
+                .and_then(|()| {
+                    flag::register_conditional_shutdown(signal, FORCED, Arc::clone(&asked))
+                })
                 .and_then(|_| {
                     let preparing = Arc::clone(&preparing);
                     flag::register_conditional_shutdown(signal, NOTHING_SENT, preparing)

@@ -19,6 +19,8 @@ pub mod proto;
 pub mod request;
 mod sys;
 
+pub use sys::restore_terminal_on;
+
 pub mod health;
 pub mod record;
 pub mod run;

@@ -99,6 +99,21 @@ fn the_dashboard_shows_a_run_and_gives_the_terminal_back() {
 }
 
 #[test]
+fn the_second_ctrl_c_gives_the_terminal_back_as_it_leaves() {
+    let folder = TempDir::new().unwrap();
+    let mut terminal = run("--concurrency 4 --benchmark-duration 60", &folder);
+    terminal.until("the dashboard", |screen| screen.alternate_screen());
+    // Too near to each other for any thread to come between; where both are one signal, the run ends
+    // in order.
+    terminal.key(b"\x03");
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    terminal.key(b"\x03");
+    let left = terminal.wait();
+    given_back(&left);
+    assert!(matches!(left.code, Some(0 | 137)), "{:?}", left.code);
+}
+
+#[test]
 fn the_terminal_is_given_back_at_the_end_of_a_run() {
     let folder = TempDir::new().unwrap();
     let terminal = run("--concurrency 4 --benchmark-duration 1.5", &folder);

@@ -88,7 +88,8 @@ fn each_server_has_its_verdict_and_its_exit_code() {
             },
         ),
         ("dies", Release::DieAfter(20), 4, "died", |json, cancels| {
-            assert!(cancels <= 20, "{cancels}");
+            // It dies while the client goes on leaving.
+            assert!((20..=30).contains(&cancels), "{cancels}");
             assert!(json["summary"].as_str().unwrap().contains("died"), "{json}");
         }),
     ];

@@ -4,7 +4,7 @@
 //! what the system says of the process; it never speaks to an engine core.
 
 mod draw;
-mod terminal;
+pub mod terminal;
 mod usage;
 
 use std::{

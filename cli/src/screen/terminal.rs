@@ -7,7 +7,10 @@
 use std::{
     io::Write,
     os::fd::AsFd,
-    sync::{Mutex, Once},
+    sync::{
+        Arc, Mutex, Once, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::{Context, Result};
@@ -23,7 +26,13 @@ static TAKEN: Mutex<Option<Termios>> = Mutex::new(None);
 /// The other screen, empty, without cursor.
 const TAKE: &[u8] = b"\x1b[?1049h\x1b[2J\x1b[?25l";
 /// Plain text, the cursor, the first screen as it was.
-const GIVE_BACK: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1049l";
+pub const GIVE_BACK: &[u8] = b"\x1b[0m\x1b[?25h\x1b[?1049l";
+
+/// Set while it is taken, for signals that leave at once.
+pub fn up() -> Arc<AtomicBool> {
+    static UP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    Arc::clone(UP.get_or_init(Arc::default))
+}
 
 /// Takes the terminal that standard output is.
 ///
@@ -46,6 +55,7 @@ pub fn take() -> Result<()> {
         }));
     });
     say::hold();
+    up().store(true, Ordering::SeqCst);
     let mut out = std::io::stdout();
     let _ = out.write_all(TAKE).and_then(|()| out.flush());
     Ok(())
@@ -65,5 +75,6 @@ pub fn give_back() {
     let _ = out.write_all(GIVE_BACK).and_then(|()| out.flush());
     // What was typed meanwhile is not for the shell.
     let _ = tcsetattr(out.as_fd(), OptionalActions::Flush, &before);
+    up().store(false, Ordering::SeqCst);
     say::release();
 }

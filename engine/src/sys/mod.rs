@@ -7,7 +7,12 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use monoio::net::UnixStream;
@@ -122,6 +127,46 @@ pub fn become_realtime() -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Gives the terminal that standard output is back, in its present modes and with `bytes` written, when
+/// `signal` comes while all of `when` are set: for one that ends the process before any thread could.
+/// Without a terminal nothing happens.
+///
+/// # Errors
+/// The signal cannot be watched.
+pub fn restore_terminal_on(
+    signal: i32,
+    when: [Arc<AtomicBool>; 2],
+    bytes: &'static [u8],
+) -> io::Result<()> {
+    let mut modes = MaybeUninit::<libc::termios>::uninit();
+    // SAFETY: the pointer is to room for one termios.
+    if unsafe { libc::tcgetattr(libc::STDOUT_FILENO, modes.as_mut_ptr()) } != 0 {
+        return Ok(());
+    }
+    // SAFETY: the call has succeeded, and so has filled it.
+    let modes = unsafe { modes.assume_init() };
+    let restore = move || {
+        if when.iter().all(|flag| flag.load(Ordering::SeqCst)) {
+            let mut room = libc::pollfd {
+                fd: libc::STDOUT_FILENO,
+                events: libc::POLLOUT,
+                revents: 0,
+            };
+            // SAFETY: the pointers are to a live pollfd, live bytes and a live termios. A terminal that
+            // takes nothing (Ctrl-S) is not waited for, and a write that fails leaves it as it is.
+            unsafe {
+                if libc::poll(&raw mut room, 1, 0) == 1 {
+                    let _ = libc::write(libc::STDOUT_FILENO, bytes.as_ptr().cast(), bytes.len());
+                }
+                let _ = libc::tcsetattr(libc::STDOUT_FILENO, libc::TCSANOW, &raw const modes);
+            }
+        }
+    };
+    // SAFETY: the action reads two atomics and makes three calls, all of them async-signal-safe; it takes
+    // no lock, allocates nothing and cannot panic.
+    unsafe { signal_hook::low_level::register(signal, restore) }.map(drop)
 }
 
 #[cfg(test)]
