@@ -246,6 +246,7 @@ class Chart {
     c.save();
     c.beginPath(); c.rect(x.from - 6, y.to - 6, x.to - x.from + 12, y.from - y.to + 12); c.clip();
     let marks = 0;
+    this.labels = [];
     for (const series of this.shown()) marks += this.series(c, series, at);
     let row = 0;
     for (const guide of figure.guides) row = this.guide(c, guide, at, theme, row);
@@ -351,15 +352,26 @@ class Chart {
         for (const point of points) {
           const along = x.place(point[0]), down = y.place(point[1]);
           this.marker(c, series, along, down, series.mark === 'joined' ? 5 : radius);
-          if (labelled && typeof point[4] === 'string') {
-            c.save(); c.fillStyle = data.themes[state.theme].text; c.globalAlpha = 1; c.textAlign = 'left';
-            c.fillText(this.short(point[4]), along + 7, down - 8); c.restore();
-          }
+          if (labelled && typeof point[4] === 'string') this.label(c, this.short(point[4]), along, down, { x, y });
         }
       }
     }
     c.restore();
     return points.length;
+  }
+
+  /** A label beside its point: where it covers no other and stays inside; else the pointer tells. */
+  label(c, text, along, down, { x, y }) {
+    const wide = c.measureText(text).width, tall = 13;
+    for (const [dx, dy] of [[7, -8], [-7 - wide, -8], [7, 10], [-7 - wide, 10]]) {
+      const box = [along + dx, down + dy - tall / 2, along + dx + wide, down + dy + tall / 2];
+      if (box[0] < x.from || box[2] > x.to + 4 || box[1] < y.to - 4 || box[3] > y.from) continue;
+      if (this.labels.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) continue;
+      this.labels.push(box);
+      c.save(); c.fillStyle = data.themes[state.theme].text; c.globalAlpha = 1; c.textAlign = 'left';
+      c.fillText(text, box[0], down + dy); c.restore();
+      return;
+    }
   }
 
   marker(c, series, x, y, r) {
