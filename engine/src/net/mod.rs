@@ -259,3 +259,36 @@ impl Bell {
         let _ = self.0.readable().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, os::unix::net::UnixStream as Pair};
+
+    use monoio::{LegacyDriver, RuntimeBuilder};
+
+    use super::*;
+
+    #[test]
+    fn one_look_tells_which_sockets_have_anything() {
+        let mut runtime = RuntimeBuilder::<LegacyDriver>::new().build().unwrap();
+        runtime.block_on(async {
+            let (ours, mut theirs): (Vec<Pollable>, Vec<Pair>) = (0..4)
+                .map(|_| {
+                    let (one, other) = Pair::pair().unwrap();
+                    one.set_nonblocking(true).unwrap();
+                    (Pollable::new(one.into()).unwrap(), other)
+                })
+                .unzip();
+            theirs[1].write_all(b"x").unwrap();
+            // An end is something to read.
+            drop(theirs.pop());
+            let mut readable = vec![true; 9];
+            readable_now(ours.iter(), &mut readable);
+            assert_eq!(readable, [false, true, false, true]);
+            // Looking takes nothing.
+            assert_eq!(ours[1].receive(&mut [0; 8]).unwrap(), 1);
+            readable_now(ours.iter(), &mut readable);
+            assert_eq!(readable, [false, false, false, true]);
+        });
+    }
+}
