@@ -116,9 +116,13 @@ impl Counts {
         self.dropped += other.dropped;
     }
 
+    /// Requests that have ended, in any way.
+    pub const fn ended(&self) -> u64 {
+        self.finished + self.failed + self.cancelled + self.dropped
+    }
+
     /// Whether every request that was due ended in exactly one way.
     pub const fn agree(&self) -> bool {
-        self.due == self.finished + self.failed + self.cancelled + self.dropped
-            && self.sent <= self.due
+        self.due == self.ended() && self.sent <= self.due
     }
 }

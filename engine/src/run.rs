@@ -241,6 +241,11 @@ impl Engine {
         self.anchor
     }
 
+    /// Pairs them anew: an engine that has waited for its next run may have seen the wall clock set.
+    pub fn pair_clocks(&mut self) {
+        self.anchor = WallAnchor::take();
+    }
+
     /// Where the records of all cores arrive. Poll it (`try_recv`): a waiting receiver would cost
     /// the cores a wake-up per record.
     pub fn records(&self) -> Receiver<Record> {
@@ -402,7 +407,6 @@ impl Engine {
                 rested
             })
             .collect();
-        self.anchor = WallAnchor::take();
         let ended = |rested: &Receiver<()>| {
             matches!(
                 rested.recv_timeout(patience),

@@ -477,6 +477,10 @@ fn what_makes_no_sweep_is_one_line() {
         ),
         ("--concurrency 1,0", "it must be at least 1"),
         (
+            "--concurrency 1,2 --slo tttf.p99<=5",
+            "there is no metric `tttf`",
+        ),
+        (
             "--concurrency 1,2 --osl 1,2,3 --sweep-type zip",
             "lists of equal length",
         ),

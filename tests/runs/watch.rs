@@ -363,6 +363,28 @@ fn gpus_of_an_exporter() {
     for name in ["nvidia_power_usage", "nvidia_memory_used"] {
         assert_eq!(metrics[name], second[name], "{name}");
     }
+    // A torn last line is what a killed run leaves; figures that nobody knows leave the run's own.
+    let file = run.folder().join("out/gpu_telemetry_export.jsonl");
+    let (whole, old) = (lines.clone(), r#"{"dcgm_url":"http://x","gpu_index":0}"#);
+    for (text, kept) in [
+        (format!("{whole}{{\"gpu_index\":0"), true),
+        (format!("{old}\n{whole}"), false),
+        (whole.replace("\"nvidia\"", "\"amd\""), false),
+        (whole.replace("nvidia_temperature", "my_own"), false),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let again = call(["report", &folder, "--output", "out"]).run().code(0);
+        let csv = again.file("profile_export_aiperf.csv");
+        assert_eq!(section(&csv).is_some(), kept, "{}", again.stderr);
+        assert_eq!(
+            again.stderr.contains("GPU figures"),
+            !kept,
+            "{}",
+            again.stderr
+        );
+        let told = &again.json()["telemetry_data"]["endpoints"][&key]["gpus"]["gpu_1"];
+        assert_eq!(told["gpu_name"], "NVIDIA Mock");
+    }
     let gone = profile("mock:", &format!("{LOAD} --gpu-telemetry 127.0.0.1:1"))
         .run()
         .code(0);

@@ -219,6 +219,9 @@ fn rows(a: &Run, b: &Run, tag: &str, wanted: &Wanted) -> Vec<Row> {
     found.collect()
 }
 
+/// Counts that a run is without when they are 0.
+const COUNTS_OF_NONE: [&str; 2] = ["error_request_count", "cancelled_request_count"];
+
 fn row(a: &Run, b: &Run, tag: &str, stat: Stat, wanted: &Wanted, scalar: bool) -> Option<Row> {
     let figure = |run: &Run| {
         if scalar {
@@ -227,7 +230,9 @@ fn row(a: &Run, b: &Run, tag: &str, stat: Stat, wanted: &Wanted, scalar: bool) -
             run.figure(tag, stat)
         }
     };
-    let (of_a, of_b) = (figure(a)?, figure(b)?);
+    // Of what did not happen at all the files have no count.
+    let none = COUNTS_OF_NONE.contains(&tag).then_some(0.0);
+    let (of_a, of_b) = (figure(a).or(none)?, figure(b).or(none)?);
     let interval = if rates::is_rate(tag) {
         rates::interval((a, b), tag, (of_a, of_b), wanted.level, wanted.seed)
     } else if scalar {

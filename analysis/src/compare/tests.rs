@@ -174,6 +174,10 @@ fn rules_break_on_figures_or_only_on_real_differences() {
     assert!(!fires(0.4, "ttft>+0.1%", true));
     assert!(fires(0.4, "ttft>90", true));
     assert!(fires(0.0, "rps>=+1%", false));
+    // A clean run has no such counts: that is none, not an error.
+    assert!(!fires(0.0, "errors>0", false));
+    assert!(!fires(0.0, "cancelled>+1", false));
+    assert!(fires(0.0, "errors>=0", false));
 }
 
 #[test]

@@ -198,13 +198,17 @@ fn look_into(
     if deep == 0 {
         return;
     }
+    let is_run = names.contains(RECORDS) && names.contains(SUMMARY);
     let has_aggregate = folders
         .iter()
         .any(|child| child.file_name().is_some_and(|name| name == "aggregate"));
     for child in folders {
         let name = child.file_name().unwrap_or_default();
         // Figures of the phases of one run are no runs; neither are the trials that were summed up.
-        let skipped = name == "phases" || (name == "profile_runs" && has_aggregate);
+        // And the report that was made of a run lies in it.
+        let skipped = name == "phases"
+            || (name == "report" && is_run)
+            || (name == "profile_runs" && has_aggregate);
         if !skipped {
             look_into(&child, deep - 1, seen, found);
         }
@@ -269,6 +273,8 @@ mod tests {
                 "b/profile_export.jsonl",
                 "b/profile_export_aiperf.json",
                 "b/server_metrics_export.json",
+                "b/report/profile_export.jsonl",
+                "b/report/profile_export_aiperf.json",
                 "b/server_metrics_export.jsonl",
                 "a/deep/profile_export.jsonl",
                 "a/deep/profile_export_aiperf.json",

@@ -25,9 +25,11 @@ pub use figure::Figure;
 pub use load::Run;
 pub use theme::Theme;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use draw::Context;
+
+use crate::export::STARTED;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -49,10 +51,20 @@ pub fn load(paths: &[PathBuf], config: &Config, num_gpus: Option<f64>) -> Result
             .iter()
             .map(|path| path.display().to_string())
             .collect();
-        return Err(format!(
-            "no runs found in {}: a run's folder holds profile_export.jsonl and profile_export_aiperf.json",
-            paths.join(", ")
-        ));
+        let killed = paths
+            .iter()
+            .find(|path| Path::new(path).join(STARTED).is_file());
+        return Err(match killed {
+            Some(path) => format!(
+                "no runs found: the run in {path} was ended before it had a summary; `pinfire report {path} \
+                 --output {path}` makes it of what there is"
+            ),
+            None => format!(
+                "no runs found in {}: a run's folder holds profile_export.jsonl and \
+                 profile_export_aiperf.json",
+                paths.join(", ")
+            ),
+        });
     }
     let tags = wanted_tags(config);
     let mut loaded = Loaded::default();

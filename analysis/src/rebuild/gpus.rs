@@ -8,25 +8,38 @@ use serde_json::Value;
 use super::RebuildError;
 use super::lines::Lines;
 use crate::facts::PhaseWindow;
-use crate::scrape::gpu::{GRACE, GpuHistory, GpuTelemetry, TelemetryLine, knows};
+use crate::scrape::gpu::{GRACE, GpuHistory, GpuTelemetry, TelemetryLine};
 use crate::scrape::reduce::Window;
 
 /// Reads the lines of a run. None where nobody looked at GPUs, and where the summary knows more than
-/// the lines: these are gone, or of GPUs whose fields are not known here. `told` is `telemetry_data` of
-/// the run's own summary, `first` the start of its first request.
+/// the lines: these are gone, or they say what is not known here (another make, figures of the user's own,
+/// the layout of an old AIPerf), which `warnings` then tell. `told` is `telemetry_data` of the run's own
+/// summary, `first` the start of its first request.
 pub(super) fn read(
     path: Option<&Path>,
     told: Option<&Value>,
     measured: Option<&PhaseWindow>,
     first: Stamp,
+    warnings: &mut Vec<String>,
 ) -> Result<Option<GpuTelemetry>, RebuildError> {
     let mut exporters: Vec<GpuHistory> = Vec::new();
     if let Some(path) = path {
         let mut lines = Lines::open(path)?;
-        while let Some(line) = lines.next(read_line)? {
-            if !knows(&line.platform) {
-                return Ok(None);
-            }
+        loop {
+            let line = match lines.next(read_line) {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                // Whatever it is, the requests are there all the same.
+                Err(RebuildError::Line { .. }) => {
+                    warnings.push(format!(
+                        "{}: GPU figures that are not known here; those of the run's summary are kept, \
+                         and the tables of the GPUs left out",
+                        path.display()
+                    ));
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            };
             let place = exporters.iter().position(|known| known.url == line.url);
             let place = place.unwrap_or_else(|| {
                 exporters.push(GpuHistory::new(&line.url));
@@ -42,7 +55,10 @@ pub(super) fn read(
         let list = list.and_then(Value::as_array).into_iter().flatten();
         list.filter_map(of).map(str::to_owned).collect()
     };
-    let configured = texts("/summary/endpoints_configured", Value::as_str);
+    let mut configured = texts("/summary/endpoints_configured", Value::as_str);
+    if told.is_none() {
+        configured.extend(exporters.iter().map(|exporter| exporter.url.clone()));
+    }
     let failures = texts("/error_summary", |error| {
         error.pointer("/error_details/message")?.as_str()
     });
@@ -70,5 +86,8 @@ pub(super) fn read(
 }
 
 fn read_line(line: &[u8]) -> Result<TelemetryLine, String> {
-    serde_json::from_slice(line).map_err(|what| format!("it says nothing of a GPU ({what})"))
+    let known = serde_json::from_slice(line)
+        .ok()
+        .filter(TelemetryLine::is_known);
+    known.ok_or_else(|| "GPU figures that are not known here".to_owned())
 }

@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pinfire_engine::clock::Span;
+use pinfire_engine::clock::{Span, Stamp};
 use pinfire_engine::endpoint::{Answers, EndpointKind};
 use pinfire_engine::health::Counts;
 use serde_json::{Map, Value};
@@ -280,11 +280,12 @@ impl Rebuild {
         let window = self.summary.window(self.first);
         let told = self.facts.told.as_ref();
         let told = told.and_then(|told| told.summary.get("telemetry_data"));
-        let gpu = gpus::read(
+        let mut gpu = gpus::read(
             self.files.gpus.as_deref(),
             told,
             window.as_ref(),
             line::at(self.first),
+            &mut self.warnings,
         )?;
         let end = RunEnd {
             profiling: window,
@@ -308,6 +309,7 @@ impl Rebuild {
             helpers: std::thread::available_parallelism().map_or(0, |all| all.get() - 1),
             progress,
             lines: 0,
+            last: line::at(0),
         };
         let lines = match &self.files.raw {
             Some(path) => sink.raw(path, self.files.lines.as_deref(), &mut warnings)?,
@@ -318,6 +320,10 @@ impl Rebuild {
                 "the last line is cut off in the middle, as a killed run leaves it; it is left out"
                     .to_owned(),
             );
+        }
+        if let (Some(gpu), None) = (&mut gpu, end.profiling.and_then(|window| window.end)) {
+            // A run that was killed: energy is of the time that its requests are of.
+            gpu.end_at(sink.last);
         }
         let mut report = sink.finish(end)?;
         report.look_outside(Outside {
@@ -532,6 +538,8 @@ struct Sink<'a> {
     helpers: usize,
     progress: &'a dyn Fn(u64),
     lines: u64,
+    /// The last end of a request.
+    last: Stamp,
 }
 
 /// Progress is told every so many lines.
@@ -609,6 +617,7 @@ impl Sink<'_> {
             (self.progress)(bytes);
         }
         let found = &read.found;
+        self.last = self.last.max(found.record.times.end);
         let entry: &EntryFacts = &found.entry;
         self.collector.take(&Read {
             record: &found.record,

@@ -31,13 +31,17 @@ impl ReleaseReport {
         let mut cancels = 0;
         let mut cache_leak = None;
         for wave in &evidence.waves {
-            let report = wave.report(&rest);
+            let mut report = wave.report(&rest);
             let survived = cancels;
             cancels += report.cancels;
             let kind = &mut leaks[usize::from(report.phase == STREAMING)];
             kind.cancels += report.cancels;
             if let Some(now) = report.held_at_rest {
                 kind.leaked += now - held;
+                if now - held >= 0.5 {
+                    // Not all of it ever was.
+                    report.released_after_s = None;
+                }
                 held = now;
             }
             cache_leak = report.cache_at_rest.or(cache_leak);

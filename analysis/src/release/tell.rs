@@ -181,14 +181,18 @@ fn leaks_more(these: Share, others: Share) -> bool {
     let share = these.cancels as f64 / cancels as f64;
     let leaks = (these.leaked + others.leaked).round() as u32;
     let theirs = these.leaked.round() as u32;
-    // Ways to choose k of all leaks, times the probability of one of them.
-    let mut ways = 1.0;
+    if share == 0.0 {
+        return false;
+    }
+    // By the logarithm of the probability that k of all leaks are theirs: it is far below what a
+    // float holds where there are thousands.
+    let mut ln = f64::from(leaks) * (1.0 - share).ln();
     let mut chance = 0.0;
     for k in 0..=leaks {
         if k >= theirs {
-            chance += ways * share.powf(k.into()) * (1.0 - share).powf((leaks - k).into());
+            chance += ln.exp();
         }
-        ways *= f64::from(leaks - k) / f64::from(k + 1);
+        ln += (f64::from(leaks - k) / f64::from(k + 1) * share / (1.0 - share)).ln();
     }
     chance < CHANCE_MAX
 }
@@ -375,6 +379,11 @@ mod tests {
         // Nine of ten: eleven of 1,024; eight of ten: 56.
         assert!(leaks_more(share(20, 9.0), share(20, 1.0)));
         assert!(!leaks_more(share(20, 8.0), share(20, 2.0)));
+        // Thousands.
+        assert!(leaks_more(share(5_000, 5_000.0), share(5_000, 0.0)));
+        assert!(leaks_more(share(5_000, 2_600.0), share(5_000, 2_400.0)));
+        assert!(!leaks_more(share(5_000, 2_510.0), share(5_000, 2_490.0)));
+        assert!(!leaks_more(share(0, 0.0), share(9, 9.0)));
         // Nearly all cancels were of this kind, or all: nothing to compare with.
         assert!(!leaks_more(share(95, 20.0), share(5, 0.0)));
         assert!(!leaks_more(share(10, 10.0), share(0, 0.0)));

@@ -132,7 +132,7 @@ impl GpuHistory {
         let key = (identity.index, identity.uuid.clone());
         let mut values: Values = [None; FIELDS.len()];
         for (slot, field) in values.iter_mut().zip(&FIELDS) {
-            *slot = line.values.get(field.key).copied();
+            *slot = line.values.get(field.key).and_then(Value::as_f64);
         }
         self.keep(key, identity.clone(), Stamp::from_nanos(line.at), values);
     }
@@ -241,20 +241,24 @@ fn line(url: &str, gpu: &Identity, values: &Values, unix: u64, out: &mut Vec<u8>
 pub(crate) struct TelemetryLine {
     #[serde(flatten)]
     identity: Identity,
-    /// `nvidia`, or another maker's.
-    pub(crate) platform: String,
+    /// `nvidia`, or another maker's; not there in old files of AIPerf.
+    #[serde(default)]
+    platform: String,
     #[serde(rename = "timestamp_ns")]
     at: u64,
     /// The page.
     #[serde(rename = "telemetry_source_url")]
     pub(crate) url: String,
     #[serde(rename = "telemetry_data")]
-    values: BTreeMap<String, f64>,
+    values: BTreeMap<String, Value>,
 }
 
-/// Whether these GPUs are of the make whose fields are known here.
-pub(crate) fn knows(platform: &str) -> bool {
-    platform == PLATFORM
+impl TelemetryLine {
+    /// Whether all that it says is known here: the make of the GPU and each figure.
+    pub(crate) fn is_known(&self) -> bool {
+        let known = |key: &String| FIELDS.iter().any(|field| field.key == key);
+        self.platform == PLATFORM && self.values.keys().all(known)
+    }
 }
 
 /// The figures of one field of one GPU.
@@ -330,6 +334,12 @@ pub struct Work {
 }
 
 impl GpuTelemetry {
+    /// Figures are of the time until `end`, as far as that is after the window's start.
+    pub(crate) fn end_at(&mut self, end: Stamp) {
+        self.window.end = end.max(self.window.start);
+        self.window.until = self.window.end + GRACE;
+    }
+
     /// Whether there is no figure at all.
     pub fn is_empty(&self) -> bool {
         self.gpus().next().is_none()

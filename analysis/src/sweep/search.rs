@@ -304,6 +304,7 @@ impl Search {
                 tried.value,
                 told(tried)
             ),
+            None if end == End::Interrupted && infeasible.is_none() => String::new(),
             None => format!("no {name} from {} on meets {texts}\n", self.range.low),
         };
         if let Some(tried) = infeasible {

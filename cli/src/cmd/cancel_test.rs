@@ -62,6 +62,11 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
     for warning in settings.warnings.iter().chain(&settings.load.warnings) {
         say::warning(warning);
     }
+    // A long test must not be lost for want of a folder.
+    if let Some(folder) = flags.output.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("--output {}", flags.output.display()))?;
+    }
     let interrupt = Interrupt::watch()?;
     place::grant_descriptors(
         settings.slots().saturating_mul(2),

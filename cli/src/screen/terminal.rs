@@ -45,7 +45,10 @@ pub fn take() -> Result<()> {
     let mut quiet = before.clone();
     quiet.local_modes &= !(LocalModes::ECHO | LocalModes::ICANON);
     quiet.special_codes[SpecialCodeIndex::VSUSP] = 0;
-    tcsetattr(out.as_fd(), OptionalActions::Now, &quiet).context("the terminal cannot be set")?;
+    up().store(true, Ordering::SeqCst);
+    tcsetattr(out.as_fd(), OptionalActions::Now, &quiet)
+        .inspect_err(|_| up().store(false, Ordering::SeqCst))
+        .context("the terminal cannot be set")?;
     *lock(&TAKEN) = Some(before);
     HOOK.call_once(|| {
         let after = std::panic::take_hook();
@@ -55,7 +58,6 @@ pub fn take() -> Result<()> {
         }));
     });
     say::hold();
-    up().store(true, Ordering::SeqCst);
     let mut out = std::io::stdout();
     let _ = out.write_all(TAKE).and_then(|()| out.flush());
     Ok(())

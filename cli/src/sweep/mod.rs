@@ -26,7 +26,8 @@ use pinfire_analysis::{
     compare::Objective,
     export::DEFAULT_WIDTH,
     facts::PartFacts,
-    sweep::{Cell, Sweep},
+    metric,
+    sweep::{Cell, GOOD_SHARE, Sweep},
 };
 use serde_json::{Map, Value};
 
@@ -213,6 +214,27 @@ impl Maker<'_> {
     }
 }
 
+/// Reads `--slo`.
+///
+/// # Errors
+/// One that makes no sense, or is of no metric.
+fn objectives(texts: &[String]) -> Result<Vec<Objective>> {
+    let read = |text: &String| {
+        let objective = Objective::parse(text).map_err(|error| anyhow!("--slo {error}"))?;
+        let tag = objective.figure.tag.as_str();
+        let of_gpus = ["nvidia_", "amd_"]
+            .iter()
+            .any(|maker| tag.starts_with(maker));
+        ensure!(
+            of_gpus || tag == GOOD_SHARE || metric::row(tag).is_some(),
+            "--slo {text}: there is no metric `{tag}`; take a tag of docs/METRICS.md or a short name such \
+             as ttft, itl, latency, tps"
+        );
+        Ok(objective)
+    };
+    texts.iter().map(read).collect()
+}
+
 /// The times of a trace are its load: only what is done to its requests can be swept.
 ///
 /// # Errors
@@ -280,10 +302,7 @@ impl Plan {
             level > 0.0 && level < 1.0,
             "--confidence-level {level}: it must lie between 0 and 1, such as 0.95"
         );
-        let objectives = asked.slo.iter().map(|text| Objective::parse(text));
-        let objectives = objectives
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| anyhow!("--slo {error}"))?;
+        let objectives = objectives(&asked.slo)?;
         let points = points(&typed.axes, zip)?;
         let seeds = match &typed.stored {
             Some(stored) if flags.load.random_seed.is_none() => stored.seeds,

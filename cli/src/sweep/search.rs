@@ -4,7 +4,6 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
-    compare::Objective,
     export::DEFAULT_WIDTH,
     sweep::{
         Cell, Sweep, Trial,
@@ -101,13 +100,7 @@ pub fn run(typed: &Typed, flags: &Profile, parse: Parse) -> Result<ExitCode> {
         typed.line.value(flag.names).is_none(),
         "--search {text} sets --{name} itself; leave --{name} out"
     );
-    let mut objectives = flags
-        .sweep
-        .slo
-        .iter()
-        .map(|text| Objective::parse(text))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| anyhow!("--slo {error}"))?;
+    let mut objectives = super::objectives(&flags.sweep.slo)?;
     if objectives.is_empty() && flags.output.goodput.is_some() {
         objectives.push(of_goodput());
     }

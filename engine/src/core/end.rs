@@ -1,6 +1,6 @@
 //! Ends of requests: each way gives the record up exactly once and frees the slot.
 
-use super::{Core, OWN_TASKS, seam::Of};
+use super::{Core, seam::Of};
 use crate::{
     clock::Stamp,
     plan::Reuse,
@@ -102,9 +102,7 @@ impl Core {
             self.vacant.push(slot);
         }
         self.tending -= 1;
-        if self.tending <= OWN_TASKS {
-            self.rested = None;
-        }
+        self.look_whether_at_rest();
         if self.leaving
             && self.tending == 0
             && let Some(left) = &self.left

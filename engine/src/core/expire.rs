@@ -35,29 +35,23 @@ impl Core {
     /// it late.
     #[inline]
     pub(super) fn go_on(&mut self, now: Stamp) {
-        if self.expire_due(now) {
+        self.expire_due(now);
+        if std::mem::take(&mut self.hung_up) {
             self.start_later(now);
         } else {
             self.start_due(now);
         }
     }
 
-    /// Acts on every deadline that has come.
-    #[inline]
-    pub(super) fn act_on_due(&mut self, now: Stamp) {
-        if self.expire_due(now) {
-            self.start_due(now);
-        }
-    }
-
-    /// Ends every request whose deadline has come. Whether there was one. Those that are due at one
+    /// Ends every request whose deadline has come, and notes if there was one. Those that are due at one
     /// instant are left in a row: what is read before the first leaving and what is written down
     /// after the last one does not come between them.
     #[inline]
-    pub(super) fn expire_due(&mut self, mut now: Stamp) -> bool {
+    pub(super) fn expire_due(&mut self, mut now: Stamp) {
         if self.deadlines.next().is_none_or(|due| due > now) {
-            return false;
+            return;
         }
+        self.hung_up = true;
         let mut row = std::mem::take(&mut self.row);
         let (mut together, mut readable) = std::mem::take(&mut self.due_together);
         while self.deadlines.next().is_some_and(|due| due <= now) {
@@ -74,7 +68,6 @@ impl Core {
         }
         self.row = row;
         self.due_together = (together, readable);
-        true
     }
 
     /// Which of these must be read before they are left. A wave waits for the reading of all before

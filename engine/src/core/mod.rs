@@ -81,6 +81,8 @@ pub(crate) struct Core {
     /// Deadlines that come at one instant, and which of their sockets have something to read; empty
     /// between two handlers.
     due_together: (Vec<(Stamp, usize)>, Vec<bool>),
+    /// A deadline was acted on since someone last looked whether to start anything.
+    hung_up: bool,
     timer: Rc<Timer>,
     /// The instant that the sleeping timer task waits for; `None` while it is awake.
     asleep_until: Option<Stamp>,
@@ -122,6 +124,8 @@ struct Running {
     agenda: Agenda,
     /// When the next turn may go; `None` when nothing can before something returns.
     next: Option<Stamp>,
+    /// Something has returned at that instant, and nothing was started since.
+    waiting_since: Option<Stamp>,
     /// When what is in flight is given up.
     drop_at: Option<Stamp>,
     /// The control side has been told that nothing more will be sent.
@@ -193,6 +197,7 @@ impl Running {
     #[inline]
     fn look_again(&mut self) {
         self.next = Some(Stamp::from_nanos(1));
+        self.waiting_since.get_or_insert_with(Stamp::now);
     }
 }
 
@@ -222,6 +227,7 @@ impl Core {
                 deadlines: Deadlines::default(),
                 row: Vec::new(),
                 due_together: (Vec::new(), Vec::new()),
+                hung_up: false,
                 timer,
                 asleep_until: None,
                 buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),

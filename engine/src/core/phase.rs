@@ -8,6 +8,7 @@ use super::{
     Core, OWN_TASKS, Phases, Running,
     agenda::{Agenda, Next},
     connection::State,
+    deadline::Deadlines,
     pool::IdlePool,
     seam::Seam,
 };
@@ -44,6 +45,7 @@ impl Core {
             ids: Purpose::keyed(plan.id_key ^ plan.phase as u64),
             agenda,
             next: Some(begun),
+            waiting_since: None,
             drop_at: None,
             sent_all: false,
             excess: [0; 2],
@@ -155,10 +157,21 @@ impl Core {
     pub(crate) fn rest(&mut self, done: Sender<()>) {
         self.stop();
         self.close_idle();
-        self.idle = IdlePool::default();
-        self.dialled.clear();
-        self.room = (0, 0);
-        self.rested = (self.tending > OWN_TASKS).then_some(done);
+        self.rested = Some(done);
+        self.look_whether_at_rest();
+    }
+
+    /// Nothing is open any more: whoever waits for that is told, and nothing is left of what was.
+    pub(super) fn look_whether_at_rest(&mut self) {
+        if self.rested.is_some() && self.tending <= OWN_TASKS {
+            self.connections = Vec::new();
+            self.vacant = Vec::new();
+            self.deadlines = Deadlines::default();
+            self.idle = IdlePool::default();
+            self.dialled.clear();
+            self.room = (0, 0);
+            self.rested = None;
+        }
     }
 
     fn close_idle(&mut self) {
@@ -196,7 +209,7 @@ impl Core {
     }
 
     #[inline]
-    fn some_due(&self, now: Stamp) -> bool {
+    pub(super) fn some_due(&self, now: Stamp) -> bool {
         let due = |phase: &Running| phase.next.is_some_and(|next| next <= now);
         self.phases.current.as_ref().is_some_and(due)
     }
@@ -210,21 +223,27 @@ impl Core {
                 return;
             };
             let now = Stamp::now();
-            if now > *until.get_or_insert(now + STARTS_SPAN) {
+            // While nothing has ended, nothing can be late by it but first answers: the slots are
+            // filled first, each with a connection of its own.
+            if now > *until.get_or_insert(now + STARTS_SPAN) && phase.counts.ended() > 0 {
                 break;
             }
             // `Sleep` promises next to no CPU, and waiting here means spinning.
             if self.precision != Precision::Sleep
                 && let Some(deadline) = deadline
-                && let Some(next) = phase.next
+                && let Some(eligible) = phase.waiting_since.or(phase.next)
                 && phase.agenda.is_closed_loop()
-                && a_deadline_goes_first(now, deadline, next)
+                && a_deadline_goes_first(now, deadline, eligible)
             {
                 break;
             }
             match phase.agenda.next(now) {
-                Next::Go(go) => self.start(go, now),
+                Next::Go(go) => {
+                    phase.waiting_since = None;
+                    self.start(go, now);
+                }
                 next => {
+                    phase.waiting_since = None;
                     phase.next = match next {
                         Next::At(at) => Some(at),
                         _ => None,

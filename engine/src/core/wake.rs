@@ -45,10 +45,15 @@ impl Core {
             return Next::Leave;
         }
         self.wait_out_the_last_bit();
-        self.act_on_due(Stamp::now());
-        self.more_due = false;
+        let waited = std::mem::take(&mut self.more_due);
+        self.expire_due(Stamp::now());
         let now = Stamp::now();
-        self.start_due(now);
+        // As at the end of a handler. Once: deadlines in every turn must not keep all starts waiting.
+        if std::mem::take(&mut self.hung_up) && !waited && self.some_due(now) {
+            self.more_due = true;
+        } else {
+            self.start_due(now);
+        }
         self.drop_if_due(now);
         let wake = self.next_due().map(|due| self.wake_for(due));
         let spins = self.precision == Precision::Spin && self.phases.any().is_some();

@@ -154,17 +154,23 @@ pub fn restore_terminal_on(
                 events: libc::POLLOUT,
                 revents: 0,
             };
-            // SAFETY: the pointers are to a live pollfd, live bytes and a live termios. A terminal that
+            // SAFETY: the pointers are to a live pollfd, live bytes, a live termios and a set that
+            // is made before it is used; the process ends right after. A terminal that
             // takes nothing (Ctrl-S) is not waited for, and a write that fails leaves it as it is.
             unsafe {
                 if libc::poll(&raw mut room, 1, 0) == 1 {
                     let _ = libc::write(libc::STDOUT_FILENO, bytes.as_ptr().cast(), bytes.len());
                 }
+                // In the background it would be stopped by this, were that signal not blocked.
+                let mut stop = MaybeUninit::<libc::sigset_t>::uninit();
+                let _ = libc::sigemptyset(stop.as_mut_ptr());
+                let _ = libc::sigaddset(stop.as_mut_ptr(), libc::SIGTTOU);
+                let _ = libc::pthread_sigmask(libc::SIG_BLOCK, stop.as_ptr(), std::ptr::null_mut());
                 let _ = libc::tcsetattr(libc::STDOUT_FILENO, libc::TCSANOW, &raw const modes);
             }
         }
     };
-    // SAFETY: the action reads two atomics and makes three calls, all of them async-signal-safe; it takes
+    // SAFETY: the action reads two atomics and makes a few calls, all of them async-signal-safe; it takes
     // no lock, allocates nothing and cannot panic.
     unsafe { signal_hook::low_level::register(signal, restore) }.map(drop)
 }

@@ -21,7 +21,11 @@ impl KeptEngine {
     /// A new one cannot start.
     pub(super) fn take(&mut self, setup: &EngineSetup) -> Result<Engine, EngineError> {
         match self.0.take() {
-            Some((of, engine)) if of == *setup => Ok(engine),
+            // Records that nobody took are another run's.
+            Some((of, mut engine)) if of == *setup && engine.records().is_empty() => {
+                engine.pair_clocks();
+                Ok(engine)
+            }
             other => {
                 // Before its successor is pinned to the same CPUs.
                 drop(other);
