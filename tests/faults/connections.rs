@@ -206,7 +206,8 @@ on_both_drivers! {
         assert!(failed >= 5, "{:?}", run.ends());
         for record in run.records.iter().filter(|record| failure(record).is_some()) {
             assert_eq!(failure(record), Some(&Failure::Stale), "{record:?}");
-            assert!(record.times.written.is_none() && record.wire.reused);
+            // Whether the two sockets' buffers have taken all of it when the reset comes is a race.
+            assert!(record.wire.reused);
         }
     }
 
