@@ -225,6 +225,12 @@ impl Conn {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
+    /// From now on its socket holds little that has not been read: the kernel would else take many
+    /// megabytes for it (`tcp_rmem`).
+    pub fn hold_little(&mut self) {
+        let _ = SockRef::from(&self.socket).set_recv_buffer_size(64 * 1024);
+    }
+
     /// Makes the end of the connection a reset. The handler must return next.
     pub fn reset(&mut self) {
         // The clone kept for the end of the server would hold the reset back.
