@@ -344,7 +344,8 @@ fn bottleneck(
 
 const METRIC_COLUMNS: [&str; 8] = ["Metric", "avg", "min", "max", "p99", "p90", "p50", "std"];
 
-fn metric_table(title: String) -> Table {
+/// A table of metrics and their usual figures.
+pub(super) fn metric_table(title: String) -> Table {
     let head = METRIC_COLUMNS.map(|name| (name, Align::Right));
     // What a narrow terminal can do without, the least wanted first.
     Table::new(title, &head, 0)

@@ -19,6 +19,7 @@ use crate::facts::RunFacts;
 use crate::release::ReleaseReport;
 use crate::report::health::distributions;
 use crate::report::{Block, Cancellation, Finished, Report};
+use crate::scrape::gpu;
 use crate::stats::Figures;
 
 /// The metrics before the run's data, in this order.
@@ -173,7 +174,7 @@ fn document(report: &Report) -> Map<String, Value> {
         }
     };
     for (key, value) in told_gpus.into_iter().flatten() {
-        if key.starts_with("nvidia_") || key.starts_with("amd_") {
+        if gpu::bare(key).is_some() {
             put(key, value.clone());
         }
     }

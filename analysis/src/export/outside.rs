@@ -1,6 +1,6 @@
 //! The tables of what servers and GPUs said of themselves.
 
-use super::console::{PRODUCT, number};
+use super::console::{PRODUCT, metric_table, number};
 use super::table::{Align, Table, style};
 use crate::report::Report;
 use crate::scrape::files::short_url;
@@ -191,7 +191,6 @@ fn panel(server: &ServerMetrics, endpoint: &Watched) -> Table {
 }
 
 fn gpu_tables(gpu: &GpuTelemetry, width: usize, colour: bool) -> String {
-    let names = ["Metric", "avg", "min", "max", "p99", "p90", "p50", "std"];
     let mut text = format!(
         "{}\n{}/{} telemetry sources reachable\n",
         style("GPU Telemetry Summary", "1", colour),
@@ -205,9 +204,7 @@ fn gpu_tables(gpu: &GpuTelemetry, width: usize, colour: bool) -> String {
         text += &format!("  ✘ {failure}\n");
     }
     for (title, rows) in gpu.tables() {
-        let mut table = Table::new(title, &names.map(|name| (name, Align::Right)), 0)
-            .without_if_narrow(&[7, 2, 3, 5])
-            .at_last_without(4);
+        let mut table = metric_table(title);
         for (name, values) in rows {
             let mut row = vec![name];
             row.extend(values.map(large));

@@ -15,6 +15,7 @@ use super::line::at;
 use crate::facts::{
     CancellationFacts, DatasetFacts, LengthFacts, PhaseFacts, PhaseWindow, RunFacts, ToldRun,
 };
+use crate::scrape::gpu;
 
 /// What is taken over as it stands: a report from files cannot know it better.
 const TAKEN_OVER: [&str; 7] = [
@@ -26,11 +27,6 @@ const TAKEN_OVER: [&str; 7] = [
     "client_health",
     "request_accounting",
 ];
-
-/// What energy the work took.
-fn is_of_gpus(key: &str) -> bool {
-    key.starts_with("nvidia_") || key.starts_with("amd_")
-}
 
 /// The summary of a run, or what it wrote down at its start.
 pub(super) struct Summary(Map<String, Value>);
@@ -159,7 +155,7 @@ impl Summary {
         let taken = self
             .0
             .iter()
-            .filter(|(key, _)| TAKEN_OVER.contains(&key.as_str()) || is_of_gpus(key));
+            .filter(|(key, _)| TAKEN_OVER.contains(&key.as_str()) || gpu::bare(key).is_some());
         facts.told = Some(ToldRun {
             client_counts: !counting.by_server,
             summary: taken.map(|(k, v)| (k.clone(), v.clone())).collect(),

@@ -52,6 +52,14 @@ const fn field(
     }
 }
 
+/// What tags of GPUs begin with, by maker.
+const MAKERS: [&str; 2] = ["nvidia_", "amd_"];
+
+/// A tag without its maker; none if it is not of a GPU.
+pub fn bare(tag: &str) -> Option<&str> {
+    MAKERS.iter().find_map(|maker| tag.strip_prefix(maker))
+}
+
 /// Whose GPUs these are, in the files.
 const PLATFORM: &str = "nvidia";
 

@@ -27,6 +27,7 @@ use pinfire_analysis::{
     export::DEFAULT_WIDTH,
     facts::PartFacts,
     metric,
+    scrape::gpu,
     sweep::{Cell, GOOD_SHARE, Sweep},
 };
 use serde_json::{Map, Value};
@@ -222,11 +223,8 @@ fn objectives(texts: &[String]) -> Result<Vec<Objective>> {
     let read = |text: &String| {
         let objective = Objective::parse(text).map_err(|error| anyhow!("--slo {error}"))?;
         let tag = objective.figure.tag.as_str();
-        let of_gpus = ["nvidia_", "amd_"]
-            .iter()
-            .any(|maker| tag.starts_with(maker));
         ensure!(
-            of_gpus || tag == GOOD_SHARE || metric::row(tag).is_some(),
+            gpu::bare(tag).is_some() || tag == GOOD_SHARE || metric::row(tag).is_some(),
             "--slo {text}: there is no metric `{tag}`; take a tag of docs/METRICS.md or a short name such \
              as ttft, itl, latency, tps"
         );

@@ -237,13 +237,10 @@ impl Core {
             {
                 break;
             }
+            phase.waiting_since = None;
             match phase.agenda.next(now) {
-                Next::Go(go) => {
-                    phase.waiting_since = None;
-                    self.start(go, now);
-                }
+                Next::Go(go) => self.start(go, now),
                 next => {
-                    phase.waiting_since = None;
                     phase.next = match next {
                         Next::At(at) => Some(at),
                         _ => None,

@@ -10,6 +10,7 @@ use super::{
     },
     SECONDS, empty, label, line, quantile, sorted,
 };
+use crate::scrape::gpu;
 
 /// Tokens per second at every instant: each answered request gives its output tokens evenly from its
 /// first token to its end.
@@ -312,10 +313,7 @@ fn over_time(
 
 /// `nvidia_gpu_utilization` as people write it; figures are means over the GPUs.
 fn named(key: &str) -> String {
-    let bare = ["nvidia_", "amd_"]
-        .iter()
-        .find_map(|maker| key.strip_prefix(maker));
-    let words = bare.unwrap_or(key).replace('_', " ");
+    let words = gpu::bare(key).unwrap_or(key).replace('_', " ");
     match words.strip_prefix("gpu ") {
         Some(rest) => format!("GPU {rest}"),
         None => format!("GPU {words}"),
