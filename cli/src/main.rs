@@ -6,24 +6,16 @@ mod cmd;
 mod environment;
 mod input;
 mod load;
-mod log;
-mod place;
-mod probe;
-mod progress;
 mod prompts;
-mod release;
-mod request;
+mod reclaim;
+mod run;
 mod run_file;
-mod say;
 mod scrape;
-mod screen;
 mod seq_dist;
 mod settings;
-mod show;
-mod signals;
-mod statistics;
 mod sweep;
 mod synthesis;
+mod terminal;
 mod transport;
 mod unsupported;
 mod values;
@@ -34,6 +26,7 @@ use clap::{CommandFactory, error::ErrorKind};
 
 use args::{Cli, Command};
 use run_file::Refusal;
+use terminal::say;
 
 /// Records are freed on another thread than the one that made them; mimalloc makes that cheap.
 #[global_allocator]

@@ -27,12 +27,13 @@ use crate::{
     environment,
     input::{self, Input},
     load::{DEFAULT_REQUESTS, Load, PhaseLoad},
-    place::{Places, divide},
-    probe::Probe,
-    progress::Ui,
-    prompts, say,
+    prompts,
+    run::{
+        place::{Places, divide},
+        probe::Probe,
+    },
     scrape::{client::Trust, plan::Plan},
-    screen,
+    terminal::{progress::Ui, say, screen},
     transport::Transport,
     values::word,
 };

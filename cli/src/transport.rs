@@ -27,7 +27,7 @@ use rustls::{
 };
 use socket2::{Domain, Socket, Type};
 
-use crate::{args, environment, say, settings::named};
+use crate::{args, environment, settings::named, terminal::say};
 
 /// Limit of the trial handshake when --connect-timeout gives none.
 const TRIAL: Duration = Duration::from_secs(10);

@@ -16,7 +16,7 @@ use super::input_config;
 use super::phases::PhaseView;
 use crate::collect::ErrorGroup;
 use crate::facts::RunFacts;
-use crate::release::ReleaseReport;
+use crate::reclaim::ReleaseReport;
 use crate::report::health::distributions;
 use crate::report::{Block, Cancellation, Finished, Report};
 use crate::scrape::gpu;

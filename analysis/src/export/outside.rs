@@ -5,7 +5,7 @@ use super::table::{Align, Table, style};
 use crate::report::Report;
 use crate::scrape::files::short_url;
 use crate::scrape::gpu::{EnergyMetric, GpuTelemetry, Work};
-use crate::scrape::release::Levels;
+use crate::scrape::server_kinds::Levels;
 use crate::scrape::{ServerMetrics, Watched};
 
 /// What was seen of a run from outside of it.

@@ -21,7 +21,7 @@ use crate::collect::{Asked, ErrorGroup, Odd, Progress, Tally};
 use crate::export::Outside;
 use crate::facts::{PhaseWindow, RateWindow, RunEnd, RunFacts};
 use crate::metric::{METRICS, Metric, Results};
-use crate::release::ReleaseReport;
+use crate::reclaim::ReleaseReport;
 use crate::stats::Figures;
 
 /// One metric with its figures in display units.

@@ -7,14 +7,14 @@ pub mod files;
 pub mod gpu;
 pub mod history;
 pub mod reduce;
-pub mod release;
+pub mod server_kinds;
 pub mod text;
 mod units;
 
 use pinfire_engine::clock::{Span, Stamp};
 
 pub use files::{ServerMetrics, Watched};
-pub use release::{Levels, ReleaseProfile, ReleaseProfiles};
+pub use server_kinds::{Levels, ReleaseProfile, ReleaseProfiles};
 pub use text::{Exposition, Unreadable};
 
 /// One look at an endpoint.

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use pinfire_analysis::{export::DEFAULT_WIDTH, trace::analyze};
 
-use crate::{args::AnalyzeTrace, say};
+use crate::{args::AnalyzeTrace, terminal::say};
 
 /// Reads a trace and shows its figures.
 ///
@@ -31,7 +31,7 @@ pub fn run(flags: &AnalyzeTrace) -> Result<ExitCode> {
         figures.write(saved)?;
     }
     let mut stdout = std::io::stdout().lock();
-    let colour = stdout.is_terminal() && crate::show::colours();
+    let colour = stdout.is_terminal() && crate::terminal::show::colours();
     let text = figures.console(saved, DEFAULT_WIDTH, colour);
     // A reader that has gone away is no failure.
     let _ = stdout.write_all(text.as_bytes());

@@ -5,7 +5,7 @@ use std::{io::Write, path::Path, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Parser;
 use pinfire_analysis::{
-    release::{Asker, Canary, Evidence, Look, ReleaseReport, Seen, Wave, page},
+    reclaim::{Asker, Canary, Evidence, Look, ReleaseReport, Seen, Wave, page},
     scrape::ReleaseProfiles,
 };
 use pinfire_engine::{
@@ -19,15 +19,14 @@ use pinfire_engine::{
 use crate::{
     args::{CancelTest, Cli, Command, Profile},
     cmd::profile::{dataset, split, start_embedded, target},
-    place,
-    release::{Alone, Floor, Looks, QUIET, last_levels, seen},
-    say,
+    reclaim::{Alone, Floor, Looks, QUIET, last_levels, seen},
+    run::{place, signals::Interrupt},
     scrape::{
         client::{Client, Trust},
         plan::{Candidate, of_server},
     },
     settings::{self, Settings, named},
-    signals::Interrupt,
+    terminal::say,
     transport::Server,
 };
 

@@ -8,7 +8,10 @@ use pinfire_analysis::{
     export::DEFAULT_WIDTH,
 };
 
-use crate::{args::Compare, say, show};
+use crate::{
+    args::Compare,
+    terminal::{say, show},
+};
 
 /// Figures of every metric, besides those of `--percentiles`.
 const FIGURES: [Stat; 4] = [

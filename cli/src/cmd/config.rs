@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 use crate::{
     args::{Command, ConfigAction, ConfigExpand, ConfigInit, Profile},
     run_file::{self, Given, Refusal, TEMPLATES},
-    say,
     settings::Settings,
     sweep::Typed,
+    terminal::say,
     values::word,
 };
 

@@ -11,7 +11,11 @@ use pinfire_analysis::{
 };
 use pinfire_engine::text::{Wanted, resolve};
 
-use crate::{args::Report, environment, say, settings, show};
+use crate::{
+    args::Report,
+    environment, settings,
+    terminal::{say, show},
+};
 
 /// Reads a run and writes its report.
 ///

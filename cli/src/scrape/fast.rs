@@ -15,7 +15,7 @@ use pinfire_analysis::scrape::Scrape;
 use pinfire_engine::clock::{Span, Stamp};
 
 use super::client::{Client, ScrapeError};
-use crate::place;
+use crate::run::place;
 
 /// Looks are never closer together than this.
 pub const SHORTEST: Span = Span::from_millis(1);

@@ -35,7 +35,7 @@ use super::{
     fast::next_due,
     plan::{Candidate, Plan, of_server},
 };
-use crate::{place, say};
+use crate::{run::place, terminal::say};
 
 /// The first request waits so long at most until each page was looked at once.
 const BASELINE: Duration = Duration::from_millis(250);

@@ -6,7 +6,7 @@ use pinfire_analysis::{
     sweep::converge::{Convergence, LEAST, Mode},
 };
 
-use crate::{args::SweepFlags, say, settings::named};
+use crate::{args::SweepFlags, settings::named, terminal::say};
 
 /// When the runs of a point are enough; `None` if all that were asked for are made.
 ///

@@ -41,10 +41,9 @@ use self::{
 use crate::{
     args::{Profile, SweepFlags},
     load::Mode,
-    say,
+    run::signals::Interrupt,
     settings::{Settings, named},
-    show,
-    signals::Interrupt,
+    terminal::{say, show},
 };
 
 /// Reads flags out of arguments, with errors of one line.
@@ -536,7 +535,7 @@ impl Plan {
                 format!("{}: ", cell.dir)
             };
             let text = format!("{name}{}\n", rule.say(said, good.len()));
-            crate::progress::aside(|| show::text(DEFAULT_WIDTH, |_, _| text));
+            crate::terminal::progress::aside(|| show::text(DEFAULT_WIDTH, |_, _| text));
         }
     }
 

@@ -12,9 +12,9 @@ use super::{pretty, write};
 use crate::{
     args::Profile,
     cmd::profile::{self, KeptEngine},
+    run::signals::Interrupt,
     settings::Settings,
-    show,
-    signals::Interrupt,
+    terminal::show,
 };
 
 /// Written into the folder of a run when it is finished.
@@ -123,7 +123,7 @@ impl<'a> Runner<'a> {
         };
         let kept = if kept { " (kept)" } else { "" };
         let text = format!("[{number}/{}] {name}{kept}: {said}\n", self.total);
-        crate::progress::aside(|| show::text(DEFAULT_WIDTH, |_, _| text));
+        crate::terminal::progress::aside(|| show::text(DEFAULT_WIDTH, |_, _| text));
     }
 
     /// A run that is not needed.

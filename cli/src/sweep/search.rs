@@ -20,7 +20,12 @@ use super::{
     stored::Stored,
     write,
 };
-use crate::{args::Profile, say, settings::Settings, show, signals::Interrupt};
+use crate::{
+    args::Profile,
+    run::signals::Interrupt,
+    settings::Settings,
+    terminal::{say, show},
+};
 
 /// Requests of a point for each stream, or seconds of each rate, where nothing says how many.
 const PER_LOAD: f64 = 10.0;

@@ -7,7 +7,7 @@ use super::{PERCENTILES, Row, ServerMetrics, Watched, local_time};
 use crate::export::input_config;
 use crate::facts::RunFacts;
 use crate::scrape::reduce::{Reduced, Slice, SliceStats, Stats, Window, mean_and_deviation};
-use crate::scrape::release::Levels;
+use crate::scrape::server_kinds::Levels;
 
 pub(super) fn of(metrics: &ServerMetrics, facts: &RunFacts) -> Map<String, Value> {
     let mut document = Map::new();

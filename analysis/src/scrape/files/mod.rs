@@ -14,7 +14,7 @@ use pinfire_engine::clock::{Span, Stamp};
 
 use super::history::{History, Metric};
 use super::reduce::{Reduced, Window, reduce};
-use super::release::Levels;
+use super::server_kinds::Levels;
 use super::text::{Kind, Labels};
 use super::units;
 use crate::export::{ExportError, replace};

@@ -5,7 +5,7 @@ use pinfire_engine::record::Phase;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::scrape::release::ReleaseProfile;
+use crate::scrape::server_kinds::ReleaseProfile;
 use crate::scrape::{Scrape, reduce::Window};
 
 const UNIX: u64 = 1_800_000_000_000_000_000;

@@ -21,7 +21,7 @@ use pinfire_analysis::plot::{
 use serde_json::{Value, json};
 use tiny_http::{Header, Method, Request, Response, Server};
 
-use crate::{args::Plot, say};
+use crate::{args::Plot, terminal::say};
 
 /// Requests that are answered at the same time.
 const THREADS: usize = 4;

@@ -1,7 +1,7 @@
 //! `pinfire plot`: pictures of finished runs, a page of one file, or a local web page.
 
 mod dashboard;
-mod release;
+mod reclaim;
 
 use std::{
     fmt::Write as _,
@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 use pinfire_analysis::plot::{self, Config, Drawn, Loaded, Theme, page, png, svg};
 
-use crate::{args::Plot, say};
+use crate::{args::Plot, terminal::say};
 
 /// Draws what was asked for; 1 if nothing could be drawn.
 ///
@@ -36,7 +36,7 @@ pub fn run(flags: &Plot) -> Result<ExitCode> {
         .clone()
         .unwrap_or_else(|| paths[0].join("plots"));
     let verdicts = match flags.html {
-        true => release::pages(&paths, &output)?,
+        true => reclaim::pages(&paths, &output)?,
         false => 0,
     };
     let loaded = match plot::load(&paths, &config, num_gpus) {

@@ -17,7 +17,7 @@ use pinfire_analysis::{
     facts::{EntryFacts, RunEnd, RunFacts},
     pool::Pool,
     reading::Reading,
-    release::Seen,
+    reclaim::Seen,
     report::Report,
     tokens::{TokenCounter, TokenCounts},
 };
@@ -29,10 +29,13 @@ use pinfire_engine::{
 };
 
 use crate::{
-    place,
-    progress::{Board, Ui},
-    release, say,
+    reclaim,
+    run::place,
     settings::Settings,
+    terminal::{
+        progress::{Board, Ui},
+        say,
+    },
 };
 
 /// How long the thread rests when nothing has come. It polls, because a waiting receiver would cost
@@ -185,7 +188,7 @@ fn collect(
             collector.came(&record, Stamp::now());
             if let Some(seen) = &mut witness {
                 // Whether there was a token is enough; a run may have a million requests.
-                seen.push(release::seen(&record, 1));
+                seen.push(reclaim::seen(&record, 1));
             }
             if written.is_ok() {
                 written = line;

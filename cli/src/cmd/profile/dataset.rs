@@ -8,7 +8,7 @@ use pinfire_engine::{
     text::{Wanted, corpus::CorpusText, resolve, tokenizer::Tokenizer},
 };
 
-use crate::{input::Input, load::Mode, say, settings::Settings};
+use crate::{input::Input, load::Mode, settings::Settings, terminal::say};
 
 /// What a run sends and counts with.
 pub struct Prepared {

@@ -19,8 +19,8 @@ use anyhow::{Context, Result};
 use pinfire_analysis::{
     export::{DEFAULT_WIDTH, forget_earlier, write_start},
     facts::{PhaseWindow, RunEnd},
+    reclaim::Verdict,
     redact,
-    release::Verdict,
 };
 use pinfire_engine::{
     clock::{Span, Stamp},
@@ -39,17 +39,18 @@ pub use self::kept::KeptEngine;
 use crate::{
     args::Profile,
     load::{Mode, PhaseLoad},
-    log, place,
-    progress::{Board, Stage, Ui},
-    release::{self, Alone, PATIENCE, Verify},
-    request::HeaderPlan,
+    reclaim::{self, Alone, PATIENCE, Verify},
+    run::{place, request::HeaderPlan, signals::Interrupt},
     run_file::RESOLVED,
-    say,
     scrape::watch::Watch,
-    screen::Screen,
     settings::{self, Settings},
-    signals::Interrupt,
-    statistics::Blocks,
+    terminal::{
+        log,
+        progress::{Board, Stage, Ui},
+        say,
+        screen::Screen,
+        statistics::Blocks,
+    },
     transport::{Reached, Server},
 };
 
@@ -255,7 +256,7 @@ pub fn one(
             true => Err(anyhow::anyhow!("the run was stopped")),
             false => verify.finish(seen, interrupt),
         };
-        match found.and_then(|found| Ok((release::write(settings, &found)?, found))) {
+        match found.and_then(|found| Ok((reclaim::write(settings, &found)?, found))) {
             Ok((path, found)) => {
                 verdict = Some(found.verdict);
                 outside.files.push(("Release Check", path));
@@ -280,7 +281,7 @@ pub fn one(
         report.forget_start();
     }
     if settings.part.is_none() {
-        crate::show::report(&report, width, written.as_ref().ok());
+        crate::terminal::show::report(&report, width, written.as_ref().ok());
     }
     log::outcome(&report);
     // What is there has been shown and written; only then does what went wrong decide.

@@ -16,7 +16,7 @@ use signal_hook::{
     flag,
 };
 
-use crate::screen::terminal;
+use crate::terminal::screen::terminal;
 
 /// Exit code of a forced end, that of a process killed by SIGKILL in a shell.
 const FORCED: i32 = 137;

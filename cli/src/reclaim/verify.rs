@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use pinfire_analysis::release::{Asker, Canary, Evidence, Look, ReleaseReport, Seen, Wave};
+use pinfire_analysis::reclaim::{Asker, Canary, Evidence, Look, ReleaseReport, Seen, Wave};
 use pinfire_engine::{clock::Span, run::Engine};
 
 use super::{Alone, Floor, Looks, QUIET, last_levels};
 use crate::{
-    say,
+    run::signals::Interrupt,
     scrape::{
         client::Client,
         plan::{Candidate, Plan, of_server},
     },
     settings::Settings,
-    signals::Interrupt,
+    terminal::say,
     transport::Reached,
 };
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use pinfire_analysis::live::{Quantity, Snapshot};
 use pinfire_engine::clock::{Span, Stamp};
 
-use crate::progress::Stage;
+use crate::terminal::progress::Stage;
 
 /// Says when the next block is due, and what has happened since the last.
 pub struct Blocks {

@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use crate::page::page;
 
-const SHELL: &str = include_str!("../../assets/release.html");
-const STYLE: &str = include_str!("../../assets/release.css");
-const SCRIPT: &str = include_str!("../../assets/release.js");
+const SHELL: &str = include_str!("../../assets/reclaim.html");
+const STYLE: &str = include_str!("../../assets/reclaim.css");
+const SCRIPT: &str = include_str!("../../assets/reclaim.js");
 
 /// The page of a report as its JSON says it.
 ///

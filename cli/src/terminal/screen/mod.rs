@@ -24,9 +24,11 @@ use ratatui::{Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, la
 
 use self::{draw::View, usage::Looker};
 use crate::{
-    place,
-    progress::{Board, lock},
-    say,
+    run::place,
+    terminal::{
+        progress::{Board, lock},
+        say,
+    },
 };
 
 /// Between two pictures.

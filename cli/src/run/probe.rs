@@ -18,8 +18,8 @@ use pinfire_engine::{
 use crate::{
     args,
     cmd::profile::target,
-    say,
     settings::{Settings, named},
+    terminal::say,
     transport::Reached,
 };
 

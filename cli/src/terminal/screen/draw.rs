@@ -14,7 +14,7 @@ use ratatui::{
 };
 
 use super::usage::Usage;
-use crate::progress::Stage;
+use crate::terminal::progress::Stage;
 
 /// What there is to see.
 pub struct View<'a> {

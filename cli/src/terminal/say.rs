@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use crate::{log, progress::lock};
+use crate::terminal::{log, progress::lock};
 
 /// What waits, if it must.
 static WAITING: Mutex<Option<Vec<String>>> = Mutex::new(None);
@@ -84,7 +84,7 @@ fn write(message: impl Display) {
         waiting.push(message.to_string());
         return;
     }
-    crate::progress::aside(|| {
+    crate::terminal::progress::aside(|| {
         let _ = writeln!(std::io::stderr(), "{message}");
     });
 }

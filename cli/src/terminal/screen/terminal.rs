@@ -18,7 +18,7 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 
-use crate::{progress::lock, say};
+use crate::terminal::{progress::lock, say};
 
 /// How the terminal was, while it is taken.
 static TAKEN: Mutex<Option<Termios>> = Mutex::new(None);

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use pinfire_analysis::{
-    release::Look,
+    reclaim::Look,
     scrape::{Levels, ReleaseProfiles},
 };
 use pinfire_engine::clock::{Span, Stamp};
 
 use super::canary::STOPPED;
 use crate::{
+    run::signals::Interrupt,
     scrape::{
         client::Client,
         fast::{FastScraper, Sample},
         plan::Candidate,
     },
-    signals::Interrupt,
 };
 
 /// At rest before anything is sent, and behind each wave that shows no metrics.

@@ -6,10 +6,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use pinfire_analysis::release::page;
+use pinfire_analysis::reclaim::page;
 
 use super::write;
-use crate::say;
+use crate::terminal::say;
 
 /// What the files are called, with or without the prefix of a run.
 const NAMES: [&str; 2] = ["cancel_test.json", "release.json"];

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Result, bail, ensure};
 use pinfire_analysis::{
     reading::{Problem, Target},
-    release::{Canary, End, Seen},
+    reclaim::{Canary, End, Seen},
 };
 use pinfire_engine::{
     clock::{Span, Stamp},
@@ -16,7 +16,7 @@ use pinfire_engine::{
     schedule::{Limit, Pace, Schedule},
 };
 
-use crate::{settings::Settings, signals::Interrupt};
+use crate::{run::signals::Interrupt, settings::Settings};
 
 /// How often the control side looks whether a phase has ended.
 const LOOK: Duration = Duration::from_millis(5);

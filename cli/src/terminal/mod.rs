@@ -1,0 +1,8 @@
+//! What people read while a run goes on and after it: words, tables, bars, the dashboard, the log.
+
+pub mod log;
+pub mod progress;
+pub mod say;
+pub mod screen;
+pub mod show;
+pub mod statistics;
