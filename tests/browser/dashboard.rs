@@ -25,10 +25,8 @@ struct Served {
 }
 
 fn serve(root: &Path) -> Served {
-    // Building it may take longer than its start ever should.
-    let pinfire = pinfire();
     let _guard = watch("the dashboard starts");
-    let mut child = Command::new(pinfire)
+    let mut child = Command::new(pinfire())
         .args(["plot", root.to_str().unwrap(), "--dashboard", "--port", "0"])
         .env_clear()
         .stdin(Stdio::null())

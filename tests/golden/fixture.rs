@@ -28,7 +28,7 @@ pub struct Golden {
     pub our_slices: Option<Value>,
 }
 
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/data");
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden/data");
 const SUMMARY: &str = "profile_export_aiperf.json";
 const TABLE: &str = "profile_export_aiperf.csv";
 const LINES: &str = "profile_export.jsonl";

@@ -1,10 +1,9 @@
-//! The binary `pinfire`, built once per test process and run as a user runs it.
+//! The binary `pinfire`, run as a user runs it.
 
 use std::{
     io::Read,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::OnceLock,
     thread::JoinHandle,
     time::Duration,
 };
@@ -15,49 +14,14 @@ use tempfile::TempDir;
 
 use crate::watchdog::watch;
 
-/// The binary of the profile of this test, fresh.
-pub fn pinfire() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        // target/PROFILE/deps/TEST
-        let test = std::env::current_exe().expect("the path of this test");
-        let folder = test
-            .parent()
-            .and_then(Path::parent)
-            .expect("target/PROFILE");
-        let target = folder.parent().expect("target");
-        let profile = match folder.file_name().and_then(|name| name.to_str()) {
-            Some("debug") | None => "dev",
-            Some(name) => name,
-        };
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        // What `cargo test` says of this package would make build scripts that look at it (ring's) run
-        // again, and all that depends on them be built again, here and at the next `cargo test`.
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-                build.env_remove(&*name);
-            }
-        }
-        let status = build
-            .args([
-                "build",
-                "-q",
-                "--locked",
-                "-p",
-                "pinfire",
-                "--profile",
-                profile,
-                "--target-dir",
-            ])
-            .arg(target)
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .status()
-            .expect("cargo runs");
-        assert!(status.success(), "pinfire cannot be built");
-        folder.join("pinfire")
-    })
+/// The binary that cargo has built for the test that asks. Only test targets of the binary's own
+/// package have one; the variable is there at run time since cargo 1.94.
+pub fn pinfire() -> PathBuf {
+    const NAME: &str = "CARGO_BIN_EXE_pinfire";
+    let path = std::env::var_os(NAME).unwrap_or_else(|| {
+        panic!("{NAME} is not set: run this by `cargo test -p pinfire --test GROUP NAME`")
+    });
+    path.into()
 }
 
 /// A call of the binary in a folder of its own.
