@@ -21,7 +21,7 @@ use pinfire_engine::{
     schedule::{CancelPlan, Limit, Pace, Schedule},
 };
 
-use crate::watchdog::watch;
+use crate::{needs::left_out, watchdog::watch};
 
 /// Seed of the cancel plan of every [`Load`].
 pub const SEED: u64 = 42;
@@ -224,17 +224,20 @@ pub fn large_body(bytes: usize) -> Vec<u8> {
     format!("{before}{}{after}", "x".repeat(filling)).into_bytes()
 }
 
-/// Whether io_uring works here; says so on stderr once if not.
+/// Whether io_uring works here. If not, says so on stderr, or fails where `PINFIRE_NEED_URING` is set.
+#[track_caller]
 pub fn has_uring() -> bool {
-    static HAS: OnceLock<bool> = OnceLock::new();
-    *HAS.get_or_init(|| match Engine::start(&setup(DriverChoice::Uring)) {
-        Ok(_) => true,
-        Err(EngineError::NoUring { cause }) => {
-            eprintln!("io_uring is refused here ({cause}): its half of the tests is left out");
-            false
-        }
+    static REFUSED: OnceLock<Option<String>> = OnceLock::new();
+    let refused = REFUSED.get_or_init(|| match Engine::start(&setup(DriverChoice::Uring)) {
+        Ok(_) => None,
+        Err(EngineError::NoUring { cause }) => Some(cause.to_string()),
         Err(error) => panic!("the engine does not start: {error}"),
-    })
+    });
+    if let Some(cause) = refused {
+        let missing = format!("the kernel refuses io_uring ({cause})");
+        left_out("PINFIRE_NEED_URING", &missing);
+    }
+    refused.is_none()
 }
 
 fn setup(driver: DriverChoice) -> EngineSetup {

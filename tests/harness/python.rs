@@ -9,8 +9,11 @@ use std::{
 
 use serde_json::Value;
 
+use crate::needs::left_out;
+
 /// The interpreter: that of PINFIRE_PYTHON, or `python3`. `None`, with a line on stderr, if it lacks
 /// numpy, pandas or pyarrow; with PINFIRE_NEED_PYTHON set that is a failure.
+#[track_caller]
 fn find() -> Option<PathBuf> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
@@ -29,14 +32,11 @@ fn find() -> Option<PathBuf> {
     match found {
         Ok(path) => Some(path.clone()),
         Err(why) => {
-            assert!(
-                std::env::var_os("PINFIRE_NEED_PYTHON").is_none(),
-                "no Python with numpy, pandas and pyarrow: {why}"
-            );
-            eprintln!(
-                "SKIPPED: no Python with numpy, pandas and pyarrow ({why}); make a venv with \
+            let missing = format!(
+                "there is no Python with numpy, pandas and pyarrow ({why}); make a venv with \
                  `pip install numpy pandas pyarrow` and set PINFIRE_PYTHON to its python"
             );
+            left_out("PINFIRE_NEED_PYTHON", &missing);
             None
         }
     }

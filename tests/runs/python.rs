@@ -143,6 +143,22 @@ fn pyarrow_reads_the_metrics_of_the_servers() {
     ] {
         assert_eq!(found["types"][column], kind, "{column}");
     }
+    let columns = found["columns"].as_array().unwrap();
+    assert_eq!(
+        columns[..6],
+        [
+            "endpoint_url",
+            "metric_name",
+            "metric_type",
+            "unit",
+            "description",
+            "timestamp_ns"
+        ]
+    );
+    assert_eq!(
+        columns[columns.len() - 5..],
+        ["value", "sum", "count", "bucket_le", "bucket_count"]
+    );
     assert_eq!(found["in_time"], true);
     assert!(found["rows"].as_u64().unwrap() > 0);
     assert_eq!(found["meta"]["aiperf.schema_version"], "1.0");

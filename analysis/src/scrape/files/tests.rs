@@ -1,5 +1,6 @@
 //! The layouts of the files, from a scripted server with two replicas.
 
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use pinfire_engine::clock::{Stamp, WallAnchor};
 use pinfire_engine::record::Phase;
 use serde_json::{Value, json};
@@ -253,43 +254,16 @@ fn the_warnings_name_restarts_and_silence() {
     assert!(warnings[1].starts_with("http://a:8000/metrics: counters went backwards 1 times"));
 }
 
-/// Reads the file back with pyarrow, which shares no line with the writer; `None` where it is not
-/// installed, see `docs/TESTING.md`.
-fn read_by_pyarrow(bytes: &[u8]) -> Option<Value> {
-    let python = std::env::var("PINFIRE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+/// The reader of the library over these bytes.
+fn reader_over(bytes: &[u8]) -> SerializedFileReader<std::fs::File> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.parquet");
     std::fs::write(&path, bytes).unwrap();
-    let script = "import sys, json\ntry:\n  import pyarrow.parquet as q\nexcept ImportError:\n  sys.exit(9)\n\
-                  f = q.ParquetFile(sys.argv[1])\nt = f.read()\n\
-                  print(json.dumps({'columns': t.column_names, 'types': [str(c) for c in t.schema.types],\n\
-                  'rows': t.to_pylist(), 'codec': f.metadata.row_group(0).column(0).compression,\n\
-                  'meta': {k.decode(): v.decode() for k, v in t.schema.metadata.items()}}))";
-    let out = std::process::Command::new(python)
-        .args(["-c", script])
-        .arg(&path)
-        .output()
-        .ok()?;
-    if out.status.code() == Some(9) {
-        let needed = std::env::var_os("PINFIRE_NEED_PYTHON").is_some();
-        assert!(!needed, "no Python with pyarrow; see docs/TESTING.md");
-        return None;
-    }
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    Some(serde_json::from_slice(&out.stdout).unwrap())
+    SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap()
 }
 
-/// Reads the file back with the reader of the library.
-fn read_by_library(bytes: Vec<u8>) -> Vec<Value> {
-    use ::parquet::file::reader::{FileReader, SerializedFileReader};
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("x.parquet");
-    std::fs::write(&path, bytes).unwrap();
-    let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
+/// Its rows as JSON.
+fn rows_of(reader: &SerializedFileReader<std::fs::File>) -> Vec<Value> {
     let rows = reader.get_row_iter(None).unwrap();
     rows.map(|row| {
         let columns = row.unwrap();
@@ -316,8 +290,9 @@ fn the_parquet_read_back() {
         (&bytes[..4], &bytes[bytes.len() - 4..]),
         (&b"PAR1"[..], &b"PAR1"[..])
     );
-    let rows = read_by_library(bytes.clone());
-    let of = |rows: &[Value], name: &str| -> Vec<Value> {
+    let reader = reader_over(&bytes);
+    let rows = rows_of(&reader);
+    let of = |name: &str| -> Vec<Value> {
         let mine = |row: &&Value| {
             row["metric_name"] == json!(name)
                 && row["endpoint_url"] == json!("http://a:8000/metrics")
@@ -325,77 +300,65 @@ fn the_parquet_read_back() {
         rows.iter().filter(mine).cloned().collect()
     };
     // Three looks from the begin on: gauges as they were, counters as their growth.
-    let values = |rows: &[Value], name: &str, column: &str| -> Vec<Value> {
-        of(rows, name)
-            .iter()
-            .map(|row| row[column].clone())
-            .collect()
+    let values = |name: &str, column: &str| -> Vec<Value> {
+        of(name).iter().map(|row| row[column].clone()).collect()
     };
-    let check = |rows: &[Value]| {
-        assert_eq!(
-            values(rows, "vllm:num_requests_running", "value"),
-            [2.0, 4.0, 0.0].map(Value::from)
-        );
-        assert_eq!(
-            values(rows, "vllm:request_success", "value"),
-            [4.0, 18.0, 20.0].map(Value::from)
-        );
-        assert_eq!(
-            values(rows, "vllm:request_success", "finished_reason")[0],
-            json!("stop")
-        );
-        let instants = [12, 18, 21].map(|s: u64| Value::from(UNIX + s * 1_000_000_000));
-        assert_eq!(values(rows, "x", "timestamp_ns"), instants);
-        let histogram = of(rows, "ttft_seconds");
-        assert_eq!(histogram.len(), 6, "two bounds at three looks");
-        assert_eq!(histogram[1]["bucket_le"], json!("+Inf"));
-        let counts: Vec<&Value> = histogram.iter().map(|row| &row["bucket_count"]).collect();
-        assert_eq!(
-            counts,
-            [2.0, 2.0, 4.0, 4.0, 4.0, 4.0]
-                .map(Value::from)
-                .iter()
-                .collect::<Vec<_>>()
-        );
-        assert_eq!(
-            (&histogram[5]["count"], &histogram[5]["value"]),
-            (&json!(4.0), &Value::Null)
-        );
-        assert_eq!(histogram[0]["model_name"], Value::Null);
-    };
-    check(&rows);
-    if let Some(read) = read_by_pyarrow(&bytes) {
-        check(read["rows"].as_array().unwrap());
-        assert_eq!(read["codec"], json!("SNAPPY"));
-        assert_eq!(read["meta"]["aiperf.metric_count"], json!("16"));
-        assert_eq!(read["meta"]["aiperf.model_names"], json!("[\"m\"]"));
-        let columns: Vec<&str> = read["columns"]
-            .as_array()
-            .unwrap()
+    assert_eq!(
+        values("vllm:num_requests_running", "value"),
+        [2.0, 4.0, 0.0].map(Value::from)
+    );
+    assert_eq!(
+        values("vllm:request_success", "value"),
+        [4.0, 18.0, 20.0].map(Value::from)
+    );
+    assert_eq!(
+        values("vllm:request_success", "finished_reason")[0],
+        json!("stop")
+    );
+    let instants = [12, 18, 21].map(|s: u64| Value::from(UNIX + s * 1_000_000_000));
+    assert_eq!(values("x", "timestamp_ns"), instants);
+    let histogram = of("ttft_seconds");
+    assert_eq!(histogram.len(), 6, "two bounds at three looks");
+    assert_eq!(histogram[1]["bucket_le"], json!("+Inf"));
+    let counts: Vec<&Value> = histogram.iter().map(|row| &row["bucket_count"]).collect();
+    assert_eq!(
+        counts,
+        [2.0, 2.0, 4.0, 4.0, 4.0, 4.0]
+            .map(Value::from)
             .iter()
-            .map(|name| name.as_str().unwrap())
-            .collect();
-        assert_eq!(columns[..6], FIXED_BEFORE);
-        assert_eq!(
-            columns[6..12],
-            [
-                "engine",
-                "finished_reason",
-                "handler",
-                "model_name",
-                "status",
-                "version"
-            ]
-        );
-        assert_eq!(
-            columns[12..],
-            ["value", "sum", "count", "bucket_le", "bucket_count"]
-        );
-        assert_eq!(
-            (&read["types"][5], &read["types"][12]),
-            (&json!("int64"), &json!("double"))
-        );
-    }
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(
+        (&histogram[5]["count"], &histogram[5]["value"]),
+        (&json!(4.0), &Value::Null)
+    );
+    assert_eq!(histogram[0]["model_name"], Value::Null);
+    let metadata = reader.metadata();
+    let codec = metadata.row_group(0).column(0).compression();
+    assert_eq!(codec, ::parquet::basic::Compression::SNAPPY);
+    let file = metadata.file_metadata();
+    let told = |key: &str| {
+        let all = file.key_value_metadata().unwrap();
+        let one = all.iter().find(|one| one.key == key);
+        one.and_then(|one| one.value.as_deref())
+    };
+    assert_eq!(told("aiperf.metric_count"), Some("16"));
+    assert_eq!(told("aiperf.model_names"), Some("[\"m\"]"));
+    let columns = file.schema_descr().columns();
+    let names: Vec<&str> = columns.iter().map(|column| column.name()).collect();
+    let labels = [
+        "engine",
+        "finished_reason",
+        "handler",
+        "model_name",
+        "status",
+        "version",
+    ];
+    let values = ["value", "sum", "count", "bucket_le", "bucket_count"];
+    assert_eq!(
+        names,
+        [&FIXED_BEFORE[..], &labels[..], &values[..]].concat()
+    );
 }
 
 const FIXED_BEFORE: [&str; 6] = [
