@@ -4,11 +4,11 @@
 
 use std::path::PathBuf;
 
-use pinfire_engine::clock::{Span, Stamp, WallAnchor};
-use pinfire_engine::endpoint::{Answers, Endpoint};
-use pinfire_engine::health::{CoreHealth, Counts};
-use pinfire_engine::record::{Leave, Trigger};
-use pinfire_engine::schedule::Delay;
+use pinfire_base::clock::{Span, Stamp, WallAnchor};
+use pinfire_base::delay::Delay;
+use pinfire_base::health::{CoreHealth, Counts};
+use pinfire_base::record::{Leave, Trigger};
+use pinfire_dialect::{Answers, Endpoint};
 use serde_json::{Map, Value};
 
 use crate::export::FileNames;

@@ -192,7 +192,7 @@ fn is_usable(metric: &Metric, conditions: Flags) -> bool {
 mod tests {
     use super::*;
     use crate::metric::{conditions, row};
-    use pinfire_engine::endpoint::EndpointKind;
+    use pinfire_dialect::EndpointKind;
 
     fn chat(streaming: bool) -> Flags {
         conditions(EndpointKind::Chat.row(), streaming, true, false, true)

@@ -34,4 +34,3 @@ pub use collect::{Collector, Progress};
 pub use export::{ExportError, FileNames};
 pub use facts::{EntryFacts, RunEnd, RunFacts};
 pub use report::Report;
-pub use tokens::TokenCounter;

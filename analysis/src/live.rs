@@ -5,8 +5,8 @@
 //! percentiles are good to two digits. Fixed memory, about 2 MB.
 
 use hdrhistogram::Histogram;
-use pinfire_engine::clock::{Span, Stamp};
-use pinfire_engine::record::{Phase, Record};
+use pinfire_base::clock::{Span, Stamp};
+use pinfire_base::record::{Phase, Record};
 
 use crate::collect::{Progress, RowValue, Tally};
 use crate::metric::METRICS;

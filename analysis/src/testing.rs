@@ -1,13 +1,13 @@
 //! Records built by hand, for the tests of this crate.
 
-use pinfire_engine::clock::{Span, Stamp, WallAnchor};
-use pinfire_engine::record::{
+use pinfire_base::clock::{Span, Stamp, WallAnchor};
+use pinfire_base::record::{
     Cancel, Correlation, Disconnect, MarkKind, Outcome, Phase, Record, Stage, Times, Transcript,
     Wire,
 };
-use pinfire_engine::uuid::Uuid;
+use pinfire_base::uuid::Uuid;
 
-use crate::tokens::TokenCounter;
+use pinfire_base::tokens::TokenCounter;
 
 /// The stamp of the phase's start.
 const T0: u64 = 5_000_000_000;

@@ -1,31 +1,8 @@
-//! Counting tokens: the one thing this crate asks of its caller.
-//!
-//! A count belongs to a whole text. Counting the pieces of a stream and adding them up gives another
-//! number, because merges cross their borders.
+//! Token counts of requests: by the run's own counting, or as the server reports them.
 
-use pinfire_engine::{dataset::input_length, text::tokenizer::Tokenizer};
+use pinfire_base::tokens::TokenCounter;
 
 use crate::reading::Reading;
-
-/// Counts the tokens of a text, without special tokens.
-pub trait TokenCounter: Send + Sync {
-    /// Number of tokens of `text`.
-    fn count(&self, text: &str) -> usize;
-
-    /// Number of tokens of all texts of a request body.
-    fn count_body(&self, body: &[u8]) -> Option<u32>;
-}
-
-impl TokenCounter for Tokenizer {
-    fn count(&self, text: &str) -> usize {
-        Self::count(self, text)
-    }
-
-    fn count_body(&self, body: &[u8]) -> Option<u32> {
-        let body = serde_json::from_slice(body).ok()?;
-        input_length(&body, self)
-    }
-}
 
 /// Token counts of one request; what is not known is absent, never zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -6,15 +6,16 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::{Context, Result};
 use clap::Parser;
 use pinfire_analysis::{
-    Collector, EntryFacts, RunEnd, RunFacts, TokenCounter,
+    Collector, EntryFacts, RunEnd, RunFacts,
     rebuild::{Counting, Rebuild},
 };
-use pinfire_engine::{
+use pinfire_base::tokens::TokenCounter;
+use pinfire_base::{
     clock::{Span, Stamp, WallAnchor, thread_cpu_time},
     record::{Correlation, MarkKind, Outcome, Phase, Record, Times, Transcript, Wire},
-    text::{Wanted, resolve},
     uuid::Uuid,
 };
+use pinfire_workload::text::{Wanted, resolve};
 use serde_json::json;
 
 #[global_allocator]

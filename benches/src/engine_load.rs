@@ -4,16 +4,18 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::Parser;
-use pinfire_engine::{
+use pinfire_base::{
     clock::{Span, Stamp},
-    dataset::{ready::Ready, sampling::Sampling},
-    endpoint::Answers,
     health::CoreHealth,
-    plan::{Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target},
+    ready::Ready,
     record::{Keep, Outcome, Phase, Record},
+};
+use pinfire_dialect::Answers;
+use pinfire_engine::{
+    plan::{Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target},
     request::{HeaderValue, RequestHead},
     run::Engine,
-    schedule::{CancelPlan, Limit, Schedule},
+    schedule::{CancelPlan, Limit, Sampling, Schedule},
 };
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::json;
@@ -198,7 +200,7 @@ fn stay_off(engine: usize) {
 }
 
 fn health_line(health: &CoreHealth) -> serde_json::Value {
-    let line = |d: &pinfire_engine::health::Durations| {
+    let line = |d: &pinfire_base::health::Durations| {
         [
             d.percentile(50.0).nanos() / 1_000,
             d.percentile(99.0).nanos() / 1_000,

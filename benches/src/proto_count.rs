@@ -6,15 +6,17 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
-use pinfire_engine::{
+use pinfire_base::{
     clock::{Span, Stamp},
-    endpoint::Answers,
-    proto::{Exchange, Head, Progress, Sink},
     random::Purpose,
     record::{Correlation, MarkKind, Phase, Transcript, Trigger},
+};
+use pinfire_dialect::Answers;
+use pinfire_engine::{
     request::{Ids, Request, Ticket},
     schedule::CancelPlan,
 };
+use pinfire_proto::{Exchange, Head, Progress, Sink};
 use serde_json::json;
 
 /// A recorded response through the protocol core.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use pinfire_engine::schedule::Delay;
+use pinfire_base::delay::Delay;
 
 use crate::{
     run_file::Given,

@@ -2,13 +2,15 @@
 
 use anyhow::{Result, bail, ensure};
 use pinfire_analysis::facts::CancellationFacts;
-use pinfire_engine::{
+use pinfire_base::{
     clock::Span,
-    dataset::{Dataset, EndpointKind},
-    endpoint::Scan,
+    delay::Delay,
     record::{Leave, Trigger},
-    schedule::{CancelPlan, Delay},
 };
+use pinfire_dialect::EndpointKind;
+use pinfire_engine::schedule::CancelPlan;
+use pinfire_proto::Scan;
+use pinfire_workload::dataset::Dataset;
 
 use crate::{args::Profile, settings::named, values::TriggerFlag};
 

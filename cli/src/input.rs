@@ -3,14 +3,12 @@
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
-use pinfire_engine::{
-    clock::Span,
-    dataset::{
-        EndpointKind,
-        file::{FileSpec, Format, Support, detect},
-        mooncake::{self, DEFAULT_BLOCK_SIZE, FixedSpec, MooncakeSpec},
-        synthetic::{SyntheticSpec, TurnSpec},
-    },
+use pinfire_base::clock::Span;
+use pinfire_dialect::EndpointKind;
+use pinfire_workload::dataset::{
+    file::{FileSpec, Format, Support, detect},
+    mooncake::{self, DEFAULT_BLOCK_SIZE, FixedSpec, MooncakeSpec},
+    synthetic::{SyntheticSpec, TurnSpec},
 };
 
 use crate::args::{Conversations, Profile, Schedule};
@@ -401,7 +399,7 @@ fn size(count: u64) -> usize {
 mod tests {
     use super::*;
     use crate::args::typed;
-    use pinfire_engine::dataset::mooncake::Synthesis;
+    use pinfire_workload::dataset::mooncake::Synthesis;
 
     fn parsed(flags: &str) -> Box<Profile> {
         typed(flags.split_whitespace()).unwrap()

@@ -1,10 +1,8 @@
 //! The load of each phase: mode, limits and ends, from the flags, with what follows from them.
 
 use anyhow::{Context, Result, bail, ensure};
-use pinfire_engine::{
-    clock::Span,
-    schedule::{Pattern, RateProfile},
-};
+use pinfire_base::clock::Span;
+use pinfire_engine::schedule::{Pattern, RateProfile};
 use serde::Deserialize;
 
 use crate::{args::Profile, values::word};

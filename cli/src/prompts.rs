@@ -2,8 +2,8 @@
 //! decided; and the system prompt, which datasets from files take too.
 
 use anyhow::{Context, Result, bail, ensure};
-use pinfire_engine::dataset::{
-    EndpointKind,
+use pinfire_dialect::EndpointKind;
+use pinfire_workload::dataset::{
     lengths::{Lengths, Window},
     rankings::RankingsSpec,
     synthetic::PrefixSpec,

@@ -1,7 +1,7 @@
 //! The text of `--seq-dist`: pairs of input and output length with their percentages.
 
 use anyhow::{Context, Result, bail, ensure};
-use pinfire_engine::dataset::lengths::LengthPair;
+use pinfire_workload::dataset::lengths::LengthPair;
 use serde::Deserialize;
 
 /// How far from 100 the percentages may sum up.

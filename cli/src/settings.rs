@@ -9,17 +9,16 @@ use pinfire_analysis::{
     goodput::{self, Slos},
     metric::conditions,
 };
-use pinfire_engine::{
-    clock::Span,
-    dataset::{
-        BodyOptions, EndpointKind, ModelChoice,
-        extra::{parse_extra_inputs, parse_headers},
-        sampling::Sampling,
-    },
-    endpoint::{Answers, RESPONSE_FIELD, ResponseField, Template},
-    plan::{DriverChoice, EngineSetup, Precision, Reuse},
-    record::Keep,
+use pinfire_base::{clock::Span, record::Keep};
+use pinfire_dialect::{
+    Answers, BodyOptions, EndpointKind, RESPONSE_FIELD, Render, ResponseField,
+    extra::{parse_extra_inputs, parse_headers},
 };
+use pinfire_engine::{
+    plan::{DriverChoice, EngineSetup, Precision, Reuse},
+    schedule::Sampling,
+};
+use pinfire_workload::{body_template::Template, dataset::ModelChoice};
 
 use crate::{
     args::Profile,
@@ -141,7 +140,10 @@ impl Settings {
         let transport = Transport::new(&flags.endpoint, &endpoint_path)?;
         let extra = parse_extra_inputs(&flags.input.extra_inputs).context("--extra-inputs")?;
         let template = match kind {
-            EndpointKind::Template => Some(Arc::new(Template::of(&extra)?)),
+            EndpointKind::Template => {
+                let template: Arc<dyn Render> = Arc::new(Template::of(&extra)?);
+                Some(template)
+            }
             EndpointKind::Raw => {
                 ensure!(
                     extra.keys().all(|key| key == RESPONSE_FIELD),

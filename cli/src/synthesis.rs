@@ -1,7 +1,7 @@
 //! The flags that change a trace, as the engine takes them; no other dataset has them.
 
 use anyhow::{Result, ensure};
-use pinfire_engine::dataset::mooncake::Synthesis;
+use pinfire_workload::dataset::mooncake::Synthesis;
 
 use crate::args::SynthesisFlags;
 

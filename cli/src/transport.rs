@@ -9,11 +9,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use pinfire_engine::{
+use pinfire_base::{
     clock::Span,
-    dataset::url::{Scheme, TargetUrl, split_urls},
-    plan::{Address, Dialling, Tls},
+    url::{Scheme, TargetUrl, split_urls},
 };
+use pinfire_engine::plan::{Address, Dialling, Tls};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::verify_server_name,

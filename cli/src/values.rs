@@ -1,8 +1,8 @@
 //! Parsers of flag values, with errors that say what would be right.
 
-use pinfire_engine::{
+use pinfire_base::{
+    delay::{Delay, NoDelay},
     record::Trigger,
-    schedule::{Delay, NoDelay},
 };
 
 /// An integer of at least 1. A comma list would be a sweep.

@@ -7,15 +7,17 @@ use std::{
     sync::Arc,
 };
 
+use pinfire_base::{
+    clock::Span,
+    ready::Ready,
+    record::{Keep, Phase},
+};
+use pinfire_dialect::Answers;
 use rustls::{ClientConfig, pki_types::ServerName};
 
 use crate::{
-    clock::Span,
-    dataset::{ready::Ready, sampling::Sampling},
-    endpoint::Answers,
-    record::{Keep, Phase},
     request::RequestHead,
-    schedule::{CancelPlan, Limit, Schedule},
+    schedule::{CancelPlan, Limit, Sampling, Schedule},
 };
 
 /// How the engine's threads are set up, once per process.

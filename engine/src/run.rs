@@ -1,150 +1,29 @@
 //! The engine from outside: starts the cores, gives them phases, gathers their reports.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use pinfire_base::{
+    clock::{Span, Stamp, WallAnchor},
+    health::Counts,
+    limits::{BEGIN_LEAD, SEAM_LOOK},
+    record::{Phase, Record},
+};
 
 pub use crate::core::{
     place::Granted,
     rehearsal::{Rehearsed, rehearse},
 };
 use crate::{
-    clock::{Span, Stamp, WallAnchor},
     core::{
         place::{Command, Luggage, live},
         seam::Seam,
     },
-    health::{CoreHealth, Counts},
-    limits::{BEGIN_LEAD, SEAM_LOOK},
     net::{Ringer, bell, make_room_for},
     plan::{EngineSetup, PhasePlan},
-    record::{Phase, Record},
+    report::{CoreReport, EngineError, PhaseReport, Progress},
     schedule::Pace,
 };
-
-/// Why the engine could not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EngineError {
-    /// io_uring was demanded.
-    #[error("io_uring cannot be used: {cause}; run with --io-driver epoll or auto")]
-    NoUring {
-        /// The system's reason.
-        cause: io::Error,
-    },
-    /// Not even epoll works.
-    #[error("no event loop could be made: {cause}")]
-    NoEpoll {
-        /// The system's reason.
-        cause: io::Error,
-    },
-    /// A thread or its descriptors could not be made.
-    #[error("a core thread could not be started: {cause}")]
-    Thread {
-        /// The system's reason.
-        cause: io::Error,
-    },
-    /// A core's thread ended before its time: a defect of the engine.
-    #[error("a core thread ended unexpectedly; this is a defect of pinfire, please report it")]
-    CoreLost,
-}
-
-/// One core's account of a phase.
-#[derive(Clone, Debug)]
-pub struct CoreReport {
-    /// Of which phase.
-    pub phase: Phase,
-    /// The core's number.
-    pub core: usize,
-    /// When its last request had ended.
-    pub ended: Stamp,
-    /// What became of its requests.
-    pub counts: Counts,
-    /// How well it did.
-    pub health: CoreHealth,
-}
-
-/// A phase that has ended on every core.
-#[derive(Clone, Debug)]
-pub struct PhaseReport {
-    /// When it was begun.
-    pub started: Stamp,
-    /// When the last request had ended.
-    pub ended: Stamp,
-    /// One report per core, in the order of their numbers.
-    pub cores: Vec<CoreReport>,
-}
-
-impl PhaseReport {
-    /// The counts of all cores together.
-    pub fn counts(&self) -> Counts {
-        let mut sum = Counts::default();
-        for core in &self.cores {
-            sum.add(&core.counts);
-        }
-        sum
-    }
-}
-
-/// Live counts of one core and phase, written by that core alone and read by whoever shows progress.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct Progress {
-    due: AtomicU64,
-    finished: AtomicU64,
-    failed: AtomicU64,
-    cancelled: AtomicU64,
-    dropped: AtomicU64,
-    /// Sessions that were open, and requests that waited for their first content, when the last
-    /// request had been sent; `sent_all` is stored after them.
-    held: [AtomicU64; 2],
-    sent_all: AtomicBool,
-}
-
-impl Progress {
-    /// Everything is as before a phase.
-    fn reset(&self) {
-        self.due(0);
-        self.ended(&Counts::default());
-        self.sent_all.store(false, Ordering::Relaxed);
-    }
-
-    /// The core sends nothing more, and holds this much or less from now on.
-    pub(crate) fn sent_all(&self, held: [usize; 2]) {
-        for (cell, held) in self.held.iter().zip(held) {
-            cell.store(held as u64, Ordering::Relaxed);
-        }
-        self.sent_all.store(true, Ordering::Release);
-    }
-
-    /// What the core holds at most, once it has sent all.
-    fn held(&self) -> Option<[usize; 2]> {
-        let held = |cell: &AtomicU64| cell.load(Ordering::Relaxed) as usize;
-        let sent_all = self.sent_all.load(Ordering::Acquire);
-        sent_all.then(|| self.held.each_ref().map(held))
-    }
-
-    #[inline]
-    pub(crate) fn due(&self, due: u64) {
-        self.due.store(due, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn ended(&self, counts: &Counts) {
-        self.finished.store(counts.finished, Ordering::Relaxed);
-        self.failed.store(counts.failed, Ordering::Relaxed);
-        self.cancelled.store(counts.cancelled, Ordering::Relaxed);
-        self.dropped.store(counts.dropped, Ordering::Relaxed);
-    }
-}
 
 struct CoreThread {
     commands: Sender<Command>,
@@ -303,15 +182,7 @@ impl Engine {
     pub fn progress(&self, phase: Phase) -> Counts {
         let mut sum = Counts::default();
         for core in &*self.progress {
-            let core = &core[phase as usize];
-            sum.add(&Counts {
-                due: core.due.load(Ordering::Relaxed),
-                sent: 0,
-                finished: core.finished.load(Ordering::Relaxed),
-                failed: core.failed.load(Ordering::Relaxed),
-                cancelled: core.cancelled.load(Ordering::Relaxed),
-                dropped: core.dropped.load(Ordering::Relaxed),
-            });
+            sum.add(&core[phase as usize].counts());
         }
         sum
     }

@@ -12,13 +12,13 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use pinfire_engine::{
+use pinfire_base::{
     clock::{Span, Stamp},
-    proto::{Exchange, Progress},
     random::Purpose,
     record::{Correlation, Phase},
-    request::{Ids, Request, Ticket},
 };
+use pinfire_engine::request::{Ids, Request, Ticket};
+use pinfire_proto::{Exchange, Progress};
 
 struct Counting;
 

@@ -1,6 +1,6 @@
 //! The page of a cancel-test.
 
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 use pinfire_tests::{
     binary::call,
     mock::{Mock, script},

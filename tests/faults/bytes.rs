@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use pinfire_engine::{
+use pinfire_base::{
     clock::Span,
-    plan::DriverChoice,
     record::{Failure, MarkKind, Outcome, Stage},
 };
+use pinfire_engine::plan::DriverChoice;
 use pinfire_tests::{
     load::{Load, Run},
     on_both_drivers,

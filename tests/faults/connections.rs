@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use pinfire_engine::{
+use pinfire_base::{
     clock::Span,
     record::{Failure, Stage},
 };

@@ -13,7 +13,7 @@ mod bytes;
 mod connections;
 mod scripted;
 
-use pinfire_engine::record::{Failure, Outcome, Record};
+use pinfire_base::record::{Failure, Outcome, Record};
 use pinfire_tests::load::Run;
 
 /// A plain answer that keeps its connection.

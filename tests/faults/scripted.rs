@@ -1,10 +1,10 @@
 //! Faults that the mock plays, one request in a few, so that the others show that the run goes on.
 
-use pinfire_engine::{
+use pinfire_base::{
     clock::Span,
-    plan::DriverChoice,
     record::{Failure, MarkKind, Record, Stage},
 };
+use pinfire_engine::plan::DriverChoice;
 use pinfire_tests::{
     load::{Load, Run, body},
     mock::{Mock, by_id, id, script},

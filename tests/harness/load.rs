@@ -7,18 +7,21 @@ use std::{
 };
 
 use crossbeam_channel::Receiver;
-use pinfire_engine::{
+use pinfire_base::{
     clock::{Span, Stamp, WallAnchor},
-    dataset::{ready::Ready, sampling::Sampling},
-    endpoint::Answers,
     health::Counts,
+    ready::Ready,
+    record::{Cancel, Keep, Leave, Mark, MarkKind, Outcome, Phase, Record, Trigger},
+};
+use pinfire_dialect::Answers;
+use pinfire_engine::{
     plan::{
         Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target, Tls,
     },
-    record::{Cancel, Keep, Leave, Mark, MarkKind, Outcome, Phase, Record, Trigger},
+    report::{EngineError, PhaseReport},
     request::{HeaderValue, RequestHead},
-    run::{Engine, EngineError, PhaseReport},
-    schedule::{CancelPlan, Limit, Pace, Schedule},
+    run::Engine,
+    schedule::{CancelPlan, Limit, Pace, Sampling, Schedule},
 };
 
 use crate::{needs::left_out, watchdog::watch};

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use pinfire_engine::{clock::Span, record::Record};
+use pinfire_base::{clock::Span, record::Record};
 use pinfire_tools::mock::{Handle, Precision, Script, Server, Summary};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -1,13 +1,12 @@
 //! Every single cut of the corpus, byte by byte, and bounded fuzzing from it.
 
-use pinfire_engine::{
-    endpoint::Scan,
-    proto::{
-        Closed,
-        fuzz::{End, SCANS, cuts_change_nothing, run, run_as},
-    },
+use pinfire_base::{
     random::{Draws, Purpose},
     record::MarkKind,
+};
+use pinfire_proto::{
+    Closed, Scan,
+    fuzz::{End, SCANS, cuts_change_nothing, run, run_as},
 };
 
 use super::corpus;

@@ -1,9 +1,7 @@
 //! Random valid streams with random cuts: what was put in comes out.
 
-use pinfire_engine::{
-    proto::fuzz::{End, run},
-    record::MarkKind,
-};
+use pinfire_base::record::MarkKind;
+use pinfire_proto::fuzz::{End, run};
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::corpus::{chunked, delta, until_close};
@@ -57,7 +55,7 @@ proptest! {
             expected.push((MarkKind::Done, Vec::new()));
         }
         let (bytes, end) = if by_close {
-            (until_close(&body), End::Close(pinfire_engine::proto::Closed::Complete))
+            (until_close(&body), End::Close(pinfire_proto::Closed::Complete))
         } else {
             (chunked(body.as_bytes(), size), End::Complete)
         };

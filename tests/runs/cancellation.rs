@@ -1,6 +1,6 @@
 //! Triggers, ways of leaving, waves, patience and delays as distributions, from the flags to the files.
 
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 use pinfire_tests::{
     binary::{Ended, call, profile},
     mock::{Mock, script},

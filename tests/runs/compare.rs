@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 use pinfire_tests::{
     binary::{Ended, call, profile},
     mock::{Mock, script},

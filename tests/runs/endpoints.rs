@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use pinfire_engine::clock::Span;
-use pinfire_engine::text::tokenizer::Tokenizer;
+use pinfire_base::clock::Span;
 use pinfire_tests::{
     binary::{Call, Ended, call},
     mock::{Mock, script},
     raw::Raw,
 };
 use pinfire_tools::mock::{Fault, FaultRule, Script, When};
+use pinfire_workload::text::tokenizer::Tokenizer;
 use serde_json::Value;
 
 use super::sums;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 use pinfire_tests::{
     binary::{Ended, call, profile},
     mock::{Mock, instant, script, silent},

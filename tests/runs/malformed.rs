@@ -10,7 +10,7 @@ use super::refusals::one_line;
 /// A tokenizer that loads quickly.
 const TOKENIZER: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/../engine/assets/test/wordlevel"
+    "/../engine/workload/assets/test/wordlevel"
 );
 
 /// A run over `path` in its own folder, with further flags.

@@ -182,7 +182,8 @@ fn a_model_without_tokenizer_at_hand() {
 
 #[test]
 fn lengths_are_those_of_the_templated_prompt() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/assets/test/wordlevel");
+    let source =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/workload/assets/test/wordlevel");
     let folder = tempfile::tempdir().unwrap();
     for file in ["tokenizer.json", "tokenizer_config.json"] {
         std::fs::copy(source.join(file), folder.path().join(file)).unwrap();

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 use pinfire_tests::{
     binary::{Ended, profile},
     mock::{Mock, script},

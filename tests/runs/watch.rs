@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 use pinfire_tests::{
     binary::{call, profile},
     mock::{Mock, instant, script},

@@ -6,11 +6,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use pinfire_engine::{
+use pinfire_base::{
     clock::Span,
-    plan::{Address, Reuse},
     record::{Failure, Outcome},
 };
+use pinfire_engine::plan::{Address, Reuse};
 use pinfire_tests::{
     binary::profile,
     load::Load,

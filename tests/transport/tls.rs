@@ -6,11 +6,11 @@ use std::{
     thread,
 };
 
-use pinfire_engine::{
+use pinfire_base::{
     clock::Span,
-    plan::Reuse,
     record::{Failure, Outcome},
 };
+use pinfire_engine::plan::Reuse;
 use pinfire_tests::{
     binary::{Ended, profile},
     load::{Load, large_body},

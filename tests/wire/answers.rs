@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use pinfire_engine::{
-    plan::Reuse,
-    record::{MarkKind, Outcome, Record},
-};
+use pinfire_base::record::{MarkKind, Outcome, Record};
+use pinfire_engine::plan::Reuse;
 use pinfire_tests::{
     load::{Load, body},
     mock::{Mock, by_id, id, instant, script},

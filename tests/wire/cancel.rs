@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use pinfire_engine::{
+use pinfire_base::{
     clock::{Span, Stamp},
-    plan::{DriverChoice, Precision, Reuse},
     record::{Outcome, Record, Stage},
 };
+use pinfire_engine::plan::{DriverChoice, Precision, Reuse};
 use pinfire_tests::{
     load::{Load, Run},
     mock::{Mock, by_id, id, instant, script, silent},

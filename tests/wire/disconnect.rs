@@ -1,7 +1,8 @@
 //! From the server's side: with a delay of 0 the whole request had arrived before the disconnect,
 //! on every one of 1,000 cancels.
 
-use pinfire_engine::{clock::Span, plan::DriverChoice};
+use pinfire_base::clock::Span;
+use pinfire_engine::plan::DriverChoice;
 use pinfire_tests::{
     load::{Load, body, large_body},
     mock::{Mock, by_id, id, silent},

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use pinfire_engine::{
+use pinfire_base::{
     clock::{Span, Stamp},
-    plan::DriverChoice,
+    delay::Delay,
     record::{AfterHalfClose, Leave, Outcome, Record, Stage, Trigger},
-    schedule::{CancelPlan, Delay},
 };
+use pinfire_engine::{plan::DriverChoice, schedule::CancelPlan};
 use pinfire_tests::{
     load::{Load, Run, SEED, body, large_body},
     mock::{Mock, Truth, by_id, id, script, silent},

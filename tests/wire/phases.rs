@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use pinfire_engine::{
+use pinfire_base::{
     clock::Span,
     record::{Outcome, Phase},
 };

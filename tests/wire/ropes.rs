@@ -2,15 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use pinfire_engine::{
+use pinfire_base::{
     clock::Span,
-    dataset::{
-        Splice,
-        ready::{Ready, ReadyTurn},
-        rope::{Insert, Rope},
-    },
-    plan::Reuse,
+    ready::{Ready, ReadyTurn, Splice},
+    rope::{Insert, Rope},
 };
+use pinfire_engine::plan::Reuse;
 use pinfire_tests::{load::Load, on_both_drivers, raw::Raw};
 use serde_json::Value;
 

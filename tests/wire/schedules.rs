@@ -5,14 +5,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use pinfire_engine::{
+use pinfire_base::{
     clock::{Span, Stamp},
-    dataset::{
-        Splice,
-        ready::{Ready, ReadyTurn},
-    },
-    plan::{DriverChoice, Reuse},
+    ready::{Ready, ReadyTurn, Splice},
     record::{Correlation, Outcome, Record},
+};
+use pinfire_engine::{
+    plan::{DriverChoice, Reuse},
     schedule::{Arrivals, Pace, Pattern, RateProfile, Users},
 };
 use pinfire_tests::{
@@ -258,7 +257,7 @@ on_both_drivers! {
         assert_eq!(run.ends(), [30, 0, 0, 0]);
         let waits = run.records.iter().map(|record| {
             let token = record.transcript.marks().iter().find(|mark| {
-                matches!(mark.kind, pinfire_engine::record::MarkKind::Content)
+                matches!(mark.kind, pinfire_base::record::MarkKind::Content)
             });
             (record.times.start, token.unwrap().at)
         });

@@ -6,11 +6,13 @@ use std::{
     sync::{Arc, Condvar, Mutex},
 };
 
-use pinfire_engine::{
+use pinfire_base::{
     clock::{Span, Stamp},
-    dataset::ready::{Ready, ReadyTurn},
-    plan::DriverChoice,
+    ready::{Ready, ReadyTurn},
     record::{MarkKind, Outcome, Phase, Record},
+};
+use pinfire_engine::{
+    plan::DriverChoice,
     schedule::{Arrivals, Pace, Pattern, RateProfile},
 };
 use pinfire_tests::{

@@ -1,6 +1,6 @@
 //! The processor of a thread: pinning it, and reading what it has used.
 
-use pinfire_engine::clock::{NANOS_PER_SECOND, Span};
+use pinfire_base::clock::{NANOS_PER_SECOND, Span};
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};

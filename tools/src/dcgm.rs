@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use pinfire_engine::clock::Stamp;
+use pinfire_base::clock::Stamp;
 
 /// A client that says nothing for so long is left.
 const PATIENCE: Duration = Duration::from_secs(2);

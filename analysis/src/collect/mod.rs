@@ -16,9 +16,9 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pinfire_engine::clock::Stamp;
-use pinfire_engine::dataset::ready::Ready;
-use pinfire_engine::record::{Phase, Record};
+use pinfire_base::clock::Stamp;
+use pinfire_base::ready::Ready;
+use pinfire_base::record::{Phase, Record};
 
 pub(crate) use column::Ranges;
 pub use errors::{ErrorGroup, ErrorGroups};
@@ -35,7 +35,8 @@ use crate::live::{Live, Snapshot};
 use crate::metric::{Class, METRICS, Request, conditions};
 use crate::reading::{Reading, Rules, Target};
 use crate::report::Report;
-use crate::tokens::{TokenCounter, TokenCounts};
+use crate::tokens::TokenCounts;
+use pinfire_base::tokens::TokenCounter;
 
 /// How many requests of the measured phase ended how, so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

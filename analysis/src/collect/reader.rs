@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use pinfire_engine::record::Record;
+use pinfire_base::record::Record;
 
 use crate::facts::EntryFacts;
 use crate::metric::Class;
 use crate::reading::{Reading, Rules};
-use crate::tokens::{TokenCounter, TokenCounts};
+use crate::tokens::TokenCounts;
+use pinfire_base::tokens::TokenCounter;
 
 static UNKNOWN: EntryFacts = EntryFacts {
     session_id: String::new(),

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 
 use super::column::{Column, Ranges};
 use super::tally::{Asked, Tally, compute, fold_of};

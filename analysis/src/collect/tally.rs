@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use pinfire_engine::clock::Stamp;
-use pinfire_engine::record::{AfterHalfClose, Outcome, Stage};
+use pinfire_base::clock::Stamp;
+use pinfire_base::record::{AfterHalfClose, Outcome, Stage};
 
 use super::column::{Column, Ranges, Seen};
 use super::{ErrorGroups, Progress};

@@ -13,7 +13,7 @@
 //! Where a request has a list of values (gaps between chunks) these hang together, so a resample has
 //! as many draws as there are requests, not values (m out of n): rather too wide than too narrow.
 
-use pinfire_engine::random::{Draws, Purpose};
+use pinfire_base::random::{Draws, Purpose};
 
 /// Resamples behind an interval.
 pub const RESAMPLES: u64 = 2_000;

@@ -4,7 +4,7 @@
 //! like a rate that jumps. The run is cut into equal slices, none shorter than the mean request (two
 //! neighbours would say the same), and the slices are resampled.
 
-use pinfire_engine::random::Purpose;
+use pinfire_base::random::Purpose;
 
 use super::bootstrap::{RESAMPLES, middle};
 use super::files::{Run, Span};

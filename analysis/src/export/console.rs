@@ -1,8 +1,8 @@
 //! The tables of a run, as printed and as kept in the console file.
 
-use pinfire_engine::health::Durations;
-use pinfire_engine::record::{Leave, Trigger};
-use pinfire_engine::schedule::Delay;
+use pinfire_base::delay::Delay;
+use pinfire_base::health::Durations;
+use pinfire_base::record::{Leave, Trigger};
 use serde_json::Value;
 
 use super::table::{Align, Table, style, wrap};

@@ -1,7 +1,7 @@
 //! `input_config` of the JSON summary: what was asked, in AIPerf's layout, defaults left out.
 
-use pinfire_engine::record::{Leave, Trigger};
-use pinfire_engine::schedule::Delay;
+use pinfire_base::delay::Delay;
+use pinfire_base::record::{Leave, Trigger};
 use serde_json::{Map, Value, json};
 
 use crate::facts::{LengthFacts, PhaseFacts, RunFacts};

@@ -5,9 +5,9 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use pinfire_engine::clock::Stamp;
-use pinfire_engine::health::{CoreHealth, Durations};
-use pinfire_engine::record::Leave;
+use pinfire_base::clock::Stamp;
+use pinfire_base::health::{CoreHealth, Durations};
+use pinfire_base::record::Leave;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 

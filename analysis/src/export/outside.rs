@@ -108,7 +108,7 @@ fn panel(server: &ServerMetrics, endpoint: &Watched) -> Table {
         .without_if_narrow(&[2, 3, 6, 1])
         .at_last_without(4);
     let window = server.window;
-    let inside = |from: pinfire_engine::clock::Stamp, to| {
+    let inside = |from: pinfire_base::clock::Stamp, to| {
         let levels = endpoint.levels.iter();
         levels
             .filter(move |(at, _)| *at >= from && *at <= to)

@@ -1,8 +1,8 @@
 //! One line of `profile_export_raw.jsonl`: what was sent and what came back, byte for byte, with the
 //! stamp of each part. Stamps are those of the monotonic clock; `metadata` has the wall time.
 
-use pinfire_engine::clock::Stamp;
-use pinfire_engine::record::{Capture, Outcome};
+use pinfire_base::clock::Stamp;
+use pinfire_base::record::{Capture, Outcome};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 

@@ -3,8 +3,8 @@
 //! Keys stand in the order of the specification's section 5.3, absent ones are left out. What the
 //! plan to hang up on a request came to is under `metadata.cancellation` (R4).
 
-use pinfire_engine::clock::WallAnchor;
-use pinfire_engine::record::{Outcome, Phase, Stage};
+use pinfire_base::clock::WallAnchor;
+use pinfire_base::record::{Outcome, Phase, Stage};
 use serde::Serialize;
 
 use super::{raw, trace_data};

@@ -65,18 +65,19 @@ impl TraceFigures {
 
 #[cfg(test)]
 mod tests {
-    use crate::trace::analyze;
+    use crate::trace::Trace;
 
     #[test]
     fn layout_of_console_and_json() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("trace.jsonl");
-        std::fs::write(
-            &path,
-            "{\"input_length\": 1500, \"hash_ids\": [1]}\n{\"input_length\": 20, \"hash_ids\": [2]}",
-        )
-        .unwrap();
-        let figures = analyze(&path, 512).unwrap();
+        let mut trace = Trace::default();
+        for line in [
+            "{\"input_length\": 1500, \"hash_ids\": [1]}",
+            "{\"input_length\": 20, \"hash_ids\": [2]}",
+        ] {
+            trace.read(line.as_bytes()).unwrap();
+        }
+        let figures = trace.figures(512);
         let saved = folder.path().join("report.json");
         let text = figures.console(Some(&saved), 140, false);
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
@@ -106,8 +107,7 @@ mod tests {
         assert!(json.contains(
             "  \"isl_stats\": {\n    \"mean\": 760.0,\n    \"std_dev\": 740.0,\n    \"min\": 20.0,"
         ));
-        std::fs::write(&path, "").unwrap();
-        let nothing = analyze(&path, 512).unwrap();
+        let nothing = Trace::default().figures(512);
         assert!(
             nothing
                 .console(None, 140, false)

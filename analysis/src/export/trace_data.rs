@@ -6,8 +6,8 @@
 
 use std::net::SocketAddr;
 
-use pinfire_engine::clock::Stamp;
-use pinfire_engine::record::{Capture, Outcome, Piece};
+use pinfire_base::clock::Stamp;
+use pinfire_base::record::{Capture, Outcome, Piece};
 use serde::Serialize;
 use serde_json::{Map, Value};
 

@@ -18,7 +18,7 @@ pub use run::Results;
 pub use table::METRICS;
 
 use curve::Curve;
-use pinfire_engine::endpoint::Endpoint;
+use pinfire_dialect::Endpoint;
 
 /// A unit as the exports spell it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,7 +1,7 @@
 //! One request as the formulas see it: stamps, counts and the little arithmetic they share.
 
-use pinfire_engine::clock::{Span, Stamp, WallAnchor};
-use pinfire_engine::record::Record;
+use pinfire_base::clock::{Span, Stamp, WallAnchor};
+use pinfire_base::record::Record;
 
 use crate::collect::Told;
 use crate::facts::{EntryFacts, Thresholds};

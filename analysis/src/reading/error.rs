@@ -6,8 +6,8 @@
 
 use std::io;
 
-use pinfire_engine::endpoint::answer::{Reported, reported};
-use pinfire_engine::record::{Cancel, Failure, Stage, Trigger};
+use pinfire_base::record::{Cancel, Failure, Stage, Trigger};
+use pinfire_dialect::answer::{Reported, reported};
 use serde::Serialize;
 use serde_json::Value;
 

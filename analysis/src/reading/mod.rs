@@ -7,13 +7,13 @@
 mod error;
 mod unescape;
 
-use pinfire_engine::clock::Stamp;
-use pinfire_engine::endpoint::Answers;
-use pinfire_engine::endpoint::answer::{Piece, Reader, Reported};
-use pinfire_engine::record::{MarkKind, Outcome, Record, Transcript};
+use pinfire_base::clock::Stamp;
+use pinfire_base::record::{MarkKind, Outcome, Record, Transcript};
+use pinfire_dialect::Answers;
+use pinfire_dialect::answer::{Piece, Reader, Reported};
 
 pub use error::{Problem, Target};
-pub use pinfire_engine::endpoint::Usage;
+pub use pinfire_dialect::Usage;
 
 /// What a response amounts to.
 #[derive(Clone, PartialEq, Eq, Debug)]

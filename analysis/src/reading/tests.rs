@@ -1,8 +1,8 @@
 //! The specification's test table of streams (4.7), at the level of transcripts.
 
-use pinfire_engine::clock::Span;
-use pinfire_engine::endpoint::EndpointKind;
-use pinfire_engine::record::{Cancel, Disconnect, Failure, MarkKind, Outcome, Record, Stage};
+use pinfire_base::clock::Span;
+use pinfire_base::record::{Cancel, Disconnect, Failure, MarkKind, Outcome, Record, Stage};
+use pinfire_dialect::EndpointKind;
 
 use super::*;
 use crate::testing::{RecordParts, ms};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pinfire_engine::clock::Stamp;
+use pinfire_base::clock::Stamp;
 use serde_json::Value;
 
 use super::RebuildError;

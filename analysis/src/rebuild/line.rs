@@ -1,11 +1,11 @@
 //! What the lines of the two per-request files have in common: metadata, error, the plan to cancel.
 
-use pinfire_engine::clock::{Span, Stamp};
-use pinfire_engine::record::{
+use pinfire_base::clock::{Span, Stamp};
+use pinfire_base::record::{
     AfterHalfClose, Cancel, Correlation, Disconnect, Failure, Leave, Outcome, Phase, Record, Stage,
     Times, Transcript, Trigger, Wire,
 };
-use pinfire_engine::uuid::Uuid;
+use pinfire_base::uuid::Uuid;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;

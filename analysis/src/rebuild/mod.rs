@@ -18,9 +18,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pinfire_engine::clock::{Span, Stamp};
-use pinfire_engine::endpoint::{Answers, EndpointKind};
-use pinfire_engine::health::Counts;
+use pinfire_base::clock::{Span, Stamp};
+use pinfire_base::health::Counts;
+use pinfire_dialect::{Answers, EndpointKind};
 use serde_json::{Map, Value};
 
 use self::files::RunFiles;
@@ -37,7 +37,8 @@ use crate::metric::conditions;
 use crate::pool::Pool;
 use crate::reading::{Reading, Rules, Target, Verdict};
 use crate::report::Report;
-use crate::tokens::{TokenCounter, TokenCounts};
+use crate::tokens::TokenCounts;
+use pinfire_base::tokens::TokenCounter;
 
 /// A run cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -170,8 +171,7 @@ impl Rebuild {
             facts.slice = Some(length);
         }
         if facts.cancellation.is_none() && first.has_plan {
-            let unknown =
-                crate::facts::CancellationFacts::of(0.0, pinfire_engine::clock::Span::ZERO);
+            let unknown = crate::facts::CancellationFacts::of(0.0, pinfire_base::clock::Span::ZERO);
             facts.cancellation = Some(unknown);
         }
         let promises = summary.promises();

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use pinfire_engine::clock::Stamp;
-use pinfire_engine::endpoint::output_limit;
-use pinfire_engine::record::{MarkKind, Transcript};
+use pinfire_base::clock::Stamp;
+use pinfire_base::record::{MarkKind, Transcript};
+use pinfire_dialect::output_limit;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};

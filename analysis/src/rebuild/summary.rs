@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use pinfire_engine::clock::{Span, WallAnchor};
-use pinfire_engine::endpoint::{Answers, EndpointKind};
-use pinfire_engine::record::Leave;
+use pinfire_base::clock::{Span, WallAnchor};
+use pinfire_base::record::Leave;
+use pinfire_dialect::{Answers, EndpointKind};
 use serde_json::{Map, Value};
 
 use super::RebuildError;

@@ -7,8 +7,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
-use pinfire_engine::clock::Span;
-use pinfire_engine::endpoint::Usage;
+use pinfire_base::clock::Span;
+use pinfire_dialect::Usage;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;

@@ -1,6 +1,6 @@
 //! What cancels do to the requests beside them, against the same load without cancels.
 
-use pinfire_engine::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp};
 use serde::Serialize;
 
 use super::{End, Evidence, Seen};

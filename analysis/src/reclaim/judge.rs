@@ -1,6 +1,6 @@
 //! From evidence to verdict.
 
-use pinfire_engine::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp};
 
 use super::{
     Canary, Counter, CounterVerdict, Effect, End, Evidence, Look, ReleaseReport, Share, Timeline,

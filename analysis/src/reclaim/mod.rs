@@ -13,7 +13,7 @@ mod tell;
 mod tests;
 mod timeline;
 
-use pinfire_engine::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp};
 use serde::Serialize;
 
 use crate::scrape::Levels;

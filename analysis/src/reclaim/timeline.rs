@@ -1,6 +1,6 @@
 //! What was seen over time, for those who want to look at it themselves.
 
-use pinfire_engine::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp};
 use serde::Serialize;
 
 use super::{Canary, End, Evidence, Look, Seen};

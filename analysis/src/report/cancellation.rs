@@ -1,6 +1,6 @@
 //! Planned cancellation as it was asked and as it came out.
 
-use pinfire_engine::record::{AfterHalfClose, Stage};
+use pinfire_base::record::{AfterHalfClose, Stage};
 
 use super::neighbours::Neighbours;
 use crate::collect::{CancelTally, Progress, STAGES};

@@ -3,8 +3,8 @@
 //! The limits below decide when a run is marked as limited by its client. They stand here and
 //! nowhere else.
 
-use pinfire_engine::clock::Span;
-use pinfire_engine::health::{CoreHealth, Durations};
+use pinfire_base::clock::Span;
+use pinfire_base::health::{CoreHealth, Durations};
 
 use crate::collect::Tally;
 use crate::facts::RunFacts;

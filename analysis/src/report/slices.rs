@@ -1,6 +1,6 @@
 //! The time slices of a run, every figure in display units.
 
-use pinfire_engine::clock::Stamp;
+use pinfire_base::clock::Stamp;
 
 use super::{Block, blocks};
 use crate::collect::Tally;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pinfire_engine::clock::{Span, Stamp, WallAnchor};
+use pinfire_base::clock::{Span, Stamp, WallAnchor};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use pinfire_engine::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp};
 
 use super::Scrape;
 use super::text::{Histogram, Kind, Labels, Value};

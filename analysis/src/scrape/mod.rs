@@ -11,7 +11,7 @@ pub mod server_kinds;
 pub mod text;
 mod units;
 
-use pinfire_engine::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp};
 
 pub use files::{ServerMetrics, Watched};
 pub use server_kinds::{Levels, ReleaseProfile, ReleaseProfiles};

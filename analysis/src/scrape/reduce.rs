@@ -4,7 +4,7 @@
 //! end: what a server counts late (aborts) must not be missing. Rates divide by the window itself, and
 //! gauges are taken within it (the specification's deviation in §1.5).
 
-use pinfire_engine::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp};
 
 use super::estimate::{self, Learned};
 use super::history::{BucketPoint, Buckets, History, Points, Series};

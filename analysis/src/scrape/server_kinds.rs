@@ -532,7 +532,7 @@ impl Selector {
 
 #[cfg(test)]
 mod tests {
-    use pinfire_engine::clock::Stamp;
+    use pinfire_base::clock::Stamp;
 
     use super::*;
 

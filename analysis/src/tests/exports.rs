@@ -65,7 +65,7 @@ fn the_gpu_section_comes_after_two_empty_lines_and_has_its_header_without_gpus()
     let mut report = report();
     let without = report.csv();
     assert!(without.ends_with(b"\r\n") && !without.ends_with(b"\r\n\r\n"));
-    let at = pinfire_engine::clock::Stamp::from_nanos(1);
+    let at = pinfire_base::clock::Stamp::from_nanos(1);
     report.look_outside(Outside {
         gpu: Some(GpuTelemetry {
             configured: Vec::new(),

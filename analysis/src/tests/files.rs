@@ -1,6 +1,6 @@
 //! The specification's traps about files and the console (section 10), as far as no run is needed.
 
-use pinfire_engine::record::{MarkKind, Record};
+use pinfire_base::record::{MarkKind, Record};
 use serde_json::{Map, Value};
 use tempfile::tempdir;
 

@@ -1,7 +1,7 @@
 //! The golden example of the specification's section 9, under ruling R3: the cancelled request is an
 //! outcome of its own, so the error figures of that table do not exist.
 
-use pinfire_engine::record::{Record, Stage};
+use pinfire_base::record::{Record, Stage};
 use tempfile::tempdir;
 
 use super::{close, end, facts, lines, run};
@@ -10,7 +10,7 @@ use crate::metric::METRICS;
 use crate::testing::{RecordParts, T0_UNIX};
 
 pub(super) fn records() -> Vec<Record> {
-    use pinfire_engine::record::MarkKind::{Data, Done};
+    use pinfire_base::record::MarkKind::{Data, Done};
     let usage = r#"{"object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":12,"completion_tokens":5,"total_tokens":17}}"#;
     vec![
         RecordParts::streamed(0)

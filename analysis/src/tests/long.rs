@@ -1,6 +1,6 @@
 //! Runs with more requests than are kept exactly: the same figures, to three digits.
 
-use pinfire_engine::record::{Record, Stage};
+use pinfire_base::record::{Record, Stage};
 use tempfile::tempdir;
 
 use super::{end, facts, run};

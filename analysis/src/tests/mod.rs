@@ -11,9 +11,9 @@ mod traps;
 use std::path::Path;
 use std::sync::Arc;
 
-use pinfire_engine::clock::Span;
-use pinfire_engine::health::{CoreHealth, Counts};
-use pinfire_engine::record::{Outcome, Phase, Record};
+use pinfire_base::clock::Span;
+use pinfire_base::health::{CoreHealth, Counts};
+use pinfire_base::record::{Outcome, Phase, Record};
 use serde_json::Value;
 
 use crate::collect::Collector;

@@ -1,7 +1,7 @@
 //! What a run amounts to: cancelled, failed, interrupted, warmed up, or not accounted for.
 
-use pinfire_engine::clock::Span;
-use pinfire_engine::record::{Failure, MarkKind, Outcome, Record, Stage};
+use pinfire_base::clock::Span;
+use pinfire_base::record::{Failure, MarkKind, Outcome, Record, Stage};
 use tempfile::tempdir;
 
 use super::{close, end, facts, golden, lines, run};

@@ -1,7 +1,7 @@
 //! Time slices (section 7): the golden example, the grid, and the two files.
 
-use pinfire_engine::clock::Span;
-use pinfire_engine::record::{Outcome, Record};
+use pinfire_base::clock::Span;
+use pinfire_base::record::{Outcome, Record};
 use serde_json::{Value, json};
 use tempfile::tempdir;
 

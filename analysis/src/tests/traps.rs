@@ -2,10 +2,10 @@
 //!
 //! | trap | tested in |
 //! | --- | --- |
-//! | 4 split events are stamped by the read that completes them | `engine/src/proto`, `tests/laws/cuts.rs` |
+//! | 4 split events are stamped by the read that completes them | `engine/proto/src`, `tests/laws/cuts.rs` |
 //! | 10 the cancellation delay counts from the last byte sent | `tests/wire/cancel.rs`, `golden.rs` here (`achieved_delay_ms`) |
-//! | 12 no special tokens, no template unless asked for | `engine/src/text/tokenizer.rs`, `engine/src/dataset/count.rs` |
-//! | 15 an empty `reasoning_content` hides nothing; 16 mixed deltas | `reading/tests.rs`, `engine/src/endpoint/chat.rs` |
+//! | 12 no special tokens, no template unless asked for | `engine/workload/src/text/tokenizer.rs`, `engine/workload/src/dataset/count.rs` |
+//! | 15 an empty `reasoning_content` hides nothing; 16 mixed deltas | `reading/tests.rs`, `engine/dialect/src/chat.rs` |
 //! | 17 the last usage object, whole | `reading/tests.rs` (`the_last_usage_wins_whole…`), below |
 //! | 25 deviation with ddof 0 | `stats.rs` (`the_check_values_of_the_specification`) |
 //! | 26 three kinds of percentiles | `golden.rs`, below |
@@ -21,10 +21,10 @@
 
 use std::sync::Arc;
 
-use pinfire_engine::clock::Span;
-use pinfire_engine::endpoint::{Answers, EndpointKind};
-use pinfire_engine::record::MarkKind::{Body, Content, Data, Done, Empty, Reasoning};
-use pinfire_engine::record::{Outcome, Record, Stage};
+use pinfire_base::clock::Span;
+use pinfire_base::record::MarkKind::{Body, Content, Data, Done, Empty, Reasoning};
+use pinfire_base::record::{Outcome, Record, Stage};
+use pinfire_dialect::{Answers, EndpointKind};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 

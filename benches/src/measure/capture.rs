@@ -3,7 +3,7 @@
 use std::{collections::HashMap, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail};
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 use rustix::process::Signal;
 
 use crate::{child::Running, scene::Scene};

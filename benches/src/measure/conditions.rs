@@ -2,7 +2,7 @@
 
 use std::fs::read_to_string;
 
-use pinfire_engine::clock;
+use pinfire_base::clock;
 
 use crate::scene::Scene;
 

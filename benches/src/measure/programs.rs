@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 use rustix::process::Signal;
 use serde_json::Value;
 

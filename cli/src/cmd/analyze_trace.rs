@@ -2,11 +2,16 @@
 
 use std::{
     io::{IsTerminal, Write},
+    path::Path,
     process::ExitCode,
 };
 
 use anyhow::{Context, Result};
-use pinfire_analysis::{export::DEFAULT_WIDTH, trace::analyze};
+use pinfire_analysis::{
+    export::DEFAULT_WIDTH,
+    trace::{Trace, TraceFigures},
+};
+use pinfire_workload::dataset::{DatasetError, mooncake::Lines};
 
 use crate::{args::AnalyzeTrace, terminal::say};
 
@@ -25,7 +30,7 @@ pub fn run(flags: &AnalyzeTrace) -> Result<ExitCode> {
         ));
         return Ok(ExitCode::FAILURE);
     }
-    let figures = analyze(path, flags.block_size)?;
+    let figures = read(path, flags.block_size)?;
     let saved = flags.output_file.as_deref();
     if let Some(saved) = saved {
         figures.write(saved)?;
@@ -36,4 +41,15 @@ pub fn run(flags: &AnalyzeTrace) -> Result<ExitCode> {
     // A reader that has gone away is no failure.
     let _ = stdout.write_all(text.as_bytes());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a trace whose ids stand for `block` tokens each.
+fn read(path: &Path, block: u32) -> Result<TraceFigures, DatasetError> {
+    let mut lines = Lines::open(path)?;
+    let mut trace = Trace::default();
+    while let Some((number, text)) = lines.read()? {
+        let read = trace.read(text);
+        read.map_err(|fault| lines.fault(number, fault.field, fault.reason))?;
+    }
+    Ok(trace.figures(block))
 }

@@ -8,12 +8,15 @@ use pinfire_analysis::{
     reclaim::{Asker, Canary, Evidence, Look, ReleaseReport, Seen, Wave, page},
     scrape::ReleaseProfiles,
 };
-use pinfire_engine::{
+use pinfire_base::{
     clock::Span,
-    plan::{PhasePlan, Target},
+    delay::Delay,
     record::{Leave, Record, Trigger},
+};
+use pinfire_engine::{
+    plan::{PhasePlan, Target},
     run::Engine,
-    schedule::{CancelPlan, Delay},
+    schedule::CancelPlan,
 };
 
 use crate::{

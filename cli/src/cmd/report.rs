@@ -4,12 +4,12 @@ use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use pinfire_analysis::{
-    TokenCounter,
     export::DEFAULT_WIDTH,
     rebuild::{Counting, Rebuild},
     stats::Percentiles,
 };
-use pinfire_engine::text::{Wanted, resolve};
+use pinfire_base::tokens::TokenCounter;
+use pinfire_workload::text::{Wanted, resolve};
 
 use crate::{
     args::Report,

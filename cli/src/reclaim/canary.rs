@@ -7,13 +7,15 @@ use pinfire_analysis::{
     reading::{Problem, Target},
     reclaim::{Canary, End, Seen},
 };
-use pinfire_engine::{
+use pinfire_base::{
     clock::{Span, Stamp},
-    dataset::{ready::Ready, sampling::Sampling},
-    plan::{self, PhasePlan},
+    ready::Ready,
     record::{Failure, Keep, MarkKind, Outcome, Phase, Record},
+};
+use pinfire_engine::{
+    plan::{self, PhasePlan},
     run::Engine,
-    schedule::{Limit, Pace, Schedule},
+    schedule::{Limit, Pace, Sampling, Schedule},
 };
 
 use crate::{run::signals::Interrupt, settings::Settings};

@@ -7,7 +7,7 @@ use pinfire_analysis::{
     reclaim::Look,
     scrape::{Levels, ReleaseProfiles},
 };
-use pinfire_engine::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp};
 
 use super::canary::STOPPED;
 use crate::{

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pinfire_analysis::reclaim::{Asker, Canary, Evidence, Look, ReleaseReport, Seen, Wave};
-use pinfire_engine::{clock::Span, run::Engine};
+use pinfire_base::clock::Span;
+use pinfire_engine::run::Engine;
 
 use super::{Alone, Floor, Looks, QUIET, last_levels};
 use crate::{

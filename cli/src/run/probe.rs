@@ -5,15 +5,19 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, bail, ensure};
 use pinfire_analysis::reading::{Reading, Rules, Target as ServerName, Verdict};
-use pinfire_engine::{
+use pinfire_base::{
     clock::{Span, Stamp},
-    dataset::{EndpointKind, one_token, ready::Ready, sampling::Sampling, url::TargetUrl},
-    endpoint::{Answers, BodyOptions},
-    plan::{PhasePlan, Reuse, Target},
+    ready::Ready,
     record::{Keep, MarkKind, Outcome, Phase, Record},
-    run::Engine,
-    schedule::{Limit, Schedule},
+    url::TargetUrl,
 };
+use pinfire_dialect::{Answers, BodyOptions, EndpointKind};
+use pinfire_engine::{
+    plan::{PhasePlan, Reuse, Target},
+    run::Engine,
+    schedule::{Limit, Sampling, Schedule},
+};
+use pinfire_workload::dataset::one_token;
 
 use crate::{
     args,

@@ -1,10 +1,8 @@
 //! The request head of a run: which headers, in which order, with which precedence.
 
 use anyhow::{Result, bail};
-use pinfire_engine::{
-    dataset::url::TargetUrl,
-    request::{HeaderValue, RequestHead},
-};
+use pinfire_base::url::TargetUrl;
+use pinfire_engine::request::{HeaderValue, RequestHead};
 
 /// What decides the headers.
 pub struct HeaderPlan<'a> {
@@ -131,7 +129,8 @@ fn check(name: &str, value: HeaderValue<'_>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pinfire_engine::{random::Purpose, record::Correlation, request::Ids};
+    use pinfire_base::{random::Purpose, record::Correlation};
+    use pinfire_engine::request::Ids;
 
     fn head(plan: &HeaderPlan<'_>) -> Result<String> {
         let mut bytes = Vec::new();

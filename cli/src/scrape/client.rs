@@ -3,7 +3,7 @@
 use std::{io::Read, sync::Arc, time::Duration};
 
 use pinfire_analysis::scrape::{Scrape, Unreadable};
-use pinfire_engine::clock::Stamp;
+use pinfire_base::clock::Stamp;
 use ureq::{
     Agent,
     tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use pinfire_analysis::scrape::Scrape;
-use pinfire_engine::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp};
 
 use super::client::{Client, ScrapeError};
 use crate::run::place;

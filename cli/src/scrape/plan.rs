@@ -7,7 +7,7 @@ use pinfire_analysis::{
     facts::WatchFacts,
     scrape::{ReleaseProfiles, files::MetricsFormat},
 };
-use pinfire_engine::{clock::Span, dataset::url::TargetUrl};
+use pinfire_base::{clock::Span, url::TargetUrl};
 
 use super::client::Trust;
 use crate::{args, environment};

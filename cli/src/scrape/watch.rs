@@ -25,7 +25,7 @@ use pinfire_analysis::{
         reduce::Window,
     },
 };
-use pinfire_engine::{
+use pinfire_base::{
     clock::{Span, Stamp, WallAnchor},
     record::Phase,
 };

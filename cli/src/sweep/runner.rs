@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Result, anyhow};
 use indicatif::ProgressBar;
 use pinfire_analysis::{compare::Stat, export::DEFAULT_WIDTH, sweep::Trial};
-use pinfire_engine::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp};
 use serde_json::{Value, json};
 
 use super::{pretty, write};

@@ -1,7 +1,7 @@
 //! Which seed a run of a sweep has.
 
 use anyhow::Result;
-use pinfire_engine::random::child_seed;
+use pinfire_base::random::child_seed;
 
 use crate::{args::SweepFlags, settings::random_bits};
 

@@ -11,7 +11,7 @@ use std::{
 
 use jiff::{Timestamp, tz::TimeZone};
 use pinfire_analysis::{redact::HIDDEN, report::Report};
-use pinfire_engine::clock::unix_now;
+use pinfire_base::clock::unix_now;
 
 /// How much a line matters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

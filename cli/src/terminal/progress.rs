@@ -11,7 +11,7 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use pinfire_analysis::live::Snapshot;
-use pinfire_engine::{
+use pinfire_base::{
     clock::{Span, Stamp},
     health::Counts,
 };

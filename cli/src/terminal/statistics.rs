@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use pinfire_analysis::live::{Quantity, Snapshot};
-use pinfire_engine::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp};
 
 use crate::terminal::progress::Stage;
 

@@ -5,17 +5,20 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
+use pinfire_base::{
+    clock::{Span, Stamp},
+    limits::SEAM_LOOK,
+    random::Purpose,
+    ready::Body,
+    record::{Correlation, Outcome, Record},
+    uuid::Uuid,
+};
+use pinfire_dialect::spoken;
+
 use super::seam::{Lent, Of, Seam};
 use crate::{
-    clock::{Span, Stamp},
-    dataset::ready::Body,
-    endpoint::spoken,
-    limits::SEAM_LOOK,
     plan::PhasePlan,
-    random::Purpose,
-    record::{Correlation, Outcome, Record},
     schedule::{ArrivalWalk, Pace, Slots, UserWalk},
-    uuid::Uuid,
 };
 
 /// One conversation under way.

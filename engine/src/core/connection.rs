@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
+use pinfire_base::clock::Stamp;
+use pinfire_proto::{Exchange, Scan};
+
 use crate::{
-    clock::Stamp,
-    endpoint::Scan,
     net::{Pollable, tls::Secure},
-    proto::Exchange,
     request::Request,
 };
 

@@ -1,6 +1,6 @@
 //! The deadlines of one core: at most one per slot, the earliest on top. Pure; knows no clock.
 
-use crate::clock::Stamp;
+use pinfire_base::clock::Stamp;
 
 /// A binary heap of `(due, slot)` that knows where each slot stands, so that a deadline can be
 /// moved or taken away in O(log n) and nothing dead stays in it.
@@ -110,7 +110,7 @@ impl Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Purpose;
+    use pinfire_base::random::Purpose;
     use std::collections::BTreeMap;
 
     /// Against a plain map: a few thousand random operations.

@@ -1,11 +1,12 @@
 //! Ends of requests: each way gives the record up exactly once and frees the slot.
 
-use super::{Core, seam::Of};
-use crate::{
+use pinfire_base::{
     clock::Stamp,
-    plan::Reuse,
     record::{Failure, Outcome, Record},
 };
+
+use super::{Core, seam::Of};
+use crate::plan::Reuse;
 
 impl Core {
     pub(super) fn complete(&mut self, slot: usize, at: Stamp, reusable: bool) {

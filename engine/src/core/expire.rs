@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
-use super::{Core, connection::State};
-use crate::{
+use pinfire_base::{
     clock::Stamp,
     limits::{DRAIN_READS, LOOK_TOGETHER},
-    net::readable_now,
     record::{Failure, Leave},
 };
+
+use super::{Core, connection::State};
+use crate::net::readable_now;
 
 /// A request that is left, and the instants before and after.
 #[derive(Clone, Copy)]

@@ -31,6 +31,13 @@ use std::{
 };
 
 use crossbeam_channel::Sender;
+use pinfire_base::{
+    clock::{Span, Stamp},
+    health::{CoreHealth, Counts},
+    limits::RECEIVE_BYTES,
+    random::Purpose,
+    record::{Phase, Record},
+};
 
 use self::{
     agenda::Agenda,
@@ -41,14 +48,9 @@ use self::{
     seam::{Of, Seam},
 };
 use crate::{
-    clock::{Span, Stamp},
-    health::{CoreHealth, Counts},
-    limits::RECEIVE_BYTES,
     net::{Pollable, Timer},
     plan::{PhasePlan, Precision},
-    random::Purpose,
-    record::{Phase, Record},
-    run::{CoreReport, Progress},
+    report::{CoreReport, Progress},
 };
 
 /// A core and its tasks share it; handlers borrow it for their own length only.

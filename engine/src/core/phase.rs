@@ -3,6 +3,13 @@
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
+use pinfire_base::{
+    clock::{Span, Stamp, thread_cpu_time},
+    health::{CoreHealth, Counts},
+    limits::{DEADLINE_NEAR, START_PATIENCE, STARTS_PER_TURN, STARTS_SPAN},
+    random::Purpose,
+    record::Phase,
+};
 
 use super::{
     Core, OWN_TASKS, Phases, Running,
@@ -13,13 +20,8 @@ use super::{
     seam::Seam,
 };
 use crate::{
-    clock::{Span, Stamp, thread_cpu_time},
-    health::{CoreHealth, Counts},
-    limits::{DEADLINE_NEAR, START_PATIENCE, STARTS_PER_TURN, STARTS_SPAN},
     plan::{PhasePlan, Precision},
-    random::Purpose,
-    record::Phase,
-    run::CoreReport,
+    report::CoreReport,
 };
 
 impl Core {

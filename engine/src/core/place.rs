@@ -9,6 +9,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender};
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder, utils::detect_uring};
+use pinfire_base::{clock::Stamp, record::Record};
 
 use super::{
     Core, OWN_TASKS, Shared,
@@ -16,11 +17,9 @@ use super::{
     wake::{Bounce, Spinner, end_turns, keep_time},
 };
 use crate::{
-    clock::Stamp,
     net::{Bell, Timer},
     plan::{Driver, DriverChoice, EngineSetup, PhasePlan},
-    record::Record,
-    run::{CoreReport, EngineError, Progress},
+    report::{CoreReport, EngineError, Progress},
     sys,
 };
 

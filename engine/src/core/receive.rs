@@ -2,13 +2,14 @@
 
 use std::io::ErrorKind;
 
-use super::{Core, connection::State, seam::Of};
-use crate::{
+use pinfire_base::{
     clock::{Span, Stamp, unix_now},
     limits::STAMPED_READ_EVERY,
-    proto::{Closed, Progress, ProtoError},
     record::Failure,
 };
+use pinfire_proto::{Closed, Progress, ProtoError};
+
+use super::{Core, connection::State, seam::Of};
 
 impl Core {
     /// The socket has something to read. Whether the connection lives on.

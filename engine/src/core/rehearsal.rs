@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use pinfire_base::{
+    clock::{Span, Stamp},
+    random::Purpose,
+};
+
 use super::agenda::{Agenda, Go, Next};
 use crate::{
-    clock::{Span, Stamp},
     plan::PhasePlan,
-    random::Purpose,
     request::{Ids, Request, Ticket},
 };
 

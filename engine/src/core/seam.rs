@@ -11,10 +11,9 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use crate::{
-    clock::Stamp,
-    schedule::{Limit, Slots},
-};
+use pinfire_base::clock::Stamp;
+
+use crate::schedule::{Limit, Slots};
 
 /// Which limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,7 +164,7 @@ impl Lent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::Span, random::Purpose};
+    use pinfire_base::{clock::Span, random::Purpose};
 
     const BEGUN: Stamp = Stamp::from_nanos(1_000);
 

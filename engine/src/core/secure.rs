@@ -2,8 +2,11 @@
 
 use std::io::ErrorKind;
 
+use pinfire_base::{clock::Stamp, record::Failure};
+use pinfire_proto::Progress;
+
 use super::{Core, connection::State, receive::framing};
-use crate::{clock::Stamp, net::tls::Secure, proto::Progress, record::Failure, request::Request};
+use crate::{net::tls::Secure, request::Request};
 
 impl Core {
     /// A new connection is established. What is said over it comes next: the request, or the first

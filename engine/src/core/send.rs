@@ -5,6 +5,13 @@ use std::{
     rc::Rc,
 };
 
+use pinfire_base::{
+    clock::{Span, Stamp},
+    limits::{COPIED_BODY_BYTES, SENT_PARTS},
+    ready::Body,
+    record::{Correlation, Failure},
+};
+
 use super::{
     Core,
     agenda::Go,
@@ -12,11 +19,7 @@ use super::{
     place, tend,
 };
 use crate::{
-    clock::{Span, Stamp},
-    dataset::ready::Body,
-    limits::{COPIED_BODY_BYTES, SENT_PARTS},
     net::{Pollable, connect, shows_lost_syn},
-    record::{Correlation, Failure},
     request::{Ids, Request, Ticket},
 };
 

@@ -7,8 +7,10 @@ use std::{
     task::Poll,
 };
 
+use pinfire_base::limits::READS_IN_A_ROW;
+
 use super::Shared;
-use crate::{limits::READS_IN_A_ROW, net::Pollable};
+use crate::net::Pollable;
 
 /// Waits on one connection for as long as it lives: first for its connect, then for bytes, while
 /// it carries a request and while it is idle, so that a server's close is seen when it comes.

@@ -7,9 +7,10 @@ use std::{
     task::{Poll, Waker},
 };
 
+use pinfire_base::clock::Stamp;
+
 use super::{Core, Shared};
 use crate::{
-    clock::Stamp,
     net::{Bell, Timer},
     plan::Precision,
 };

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
+use pinfire_base::clock::Span;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::Pollable;
 use crate::{
-    clock::Span,
     plan::{Address, Dialling},
     sys,
 };

@@ -15,6 +15,7 @@ use std::{
 };
 
 use monoio::net::UnixStream;
+use pinfire_base::clock::{NANOS_PER_SECOND, Stamp};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
     net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown},
@@ -24,10 +25,7 @@ use rustix::{
     },
 };
 
-use crate::{
-    clock::{NANOS_PER_SECOND, Stamp},
-    sys,
-};
+use crate::sys;
 
 /// How everything is sent: without waiting, and without a signal when the peer has gone.
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);

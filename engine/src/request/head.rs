@@ -1,6 +1,6 @@
 //! Request heads: built once as a whole, completed per request with its ids and its length.
 
-use crate::{
+use pinfire_base::{
     random::Purpose,
     record::{Correlation, write_decimal},
     uuid::Uuid,

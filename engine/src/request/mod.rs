@@ -6,17 +6,17 @@
 mod head;
 
 pub use head::{HeaderValue, Ids, RequestHead};
-
-use crate::{
+use pinfire_base::{
     clock::{Span, Stamp},
-    endpoint::{Answers, answer::Reader},
-    proto::{Closed, Head, Sink},
     record::{
         AfterHalfClose, Capture, Disconnect, Failure, Keep, Leave, MarkKind, Outcome, Phase,
         Record, Stage, Times, Transcript, Trigger, Wire,
     },
-    schedule::Chosen,
 };
+use pinfire_dialect::{Answers, answer::Reader};
+use pinfire_proto::{Closed, Head, Sink};
+
+use crate::schedule::Chosen;
 
 /// What a request is before anything has been done for it.
 #[derive(Clone, Copy, Debug)]
@@ -456,11 +456,11 @@ impl Sink for Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        endpoint::EndpointKind,
+    use pinfire_base::{
         random::Purpose,
         record::{Cancel, Correlation},
     };
+    use pinfire_dialect::EndpointKind;
 
     fn request(cancel_after: Option<Span>) -> Request {
         planned(cancel_after.map(|delay| Chosen {

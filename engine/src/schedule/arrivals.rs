@@ -5,11 +5,12 @@
 //! it. So the gaps are independent at any rate, there is no grid, and a ramp sends what its area
 //! says. Where gaps are drawn, the first arrival is one gap after the start, never at it.
 
-use super::RateProfile;
-use crate::{
+use pinfire_base::{
     clock::Span,
     random::{Draws, Purpose},
 };
+
+use super::RateProfile;
 
 /// How the gaps between arrivals are spread around their mean.
 #[derive(Clone, Copy, PartialEq, Debug)]

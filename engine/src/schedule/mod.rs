@@ -4,17 +4,19 @@ mod arrivals;
 mod cancel;
 mod numbers;
 mod profile;
+mod sampling;
 mod slots;
 mod users;
 
 use std::sync::Arc;
 
-use crate::clock::Span;
+use pinfire_base::clock::Span;
 
 pub use arrivals::{ArrivalWalk, Arrivals, Pattern};
-pub use cancel::{CancelPlan, Chosen, Delay, NoDelay};
+pub use cancel::{CancelPlan, Chosen};
 pub use numbers::Numbers;
 pub use profile::{ProfileError, RateProfile};
+pub use sampling::Sampling;
 pub use slots::{Limit, Slots};
 pub use users::{UserStart, UserWalk, Users};
 

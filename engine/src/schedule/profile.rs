@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::clock::Span;
+use pinfire_base::clock::Span;
 
 /// A rate in arrivals per second as a function of the time since the phase's start.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp};
 
 /// A limit over all cores, and how fast it opens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,7 +8,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use crate::clock::Span;
+use pinfire_base::clock::Span;
 
 /// The users of a phase.
 #[derive(Clone, Debug)]

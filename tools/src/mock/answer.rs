@@ -1,6 +1,6 @@
 //! A request's way through the server: received, queued, started, ended.
 
-use pinfire_engine::clock::Stamp;
+use pinfire_base::clock::Stamp;
 use rustix::io::Errno;
 
 use super::conn::{Active, Conn, Ending, Frame, Phase};

@@ -4,8 +4,8 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pinfire_engine::clock::{Span, Stamp};
-use pinfire_engine::random::Draws;
+use pinfire_base::clock::{Span, Stamp};
+use pinfire_base::random::Draws;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_linger;

@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use pinfire_engine::clock::{NANOS_PER_SECOND, Span, Stamp};
+use pinfire_base::clock::{NANOS_PER_SECOND, Span, Stamp};
 use rustix::event::Timespec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;

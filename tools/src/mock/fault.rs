@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use pinfire_engine::random::Purpose;
+use pinfire_base::random::Purpose;
 use thiserror::Error;
 
 /// One thing that goes wrong. Counts are of content events; a non-streaming answer is cut in half

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 
 /// The handlers that requests are counted under, in the order of [`Metrics::count`].
 pub(super) const HANDLERS: [&str; 14] = [

@@ -1,6 +1,6 @@
 //! Answers that are one block of bytes: the small endpoints, errors, and heads.
 
-use pinfire_engine::clock::Stamp;
+use pinfire_base::clock::Stamp;
 
 use super::answer::Flow;
 use super::conn::{Conn, Frame, Phase};
@@ -145,10 +145,7 @@ impl Core {
     pub(super) fn leave(&mut self, conn: &mut Conn, now: Stamp) -> Flow {
         conn.end_sending();
         conn.phase = Phase::Leaving;
-        self.arm(
-            conn,
-            now + pinfire_engine::clock::Span::from_millis(LEAVE_MS),
-        );
+        self.arm(conn, now + pinfire_base::clock::Span::from_millis(LEAVE_MS));
         Flow::Keep
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 use rustls::ServerConfig;
 use thiserror::Error;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
-use pinfire_engine::clock::{Stamp, WallAnchor};
+use pinfire_base::clock::{Stamp, WallAnchor};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{

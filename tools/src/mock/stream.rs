@@ -1,6 +1,6 @@
 //! Writing answers: what is due is composed into one buffer and leaves in one send.
 
-use pinfire_engine::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp};
 use rustix::io::Errno;
 
 use super::answer::Flow;

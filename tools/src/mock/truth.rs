@@ -22,7 +22,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use pinfire_engine::clock::{Span, Stamp, WallAnchor};
+use pinfire_base::clock::{Span, Stamp, WallAnchor};
 
 /// One line.
 pub(super) struct Line<'a> {

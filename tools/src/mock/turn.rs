@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use pinfire_engine::clock::{NANOS_PER_SECOND, Stamp, WallAnchor};
-use pinfire_engine::random::Purpose;
+use pinfire_base::clock::{NANOS_PER_SECOND, Stamp, WallAnchor};
+use pinfire_base::random::Purpose;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::OwnedFd;

@@ -1,6 +1,6 @@
 //! What a server with no faults answers, in every shape it can.
 
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 use pinfire_tools::mock::{Framing, HeadTime, LineEnd, Precision, RoleTime, Script};
 
 use crate::client::{End, Rig, STREAM, WHOLE, quick};

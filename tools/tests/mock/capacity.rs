@@ -1,6 +1,6 @@
 //! Slots, clients that leave, the truth log, stale connections, large bodies.
 
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 use pinfire_tools::mock::{MockError, Script, Server};
 
 use crate::client::{End, Rig, STREAM, quick};

@@ -46,8 +46,8 @@ pub const WHOLE: &str = r#"{"messages":[{"role":"user","content":"one two three"
 /// A fast script of `tokens` tokens that still writes token by token.
 pub fn quick(tokens: u32) -> Script {
     Script {
-        ttft: pinfire_engine::clock::Span::from_millis(1),
-        itl: pinfire_engine::clock::Span::from_micros(200),
+        ttft: pinfire_base::clock::Span::from_millis(1),
+        itl: pinfire_base::clock::Span::from_micros(200),
         tokens,
         ..Script::default()
     }

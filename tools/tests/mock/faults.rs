@@ -1,6 +1,6 @@
 //! What goes wrong on purpose.
 
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 use pinfire_tools::mock::{Fault, FaultRule, Script, When};
 
 use crate::client::{Answer, End, Rig, STREAM, WHOLE, quick};

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 use pinfire_tools::mock::{Release, Script};
 
 use crate::client::{End, Rig, STREAM, quick};

@@ -129,7 +129,7 @@ pub fn open_levels(tracks: &[Track], from: u64, to: u64) -> Vec<(f64, u64)> {
 mod tests {
     use super::*;
     use crate::stats::Sample;
-    use pinfire_engine::clock::Stamp;
+    use pinfire_base::clock::Stamp;
 
     fn tracks(pairs: &[(u64, u64)]) -> Vec<Track> {
         pairs

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
 
-use pinfire_engine::clock::Stamp;
+use pinfire_base::clock::Stamp;
 
 use super::{Curve, Curves};
 use crate::stats::Sample;

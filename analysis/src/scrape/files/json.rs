@@ -1,6 +1,6 @@
 //! `server_metrics_export.json`, schema 1.1.
 
-use pinfire_engine::clock::Stamp;
+use pinfire_base::clock::Stamp;
 use serde_json::{Map, Value, json};
 
 use super::{PERCENTILES, Row, ServerMetrics, Watched, local_time};

@@ -1,7 +1,7 @@
 //! `server_metrics_export.jsonl`: one line per look at a page that had changed, values as they were.
 
-use pinfire_engine::clock::WallAnchor;
-use pinfire_engine::record::Phase;
+use pinfire_base::clock::WallAnchor;
+use pinfire_base::record::Phase;
 use serde_json::{Map, Value, json};
 
 use crate::scrape::Scrape;

@@ -12,7 +12,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
-use pinfire_engine::clock::Stamp;
+use pinfire_base::clock::Stamp;
 
 use super::{ServerMetrics, Watched, shown_name};
 use crate::export::input_config;

@@ -1,8 +1,8 @@
 //! The layouts of the files, from a scripted server with two replicas.
 
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
-use pinfire_engine::clock::{Stamp, WallAnchor};
-use pinfire_engine::record::Phase;
+use pinfire_base::clock::{Stamp, WallAnchor};
+use pinfire_base::record::Phase;
 use serde_json::{Value, json};
 
 use super::*;

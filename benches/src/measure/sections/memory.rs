@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, process::Command};
 
 use anyhow::Result;
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 
 use crate::{
     board::{Bar, Board, Column},

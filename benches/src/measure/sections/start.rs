@@ -1,7 +1,7 @@
 //! From exec to the first request's bytes at the server, with the embedded tokenizer.
 
 use anyhow::{Context, Result};
-use pinfire_engine::clock;
+use pinfire_base::clock;
 
 use crate::{
     board::{Bar, Board, Column},

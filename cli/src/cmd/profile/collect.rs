@@ -19,14 +19,15 @@ use pinfire_analysis::{
     reading::Reading,
     reclaim::Seen,
     report::Report,
-    tokens::{TokenCounter, TokenCounts},
+    tokens::TokenCounts,
 };
-use pinfire_engine::{
+use pinfire_base::tokens::TokenCounter;
+use pinfire_base::{
     clock::{Span, Stamp},
-    dataset::ready::Ready,
+    ready::Ready,
     record::Record,
-    text::tokenizer::Tokenizer,
 };
+use pinfire_workload::text::tokenizer::Tokenizer;
 
 use crate::{
     reclaim,

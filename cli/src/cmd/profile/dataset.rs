@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use pinfire_engine::{
+use pinfire_workload::{
     dataset::{Build, Dataset, file, mooncake, synthetic},
     text::{Wanted, corpus::CorpusText, resolve, tokenizer::Tokenizer},
 };

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use pinfire_analysis::facts::{DatasetFacts, LengthFacts, PhaseFacts, RunFacts};
-use pinfire_engine::{dataset::lengths::Lengths, run::Engine};
+use pinfire_engine::run::Engine;
+use pinfire_workload::dataset::lengths::Lengths;
 
 use super::{command_line, dataset::Prepared};
 use crate::{

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use pinfire_engine::{
-    plan::EngineSetup,
-    run::{Engine, EngineError},
-};
+use pinfire_engine::{plan::EngineSetup, report::EngineError, run::Engine};
 
 /// Closing every connection takes no longer; an engine that needs more is made anew.
 const PATIENCE: Duration = Duration::from_secs(5);

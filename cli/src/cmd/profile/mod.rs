@@ -22,16 +22,22 @@ use pinfire_analysis::{
     reclaim::Verdict,
     redact,
 };
-use pinfire_engine::{
+use pinfire_base::{
     clock::{Span, Stamp},
-    dataset::{Dataset, EndpointKind, ready::Ready, url::TargetUrl},
-    plan::{Address, PhasePlan, Reuse, Target},
     random::child_seed,
+    ready::Ready,
     record::Phase,
-    run::{Engine, EngineError, PhaseReport},
+    url::TargetUrl,
+};
+use pinfire_dialect::EndpointKind;
+use pinfire_engine::{
+    plan::{Address, PhasePlan, Reuse, Target},
+    report::{EngineError, PhaseReport},
+    run::Engine,
     schedule::{Arrivals, CancelPlan, Limit, Pace, Schedule, Users},
 };
 use pinfire_tools::mock;
+use pinfire_workload::dataset::Dataset;
 
 use self::collect::{Collecting, Tally};
 pub use self::command_line::{secret, shown};
@@ -147,7 +153,7 @@ pub fn one(
         say::warning(warning);
     }
     let inputs =
-        pinfire_engine::dataset::inputs_json::write(&settings.artifact_dir, &prepared.dataset);
+        pinfire_workload::dataset::inputs_json::write(&settings.artifact_dir, &prepared.dataset);
     if let Err(error) = inputs {
         say::warning(error);
     }
@@ -459,7 +465,7 @@ pub fn split(dataset: Dataset) -> (Arc<Ready>, Entries) {
             });
         }
     }
-    let ready = Ready::of_dataset(dataset.conversations);
+    let ready = pinfire_workload::dataset::ready(dataset.conversations);
     (Arc::new(ready), entries.into())
 }
 

@@ -4,7 +4,7 @@ use pinfire_analysis::{
     collect::STAGES,
     live::{Percentiles, Quantity, Snapshot, Stretch},
 };
-use pinfire_engine::clock::Stamp;
+use pinfire_base::clock::Stamp;
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -315,7 +315,7 @@ fn grouped(value: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pinfire_engine::{clock::Span, health::Counts};
+    use pinfire_base::{clock::Span, health::Counts};
     use ratatui::{Terminal, backend::TestBackend};
 
     fn picture(width: u16, height: u16, view: &View<'_>) -> String {

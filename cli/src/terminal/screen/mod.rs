@@ -19,7 +19,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use pinfire_engine::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp};
 use ratatui::{Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, layout::Rect};
 
 use self::{draw::View, usage::Looker};

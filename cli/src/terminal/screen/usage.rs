@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pinfire_engine::clock::Stamp;
+use pinfire_base::clock::Stamp;
 
 /// Since the last look.
 #[derive(Clone, Debug, Default, PartialEq)]

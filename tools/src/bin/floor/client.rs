@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use pinfire_engine::clock::{NANOS_PER_SECOND, Span, Stamp};
-use pinfire_engine::health::Durations;
-use pinfire_engine::random::Purpose;
+use pinfire_base::clock::{NANOS_PER_SECOND, Span, Stamp};
+use pinfire_base::health::Durations;
+use pinfire_base::random::Purpose;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};

@@ -9,8 +9,8 @@ use std::net::TcpStream;
 use std::process::ExitCode;
 
 use clap::Parser;
-use pinfire_engine::clock::{Span, Stamp};
-use pinfire_engine::health::Durations;
+use pinfire_base::clock::{Span, Stamp};
+use pinfire_base::health::Durations;
 use pinfire_tools::cpu;
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use pinfire_engine::clock::Span;
+use pinfire_base::clock::Span;
 use pinfire_tools::mock::{
     FaultRule, Framing, HeadTime, LineEnd, Precision, Release, RoleTime, Script,
 };

@@ -1,0 +1,488 @@
+//! OpenAI chat completions.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value, json};
+
+use super::answer::{Context, Heard, Piece, index_of, list, text_of};
+use super::body::{Body, BodyError, BodyOptions, Forms, message, put};
+use super::spoken::{Spoken, put_json};
+use crate::ask::{Ask, Content};
+
+const FORMS: Forms = Forms {
+    text: |text| json!({"type": "text", "text": text}),
+    image: Some(|url, id| {
+        let mut part = json!({"type": "image_url", "image_url": {"url": url}});
+        if let (Some(id), Some(fields)) = (id, part.as_object_mut()) {
+            put(fields, "uuid", id);
+        }
+        part
+    }),
+    audio: Some(
+        |format, data| json!({"type": "input_audio", "input_audio": {"data": data, "format": format}}),
+    ),
+    video: Some(|url| json!({"type": "video_url", "video_url": {"url": url}})),
+};
+
+/// The messages of a chat body.
+pub(super) struct Messages {
+    pub(super) all: Vec<Value>,
+    /// How many of them are the session's.
+    pub(super) framing: usize,
+    pub(super) tools: Option<Vec<Value>>,
+}
+
+/// System message, user context, then the turn's own. A system message that the turn begins with
+/// becomes one with the session's.
+pub(super) fn messages(options: &BodyOptions, ask: Ask<'_>) -> Result<Messages, BodyError> {
+    let (mut own, tools) = match ask.content {
+        Content::Said(said) => {
+            let content = FORMS.content(&said, options.endpoint)?;
+            let role = said.role.as_deref().unwrap_or("user");
+            (vec![message(role, content)], None)
+        }
+        Content::Messages { messages, tools } => (messages, tools),
+    };
+    let mut all = Vec::with_capacity(own.len() + 2);
+    if let Some(text) = ask.system {
+        if own.first().is_some_and(|first| first["role"] == "system") {
+            let mut merged = own.remove(0);
+            merged["content"] = behind(text, &merged["content"]);
+            all.push(merged);
+        } else {
+            all.push(message("system", text.into()));
+        }
+    }
+    all.extend(ask.user_context.map(|text| message("user", text.into())));
+    let framing = all.len();
+    all.append(&mut own);
+    Ok(Messages {
+        all,
+        framing,
+        tools,
+    })
+}
+
+/// A session's system text with a system content of the data behind it.
+pub(super) fn behind(text: &str, content: &Value) -> Value {
+    match content {
+        Value::String(own) => format!("{text}\n\n{own}").into(),
+        Value::Array(parts) => {
+            let first = (FORMS.text)(text);
+            std::iter::once(first)
+                .chain(parts.iter().cloned())
+                .collect()
+        }
+        _ => text.into(),
+    }
+}
+
+pub(super) fn compose(options: &BodyOptions, n: usize, ask: Ask<'_>) -> Result<Body, BodyError> {
+    let (limit, extra) = (ask.max_tokens, ask.extra);
+    let messages = messages(options, ask)?;
+    let mut fields = Map::new();
+    put(&mut fields, "messages", messages.all);
+    put(&mut fields, "model", options.model(n));
+    put(&mut fields, "stream", options.streaming);
+    if let Some(tools) = messages.tools {
+        put(&mut fields, "tools", tools);
+    }
+    if let Some(limit) = limit {
+        let key = if options.legacy_max_tokens {
+            "max_tokens"
+        } else {
+            "max_completion_tokens"
+        };
+        put(&mut fields, key, limit);
+    }
+    options.merge(&mut fields, extra);
+    options.ask_for_usage(&mut fields);
+    Ok(Body {
+        fields,
+        framing: messages.framing,
+        limit_asked: true,
+    })
+}
+
+/// A chunk or a whole completion. A server that names no object is given the benefit of the doubt;
+/// one that names another has said that this is no answer.
+pub(super) fn read(
+    document: &Value,
+    _: &mut Context<'_>,
+    each: &mut dyn FnMut(Piece<'_>),
+) -> Heard {
+    let mut heard = Heard::of(document);
+    let Some(choice) = choice_zero(document) else {
+        return heard;
+    };
+    heard.finish = text_of(choice, "finish_reason").map(str::to_owned);
+    let said = match document.get("object").and_then(Value::as_str) {
+        Some("chat.completion.chunk") => choice.get("delta"),
+        Some("chat.completion") => choice.get("message"),
+        Some(_) => None,
+        None => choice.get("delta").or_else(|| choice.get("message")),
+    };
+    if let Some(said) = said {
+        message_pieces(said, each);
+    }
+    heard
+}
+
+fn message_pieces(said: &Value, each: &mut dyn FnMut(Piece<'_>)) {
+    // An empty `reasoning_content` must not hide a `reasoning` with text.
+    let reasoning = text_of(said, "reasoning_content").or_else(|| text_of(said, "reasoning"));
+    reasoning
+        .into_iter()
+        .for_each(|text| each(Piece::Reasoning(text)));
+    let content = text_of(said, "content");
+    content.into_iter().for_each(|text| each(Piece::Text(text)));
+    for (at, call) in list(said.get("tool_calls")).iter().enumerate() {
+        let index = match call.get("index") {
+            Some(_) => index_of(call, "index"),
+            None => at as u64,
+        };
+        if let Some(id) = text_of(call, "id") {
+            each(Piece::Call {
+                index,
+                id,
+                name: "",
+            });
+        }
+        if let Some(function) = call.get("function") {
+            function_piece(index, function, each);
+        }
+    }
+    // The older form: one call, without a list.
+    if let Some(function) = said.get("function_call") {
+        function_piece(0, function, each);
+    }
+}
+
+fn function_piece(index: u64, function: &Value, each: &mut dyn FnMut(Piece<'_>)) {
+    let name = text_of(function, "name").unwrap_or_default();
+    let arguments = text_of(function, "arguments").unwrap_or_default();
+    if !name.is_empty() || !arguments.is_empty() {
+        each(Piece::Tool {
+            index,
+            name,
+            arguments: Cow::Borrowed(arguments),
+        });
+    }
+}
+
+/// Choice 0 by its index; the first one where a server leaves the index out.
+pub(super) fn choice_zero(document: &Value) -> Option<&Value> {
+    list(document.get("choices")).iter().find(|choice| {
+        choice
+            .get("index")
+            .and_then(Value::as_u64)
+            .is_none_or(|index| index == 0)
+    })
+}
+
+/// The assistant's message: its content, or its reasoning when it has no content; with tool calls
+/// a content of null stands for none.
+pub(super) fn turn(spoken: &Spoken, into: &mut Vec<u8>) -> bool {
+    let has_calls = !spoken.calls.is_empty();
+    let text = if spoken.text.is_empty() && !has_calls {
+        &spoken.reasoning
+    } else {
+        &spoken.text
+    };
+    if text.is_empty() && !has_calls {
+        return false;
+    }
+    into.extend_from_slice(br#"{"role":"assistant","content":"#);
+    if text.is_empty() {
+        into.extend_from_slice(b"null");
+    } else {
+        into.push(b'"');
+        into.extend_from_slice(text);
+        into.push(b'"');
+    }
+    if has_calls {
+        let calls = spoken.calls.iter().map(|call| {
+            let function = json!({"name": call.name, "arguments": call.arguments});
+            let mut fields = Map::new();
+            if !call.id.is_empty() {
+                put(&mut fields, "id", call.id.as_str());
+            }
+            put(&mut fields, "type", "function");
+            put(&mut fields, "function", function);
+            Value::Object(fields)
+        });
+        into.extend_from_slice(br#","tool_calls":"#);
+        put_json(&calls.collect(), into);
+    }
+    into.push(b'}');
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::answer::testing::{body, events};
+    use super::super::body::testing::{named, options, refused, text, written};
+    use super::super::spoken::testing::turn as turn_of;
+    use super::*;
+    use crate::EndpointKind::Chat;
+    use crate::ask::Said;
+    use pinfire_base::record::MarkKind::{
+        Body as Whole, Content as Plain, Data, Done, Empty, Reasoning,
+    };
+
+    #[test]
+    fn in_wire_order() {
+        let plain = options(Chat, true, json!({}));
+        assert_eq!(
+            written(&plain, 0, text("hi \"you\"", Some(0))),
+            r#"{"messages":[{"role":"user","content":"hi \"you\""}],"model":"m","stream":true,"max_completion_tokens":0,"stream_options":{"include_usage":true}}"#
+        );
+        let quiet = options(Chat, false, json!({"seed": 1}));
+        assert_eq!(
+            written(&quiet, 3, text("", None)),
+            r#"{"messages":[{"role":"user","content":""}],"model":"n","stream":false,"seed":1}"#
+        );
+        let legacy = BodyOptions {
+            legacy_max_tokens: true,
+            per_chunk_usage: true,
+            ..plain
+        };
+        let messages = Ask {
+            content: Content::Messages {
+                messages: vec![json!({"role": "user", "content": "x", "name": "a"})],
+                tools: Some(vec![json!({"type": "function"})]),
+            },
+            ..text("", Some(7))
+        };
+        assert_eq!(
+            written(&legacy, 0, messages),
+            r#"{"messages":[{"role":"user","content":"x","name":"a"}],"model":"m","stream":true,"tools":[{"type":"function"}],"max_tokens":7,"stream_options":{"include_usage":true,"continuous_usage_stats":true}}"#
+        );
+    }
+
+    #[test]
+    fn extras_win_and_stay_unchanged() {
+        let extra = json!({"model": "x", "stream_options": {"a": 1}});
+        let shared = options(Chat, true, extra.clone());
+        let own = json!({"model": "y"});
+        let turn = Ask {
+            extra: own.as_object(),
+            ..text("p", None)
+        };
+        let body = shared.body(0, turn).unwrap();
+        assert_eq!(body["model"], "y");
+        assert_eq!(
+            body["stream_options"],
+            json!({"a": 1, "include_usage": true})
+        );
+        assert_eq!(Value::Object(shared.extra), extra);
+    }
+
+    #[test]
+    fn usage_is_asked_for_by_the_merged_body() {
+        let usage = |streaming, extra: Value| {
+            let body = options(Chat, streaming, extra).body(0, text("p", None));
+            body.unwrap().get("stream_options").cloned()
+        };
+        let asked = Some(json!({"include_usage": true}));
+        assert_eq!(usage(false, json!({})), None);
+        assert_eq!(usage(false, json!({"stream": true})), asked);
+        assert_eq!(usage(true, json!({"stream": false})), None);
+        assert_eq!(usage(true, json!({"stream_options": null})), asked);
+        assert_eq!(
+            usage(true, json!({"stream_options": "no"})),
+            Some(json!("no"))
+        );
+        let refused = json!({"include_usage": false});
+        assert_eq!(
+            usage(true, json!({"stream_options": refused})),
+            Some(refused)
+        );
+    }
+
+    #[test]
+    fn parts_of_every_kind_in_order() {
+        let said = Said {
+            role: Some("tool".into()),
+            texts: vec![named("", &["a", ""]), named("x", &["b"])],
+            images: vec![named("", &["http://i/1", "data:image/png;base64,AA"])],
+            audios: vec![named("", &["mp3,QUJD"])],
+            videos: vec![named("", &["https://v/2", ""])],
+            image_uuids: Vec::new(),
+        };
+        assert_eq!(
+            written(
+                &options(Chat, false, json!({})),
+                0,
+                Ask::of(Content::Said(said))
+            ),
+            concat!(
+                r#"{"messages":[{"role":"tool","content":[{"type":"text","text":"a"},"#,
+                r#"{"type":"text","text":"b"},"#,
+                r#"{"type":"image_url","image_url":{"url":"http://i/1"}},"#,
+                r#"{"type":"image_url","image_url":{"url":"data:image/png;base64,AA"}},"#,
+                r#"{"type":"input_audio","input_audio":{"data":"QUJD","format":"mp3"}},"#,
+                r#"{"type":"video_url","video_url":{"url":"https://v/2"}}]}],"#,
+                r#""model":"m","stream":false}"#
+            )
+        );
+        let cached = Said {
+            images: vec![named("", &["", "http://i"])],
+            image_uuids: vec!["u1".into(), "u2".into()],
+            ..Said::default()
+        };
+        let body = written(
+            &options(Chat, false, json!({})),
+            0,
+            Ask::of(Content::Said(cached)),
+        );
+        assert!(body.contains(
+            r#"[{"type":"image_url","image_url":{"url":""},"uuid":"u1"},{"type":"image_url","image_url":{"url":"http://i"},"uuid":"u2"}]"#
+        ), "{body}");
+        let empty = Ask::of(Content::Said(Said::default()));
+        let body = written(&options(Chat, false, json!({})), 0, empty);
+        assert!(body.contains(r#""content":"""#), "{body}");
+    }
+
+    #[test]
+    fn local_files_are_refused_by_name() {
+        for (images, audios, word) in [
+            (vec![named("", &["cat.png"])], vec![], "cat.png"),
+            (vec![], vec![named("", &["dog.wav"])], "dog.wav"),
+        ] {
+            let said = Said {
+                images,
+                audios,
+                ..Said::default()
+            };
+            let error = refused(
+                &options(Chat, true, json!({})),
+                Ask::of(Content::Said(said)),
+            );
+            assert!(error.starts_with("--endpoint-type chat: "), "{error}");
+            assert!(error.contains(word) && error.contains("local"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_system_message_of_the_data_becomes_one_with_the_sessions() {
+        let sent = |content: Value| {
+            let ask = Ask {
+                system: Some("S"),
+                user_context: Some("U"),
+                ..Ask::of(Content::Messages {
+                    messages: vec![
+                        json!({"role": "system", "content": content}),
+                        json!({"role": "user", "content": "q"}),
+                    ],
+                    tools: None,
+                })
+            };
+            let body = options(Chat, false, json!({})).body(0, ask).unwrap();
+            assert_eq!(body.framing, 2);
+            body["messages"].clone()
+        };
+        let rest = [
+            json!({"role": "user", "content": "U"}),
+            json!({"role": "user", "content": "q"}),
+        ];
+        let [context, question] = rest;
+        assert_eq!(
+            sent(json!("own")),
+            json!([{"role": "system", "content": "S\n\nown"}, context, question])
+        );
+        assert_eq!(
+            sent(json!([{"type": "text", "text": "own"}]))[0]["content"],
+            json!([{"type": "text", "text": "S"}, {"type": "text", "text": "own"}])
+        );
+    }
+
+    fn chunk(delta: &str) -> String {
+        format!(r#"{{"object":"chat.completion.chunk","choices":[{{"index":0,"delta":{delta}}}]}}"#)
+    }
+
+    #[test]
+    fn events_give_text_reasoning_and_calls() {
+        let all = events(
+            Chat,
+            &[
+                &chunk(r#"{"role":"assistant","content":""}"#),
+                &chunk(r#"{"reasoning_content":"","reasoning":"hm"}"#),
+                &chunk(r#"{"reasoning_content":"so","content":"a"}"#),
+                &chunk(
+                    r#"{"content":"b","tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":""}}]}"#,
+                ),
+                &chunk(r#"{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}"#),
+                &chunk(r#"{"function_call":{"name":"g","arguments":"x"}}"#),
+                r#"{"object":"chat.completion.chunk","choices":[],"usage":{"completion_tokens":3}}"#,
+            ],
+        );
+        assert_eq!(all.output, "abf{}gx");
+        assert_eq!(all.reasoning, "hmso");
+        assert_eq!(
+            all.with_content,
+            [false, true, true, true, true, true, false]
+        );
+        assert_eq!(all.heard.usage.unwrap().completion, Some(3));
+    }
+
+    #[test]
+    fn whole_bodies_and_foreign_objects() {
+        let all = body(
+            Chat,
+            r#"{"object":"chat.completion","choices":[{"message":{"content":"hi","tool_calls":[{"id":"1","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":4}}"#,
+        );
+        assert_eq!(all.output, "hif{}");
+        assert_eq!(all.heard.finish.as_deref(), Some("tool_calls"));
+        let foreign = r#"{"object":"response","choices":[{"message":{"content":"hi"}}]}"#;
+        assert_eq!(body(Chat, foreign).with_content, [false]);
+    }
+
+    #[test]
+    fn the_turn_is_content_or_else_reasoning() {
+        let got = turn_of(
+            Chat,
+            &[
+                (Empty, ""),
+                (Reasoning, "hm"),
+                (Plain, "a\\n"),
+                (Data, &chunk(r#"{"content":"b\""}"#)),
+                (Done, ""),
+            ],
+        );
+        assert_eq!(got, Some(json!({"role": "assistant", "content": "a\nb\""})));
+        let got = turn_of(Chat, &[(Reasoning, "hm")]).unwrap();
+        assert_eq!(got["content"], "hm");
+        let whole = r#"{"choices":[{"message":{"role":"assistant","content":"x"}}]}"#;
+        assert_eq!(turn_of(Chat, &[(Whole, whole)]).unwrap()["content"], "x");
+        assert_eq!(turn_of(Chat, &[(Empty, ""), (Done, "")]), None);
+        let failed = [(Plain, "a"), (Data, r#"{"error":{"message":"no"}}"#)];
+        assert_eq!(turn_of(Chat, &failed), None);
+    }
+
+    #[test]
+    fn calls_are_put_together_by_their_index() {
+        let first = chunk(
+            r#"{"tool_calls":[{"index":0,"id":"c0","type":"function","function":{"name":"lo","arguments":"{\"a\""}},{"index":1,"id":"c1","function":{"name":"g"}}]}"#,
+        );
+        let second = chunk(
+            r#"{"tool_calls":[{"index":1,"function":{"arguments":"{}"}},{"index":0,"function":{"name":"ok","arguments":":1}"}}]}"#,
+        );
+        let calls = json!([
+            {"id": "c0", "type": "function", "function": {"name": "look", "arguments": "{\"a\":1}"}},
+            {"id": "c1", "type": "function", "function": {"name": "g", "arguments": "{}"}},
+        ]);
+        let got = turn_of(Chat, &[(Reasoning, "hm"), (Data, &first), (Data, &second)]);
+        assert_eq!(
+            got,
+            Some(json!({"role": "assistant", "content": null, "tool_calls": calls}))
+        );
+        let older = chunk(r#"{"function_call":{"name":"g","arguments":"{}"}}"#);
+        let got = turn_of(Chat, &[(Plain, "so"), (Data, &older)]).unwrap();
+        assert_eq!(got["content"], "so");
+        assert_eq!(
+            got["tool_calls"],
+            json!([{"type": "function", "function": {"name": "g", "arguments": "{}"}}])
+        );
+    }
+}
