@@ -127,6 +127,38 @@ fn each_server_has_its_verdict_and_its_exit_code() {
     }
 }
 
+/// The check and the files live on the same scrapes: a server is not asked twice for one instant.
+#[test]
+fn the_check_and_the_files_share_their_scrapes() {
+    let load = LOAD.replace("-formats json", "-formats jsonl");
+    let mock = Mock::start(behaves(Release::AtOnce));
+    let run = profile(&format!("http://{}", mock.address()), &load)
+        .run()
+        .code(0);
+    let json = report(&run);
+    let checked: Vec<f64> = json["timeline"]["looks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|sample| sample["at_s"].as_f64().unwrap())
+        .collect();
+    let text = run.file("server_metrics_export.jsonl");
+    let lines = text.lines().map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["timestamp_ns"].as_u64().unwrap()
+    });
+    let lines: Vec<u64> = lines.collect();
+    assert!(lines.len() >= 5, "{} lines", lines.len());
+    // The clocks have different zeros: with one of the check's samples as the first line, each other
+    // line is one of them too.
+    let is_one = |at: f64| checked.iter().any(|checked| (checked - at).abs() < 2e-6);
+    let shared = checked.iter().any(|first| {
+        let mut after = lines.iter().map(|line| (line - lines[0]) as f64 / 1e9);
+        after.all(|after| is_one(first + after))
+    });
+    assert!(shared, "{lines:?} are not all among {checked:?}");
+}
+
 #[test]
 fn several_servers_are_judged_as_one() {
     let (sound, leaky) = (

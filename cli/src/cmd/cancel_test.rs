@@ -1,11 +1,11 @@
-//! `pinfire cancel-test`: waves of cancels, looks at the server's metrics between them, a verdict.
+//! `pinfire cancel-test`: waves of cancels, samples of the server's metrics all the time, a verdict.
 
-use std::{io::Write, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{io::Write, path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Parser;
 use pinfire_analysis::{
-    reclaim::{Asker, Canary, Evidence, Look, ReleaseReport, Seen, Wave, page},
+    reclaim::{Asker, Canary, Evidence, Look, ReleaseReport, Seen, Wave, page as html_page},
     scrape::ReleaseProfiles,
 };
 use pinfire_base::{
@@ -13,28 +13,21 @@ use pinfire_base::{
     delay::Delay,
     record::{Leave, Record, Trigger},
 };
-use pinfire_engine::{
-    plan::{PhasePlan, Target},
-    run::Engine,
-    schedule::CancelPlan,
-};
+use pinfire_engine::{plan::PhasePlan, schedule::CancelPlan};
 
 use crate::{
     args::{CancelTest, Cli, Command, Profile},
-    cmd::profile::{dataset, split, start_embedded, target},
-    reclaim::{Alone, Floor, Looks, QUIET, last_levels, seen},
-    run::{place, signals::Interrupt},
+    reclaim::{Floor, QUIET, Requester, Sampler, last_levels, seen},
+    run::{PreparedRun, ReachableServers, dataset, signals::Interrupt},
     scrape::{
-        client::{Client, Trust},
+        page::Scrapers,
         plan::{Candidate, of_server},
     },
-    settings::{self, Settings, named},
+    settings::{Settings, named},
     terminal::say,
-    transport::Server,
+    transport::Reached,
 };
 
-/// A look at the metrics takes no longer than this.
-const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// Requests alone before the first wave: their median is what the waves are timed by.
 const FIRST_CANARIES: usize = 3;
 
@@ -55,12 +48,7 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
         &flags.request_cancellation_mode,
         &[Leave::Fin, Leave::Rst].map(|leave| (leave.name(), leave)),
     )?;
-    let profiles = match &flags.release_profile {
-        None => ReleaseProfiles::default(),
-        Some(path) => {
-            profiles(path).with_context(|| format!("--release-profile {}", path.display()))?
-        }
-    };
+    let kinds = server_kinds(flags.release_profile.as_deref())?;
     for warning in settings.warnings.iter().chain(&settings.load.warnings) {
         say::warning(warning);
     }
@@ -70,71 +58,12 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
             .with_context(|| format!("--output {}", flags.output.display()))?;
     }
     let interrupt = Interrupt::watch()?;
-    place::grant_descriptors(
-        settings.slots().saturating_mul(2),
-        settings.places.engine.len(),
-    )?;
-    let mut servers = settings.transport.reach()?;
-    let prepared = dataset::prepare(&settings)?;
-    place::stay_on(&settings.places.rest);
-    let mock = match settings.transport.server {
-        Server::Embedded => {
-            let (reached, handle) = start_embedded(&settings)?;
-            servers.push(reached);
-            Some(handle)
-        }
-        Server::Remote(_) => None,
-    };
-    let Some(server) = servers.first() else {
-        bail!("--url names no server");
-    };
-    let page = match &flags.metrics_url {
-        Some(url) => Some(Candidate {
-            urls: vec![url.clone()],
-            given: true,
-        }),
-        None => of_server(&server.base),
-    };
-    let page = page.with_context(|| {
-        format!(
-            "the metrics of {} cannot be read through a socket in the file system; give --metrics-url",
-            server.base
-        )
-    })?;
-    let targets: Arc<[Target]> = Arc::new([target(&settings, server, &server.url, false)?]);
-    let engine = Engine::start(&settings.engine)?;
-    let (dataset, _) = split(prepared.dataset);
-    let watching = watch(flags, &page, &profiles, &settings.places.rest)?;
-    say::line(format_args!(
-        "cancel-test of {}: {} waves of {} cancels, metrics from {}; where something is not let go, {} s are \
-         waited behind each wave",
-        server.base,
-        flags.waves,
-        flags.concurrency.div_ceil(2),
-        watching.pages().join(", "),
-        flags.settle
-    ));
-    interrupt.sending();
-    let mut test = Test {
-        flags,
-        alone: Alone {
-            settings: &settings,
-            targets,
-            dataset,
-            id_key: settings::random_bits()?,
-            sessions: 0,
-            patience: Span::from_secs_f64(flags.canary_timeout),
-        },
-        engine,
-        interrupt,
-        leave,
-        watching,
-    };
-    let evidence = test.carry_out()?;
-    drop(test);
-    if let Some(mock) = mock {
-        drop(mock.stop());
-    }
+    // What a wave cancels may still be closing while the next is opened.
+    let connections = settings.slots().saturating_mul(2);
+    let reachable = ReachableServers::check(&settings, connections)?;
+    let dataset = dataset::prepare(&settings)?;
+    let run = PreparedRun::start(&settings, reachable, dataset, None)?;
+    let evidence = Test::start(flags, leave, &kinds, run, interrupt)?.carry_out()?;
     let report = ReleaseReport::of(&evidence);
     // A reader that has gone away (a closed pipe) is no failure of the test.
     let _ = std::io::stdout().write_all(report.page().as_bytes());
@@ -147,7 +76,7 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
 fn write(path: &Path, report: &ReleaseReport) -> Result<()> {
     let value = serde_json::to_value(report)?;
     std::fs::write(path, format!("{value:#}"))?;
-    let html = page::html(&value).map_err(|error| anyhow!(error))?;
+    let html = html_page::html(&value).map_err(|error| anyhow!(error))?;
     let beside = path.with_extension("html");
     std::fs::write(&beside, html)?;
     say::line(format_args!(
@@ -158,8 +87,13 @@ fn write(path: &Path, report: &ReleaseReport) -> Result<()> {
     Ok(())
 }
 
-fn profiles(path: &Path) -> Result<ReleaseProfiles> {
-    Ok(ReleaseProfiles::read(&std::fs::read_to_string(path)?)?)
+/// What metrics mean: those of the user's own file before those that are known.
+fn server_kinds(path: Option<&Path>) -> Result<ReleaseProfiles> {
+    let Some(path) = path else {
+        return Ok(ReleaseProfiles::default());
+    };
+    let read = || -> Result<_> { Ok(ReleaseProfiles::read(&std::fs::read_to_string(path)?)?) };
+    read().with_context(|| format!("--release-profile {}", path.display()))
 }
 
 /// The flags of a run of the same requests.
@@ -211,47 +145,74 @@ fn as_profile(flags: &CancelTest) -> Result<Box<Profile>> {
     }
 }
 
-fn watch(
-    flags: &CancelTest,
-    page: &Candidate,
-    profiles: &ReleaseProfiles,
-    cpus: &[usize],
-) -> Result<Looks> {
-    let ca_cert = match &flags.ca_cert {
-        None => None,
-        Some(path) => {
-            Some(std::fs::read(path).with_context(|| format!("--ca-cert {}", path.display()))?)
-        }
+/// The page of the server under test.
+fn page(flags: &CancelTest, server: &Reached) -> Result<Candidate> {
+    let page = match &flags.metrics_url {
+        Some(url) => Some(Candidate {
+            urls: vec![url.clone()],
+            given: true,
+        }),
+        None => of_server(&server.base),
     };
-    let trust = Trust {
-        insecure: flags.insecure,
-        ca_cert,
-    };
-    let client = Client::new(&trust, LOOK_LIMIT, LOOK_LIMIT);
-    let interval = Span::from_secs_f64(flags.metrics_interval);
-    Looks::start(
-        &client,
-        std::slice::from_ref(page),
-        profiles,
-        interval,
-        cpus,
-    )
+    page.with_context(|| {
+        format!(
+            "the metrics of {} cannot be read through a socket in the file system; give --metrics-url",
+            server.base
+        )
+    })
 }
 
 /// A test under way.
 struct Test<'a> {
     flags: &'a CancelTest,
-    alone: Alone<'a>,
-    engine: Engine,
-    interrupt: Interrupt,
     leave: Leave,
-    watching: Looks,
+    requester: Requester<'a>,
+    sampler: Sampler,
+    run: PreparedRun<'a>,
+    interrupt: Interrupt,
 }
 
-impl Test<'_> {
-    fn carry_out(&mut self) -> Result<Evidence> {
+impl<'a> Test<'a> {
+    /// Begins to sample the server's metrics, and says what is going to happen.
+    fn start(
+        flags: &'a CancelTest,
+        leave: Leave,
+        kinds: &ReleaseProfiles,
+        run: PreparedRun<'a>,
+        interrupt: Interrupt,
+    ) -> Result<Self> {
+        let settings = run.settings;
+        let server = run.servers.first().context("--url names no server")?;
+        let mut scrapers = Scrapers::new(&settings.watch.trust, &settings.places.rest);
+        let pages = [page(flags, server)?];
+        let interval = Span::from_secs_f64(flags.metrics_interval);
+        let sampler = Sampler::start(&pages, kinds, interval, &mut scrapers)?;
+        say::line(format_args!(
+            "cancel-test of {}: {} waves of {} cancels, metrics from {}; where something is not let go, {} \
+             s are waited behind each wave",
+            server.base,
+            flags.waves,
+            flags.concurrency.div_ceil(2),
+            sampler.urls().join(", "),
+            flags.settle
+        ));
+        interrupt.sending();
+        let patience = Span::from_secs_f64(flags.canary_timeout);
+        let requester = Requester::of(&run, patience)?.to_the_first();
+        Ok(Self {
+            flags,
+            leave,
+            requester,
+            sampler,
+            run,
+            interrupt,
+        })
+    }
+
+    /// Sends the waves. Every connection is closed at the end.
+    fn carry_out(mut self) -> Result<Evidence> {
         let mut before = Vec::new();
-        self.watching.rest(&mut before, QUIET, &self.interrupt)?;
+        self.sampler.rest(&mut before, QUIET, &self.interrupt)?;
         let mut floor = last_levels(&before).map(Floor::of);
         let mut canaries = Vec::new();
         while canaries.len() < FIRST_CANARIES {
@@ -283,7 +244,7 @@ impl Test<'_> {
             evidence.control = control;
             self.settle(&mut evidence.between, &mut floor)?;
             for nth in 0..self.flags.waves {
-                self.watching.take(&mut evidence.between);
+                self.sampler.take(&mut evidence.between);
                 let wave = self.wave(nth, &evidence.first_canary, &mut floor)?;
                 say::line(format_args!(
                     "wave {} of {}: {}, canary {}",
@@ -304,23 +265,22 @@ impl Test<'_> {
                     break;
                 }
             }
-            self.last_look(&mut evidence)?;
+            self.rest_at_the_end(&mut evidence)?;
         }
-        evidence.server = self.watching.server().map(|(name, _)| name.clone());
+        evidence.server = self.sampler.server().map(|kind| kind.name.clone());
         Ok(evidence)
     }
 
     /// What is slow to show, and what is slow to come back, has its time once more at the end.
-    fn last_look(&mut self, evidence: &mut Evidence) -> Result<()> {
-        let lags = self.watching.server().map_or(0.0, |(_, seconds)| *seconds);
+    fn rest_at_the_end(&mut self, evidence: &mut Evidence) -> Result<()> {
+        let lag = self.sampler.server().map_or(Span::ZERO, |kind| kind.lag);
         let mut floor = last_levels(&evidence.before).map(Floor::of);
         let Some(wave) = evidence.waves.last_mut() else {
             return Ok(());
         };
         if wave.canary.answered {
             self.settle(&mut wave.looks, &mut floor)?;
-            let lags = Span::from_secs_f64(lags);
-            self.watching.rest(&mut wave.looks, lags, &self.interrupt)?;
+            self.sampler.rest(&mut wave.looks, lag, &self.interrupt)?;
         }
         Ok(())
     }
@@ -354,25 +314,25 @@ impl Test<'_> {
     /// All slots at once, and then half as many again.
     fn load(&mut self, cancel: Option<CancelPlan>) -> Result<Vec<Seen>> {
         let slots = self.flags.concurrency;
-        let mut plan = self.alone.plan(slots, slots + slots.div_ceil(2));
+        let mut plan = self.requester.plan(slots, slots + slots.div_ceil(2));
         plan.cancel = cancel;
         let records = self.phase(plan)?;
         Ok(records.iter().map(|r| seen(r, usize::MAX)).collect())
     }
 
     fn phase(&mut self, plan: PhasePlan) -> Result<Vec<Record>> {
-        self.alone
-            .phase(&mut self.engine, &self.interrupt, &Arc::new(plan))
+        self.requester
+            .phase(&mut self.run.engine, &self.interrupt, &Arc::new(plan))
     }
 
     /// One request alone.
     fn canary(&mut self) -> Result<Canary> {
-        self.alone.canary(&mut self.engine, &self.interrupt)
+        self.requester.canary(&mut self.run.engine, &self.interrupt)
     }
 
     /// Waits until the server holds no more than at the last rest, or its time is over.
     fn settle(&mut self, looks: &mut Vec<Look>, floor: &mut Option<Floor>) -> Result<()> {
         let limit = Span::from_secs_f64(self.flags.settle);
-        self.watching.settle(looks, floor, limit, &self.interrupt)
+        self.sampler.settle(looks, floor, limit, &self.interrupt)
     }
 }

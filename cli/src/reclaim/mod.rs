@@ -1,10 +1,10 @@
-//! What tells whether a server lets go of what is cancelled: looks at its metrics all the time, and
+//! What tells whether a server lets go of what is cancelled: samples of its metrics all the time, and
 //! requests that are sent alone. Shared by `cancel-test` and `profile --verify-release`.
 
-mod canary;
-mod looks;
-mod verify;
+mod check;
+mod requester;
+mod sampler;
 
-pub use canary::{Alone, seen};
-pub use looks::{Floor, Looks, QUIET, last_levels};
-pub use verify::{PATIENCE, Verify, write};
+pub use check::{ReclaimCheck, write};
+pub use requester::{Requester, seen};
+pub use sampler::{Floor, QUIET, Sampler, last_levels};

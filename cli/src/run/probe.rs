@@ -19,9 +19,9 @@ use pinfire_engine::{
 };
 use pinfire_workload::dataset::one_token;
 
+use super::{PreparedRun, request::target};
 use crate::{
     args,
-    cmd::profile::target,
     settings::{Settings, named},
     terminal::say,
     transport::Reached,
@@ -103,12 +103,13 @@ impl Probe {
     ///
     /// # Errors
     /// One has not in its time; the text says what its last answer was.
-    pub fn wait(
-        &self,
-        settings: &Settings,
-        servers: &[Reached],
-        engine: &mut Engine,
-    ) -> Result<()> {
+    pub fn wait(&self, run: &mut PreparedRun<'_>) -> Result<()> {
+        let PreparedRun {
+            settings,
+            servers,
+            engine,
+            ..
+        } = run;
         let questions: &[Question] = match self.mode {
             Mode::Models => &[Question::Models],
             Mode::Inference => &[Question::Inference],
@@ -120,34 +121,32 @@ impl Probe {
                 settings.bodies.endpoint.name()
             ));
         }
-        for server in servers {
+        for server in &*servers {
             for model in &settings.bodies.models {
+                let asked = Asked {
+                    settings,
+                    server,
+                    model,
+                };
                 for &question in questions {
-                    self.ask(settings, server, model, question, engine)?;
+                    self.ask(asked, question, engine)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn ask(
-        &self,
-        settings: &Settings,
-        server: &Reached,
-        model: &str,
-        question: Question,
-        engine: &mut Engine,
-    ) -> Result<()> {
+    fn ask(&self, asked: Asked<'_>, question: Question, engine: &mut Engine) -> Result<()> {
+        let Asked { server, model, .. } = asked;
         let end = Stamp::now() + self.budget;
         let mut tries = 0;
         loop {
             tries += 1;
             let begun = Stamp::now();
-            let record = self.attempt(settings, server, model, question, end, engine)?;
+            let record = self.attempt(asked, question, end, engine)?;
             let reason = match unready(&record, question, model, &server.base) {
                 Some(NotThere::ListMissing) => {
-                    let record =
-                        self.attempt(settings, server, model, Question::Base, end, engine)?;
+                    let record = self.attempt(asked, Question::Base, end, engine)?;
                     unready(&record, Question::Base, model, &server.base)
                         .map(|_| "neither /v1/models nor the URL itself is there".to_owned())
                 }
@@ -180,14 +179,12 @@ impl Probe {
     /// One request, as a phase of its own.
     fn attempt(
         &self,
-        settings: &Settings,
-        server: &Reached,
-        model: &str,
+        asked: Asked<'_>,
         question: Question,
         end: Stamp,
         engine: &mut Engine,
     ) -> Result<Record> {
-        let (target, body) = self.request(settings, server, model, question)?;
+        let (target, body) = asked.request(question)?;
         let least = match question {
             Question::Inference => INFERENCE_LEAST,
             Question::Models | Question::Base => MODELS_LEAST,
@@ -197,7 +194,7 @@ impl Probe {
         let plan = Arc::new(PhasePlan {
             phase: Phase::Warmup,
             targets: Arc::new([target]),
-            dialling: settings.transport.dialling.clone(),
+            dialling: asked.settings.transport.dialling.clone(),
             dataset: Arc::new(Ready::singles(vec![body])),
             sampling: Sampling::Sequential,
             answers: Answers::of(EndpointKind::Raw),
@@ -223,14 +220,21 @@ impl Probe {
             Err(_) => bail!("the readiness probe left no record (a bug in pinfire)"),
         }
     }
+}
 
-    fn request(
-        &self,
-        settings: &Settings,
-        server: &Reached,
-        model: &str,
-        question: Question,
-    ) -> Result<(Target, Vec<u8>)> {
+/// Who is asked for what.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    settings: &'a Settings,
+    server: &'a Reached,
+    model: &'a str,
+}
+
+impl Asked<'_> {
+    fn request(self, question: Question) -> Result<(Target, Vec<u8>)> {
+        let Self {
+            settings, server, ..
+        } = self;
         let get = |path: &str| -> Result<_> {
             let url = TargetUrl::join(&server.base, path)?;
             Ok((target(settings, server, &url, true)?, Vec::new()))
@@ -240,7 +244,7 @@ impl Probe {
             Question::Base => get(""),
             Question::Inference => {
                 let bodies = BodyOptions {
-                    models: vec![model.to_owned()],
+                    models: vec![self.model.to_owned()],
                     streaming: false,
                     ..settings.bodies.clone()
                 };

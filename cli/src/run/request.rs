@@ -2,28 +2,58 @@
 
 use anyhow::{Result, bail};
 use pinfire_base::url::TargetUrl;
-use pinfire_engine::request::{HeaderValue, RequestHead};
+use pinfire_dialect::EndpointKind;
+use pinfire_engine::{
+    plan::{Reuse, Target},
+    request::{HeaderValue, RequestHead},
+};
+
+use crate::{settings::Settings, transport::Reached};
+
+/// A server with the head of the requests to `url`, which is one of its own.
+///
+/// # Errors
+/// A header that cannot be sent as one line.
+pub fn target(settings: &Settings, server: &Reached, url: &TargetUrl, get: bool) -> Result<Target> {
+    let head = HeaderPlan {
+        target: url,
+        custom: &settings.headers,
+        anthropic: settings.bodies.endpoint == EndpointKind::Messages,
+        api_key: settings.api_key.as_deref(),
+        streaming: settings.bodies.streaming,
+        session_header: &settings.session_header,
+        affinity: settings.affinity,
+        close: settings.reuse == Reuse::Never,
+        get,
+    }
+    .head()?;
+    Ok(Target {
+        addresses: server.addresses.clone(),
+        head,
+        tls: server.tls.clone(),
+    })
+}
 
 /// What decides the headers.
-pub struct HeaderPlan<'a> {
+struct HeaderPlan<'a> {
     /// Where requests go.
-    pub target: &'a TargetUrl,
+    target: &'a TargetUrl,
     /// `--header`, later ones win.
-    pub custom: &'a [(String, String)],
+    custom: &'a [(String, String)],
     /// Anthropic's own headers: its key has another name, and the interface a version.
-    pub anthropic: bool,
+    anthropic: bool,
     /// `--api-key`.
-    pub api_key: Option<&'a str>,
+    api_key: Option<&'a str>,
     /// `--streaming`.
-    pub streaming: bool,
+    streaming: bool,
     /// Name of the header with the session's id.
-    pub session_header: &'a str,
+    session_header: &'a str,
     /// Send `X-Session-Affinity` too.
-    pub affinity: bool,
+    affinity: bool,
     /// Close after each response.
-    pub close: bool,
+    close: bool,
     /// Ask for something instead of sending it.
-    pub get: bool,
+    get: bool,
 }
 
 impl HeaderPlan<'_> {
@@ -32,7 +62,7 @@ impl HeaderPlan<'_> {
     ///
     /// # Errors
     /// A header that cannot be sent as one line.
-    pub fn head(&self) -> Result<RequestHead> {
+    fn head(&self) -> Result<RequestHead> {
         let authority = self.target.authority();
         let agent = concat!("pinfire/", env!("CARGO_PKG_VERSION"));
         let bearer = self.api_key.map(|key| format!("Bearer {key}"));

@@ -1,4 +1,4 @@
-//! One look at a `/metrics` page: blocking, with limits in time and size, apart from the load.
+//! One scrape of a `/metrics` page: blocking, with limits in time and size, apart from the load.
 
 use std::{io::Read, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ pub struct Trust {
     pub ca_cert: Option<Vec<u8>>,
 }
 
-/// Why a look showed nothing.
+/// Why a scrape showed nothing.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ScrapeError {
     /// No answer, or none in time.
@@ -63,14 +63,14 @@ impl Page {
     }
 }
 
-/// Looks at pages; a clone shares the connections.
+/// Fetches pages; a clone shares the connections.
 #[derive(Clone, Debug)]
 pub struct Client {
     agent: Agent,
 }
 
 impl Client {
-    /// A client whose looks take at most `limit`, of which connecting may take `connect`.
+    /// A client whose scrapes take at most `limit`, of which connecting may take `connect`.
     pub fn new(trust: &Trust, connect: Duration, limit: Duration) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -150,15 +150,6 @@ impl Client {
             body,
         })
     }
-
-    /// Fetches a page and reads it.
-    ///
-    /// # Errors
-    /// As for [`Self::fetch`], and a page in another form.
-    #[allow(dead_code, reason = "cancel-test uses it")]
-    pub fn scrape(&self, url: &str) -> Result<Scrape, ScrapeError> {
-        self.fetch(url)?.read()
-    }
 }
 
 fn tls(trust: &Trust) -> TlsConfig {
@@ -179,4 +170,29 @@ fn tls(trust: &Trust) -> TlsConfig {
     builder
         .root_certs(RootCerts::Specific(Arc::new(roots)))
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use pinfire_tools::mock;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_page_of_metrics() {
+        let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = mock::Server::bind(mock::Script::default(), anywhere, None).unwrap();
+        let base = format!("http://{}", server.local_addr());
+        let handle = server.spawn(None).unwrap();
+        let limit = Duration::from_secs(5);
+        let client = Client::new(&Trust::default(), limit, limit);
+        let page = client.fetch(&format!("{base}/v1/models")).unwrap();
+        let error = page.read().unwrap_err();
+        assert!(matches!(error, ScrapeError::Unreadable(_)), "{error}");
+        let error = client.fetch(&format!("{base}/nothing")).unwrap_err();
+        assert!(matches!(error, ScrapeError::Status(400..)), "{error}");
+        drop(handle.stop());
+    }
 }

@@ -1,8 +1,8 @@
-//! The looking at `/metrics` pages: in threads of its own, off the engine's CPUs, never in the way of
+//! The scraping of `/metrics` pages: in threads of its own, off the engine's CPUs, never in the way of
 //! the load. What is read there is `pinfire_analysis::scrape`.
 
 pub mod client;
-#[allow(dead_code, reason = "cancel-test uses it")]
-pub mod fast;
+pub mod page;
 pub mod plan;
+mod recorder;
 pub mod watch;

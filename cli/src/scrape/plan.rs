@@ -1,4 +1,4 @@
-//! Which pages are looked at, by the flags and the servers' URLs.
+//! Which pages are scraped, by the flags and the servers' URLs.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use pinfire_analysis::{
 };
 use pinfire_base::{clock::Span, url::TargetUrl};
 
-use super::client::Trust;
+use super::{client::Trust, page::Limits};
 use crate::{args, environment};
 
 /// A page, with other places where it may be.
@@ -21,7 +21,7 @@ pub struct Candidate {
     pub given: bool,
 }
 
-/// What is looked at besides the load, decided.
+/// What is scraped besides the load, decided.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub server: Option<ServerPlan>,
@@ -38,15 +38,14 @@ pub struct ServerPlan {
     pub interval: Span,
     /// How long to wait for what is counted late; none for as long as it takes, within limits.
     pub flush: Option<Span>,
-    pub connect: Duration,
-    pub limit: Duration,
+    pub limits: Limits,
 }
 
 #[derive(Clone, Debug)]
 pub struct GpuPlan {
     pub pages: Vec<Candidate>,
     pub interval: Span,
-    pub connect: Duration,
+    pub limits: Limits,
     pub grace: Span,
 }
 
@@ -127,13 +126,15 @@ fn server(flags: &args::Watch) -> Result<Option<ServerPlan>> {
         flush: environment::read::<f64>("SERVER_METRICS_COLLECTION_FLUSH_PERIOD")?
             .map(|_| seconds("SERVER_METRICS_COLLECTION_FLUSH_PERIOD", 2.0, 0.0, 30.0))
             .transpose()?,
-        connect: duration(seconds(
-            "SERVER_METRICS_REACHABILITY_TIMEOUT",
-            10.0,
-            0.01,
-            300.0,
-        )?),
-        limit: duration(seconds("SERVER_METRICS_SCRAPE_TIMEOUT", 30.0, 0.01, 300.0)?),
+        limits: Limits {
+            connect: duration(seconds(
+                "SERVER_METRICS_REACHABILITY_TIMEOUT",
+                10.0,
+                0.01,
+                300.0,
+            )?),
+            whole: duration(seconds("SERVER_METRICS_SCRAPE_TIMEOUT", 30.0, 0.01, 300.0)?),
+        },
     }))
 }
 
@@ -182,10 +183,14 @@ fn gpu(flags: &args::Watch) -> Result<Option<GpuPlan>> {
         }
     }
     let grace = environment::read::<u64>("GPU_FINAL_SCRAPE_GRACE_NS")?;
+    let limit = duration(seconds("GPU_REACHABILITY_TIMEOUT", 10.0, 0.01, 300.0)?);
     Ok(Some(GpuPlan {
         pages,
         interval: seconds("GPU_COLLECTION_INTERVAL", 0.333, 0.01, 300.0)?,
-        connect: duration(seconds("GPU_REACHABILITY_TIMEOUT", 10.0, 0.01, 300.0)?),
+        limits: Limits {
+            connect: limit,
+            whole: limit,
+        },
         grace: grace.map_or(pinfire_analysis::scrape::gpu::GRACE, Span::from_nanos),
     }))
 }

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::{pretty, write};
 use crate::{
     args::Profile,
-    cmd::profile::{self, KeptEngine},
-    run::signals::Interrupt,
+    cmd::profile::{self, Request},
+    run::{KeptEngine, signals::Interrupt},
     settings::Settings,
     terminal::show,
 };
@@ -73,13 +73,11 @@ impl<'a> Runner<'a> {
         let done = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("pinfire-run".to_owned());
             let made = thread.spawn_scoped(scope, || {
-                profile::one(
-                    &run.flags,
-                    &run.settings,
-                    &run.arguments,
-                    self.interrupt,
-                    Some(kept),
-                )
+                let request = Request {
+                    flags: &run.flags,
+                    arguments: &run.arguments,
+                };
+                profile::one(request, &run.settings, self.interrupt, Some(kept))
             })?;
             made.join()
                 .unwrap_or_else(|_| Err(anyhow!("the run has ended by a defect of pinfire")))

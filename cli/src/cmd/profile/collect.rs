@@ -14,7 +14,7 @@ use crossbeam_channel::Receiver;
 use pinfire_analysis::{
     collect::Collector,
     export::ExportError,
-    facts::{EntryFacts, RunEnd, RunFacts},
+    facts::{RunEnd, RunFacts},
     pool::Pool,
     reading::Reading,
     reclaim::Seen,
@@ -24,15 +24,12 @@ use pinfire_analysis::{
 use pinfire_base::tokens::TokenCounter;
 use pinfire_base::{
     clock::{Span, Stamp},
-    ready::Ready,
     record::Record,
 };
-use pinfire_workload::text::tokenizer::Tokenizer;
 
 use crate::{
     reclaim,
-    run::place,
-    settings::Settings,
+    run::{PreparedRun, place},
     terminal::{
         progress::{Board, Ui},
         say,
@@ -51,10 +48,27 @@ const FLUSH: Span = Span::from_millis(500);
 
 /// The running analysis thread.
 pub struct Collecting {
-    thread: JoinHandle<(Collector, Option<ExportError>, Vec<Seen>)>,
+    thread: JoinHandle<Gathered>,
     all_sent: Arc<AtomicBool>,
     tally: Arc<Tally>,
     records: Receiver<Record>,
+}
+
+/// What the thread has made of all records.
+struct Gathered {
+    collector: Collector,
+    /// The first error of the per-request file.
+    failed: Option<ExportError>,
+    requests: Vec<Seen>,
+}
+
+/// What came of all records.
+pub struct Collected {
+    pub report: Report,
+    /// The first error of the per-request file.
+    pub unwritten: Option<ExportError>,
+    /// The requests as a verdict on what became of them needs them, if there is to be one.
+    pub requests: Vec<Seen>,
 }
 
 /// How the answers were so far, for whoever decides whether the run goes on.
@@ -71,15 +85,11 @@ impl Collecting {
     ///
     /// # Errors
     /// The per-request file or the thread cannot be made.
-    pub fn start(
-        facts: RunFacts,
-        entries: Arc<[EntryFacts]>,
-        bodies: &Arc<Ready>,
-        tokenizer: Option<Tokenizer>,
-        records: Receiver<Record>,
-        settings: &Settings,
-        board: Arc<Board>,
-    ) -> Result<Self> {
+    pub fn start(facts: RunFacts, run: &mut PreparedRun<'_>, board: Arc<Board>) -> Result<Self> {
+        let settings = run.settings;
+        let records = run.engine.records();
+        let entries = Arc::clone(&run.workload.entries);
+        let tokenizer = run.workload.tokenizer.take();
         let counter = tokenizer.map(|tokenizer| Arc::new(tokenizer) as Arc<dyn TokenCounter>);
         let lines = settings
             .lines
@@ -87,7 +97,7 @@ impl Collecting {
         let mut collector = Collector::new(facts, entries, counter, lines)?;
         if settings.raw {
             let path = settings.artifact_dir.join(&settings.files.raw);
-            collector = collector.with_raw(path, Arc::clone(bodies))?;
+            collector = collector.with_raw(path, Arc::clone(&run.workload.bodies))?;
         }
         // Someone looks at figures as they come.
         let watched = settings.ui == Ui::Dashboard || settings.stats.is_some();
@@ -107,12 +117,13 @@ impl Collecting {
                 place::yield_to_others();
                 // One of the CPUs that the engine leaves is this thread's own.
                 let helpers = cpus.len().saturating_sub(1).min(READERS_MAX);
-                let mut seen = Vec::new();
-                let witness = witness.then_some(&mut seen);
-                let flow = (&incoming, &*sent);
-                let (collector, failed) =
-                    collect(collector, helpers, flow, &counting, &board, witness);
-                (collector, failed, seen)
+                let flow = Flow {
+                    records: incoming,
+                    all_sent: sent,
+                    tally: counting,
+                    board,
+                };
+                collect(collector, helpers, &flow, witness)
             })
             .context("the analysis thread cannot be started")?;
         Ok(Self {
@@ -128,12 +139,11 @@ impl Collecting {
         Arc::clone(&self.tally)
     }
 
-    /// Waits for the last record and sums up; also gives the first error of the per-request file, and
-    /// the requests as a verdict on their release needs them, if there is to be one.
+    /// Waits for the last record and sums up.
     ///
     /// # Errors
     /// The thread is gone.
-    pub fn finish(self, end: RunEnd, ui: Ui) -> Result<(Report, Option<ExportError>, Vec<Seen>)> {
+    pub fn finish(self, end: RunEnd, ui: Ui) -> Result<Collected> {
         self.all_sent.store(true, Ordering::Release);
         let left = self.records.len() as u64;
         let bar = ui.bar("Processing Records", left);
@@ -142,7 +152,11 @@ impl Collecting {
             std::thread::sleep(Duration::from_millis(10));
         }
         bar.finish_and_clear();
-        let (mut collector, mut failed, seen) = self
+        let Gathered {
+            mut collector,
+            mut failed,
+            requests,
+        } = self
             .thread
             .join()
             .map_err(|_| anyhow!("the analysis thread has ended by a defect of pinfire"))?;
@@ -150,7 +164,11 @@ impl Collecting {
             collector.stop_writing();
             failed = failed.or(Some(error));
         }
-        Ok((collector.finish(end)?, failed, seen))
+        Ok(Collected {
+            report: collector.finish(end)?,
+            unwritten: failed,
+            requests,
+        })
     }
 }
 
@@ -160,17 +178,21 @@ const READERS_MAX: usize = 16;
 /// Records taken between two looks at everything else.
 const ROUND: usize = 4_096;
 
+/// Where records come from, and where it is said what they show.
+struct Flow {
+    records: Receiver<Record>,
+    /// The engine has given up all of them.
+    all_sent: Arc<AtomicBool>,
+    tally: Arc<Tally>,
+    board: Arc<Board>,
+}
+
 /// Takes records until the last one. They are read on the `helpers` too, and taken in the order in
-/// which they came. A file that cannot be written any more (a full disk) costs its
-/// lines, never the figures.
-fn collect(
-    mut collector: Collector,
-    helpers: usize,
-    (records, all_sent): (&Receiver<Record>, &AtomicBool),
-    tally: &Tally,
-    board: &Board,
-    mut witness: Option<&mut Vec<Seen>>,
-) -> (Collector, Option<ExportError>) {
+/// which they came; with a `witness`, how each went is kept. A file that cannot be written any more (a
+/// full disk) costs its lines, never the figures.
+fn collect(mut collector: Collector, helpers: usize, flow: &Flow, witness: bool) -> Gathered {
+    let records = &flow.records;
+    let mut requests = Vec::new();
     let mut flushed = Stamp::now();
     let mut shown = flushed;
     let mut failed = None;
@@ -182,14 +204,14 @@ fn collect(
     });
     loop {
         // Read before the channel is drained: what was sent before it is then seen.
-        let last = all_sent.load(Ordering::Acquire);
+        let last = flow.all_sent.load(Ordering::Acquire);
         let mut written = Ok(());
         let mut take = |(record, reading, tokens): (Record, Reading, TokenCounts)| {
             let line = collector.add_read(&record, &reading, tokens);
             collector.came(&record, Stamp::now());
-            if let Some(seen) = &mut witness {
+            if witness {
                 // Whether there was a token is enough; a run may have a million requests.
-                seen.push(reclaim::seen(&record, 1));
+                requests.push(reclaim::seen(&record, 1));
             }
             if written.is_ok() {
                 written = line;
@@ -202,11 +224,12 @@ fn collect(
         pool.finish(&mut take);
         let progress = collector.progress();
         let ended = progress.valid + progress.errors + progress.cancelled;
-        tally.failed.store(progress.errors, Ordering::Relaxed);
-        tally.ended.store(ended, Ordering::Relaxed);
+        flow.tally.failed.store(progress.errors, Ordering::Relaxed);
+        flow.tally.ended.store(ended, Ordering::Relaxed);
         let now = Stamp::now();
         if now.since(shown) >= SHOW {
-            board.set_figures(collector.live(now), records.len() as u64);
+            flow.board
+                .set_figures(collector.live(now), records.len() as u64);
             shown = now;
         }
         if now.since(flushed) >= FLUSH {
@@ -222,7 +245,11 @@ fn collect(
             continue;
         }
         if last {
-            return (collector, failed);
+            return Gathered {
+                collector,
+                failed,
+                requests,
+            };
         }
         std::thread::sleep(REST);
     }

@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use pinfire_analysis::facts::{DatasetFacts, LengthFacts, PhaseFacts, RunFacts};
-use pinfire_engine::run::Engine;
 use pinfire_workload::dataset::lengths::Lengths;
 
-use super::{command_line, dataset::Prepared};
+use super::command_line;
 use crate::{
     cancellation::Cancellation,
     input::Input,
     load::PhaseLoad,
+    run::{PreparedRun, dataset::Workload},
     settings::{self, Settings},
 };
 
@@ -17,12 +17,10 @@ use crate::{
 ///
 /// # Errors
 /// The system gives no random bytes for the benchmark's id.
-pub fn of(
-    settings: &Settings,
-    prepared: &Prepared,
-    engine: &Engine,
-    arguments: &[String],
-) -> Result<RunFacts> {
+pub fn of(run: &PreparedRun<'_>, arguments: &[String]) -> Result<RunFacts> {
+    let PreparedRun {
+        settings, engine, ..
+    } = run;
     let id = format!("{:012x}", settings::random_bits()? >> 16);
     let mut facts = RunFacts::new(&id, env!("CARGO_PKG_VERSION"), engine.anchor());
     facts.models = settings.bodies.models.clone();
@@ -31,7 +29,7 @@ pub fn of(
     facts.streaming = settings.bodies.streaming;
     facts.server_counts = settings.server_counts;
     facts.per_chunk_usage = settings.bodies.per_chunk_usage;
-    facts.dataset = dataset(settings, prepared);
+    facts.dataset = dataset(settings, &run.workload);
     facts.warmup = settings.load.warmup.as_ref().map(phase);
     facts.profiling = phase(&settings.load.profiling);
     facts.profiling.seamless = settings.load.seamless;
@@ -43,7 +41,7 @@ pub fn of(
     facts.http_trace = settings.http_trace;
     facts.raw = settings.raw;
     facts.trace_table = settings.trace_table;
-    facts.tokenizer.clone_from(&prepared.tokenizer_name);
+    facts.tokenizer.clone_from(&run.workload.tokenizer_name);
     facts.driver = engine
         .granted()
         .first()
@@ -73,7 +71,7 @@ fn phase(load: &PhaseLoad) -> PhaseFacts {
     }
 }
 
-fn dataset(settings: &Settings, prepared: &Prepared) -> DatasetFacts {
+fn dataset(settings: &Settings, workload: &Workload) -> DatasetFacts {
     let lengths = |mean: u32, stddev: f64| LengthFacts {
         mean: f64::from(mean),
         stddev,
@@ -109,7 +107,7 @@ fn dataset(settings: &Settings, prepared: &Prepared) -> DatasetFacts {
     };
     DatasetFacts {
         kind: kind.to_owned(),
-        entries: prepared.dataset.conversations.len() as u64,
+        entries: workload.bodies.conversations() as u64,
         isl,
         osl: osl_mean.map(|mean| lengths(mean, osl_stddev)),
         file,

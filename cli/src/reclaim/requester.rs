@@ -18,31 +18,66 @@ use pinfire_engine::{
     schedule::{Limit, Pace, Sampling, Schedule},
 };
 
-use crate::{run::signals::Interrupt, settings::Settings};
+use crate::{
+    run::{PreparedRun, signals::Interrupt},
+    settings::{self, Settings},
+};
 
 /// How often the control side looks whether a phase has ended.
-const LOOK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(5);
 
 /// What is said to a user who ends a test.
 pub const STOPPED: &str = "stopped by the user (Ctrl-C); there is no verdict";
 
-/// Where requests go that are sent outside of a run's own phases.
-pub struct Alone<'a> {
+/// Sends requests outside of a run's own phases.
+pub struct Requester<'a> {
     /// What a request is like.
-    pub settings: &'a Settings,
+    settings: &'a Settings,
     /// To whom.
-    pub targets: Arc<[plan::Target]>,
+    targets: Arc<[plan::Target]>,
     /// What is asked.
-    pub dataset: Arc<Ready>,
+    dataset: Arc<Ready>,
     /// Keeps their ids apart from those of anything else.
-    pub id_key: u64,
+    id_key: u64,
     /// Sessions sent so far.
-    pub sessions: u64,
+    sessions: u64,
     /// A request that brings nothing for so long is not answered.
     pub patience: Span,
 }
 
-impl Alone<'_> {
+impl<'a> Requester<'a> {
+    /// Sends what a run sends, from the first conversation on.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn of(run: &PreparedRun<'a>, patience: Span) -> Result<Self> {
+        Ok(Self {
+            settings: run.settings,
+            targets: Arc::clone(&run.targets),
+            dataset: Arc::clone(&run.workload.bodies),
+            id_key: settings::random_bits()?,
+            sessions: 0,
+            patience,
+        })
+    }
+
+    /// Begins with the last conversation: the first ones are those that the run begins with.
+    pub fn from_the_last(mut self) -> Self {
+        self.sessions = self.dataset.conversations().saturating_sub(1) as u64;
+        self
+    }
+
+    /// Sends to the first server only.
+    pub fn to_the_first(mut self) -> Self {
+        self.targets = self.targets.iter().take(1).cloned().collect();
+        self
+    }
+
+    /// The settings of its engine and its requests.
+    pub const fn settings(&self) -> &'a Settings {
+        self.settings
+    }
+
     /// The plan of a closed loop of `requests` on so many slots, after all that went before.
     pub fn plan(&mut self, slots: u64, requests: u64) -> PhasePlan {
         let first_session = self.sessions;
@@ -101,7 +136,7 @@ impl Alone<'_> {
         engine.begin(plan);
         let mut ended = 0;
         let mut moved = Stamp::now();
-        while engine.wait(plan.phase, LOOK)?.is_none() {
+        while engine.wait(plan.phase, TICK)?.is_none() {
             let counts = engine.progress(plan.phase);
             let now = counts.finished + counts.failed + counts.cancelled + counts.dropped;
             if now > ended {

@@ -16,7 +16,7 @@ impl KeptEngine {
     ///
     /// # Errors
     /// A new one cannot start.
-    pub(super) fn take(&mut self, setup: &EngineSetup) -> Result<Engine, EngineError> {
+    pub fn take(&mut self, setup: &EngineSetup) -> Result<Engine, EngineError> {
         match self.0.take() {
             // Records that nobody took are another run's.
             Some((of, mut engine)) if of == *setup && engine.records().is_empty() => {
@@ -32,7 +32,7 @@ impl KeptEngine {
     }
 
     /// Takes the engine of a run that has ended; all its connections are closed.
-    pub(super) fn give_back(&mut self, setup: &EngineSetup, mut engine: Engine) {
+    pub fn give_back(&mut self, setup: &EngineSetup, mut engine: Engine) {
         if engine.rest(PATIENCE) {
             self.0 = Some((setup.clone(), engine));
         }

@@ -1,0 +1,121 @@
+//! How a phase goes on, for whoever waits for it: a bar, blocks of statistics, lines.
+
+use indicatif::ProgressBar;
+use pinfire_base::{
+    clock::{Span, Stamp},
+    health::Counts,
+    record::Phase,
+};
+
+use super::phases::Going;
+use crate::{
+    load::Mode,
+    settings::Settings,
+    terminal::{
+        progress::{Board, Stage, Ui},
+        say,
+        statistics::Blocks,
+    },
+};
+
+/// What is shown of one phase.
+pub struct PhaseView<'a> {
+    board: &'a Board,
+    bar: ProgressBar,
+    blocks: Blocks,
+    phase: Phase,
+    /// The phase at its begin.
+    stage: Stage,
+    traced: Stamp,
+}
+
+impl<'a> PhaseView<'a> {
+    /// Begins to show it. `entries` are those of the dataset.
+    pub fn new(settings: &Settings, going: &Going<'_>, entries: u64, board: &'a Board) -> Self {
+        let Going { plan, load, begun } = going;
+        let name = match plan.phase {
+            Phase::Warmup => "Warmup",
+            Phase::Profiling => "Profiling",
+        };
+        let requests = match load.mode {
+            Mode::FixedSchedule => Some(entries),
+            _ => load.requests,
+        };
+        let whole = load.duration.unwrap_or(Span::ZERO).nanos();
+        // The screen shows it otherwise.
+        let ui = match settings.ui {
+            Ui::Dashboard => Ui::None,
+            ui => ui,
+        };
+        Self {
+            board,
+            bar: ui.bar(name, requests.unwrap_or(whole / 1_000_000)),
+            blocks: Blocks::new(settings.stats, *begun),
+            phase: plan.phase,
+            stage: Stage {
+                name,
+                begun: *begun,
+                requests,
+                duration: load.duration,
+                concurrency: load.concurrency,
+                counts: Counts::default(),
+            },
+            traced: *begun,
+        }
+    }
+
+    /// Shows where it stands now.
+    pub fn show(&mut self, counts: Counts) {
+        let now = Stamp::now();
+        let stage = Stage {
+            counts,
+            ..self.stage.clone()
+        };
+        if self.blocks.due(now)
+            && let Some(figures) = self.board.figures().filter(|of| of.phase == self.phase)
+            && let Some(block) = self.blocks.next(&stage, &figures, now)
+        {
+            self.bar.suspend(|| say::line(block));
+        }
+        self.bar.set_message(format!(
+            "in flight {} failed {} cancelled {}",
+            stage.in_flight(),
+            stage.counts.failed,
+            stage.counts.cancelled
+        ));
+        if say::says(say::Level::Trace) && now.since(self.traced) >= Span::from_millis(1_000) {
+            self.traced = now;
+            self.bar.suspend(|| say::trace(in_words(&stage, now)));
+        }
+        self.bar.set_position(match stage.requests {
+            Some(_) => stage.counts.finished + stage.counts.failed + stage.counts.cancelled,
+            None => now.since(stage.begun).nanos() / 1_000_000,
+        });
+        self.board.set_stage(stage);
+    }
+
+    /// Takes the bar away, and says where the phase has got to.
+    pub fn close(self, counts: Counts) {
+        self.bar.finish_and_clear();
+        let shown = self.board.stage().filter(|of| of.name == self.stage.name);
+        if let Some(stage) = shown {
+            say::debug(in_words(&Stage { counts, ..stage }, Stamp::now()));
+        }
+    }
+}
+
+/// Where a phase is, in words.
+fn in_words(stage: &Stage, now: Stamp) -> String {
+    let counts = &stage.counts;
+    format!(
+        "{} after {:.1} s: begun {}, answered {}, failed {}, cancelled {}, dropped {}, in flight {}",
+        stage.name.to_lowercase(),
+        now.since(stage.begun).as_secs_f64(),
+        counts.due,
+        counts.finished,
+        counts.failed,
+        counts.cancelled,
+        counts.dropped,
+        stage.in_flight()
+    )
+}

@@ -1,0 +1,236 @@
+//! The levels of all servers, sampled as one.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use pinfire_analysis::{
+    reclaim::Look,
+    scrape::{Levels, ReleaseProfiles},
+};
+use pinfire_base::clock::{Span, Stamp};
+
+use super::requester::STOPPED;
+use crate::{
+    run::signals::Interrupt,
+    scrape::{
+        page::{Interest, Limits, Sample, Scrapers, Subscriber, Subscription},
+        plan::Candidate,
+    },
+};
+
+/// At rest before anything is sent, and behind each wave that shows no metrics.
+pub const QUIET: Span = Span::from_millis(400);
+/// How often samples are taken in while nothing else is to be done.
+const PAUSE: Duration = Duration::from_millis(5);
+/// A sample that takes longer tells nothing any more.
+const SAMPLE_LIMITS: Limits = Limits {
+    connect: Duration::from_secs(5),
+    whole: Duration::from_secs(5),
+};
+
+/// The levels of all servers over time.
+pub struct Sampler {
+    pages: Vec<Page>,
+    server: Option<Kind>,
+}
+
+/// One page that is sampled.
+struct Page {
+    subscription: Subscription,
+    samples: Receiver<LevelSample>,
+    /// What it showed last.
+    last: Option<Levels>,
+}
+
+/// What a page showed at one instant.
+struct LevelSample {
+    at: Stamp,
+    /// Nothing if it could not be read, or if what it means is not known.
+    shown: Option<(Kind, Levels)>,
+}
+
+/// The kind of server that the metrics are of.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Kind {
+    pub name: String,
+    /// How long its metrics may lag.
+    pub lag: Span,
+}
+
+/// Takes the levels out of a page, so that whole pages need not be kept.
+struct LevelReader {
+    kinds: ReleaseProfiles,
+    out: Sender<LevelSample>,
+}
+
+impl Subscriber for LevelReader {
+    fn take(&mut self, _: &str, sample: &Sample) -> Interest {
+        let shown = sample.shown.as_ref().ok().and_then(|shown| {
+            let kind = self.kinds.detect(&shown.scrape)?;
+            let seen = Kind {
+                name: kind.name.clone(),
+                lag: Span::from_secs_f64(kind.settle_seconds),
+            };
+            Some((seen, kind.levels(&shown.scrape)))
+        });
+        let at = sample.at;
+        match self.out.send(LevelSample { at, shown }) {
+            Ok(()) => Interest::Stays,
+            Err(_) => Interest::Ends,
+        }
+    }
+
+    fn absent(&mut self, _: &str) -> Interest {
+        // It may come; and else nothing can be told, which is what its samples say.
+        Interest::Stays
+    }
+}
+
+/// What the server holds at rest, for the wait until it is again. The verdict looks closer.
+#[derive(Clone, Copy, Default)]
+pub struct Floor {
+    held: f64,
+    cache: f64,
+}
+
+impl Floor {
+    /// Requests.
+    pub const fn held(self) -> f64 {
+        self.held
+    }
+
+    /// Of what a sample showed.
+    pub fn of(levels: Levels) -> Self {
+        Self {
+            held: levels.held().unwrap_or(0.0),
+            cache: levels.kv_used.unwrap_or(0.0),
+        }
+    }
+}
+
+impl Sampler {
+    /// Begins to sample these pages.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(
+        pages: &[Candidate],
+        kinds: &ReleaseProfiles,
+        interval: Span,
+        scrapers: &mut Scrapers,
+    ) -> Result<Self> {
+        let sampled = pages.iter().map(|page| {
+            let (out, samples) = unbounded();
+            let kinds = kinds.clone();
+            let scraper = scrapers.of(page, SAMPLE_LIMITS)?;
+            Ok(Page {
+                subscription: scraper.subscribe(interval, LevelReader { kinds, out }),
+                samples,
+                last: None,
+            })
+        });
+        Ok(Self {
+            pages: sampled.collect::<Result<_>>()?,
+            server: None,
+        })
+    }
+
+    /// Where it looks. Waits until each page is found, or is known not to be there.
+    pub fn urls(&self) -> Vec<String> {
+        let pages = self.pages.iter();
+        pages.map(|page| page.subscription.url()).collect()
+    }
+
+    /// Samples at this interval from now on.
+    pub fn every(&self, interval: Span) {
+        for page in &self.pages {
+            page.subscription.every(interval);
+        }
+    }
+
+    /// The kind of server, once a sample has told.
+    pub const fn server(&self) -> Option<&Kind> {
+        self.server.as_ref()
+    }
+
+    /// Takes in the samples that have been made. With several pages each is what all of them showed
+    /// last; nothing while one of them cannot be read.
+    pub fn take(&mut self, into: &mut Vec<Look>) {
+        let mut samples: Vec<(usize, LevelSample)> = Vec::new();
+        for (number, page) in self.pages.iter().enumerate() {
+            samples.extend(page.samples.try_iter().map(|sample| (number, sample)));
+        }
+        samples.sort_by_key(|(_, sample)| sample.at);
+        for (number, LevelSample { at, shown }) in samples {
+            self.pages[number].last = shown.map(|(kind, levels)| {
+                self.server.get_or_insert(kind);
+                levels
+            });
+            let all: Option<Vec<Levels>> = self.pages.iter().map(|page| page.last).collect();
+            let levels = all.as_deref().and_then(Levels::together);
+            into.push(Look { at, levels });
+        }
+    }
+
+    /// Waits, and keeps the samples.
+    ///
+    /// # Errors
+    /// The user has had enough.
+    pub fn rest(
+        &mut self,
+        samples: &mut Vec<Look>,
+        span: Span,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        let until = Stamp::now() + span;
+        loop {
+            self.take(samples);
+            ensure!(!interrupt.asked(), STOPPED);
+            if Stamp::now() >= until {
+                return Ok(());
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Waits until the servers hold no more than at the last rest, for `limit` at most.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn settle(
+        &mut self,
+        samples: &mut Vec<Look>,
+        floor: &mut Option<Floor>,
+        limit: Span,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        let begun = Stamp::now();
+        let Some(before) = *floor else {
+            return self.rest(samples, QUIET.min(limit), interrupt);
+        };
+        let back = |sample: &Look| {
+            sample.levels.is_some_and(|levels| {
+                let now = Floor::of(levels);
+                now.held < before.held + 0.5 && now.cache <= before.cache + 1e-6
+            })
+        };
+        loop {
+            self.rest(samples, Span::from_millis(10), interrupt)?;
+            let fresh: Vec<&Look> = samples.iter().rev().take_while(|l| l.at >= begun).collect();
+            let rested = fresh.len() >= 3 && fresh.iter().take(3).all(|sample| back(sample));
+            if rested || Stamp::now().since(begun) >= limit {
+                break;
+            }
+        }
+        if let Some(levels) = last_levels(samples) {
+            *floor = Some(Floor::of(levels));
+        }
+        Ok(())
+    }
+}
+
+/// The newest that was seen.
+pub fn last_levels(samples: &[Look]) -> Option<Levels> {
+    samples.iter().rev().find_map(|sample| sample.levels)
+}

@@ -1,0 +1,203 @@
+//! Tokenizer and dataset of a run, loaded side by side, with a bar when it takes long.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use pinfire_analysis::facts::EntryFacts;
+use pinfire_base::ready::Ready;
+use pinfire_engine::schedule::CancelPlan;
+use pinfire_workload::{
+    dataset::{Build, Dataset, file, mooncake, synthetic},
+    text::{Wanted, corpus::CorpusText, resolve, tokenizer::Tokenizer},
+};
+
+use crate::{input::Input, load::Mode, settings::Settings, terminal::say};
+
+/// What a run sends and counts with, whole.
+pub struct Prepared {
+    pub dataset: Dataset,
+    /// Counts the answers' tokens; absent with server counts.
+    pub tokenizer: Option<Tokenizer>,
+    pub tokenizer_name: Option<String>,
+    pub warnings: Vec<String>,
+}
+
+/// The same, parted: what is sent is for the cores, the rest for the analysis.
+pub struct Workload {
+    /// What is sent, turn by turn.
+    pub bodies: Arc<Ready>,
+    /// What the analysis knows of each turn. A record's entry is the place of its turn among all turns.
+    pub entries: Arc<[EntryFacts]>,
+    /// Which requests are cancelled, and when.
+    pub cancel: Option<CancelPlan>,
+    pub tokenizer: Option<Tokenizer>,
+    pub tokenizer_name: Option<String>,
+}
+
+impl Prepared {
+    /// Parts it between those who send and those who count.
+    ///
+    /// # Errors
+    /// A plan of cancellations that does not suit the dataset.
+    pub fn split(self, settings: &Settings) -> Result<Workload> {
+        let asked = settings.cancellation.as_ref();
+        let cancel = asked
+            .map(|asked| asked.plan(settings.seed.value, &self.dataset))
+            .transpose()?;
+        let mut entries = Vec::with_capacity(self.dataset.turns().count());
+        for conversation in &self.dataset.conversations {
+            for (place, turn) in (0..).zip(&conversation.turns) {
+                entries.push(EntryFacts {
+                    session_id: conversation.session_id.clone(),
+                    turn: place,
+                    isl: turn.isl,
+                    requested_osl: turn.osl,
+                });
+            }
+        }
+        Ok(Workload {
+            bodies: Arc::new(pinfire_workload::dataset::ready(self.dataset.conversations)),
+            entries: entries.into(),
+            cancel,
+            tokenizer: self.tokenizer,
+            tokenizer_name: self.tokenizer_name,
+        })
+    }
+}
+
+/// Loads the tokenizer and builds the dataset.
+///
+/// # Errors
+/// Neither can be had; the text names the cause and the way out.
+pub fn prepare(settings: &Settings) -> Result<Prepared> {
+    let mut warnings = Vec::new();
+    if settings.trust_remote_code {
+        warnings.push(
+            "--tokenizer-trust-remote-code changes nothing: pinfire runs no code of a model; a \
+             tokenizer is what its tokenizer.json says"
+                .to_owned(),
+        );
+    }
+    let texts = load_texts(settings)?;
+    warnings.extend(texts.warnings);
+    let dataset = build(settings, texts.tokenizer.as_ref(), texts.corpus)?;
+    warnings.extend(dataset.warnings.iter().map(|warning| warning.0.clone()));
+    warnings.extend(settings.bodies.notes.take());
+    let template = texts.tokenizer.as_ref().and_then(Tokenizer::chat_template);
+    if let Some(refused) = template
+        .map(|one| one.refusals())
+        .filter(|&count| count > 0)
+    {
+        warnings.push(format!(
+            "the model's chat template refused messages {refused} times: these inputs are counted \
+             without it"
+        ));
+    }
+    Ok(Prepared {
+        dataset,
+        tokenizer_name: texts
+            .tokenizer
+            .as_ref()
+            .map(|tokenizer| tokenizer.name().to_owned()),
+        tokenizer: texts.tokenizer.filter(|_| !settings.server_counts),
+        warnings,
+    })
+}
+
+/// What prompts are made of and counted with.
+struct Texts {
+    tokenizer: Option<Tokenizer>,
+    corpus: Option<Arc<CorpusText>>,
+    warnings: Vec<String>,
+}
+
+/// A dataset that is made of prompts of pinfire's own needs the embedded corpus.
+const fn makes_prompts(settings: &Settings) -> bool {
+    !matches!(settings.input, Input::File(_))
+}
+
+/// Loads tokenizer and corpus side by side.
+fn load_texts(settings: &Settings) -> Result<Texts> {
+    let model = settings.bodies.models.first().map_or("", String::as_str);
+    let wanted = Wanted {
+        requested: settings.tokenizer.as_deref(),
+        model,
+        revision: &settings.tokenizer_revision,
+        chat_template: settings.chat_template,
+    };
+    let makes_prompts = makes_prompts(settings);
+    let (resolved, corpus) = std::thread::scope(|scope| {
+        let corpus = scope.spawn(move || makes_prompts.then(CorpusText::inflate).transpose());
+        let resolved = resolve(&wanted, &|notice| say::line(notice));
+        (resolved, corpus.join())
+    });
+    // A trace may need prompts too; whether it does is only known once it is read.
+    let may_do_without = settings.server_counts && !matches!(settings.input, Input::Synthetic(_));
+    let (tokenizer, warnings) = match resolved {
+        Ok(resolved) => {
+            let warnings = resolved.warnings.into_iter().map(|warning| warning.0);
+            (Some(resolved.tokenizer), warnings.collect())
+        }
+        Err(_) if may_do_without => (None, Vec::new()),
+        Err(error) if settings.server_counts => {
+            return Err(error).context(
+                "synthetic prompts are made with a tokenizer, also with --use-server-token-count; \
+                 `--tokenizer builtin` will do",
+            );
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let corpus = corpus
+        .ok()
+        .context("the thread that reads the embedded corpus has ended")??
+        .map(Arc::new);
+    Ok(Texts {
+        tokenizer,
+        corpus,
+        warnings,
+    })
+}
+
+/// Makes or reads the dataset, with a bar.
+fn build(
+    settings: &Settings,
+    tokenizer: Option<&Tokenizer>,
+    corpus: Option<Arc<CorpusText>>,
+) -> Result<Dataset> {
+    let build = Build {
+        tokenizer,
+        corpus,
+        bodies: &settings.bodies,
+        model_choice: settings.model_choice,
+        system_prompt: settings.system_prompt.as_deref(),
+        seed: settings.seed.value,
+        fixed_seed: settings.seed.fixed,
+        threads: settings.places.engine.len() + settings.places.rest.len(),
+    };
+    // A file is read by its size, prompts are made one by one.
+    let name = if makes_prompts(settings) {
+        "Prompts"
+    } else {
+        "Dataset (KiB)"
+    };
+    let bar = settings.ui.bar(name, 0);
+    let progress = |done: usize, total: usize| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    };
+    let dataset = match &settings.input {
+        Input::Synthetic(spec) => synthetic::build(spec, &build, &progress)?,
+        Input::Mooncake(spec) => mooncake::build(spec, &build, &progress)?,
+        Input::File(spec) => file::build(spec, &build, &progress)?,
+    };
+    let turns = dataset.turns().count() as f64 / dataset.conversations.len() as f64;
+    ensure!(
+        matches!(settings.input, Input::Synthetic(_))
+            || turns >= 2.0
+            || !matches!(settings.load.profiling.mode, Mode::Users { .. }),
+        "--user-centric-rate needs conversations: the dataset has {turns:.2} turns each, it should be \
+         at least 2; for single turns take --request-rate"
+    );
+    bar.finish_and_clear();
+    Ok(dataset)
+}
