@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// The page. The shell has the places `/*STYLE*/`, `/*DATA*/` and `/*SCRIPT*/`, in this order.
-pub(crate) fn page(shell: &str, style: &str, data: &Value, script: &str) -> String {
+pub fn page(shell: &str, style: &str, data: &Value, script: &str) -> String {
     // `<` could end the script or open a comment.
     let data = data.to_string().replace('<', "\\u003c");
     // Each part once, so that nothing in the data is taken for a place.

@@ -13,8 +13,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use pinfire_analysis::plot::{
-    self, Config, Run,
+use pinfire_plot::{
+    self as plot, Config, Run,
     find::{self, Found},
     load, page,
 };

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use pinfire_analysis::plot::{self, Config, Drawn, Loaded, Theme, page, png, svg};
+use pinfire_plot::{self as plot, Config, Drawn, Loaded, Theme, page, png, svg};
 
 use crate::{args::Plot, terminal::say};
 

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use draw::Context;
 
-use crate::export::STARTED;
+use pinfire_analysis::export::STARTED;
 
 /// What was read.
 #[derive(Debug, Default)]

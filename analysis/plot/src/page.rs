@@ -11,9 +11,9 @@ use super::{
     thin,
 };
 
-const SHELL: &str = include_str!("../../assets/page.html");
-const STYLE: &str = include_str!("../../assets/page.css");
-const SCRIPT: &str = include_str!("../../assets/page.js");
+const SHELL: &str = include_str!("../assets/page.html");
+const STYLE: &str = include_str!("../assets/page.css");
+const SCRIPT: &str = include_str!("../assets/page.js");
 
 /// Requests of one run that a page holds; what is beyond is said on the page.
 const REQUESTS: usize = 200_000;
@@ -49,7 +49,7 @@ pub fn live(theme: &str) -> String {
 }
 
 fn page(data: &Value) -> String {
-    crate::page::page(SHELL, STYLE, data, SCRIPT)
+    pinfire_analysis::page::page(SHELL, STYLE, data, SCRIPT)
 }
 
 fn themes() -> Value {

@@ -10,7 +10,7 @@ use super::{
     },
     SECONDS, empty, label, line, quantile, sorted,
 };
-use crate::scrape::gpu;
+use pinfire_analysis::scrape::gpu;
 
 /// Tokens per second at every instant: each answered request gives its output tokens evenly from its
 /// first token to its end.

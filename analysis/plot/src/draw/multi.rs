@@ -12,7 +12,7 @@ use super::{
     },
     empty, label,
 };
-use crate::sweep::saturation;
+use pinfire_analysis::sweep::saturation;
 
 /// A run in its group, with its place and its label.
 struct At<'r> {

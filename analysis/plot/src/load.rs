@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::find::Found;
-use crate::metric::METRICS;
+use pinfire_analysis::metric::METRICS;
 
 /// How a request ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -710,6 +710,9 @@ pub fn name_of(tag: &str) -> String {
 pub fn larger_is_better(tag: &str) -> bool {
     matches!(tag, "output_token_throughput_per_gpu" | "goodput_per_gpu")
         || METRICS.iter().any(|metric| {
-            metric.tag == tag && metric.marks.has(crate::metric::Flags::LARGER_IS_BETTER)
+            metric.tag == tag
+                && metric
+                    .marks
+                    .has(pinfire_analysis::metric::Flags::LARGER_IS_BETTER)
         })
 }
