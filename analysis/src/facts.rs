@@ -20,7 +20,7 @@ use crate::stats::Percentiles;
 /// 50 MB for its figures.
 pub const EXACT_RECORDS: u64 = 100_000;
 
-/// The duration behind run-level rates (D1).
+/// The duration behind run-level rates.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum RateWindow {
     /// First start to last content of the valid requests: can be recomputed from the file.

@@ -1,6 +1,6 @@
 //! Promises to the user (`--goodput`): which metrics, how good, and whether a request keeps them.
 //!
-//! Parsing and checking need no run, so that a wrong promise is refused before anything is sent (D4).
+//! Parsing and checking need no run, so that a wrong promise is refused before anything is sent.
 
 use crate::collect::RowValue;
 use crate::metric::{Flags, METRICS, Metric, Of, Over};

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trap_42_credentials_are_known_by_their_names() {
+    fn credentials_are_known_by_their_names() {
         for name in [
             "Authorization",
             "X-Api-Key",

@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn the_check_values_of_the_specification() {
+    fn the_check_values() {
         let expected = [
             10.3, 11.5, 13.0, 17.5, 25.0, 32.5, 37.0, 38.5, 39.7, // p1 to p99
         ];

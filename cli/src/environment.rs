@@ -1,4 +1,4 @@
-//! Tuning variables: `PINFIRE_…`, with AIPerf's name of the same meaning as a fallback (ruling R1).
+//! Tuning variables: `PINFIRE_…`, with AIPerf's name of the same meaning as a fallback.
 
 use anyhow::{Context, Result};
 

@@ -1,4 +1,4 @@
-//! AIPerf's flags that pinfire does not take: each is refused with one line, none is ignored (R7).
+//! AIPerf's flags that pinfire does not take: each is refused with one line, none is ignored.
 
 /// Flags of features that pinfire does not have.
 const NOT_PART: &[&str] = &[

@@ -121,7 +121,7 @@ pub fn lines(theirs: &[Value], ours: &[Value]) -> Vec<Difference> {
     differences
 }
 
-/// The slices, in their order. Their bounds may differ by the rounding of AIPerf's clock (D8).
+/// The slices, in their order. Their bounds may differ by the rounding of AIPerf's clock.
 pub fn slices(theirs: Option<&Value>, ours: Option<&Value>) -> Vec<Difference> {
     let (Some(theirs), Some(ours)) = (theirs, ours) else {
         assert_eq!(theirs.is_some(), ours.is_some(), "slices on both sides");

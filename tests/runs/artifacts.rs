@@ -242,7 +242,7 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn trap_42_no_file_and_no_screen_shows_a_secret() {
+fn no_file_and_no_screen_shows_a_secret() {
     let mock = Mock::start(script());
     let url = format!("http://{}/v1?api_key=hush-hush", mock.address());
     let run = profile(
@@ -273,7 +273,7 @@ fn trap_42_no_file_and_no_screen_shows_a_secret() {
 }
 
 #[test]
-fn trap_36_prefixes_rename_exports_and_nothing_else() {
+fn prefixes_rename_exports_and_nothing_else() {
     let run = profile(
         "mock:",
         "--request-count 2 --osl 1 --warmup-request-count 1 --export-level raw \
@@ -299,7 +299,7 @@ fn trap_36_prefixes_rename_exports_and_nothing_else() {
 }
 
 #[test]
-fn trap_37_a_folder_that_is_given_is_taken_and_one_that_is_not_is_named_by_the_load() {
+fn a_folder_that_is_given_is_taken_and_one_that_is_not_is_named_by_the_load() {
     let call = call(
         "profile --model org/mock --tokenizer builtin --url mock: --streaming --isl 20 --osl 1 \
          --request-count 2 --concurrency 2 --request-rate 40"
@@ -320,7 +320,7 @@ fn trap_37_a_folder_that_is_given_is_taken_and_one_that_is_not_is_named_by_the_l
 }
 
 #[test]
-fn trap_41_the_marker_is_written_when_everything_else_is() {
+fn the_marker_is_written_when_everything_else_is() {
     let run = profile(
         "mock:",
         "--request-count 3 --osl 2 --warmup-request-count 1 --export-level raw",
@@ -341,7 +341,7 @@ fn trap_41_the_marker_is_written_when_everything_else_is() {
 }
 
 #[test]
-fn trap_45_environment_variables_move_what_the_panels_say() {
+fn environment_variables_move_what_the_panels_say() {
     // 20 tokens are asked for and 4 come.
     let mock = Mock::start(Script {
         tokens: 4,
@@ -367,7 +367,7 @@ fn trap_45_environment_variables_move_what_the_panels_say() {
 }
 
 #[test]
-fn trap_47_a_run_without_an_answer_fails_and_still_says_everything() {
+fn a_run_without_an_answer_fails_and_still_says_everything() {
     let mock = Mock::start(Script {
         faults: vec![FaultRule {
             fault: Fault::Status(429),

@@ -1,5 +1,5 @@
-//! Flags that do not go together (the specification's section 2.3, tiers S and A): each is refused
-//! with one line that says what is wrong, before anything is sent. And every flag of tier B by name.
+//! Flags that do not go together: each combination is refused with one line that says what is wrong,
+//! before anything is sent. So is, by its name, every flag of AIPerf that pinfire does not take.
 
 use pinfire_tests::binary::call;
 
@@ -239,7 +239,7 @@ fn a_trace_with_timestamps_and_what_it_excludes() {
     }
 }
 
-/// Flags of tier B, by the tables of section 2.2.
+/// AIPerf's flags that are no part of pinfire.
 const NOT_PART: &str = "--reset-kv-cache --reset-kv-cache-timeout-seconds --reset-kv-cache-path \
     --server-profiler --server-profiler-timeout-seconds --server-profiler-start-path \
     --server-profiler-stop-path --download-video-content --uuid-and-strip --hf-subset \

@@ -1,7 +1,7 @@
 //! The phase cut into slices of time (`--slice-duration`), each with the metrics of the requests that
 //! started in it.
 //!
-//! The grid begins at the first start of the phase; all arithmetic is on whole nanoseconds (D8). A
+//! The grid begins at the first start of the phase; all arithmetic is on whole nanoseconds. A
 //! cell in which nothing started is no slice.
 
 use std::ops::Range;

@@ -44,7 +44,7 @@ impl Report {
         lines.join("\n") + "\n"
     }
 
-    /// Planned cancellations are no failures, so they are not in the rate (D12).
+    /// Planned cancellations are no failures, so they are not in the rate.
     fn success_rate(&self) -> String {
         let counts = self.counts;
         let ended = counts.valid + counts.errors;

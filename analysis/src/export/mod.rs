@@ -97,8 +97,8 @@ pub struct Written {
 }
 
 impl Report {
-    /// Writes CSV, JSON and console file into the artifact directory, also when nothing was answered
-    /// (D14). `width` is that of the console file.
+    /// Writes CSV, JSON and console file into the artifact directory, also when nothing was answered:
+    /// why is in them. `width` is that of the console file.
     ///
     /// # Errors
     /// The first file that cannot be written; the others are there.

@@ -1,7 +1,7 @@
 //! One line of `profile_export.jsonl`: metadata, metrics in display units, the error if there is one.
 //!
-//! Keys stand in the order of the specification's section 5.3, absent ones are left out. What the
-//! plan to hang up on a request came to is under `metadata.cancellation` (R4).
+//! Keys stand in AIPerf's order, absent ones are left out. What the plan to hang up on a request came to
+//! is under `metadata.cancellation`: nothing that a cancelled request showed is thrown away.
 
 use pinfire_base::clock::WallAnchor;
 use pinfire_base::record::{Outcome, Phase, Stage};

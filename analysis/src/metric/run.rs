@@ -66,7 +66,7 @@ impl Results {
         self.get(row(tag)?)?.sum
     }
 
-    /// The one duration behind all rates, in seconds (D1).
+    /// The one duration behind all rates, in seconds.
     pub fn seconds(&self) -> Option<f64> {
         let given = self.rates_over.map(|nanos| nanos as f64);
         let nanos = given.or_else(|| self.value("benchmark_duration"))?;

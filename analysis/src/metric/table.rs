@@ -1,5 +1,5 @@
-//! The rows. Sections as in the specification: what users ask for first, then counts and rates,
-//! what the server reported, HTTP timings, and the view from the schedule.
+//! The rows: what users ask for first, then counts and rates, what the server reported, HTTP timings,
+//! and the view from the schedule.
 
 use super::Unit::{
     Bytes, Count, Kilobytes, Milliseconds, Nanoseconds, Percent, Ratio, Requests,
@@ -230,7 +230,7 @@ pub static METRICS: &[Metric] = &[
         .says("100 · |usage_reasoning_tokens − reasoning_token_count| / reasoning_token_count",
             "none in the example"),
 
-    // HTTP timings (D15: the connection is in `connecting` and `total` only).
+    // HTTP timings (the time to connect is in `connecting` and `total` only).
     metric("http_req_blocked", "HTTP Blocked", MS, Of::Whole(|_| Some(0)), Place::Trace(2000),
         "Wait for a pooled connection: none, a request without a free one opens its own.")
         .says("always 0",

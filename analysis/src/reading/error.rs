@@ -81,7 +81,7 @@ impl Problem {
         Self::new(Some(status.into()), reason, message)
     }
 
-    /// An error object in an event (D10).
+    /// An error object in an event: the request failed, whatever status its head had.
     pub(super) fn in_stream(reported: Reported) -> Self {
         Self::new(
             Some(reported.code.unwrap_or(502)),

@@ -1,4 +1,4 @@
-//! The specification's test table of streams (4.7), at the level of transcripts.
+//! Streams of every shape that servers are known to send, at the level of transcripts.
 
 use pinfire_base::clock::Span;
 use pinfire_base::record::{Cancel, Disconnect, Failure, MarkKind, Outcome, Record, Stage};

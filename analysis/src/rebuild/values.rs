@@ -109,7 +109,7 @@ impl Values {
     }
 
     /// The rows that are in the values alone. With `of_aiperf` the time to connect is taken out of
-    /// what AIPerf counts from the start of the call (D15).
+    /// what AIPerf counts from the start of the call.
     pub(super) fn http(&self, of_aiperf: bool) -> Vec<(usize, RowValue)> {
         let mut rows = Vec::new();
         let overhead = self.nanos("http_req_connection_overhead").unwrap_or(0);

@@ -1,6 +1,6 @@
 //! Percentiles of a histogram, estimated from its buckets, its sum, and what single looks gave away.
 //!
-//! The specification's §1.8 (a): observations are put back at likely places within their buckets, so
+//! AIPerf's default estimator: observations are put back at likely places within their buckets, so
 //! that their sum fits, and percentiles are taken of those.
 
 use super::reduce::linear_percentiles;

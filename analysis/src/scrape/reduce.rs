@@ -2,7 +2,8 @@
 //!
 //! Totals take everything up to the last look that belongs to the window, which may be later than its
 //! end: what a server counts late (aborts) must not be missing. Rates divide by the window itself, and
-//! gauges are taken within it (the specification's deviation in §1.5).
+//! gauges are taken within it. AIPerf goes on scraping while a run ends and counts that in: a counter
+//! that grew by 600 in a run of 2.9 s has a rate of 122/s there instead of 205/s.
 
 use pinfire_base::clock::{Span, Stamp};
 

@@ -1,4 +1,4 @@
-//! The specification's traps about files and the console (section 10), as far as no run is needed.
+//! What is easily got wrong about files and the console, as far as no run is needed.
 
 use pinfire_base::record::{MarkKind, Record};
 use serde_json::{Map, Value};
@@ -39,7 +39,7 @@ fn titles(console: &str) -> Vec<&str> {
 }
 
 #[test]
-fn trap_34_each_file_has_its_own_order() {
+fn each_file_has_its_own_order() {
     let report = report();
     let csv = String::from_utf8(report.csv()).unwrap();
     let place = |text: &str, row: &str| text.find(row).unwrap_or_else(|| panic!("{row}"));
@@ -77,7 +77,7 @@ fn trap_34_each_file_has_its_own_order() {
 }
 
 #[test]
-fn trap_35_requests_and_counts_are_hidden_in_csv_names_only() {
+fn requests_and_counts_are_hidden_in_csv_names_only() {
     let report = report();
     let csv = String::from_utf8(report.csv()).unwrap();
     assert!(csv.contains("\r\nRequest Count,2.00\r\n"), "{csv}");
@@ -89,7 +89,7 @@ fn trap_35_requests_and_counts_are_hidden_in_csv_names_only() {
 }
 
 #[test]
-fn trap_40_and_43_what_tables_there_are_and_in_which_order() {
+fn what_tables_there_are_and_in_which_order() {
     let console = report().console(140, false);
     let titles = titles(&console);
     assert_eq!(titles[0], "pinfire | Error Summary");
@@ -115,7 +115,7 @@ fn trap_40_and_43_what_tables_there_are_and_in_which_order() {
 }
 
 #[test]
-fn trap_44_http_times_are_shown_when_asked_for_and_in_the_files_always() {
+fn http_times_are_shown_when_asked_for_and_in_the_files_always() {
     let plain = report();
     assert!(!plain.console(140, false).contains("HTTP Trace Timing"));
     assert!(json(&plain).contains_key("http_req_waiting"));
@@ -128,7 +128,7 @@ fn trap_44_http_times_are_shown_when_asked_for_and_in_the_files_always() {
 }
 
 #[test]
-fn trap_45_thresholds_are_in_the_words_of_the_panels() {
+fn thresholds_are_in_the_words_of_the_panels() {
     let usage = r#"{"object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":20,"completion_tokens":3,"total_tokens":23}}"#;
     let records = [RecordParts::streamed(0)
         .words(&[20.0, 30.0], &["one two", " three"])
@@ -149,7 +149,7 @@ fn trap_45_thresholds_are_in_the_words_of_the_panels() {
 }
 
 #[test]
-fn trap_46_a_run_that_was_cut_says_so_everywhere() {
+fn a_run_that_was_cut_says_so_everywhere() {
     let cut = with(&records(), |_, end| {
         end.interrupted = Some("cut off".into())
     });

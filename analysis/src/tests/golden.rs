@@ -1,5 +1,5 @@
-//! The golden example of the specification's section 9, under ruling R3: the cancelled request is an
-//! outcome of its own, so the error figures of that table do not exist.
+//! The example run that METRICS.md works through, worked out by hand. Its cancelled request is an
+//! outcome of its own and no error, so there are no figures of errors.
 
 use pinfire_base::record::{Record, Stage};
 use tempfile::tempdir;
@@ -93,7 +93,7 @@ fn the_figures_of_the_specification() {
     assert!(report.is_success());
 }
 
-/// The table of section 9: avg, min, max, p50, p90, p95, p99, std.
+/// Of each curve: avg, min, max, p50, p90, p95, p99, std.
 #[test]
 fn what_was_held_over_time() {
     let dir = tempdir().unwrap();

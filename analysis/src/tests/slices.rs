@@ -1,4 +1,4 @@
-//! Time slices (section 7): the golden example, the grid, and the two files.
+//! Time slices: the golden example, the grid, and the two files.
 
 use pinfire_base::clock::Span;
 use pinfire_base::record::{Outcome, Record};

@@ -1,23 +1,23 @@
-//! The traps of the specification's section 10 that are about figures, each as a test. The others:
+//! What is easily got wrong about figures, each as a test. Elsewhere:
 //!
-//! | trap | tested in |
+//! | what | tested in |
 //! | --- | --- |
-//! | 4 split events are stamped by the read that completes them | `engine/proto/src`, `tests/laws/cuts.rs` |
-//! | 10 the cancellation delay counts from the last byte sent | `tests/wire/cancel.rs`, `golden.rs` here (`achieved_delay_ms`) |
-//! | 12 no special tokens, no template unless asked for | `engine/workload/src/text/tokenizer.rs`, `engine/workload/src/dataset/count.rs` |
-//! | 15 an empty `reasoning_content` hides nothing; 16 mixed deltas | `reading/tests.rs`, `engine/dialect/src/chat.rs` |
-//! | 17 the last usage object, whole | `reading/tests.rs` (`the_last_usage_wins_whole…`), below |
-//! | 25 deviation with ddof 0 | `stats.rs` (`the_check_values_of_the_specification`) |
-//! | 26 three kinds of percentiles | `golden.rs`, below |
-//! | 31 names that parsers trip over | `metric/tests.rs`, below |
-//! | 32 groups of errors | `collect/errors.rs` |
-//! | 39 the grid of slices | `slices.rs` |
-//! | 40 warmup | `outcomes.rs`, below |
-//! | 47 no valid request | `outcomes.rs`, `tests/runs/ends.rs` |
-//! | 48 wrong goodput tags | `goodput.rs`, `tests/runs/refusals.rs` |
-//! | 33 line ends, the GPU section | `exports.rs` (`the_gpu_section…`), `scrape/files/tests.rs` |
-//! | 38 no JSON, but the CSV | nothing switches the summary off: `cli/src/run_file` (`artifacts.summary`) |
-//! | 34–37, 41–44, 46 files, console, process | `exports.rs`, `export`, `tests/runs` |
+//! | split events are stamped by the read that completes them | `engine/proto/src`, `tests/laws/cuts.rs` |
+//! | the cancellation delay counts from the last byte sent | `tests/wire/cancel.rs`, `golden.rs` here (`achieved_delay_ms`) |
+//! | no special tokens, no template unless asked for | `engine/workload/src/text/tokenizer.rs`, `engine/workload/src/dataset/count.rs` |
+//! | an empty `reasoning_content` hides nothing; mixed deltas | `reading/tests.rs`, `engine/dialect/src/chat.rs` |
+//! | the last usage object, whole | `reading/tests.rs` (`the_last_usage_wins_whole…`), below |
+//! | deviation with ddof 0 | `stats.rs` (`the_check_values`) |
+//! | three kinds of percentiles | `golden.rs`, below |
+//! | names that parsers trip over | `metric/tests.rs`, below |
+//! | groups of errors | `collect/errors.rs` |
+//! | the grid of slices | `slices.rs` |
+//! | warmup | `outcomes.rs`, below |
+//! | no valid request | `outcomes.rs`, `tests/runs/ends.rs` |
+//! | wrong goodput tags | `goodput.rs`, `tests/runs/refusals.rs` |
+//! | line ends, the GPU section | `exports.rs` (`the_gpu_section…`), `scrape/files/tests.rs` |
+//! | no JSON, but the CSV | nothing switches the summary off: `cli/src/run_file` (`artifacts.summary`) |
+//! | files, console, process | `files.rs`, `exports.rs`, `export`, `tests/runs` |
 
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ fn usage(prompt: u64, completion: u64, reasoning: u64) -> String {
 }
 
 #[test]
-fn trap_01_latency_ends_at_the_last_content_and_the_record_later() {
+fn latency_ends_at_the_last_content_and_the_record_later() {
     let record = answer(0, &[10.0, 20.0], &["a", " b"])
         .mark(30.0, Data, &usage(10, 2, 0))
         .mark(40.0, Done, "")
@@ -87,7 +87,7 @@ fn trap_01_latency_ends_at_the_last_content_and_the_record_later() {
 }
 
 #[test]
-fn trap_02_reasoning_and_tools_are_first_tokens_and_roles_are_not() {
+fn reasoning_and_tools_are_first_tokens_and_roles_are_not() {
     let call = chunk(r#"{"tool_calls":[{"index":0,"function":{"name":"look","arguments":"{}"}}]}"#);
     let role = chunk(r#"{"role":"assistant","content":""}"#);
     let thinking = answer(0, &[], &[])
@@ -105,7 +105,7 @@ fn trap_02_reasoning_and_tools_are_first_tokens_and_roles_are_not() {
 }
 
 #[test]
-fn trap_03_events_of_one_read_have_one_time() {
+fn events_of_one_read_have_one_time() {
     let record = answer(0, &[10.0, 10.0, 10.0], &["a", " b", " c"]).end(10.0);
     let (report, lines) = of(&[record]);
     let gaps = &lines[0]["metrics"]["inter_chunk_latency"]["value"];
@@ -121,7 +121,7 @@ fn trap_03_events_of_one_read_have_one_time() {
 }
 
 #[test]
-fn trap_05_itl_is_per_token_and_chunks_have_their_own_metric() {
+fn itl_is_per_token_and_chunks_have_their_own_metric() {
     let record = answer(0, &[11.0, 31.0], &["a b c", " d e"]).end(31.0);
     let (report, _) = of(&[record]);
     assert_eq!(report.value("inter_token_latency"), Some(5.0));
@@ -129,7 +129,7 @@ fn trap_05_itl_is_per_token_and_chunks_have_their_own_metric() {
 }
 
 #[test]
-fn trap_06_one_token_has_no_itl_and_breaks_a_promise_about_it() {
+fn one_token_has_no_itl_and_breaks_a_promise_about_it() {
     let one = answer(0, &[11.0], &["a"]).end(11.0);
     let two = answer(1, &[11.0, 12.0], &["a", " b"]).end(12.0);
     let (report, lines) = with(&[one, two], |facts| {
@@ -154,14 +154,14 @@ fn trap_06_one_token_has_no_itl_and_breaks_a_promise_about_it() {
 }
 
 #[test]
-fn trap_07_throughput_per_user_is_the_mean_of_requests() {
+fn throughput_per_user_is_the_mean_of_requests() {
     let (report, _) = of(&golden::records());
     close(report.value("output_token_throughput_per_user"), 116.6667);
     close(report.value("inter_token_latency"), 8.75);
 }
 
 #[test]
-fn trap_08_rates_have_one_duration_and_count_answers_alone() {
+fn rates_have_one_duration_and_count_answers_alone() {
     let mut records = golden::records();
     records.push(
         RecordParts::streamed(0)
@@ -182,7 +182,7 @@ fn trap_08_rates_have_one_duration_and_count_answers_alone() {
 }
 
 #[test]
-fn trap_09_connecting_is_part_of_the_first_token() {
+fn connecting_is_part_of_the_first_token() {
     // Started at 1, connected at 21, sent at 41.
     let record = RecordParts::streamed(0)
         .sent(0.0, 1.0, 41.0)
@@ -196,14 +196,14 @@ fn trap_09_connecting_is_part_of_the_first_token() {
 }
 
 #[test]
-fn trap_11_the_whole_text_is_counted_once() {
+fn the_whole_text_is_counted_once() {
     let record = answer(0, &[10.0, 20.0, 30.0], &["One tw", "o thr", "ee"]).end(30.0);
     let (_, lines) = of(&[record]);
     assert_eq!(value(&lines[0], "output_sequence_length"), Some(3.0));
 }
 
 #[test]
-fn trap_13_input_is_what_was_sent() {
+fn input_is_what_was_sent() {
     // The counter of these tests counts the bytes of a body; the entry promises 10.
     let promised = answer(0, &[10.0], &["a"]).end(10.0);
     let longer = answer(0, &[10.0], &["a"]).body(&[b'x'; 77]).end(10.0);
@@ -220,7 +220,7 @@ fn trap_13_input_is_what_was_sent() {
 }
 
 #[test]
-fn trap_14_reasoning_is_in_the_length_and_not_in_the_output() {
+fn reasoning_is_in_the_length_and_not_in_the_output() {
     let silent = answer(0, &[], &[]).mark(10.0, Reasoning, "a b c").end(10.0);
     let (report, lines) = of(&[silent]);
     assert_eq!(value(&lines[0], "output_sequence_length"), Some(3.0));
@@ -231,7 +231,7 @@ fn trap_14_reasoning_is_in_the_length_and_not_in_the_output() {
 }
 
 #[test]
-fn trap_16_mixed_deltas_feed_both_counts_and_calls_are_output() {
+fn mixed_deltas_feed_both_counts_and_calls_are_output() {
     let mixed = chunk(r#"{"reasoning_content":"so so ","content":"yes "}"#);
     let call = chunk(
         r#"{"content":"and ","tool_calls":[{"index":0,"function":{"name":"look ","arguments":"{ }"}}]}"#,
@@ -241,7 +241,7 @@ fn trap_16_mixed_deltas_feed_both_counts_and_calls_are_output() {
         .mark(20.0, Data, &call)
         .end(20.0);
     let (_, lines) = of(&[record]);
-    // "so so" beside "yes and look { }" (D6: the content beside the call counts).
+    // "so so" beside "yes and look { }" (the content beside the call counts).
     assert_eq!(value(&lines[0], "reasoning_token_count"), Some(2.0));
     assert_eq!(value(&lines[0], "output_token_count"), Some(5.0));
     assert_eq!(value(&lines[0], "output_sequence_length"), Some(7.0));
@@ -268,7 +268,7 @@ fn server_counts(records: &[Record], per_chunk: bool) -> (Report, Vec<Value>) {
 }
 
 #[test]
-fn trap_17_usage_is_the_last_object_whole_and_nothing_is_derived() {
+fn usage_is_the_last_object_whole_and_nothing_is_derived() {
     let record = answer(0, &[10.0], &["a b c"])
         .mark(11.0, Data, &usage(11, 8, 3))
         .mark(
@@ -293,7 +293,7 @@ fn trap_17_usage_is_the_last_object_whole_and_nothing_is_derived() {
 }
 
 #[test]
-fn trap_18_the_servers_output_is_completion_without_reasoning() {
+fn the_servers_output_is_completion_without_reasoning() {
     let thinking = answer(0, &[10.0], &["x"])
         .mark(11.0, Data, &usage(11, 8, 3))
         .end(11.0);
@@ -395,7 +395,7 @@ fn words(count: usize) -> Record {
 }
 
 #[test]
-fn trap_19_usage_differences_are_absolute_and_lengths_are_signed() {
+fn usage_differences_are_absolute_and_lengths_are_signed() {
     let less = answer(0, &[10.0], &["a b c d e"])
         .mark(11.0, Data, &usage(8, 4, 0))
         .end(11.0);
@@ -426,7 +426,7 @@ fn trap_19_usage_differences_are_absolute_and_lengths_are_signed() {
 }
 
 #[test]
-fn trap_20_what_has_no_meaning_is_absent_and_not_zero() {
+fn what_has_no_meaning_is_absent_and_not_zero() {
     let body =
         r#"{"object":"chat.completion","choices":[{"index":0,"message":{"content":"a b"}}]}"#;
     let whole = answer(0, &[], &[]).mark(31.0, Body, body).end(31.0);
@@ -484,7 +484,7 @@ fn an_answer_without_a_stream_is_one_response() {
 }
 
 #[test]
-fn trap_21_an_empty_answer_is_an_error_and_a_planned_cancellation_is_not() {
+fn an_empty_answer_is_an_error_and_a_planned_cancellation_is_not() {
     let empty = answer(1, &[], &[]).mark(5.0, Done, "").end(5.0);
     let mut records = golden::records();
     records.push(empty);
@@ -502,7 +502,7 @@ fn trap_21_an_empty_answer_is_an_error_and_a_planned_cancellation_is_not() {
 }
 
 #[test]
-fn trap_22_lines_have_no_nulls_and_whole_numbers_stay_whole() {
+fn lines_have_no_nulls_and_whole_numbers_stay_whole() {
     let dir = tempdir().unwrap();
     let mut facts = facts(dir.path());
     facts.warmup = Some(PhaseFacts::default());
@@ -522,7 +522,7 @@ fn trap_22_lines_have_no_nulls_and_whole_numbers_stay_whole() {
 }
 
 #[test]
-fn trap_23_requests_are_numbered_from_zero_in_each_phase() {
+fn requests_are_numbered_from_zero_in_each_phase() {
     let warmup = answer(0, &[9.0], &["a"]).warmup().end(9.0);
     let (_, lines) = of(&[
         warmup,
@@ -537,7 +537,7 @@ fn trap_23_requests_are_numbered_from_zero_in_each_phase() {
 }
 
 #[test]
-fn trap_24_scalars_are_their_average_alone() {
+fn scalars_are_their_average_alone() {
     let (report, _) = of(&golden::records());
     let json: Value = serde_json::from_slice(&report.json()).unwrap();
     assert_eq!(
@@ -556,7 +556,7 @@ fn trap_24_scalars_are_their_average_alone() {
 }
 
 #[test]
-fn trap_26_percentiles_over_time_do_not_interpolate() {
+fn percentiles_over_time_do_not_interpolate() {
     let record = |index: u64, from: f64, to: f64| {
         RecordParts::streamed(index)
             .sent(from, from, from)
@@ -572,7 +572,7 @@ fn trap_26_percentiles_over_time_do_not_interpolate() {
 }
 
 #[test]
-fn trap_27_a_clean_run_has_an_error_rate_and_no_error_count() {
+fn a_clean_run_has_an_error_rate_and_no_error_count() {
     let (report, _) = of(&[answer(0, &[9.0], &["a"]).end(9.0)]);
     assert_eq!(report.value("request_error_rate"), Some(0.0));
     for absent in [
@@ -592,7 +592,7 @@ fn trap_27_a_clean_run_has_an_error_rate_and_no_error_count() {
 }
 
 #[test]
-fn trap_28_one_counter_is_in_the_lines() {
+fn one_counter_is_in_the_lines() {
     let (report, lines) = of(&golden::records());
     let counters = |line: &Value| -> Vec<String> {
         let keys = line["metrics"].as_object().unwrap().keys();
@@ -624,7 +624,7 @@ fn trap_28_one_counter_is_in_the_lines() {
 }
 
 #[test]
-fn trap_29_schedule_and_concurrency_see_every_request() {
+fn schedule_and_concurrency_see_every_request() {
     let records = [
         answer(0, &[9.0], &["a"]).end(10.0),
         RecordParts::streamed(1)
@@ -654,7 +654,7 @@ fn trap_29_schedule_and_concurrency_see_every_request() {
 }
 
 #[test]
-fn trap_30_units_are_spelled_as_always() {
+fn units_are_spelled_as_always() {
     let (report, lines) = of(&golden::records());
     assert_eq!(
         lines[0]["metrics"]["http_req_data_sent"].to_string(),
@@ -674,7 +674,7 @@ fn trap_30_units_are_spelled_as_always() {
 }
 
 #[test]
-fn trap_40_warmup_is_in_no_figure_of_the_run() {
+fn warmup_is_in_no_figure_of_the_run() {
     let warmup = answer(0, &[900.0], &["a"]).warmup().end(950.0);
     let mut records = golden::records();
     records.push(warmup);
@@ -690,7 +690,7 @@ fn trap_40_warmup_is_in_no_figure_of_the_run() {
 }
 
 #[test]
-fn trap_45_thresholds_change_what_counts() {
+fn thresholds_change_what_counts() {
     let record = || {
         answer(0, &[10.0], &["w ".repeat(96).as_str()])
             .mark(11.0, Data, &usage(12, 96, 0))

@@ -158,7 +158,7 @@ mod tests {
         );
     }
 
-    /// Child seeds of the specification, appendix A.
+    /// Child seeds as AIPerf derives them.
     #[test]
     fn child_seeds() {
         assert_eq!(

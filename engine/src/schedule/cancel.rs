@@ -50,7 +50,8 @@ impl CancelPlan {
 
     /// The same with a distribution.
     pub fn delayed(seed: u64, percent: f64, delay: Delay) -> Self {
-        // The stream's name is AIPerf's, the generator is ours (product ruling R5).
+        // The stream's name is AIPerf's. The generator is counter-based instead, so that a draw depends
+        // on the request's index alone, whatever core takes it.
         let draws = Purpose::new(seed, "timing.request.cancellation");
         Self {
             draws,

@@ -174,7 +174,7 @@ mod tests {
             .collect()
     }
 
-    /// The vectors of the specification, 3.7.
+    /// Starts, users and turns as AIPerf has them.
     #[test]
     fn the_first_users_stand_where_the_reference_has_them() {
         type Start = (u64, u64, u32);

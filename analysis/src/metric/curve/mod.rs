@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_golden_concurrency() {
-        // Hundredths of milliseconds of the specification's section 9.
+        // Hundredths of milliseconds, from the example run that METRICS.md works through.
         let figures = concurrency(&[(10, 1315), (20, 820), (910, 1415)]).unwrap();
         assert!((figures.avg.unwrap() - 1.8576512455516014).abs() < 1e-12);
         assert!((figures.std.unwrap() - 0.3494).abs() < 1e-4);

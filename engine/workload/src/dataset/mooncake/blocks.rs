@@ -260,7 +260,7 @@ mod tests {
         }
     }
 
-    /// Block seeds of the specification, section 10.1.
+    /// Block seeds of a trace are a contract: with others its prompts would change.
     #[test]
     fn block_seeds() {
         let seed = TraceSeed::new(42, "713d9113c1150a16".to_owned());

@@ -1,17 +1,19 @@
-//! Where the figures are not AIPerf's, by ruling: D1–D15 of the specification, R1–R12 of the product.
+//! Where the figures differ from AIPerf's on purpose, why, and what both sides must be.
 
 use serde_json::Value;
 
 use crate::compare::{Difference, close};
 use crate::fixture::Golden;
 
-/// One ruling, and what it does to the figures.
-pub struct Ruling {
-    /// Its number and its subject.
+/// A deviation from AIPerf, and what it does to the figures.
+pub struct Deviation {
+    /// What is different.
     pub name: &'static str,
+    /// Why.
+    pub reason: &'static str,
     /// Whether it is about this difference.
     pub applies: fn(&Golden, &Difference) -> bool,
-    /// Whether both figures are what the ruling makes of them.
+    /// Whether both figures are what the deviation makes of them.
     pub holds: fn(&Golden, &Difference) -> bool,
 }
 
@@ -60,9 +62,11 @@ fn in_a_slice(difference: &Difference) -> bool {
     difference.place.starts_with("slice ")
 }
 
-pub static RULINGS: &[Ruling] = &[
-    Ruling {
-        name: "D1: rates are over the first start to the last content",
+pub static DEVIATIONS: &[Deviation] = &[
+    Deviation {
+        name: "rates are over the first start to the last content",
+        reason: "anyone can compute them again from the lines, and idle time at the ends is not the \
+                 server's; --rate-window phase gives AIPerf's",
         applies: |_, d| {
             over_the_run(d) && d.ours.is_object() && RATES.iter().any(|(tag, _)| *tag == d.tag)
         },
@@ -81,8 +85,9 @@ pub static RULINGS: &[Ruling] = &[
                 && their_window(theirs) > duration
         },
     },
-    Ruling {
-        name: "D11: without streaming there are no rows of zeros",
+    Deviation {
+        name: "without streaming there are no rows of zeros",
+        reason: "what was not measured is absent: a zero would be read as a figure",
         applies: |golden, d| golden.name == "chat-nostream" && is_curve(&d.tag) && d.ours.is_null(),
         holds: |_, d| {
             let figures = d.theirs.as_object().unwrap().iter();
@@ -92,8 +97,9 @@ pub static RULINGS: &[Ruling] = &[
                     .all(|(_, value)| number(value) == 0.0)
         },
     },
-    Ruling {
-        name: "D1: curves are over the first start to the last end",
+    Deviation {
+        name: "curves are over the first start to the last end",
+        reason: "they use the same window as the rates, with the tail in which requests still ended",
         applies: |_, d| over_the_run(d) && is_curve(&d.tag) && d.ours.is_object(),
         holds: |golden, d| {
             let (theirs, _) = around(golden, d);
@@ -107,8 +113,9 @@ pub static RULINGS: &[Ruling] = &[
             }
         },
     },
-    Ruling {
-        name: "D8: times are whole nanoseconds, not multiples of 256",
+    Deviation {
+        name: "times are whole nanoseconds, not multiples of 256",
+        reason: "a float cannot hold a wall time of today to the nanosecond; a count of nanoseconds can",
         applies: |_, d| {
             [
                 "benchmark_duration",
@@ -132,13 +139,15 @@ pub static RULINGS: &[Ruling] = &[
             apart * unit <= 2.0 * CLOCK_NS * values
         },
     },
-    Ruling {
-        name: "D8: the window of a slice is whole nanoseconds",
+    Deviation {
+        name: "the window of a slice is whole nanoseconds",
+        reason: "as above; slices then meet without holes",
         applies: |_, d| in_a_slice(d) && RATES.iter().any(|(tag, _)| *tag == d.tag),
         holds: |_, d| close(number(&d.theirs["avg"]), number(&d.ours["avg"]), 1e-6),
     },
-    Ruling {
-        name: "D8: curves in slices, whose stamps AIPerf rounds apart and together",
+    Deviation {
+        name: "curves in slices, whose stamps AIPerf rounds apart and together",
+        reason: "as above: rounded stamps make overlaps that never were",
         applies: |_, d| in_a_slice(d) && is_curve(&d.tag) && d.ours.is_object(),
         holds: |_, d| {
             let (theirs, ours) = (number(&d.theirs[&d.figure]), number(&d.ours[&d.figure]));
@@ -151,8 +160,9 @@ pub static RULINGS: &[Ruling] = &[
             }
         },
     },
-    Ruling {
-        name: "D15: the time to connect is in http_req_connecting alone",
+    Deviation {
+        name: "the time to connect is in http_req_connecting alone",
+        reason: "AIPerf counts it in again while sending, and so twice in the total",
         applies: |_, d| {
             ["http_req_sending", "http_req_duration", "http_req_total"].contains(&d.tag.as_str())
                 && d.ours.is_object()
@@ -183,8 +193,9 @@ pub static RULINGS: &[Ruling] = &[
             connecting > 0.0 && (apart - connecting).abs() < 1e-6
         },
     },
-    Ruling {
-        name: "R3: a planned cancellation is no error",
+    Deviation {
+        name: "a planned cancellation is no error",
+        reason: "the client hung up as it was asked to; the server did nothing wrong",
         applies: |golden, d| {
             golden.name == "chat-cancel"
                 && (d.tag.starts_with("adj_")
@@ -213,8 +224,9 @@ pub static RULINGS: &[Ruling] = &[
             }
         },
     },
-    Ruling {
-        name: "R3: cancelled requests have a count of their own",
+    Deviation {
+        name: "cancelled requests have a count of their own",
+        reason: "an outcome that is no error and no success would else be missing in the sums",
         applies: |_, d| d.tag == "cancelled_request_count" && d.theirs.is_null(),
         holds: |golden, d| {
             !d.place.is_empty() || d.ours["avg"] == golden.theirs["error_request_count"]["avg"]
