@@ -16,8 +16,8 @@ use crate::goodput::Slos;
 use crate::scrape::files::MetricsFormat;
 use crate::stats::Percentiles;
 
-/// Requests of a phase that are kept exactly where nothing else is asked for. Below it a run takes some
-/// 50 MB for its figures.
+/// Requests of a phase that are kept exactly where nothing else is asked for. Below it a run takes
+/// some 50 MB for its figures.
 pub const EXACT_RECORDS: u64 = 100_000;
 
 /// The duration behind run-level rates.

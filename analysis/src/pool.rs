@@ -1,8 +1,8 @@
 //! Work on other threads whose results come back in the order of the work.
 //!
 //! Whoever owns the pool hands out batches in turn and takes the results in the same turn. The work
-//! that is under way is bounded: where it reaches its limit, the owner waits for the oldest batch, and
-//! what comes in meanwhile stays where it is.
+//! that is under way is bounded: where it reaches its limit, the owner waits for the oldest batch,
+//! and what comes in meanwhile stays where it is.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,8 +32,8 @@ struct Worker<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Pool<I, O> {
-    /// With so many threads, each of which calls `begin` first. With none, or where the system gives
-    /// none, the owner does the work itself.
+    /// With so many threads, each of which calls `begin` first. With none, or where the system
+    /// gives none, the owner does the work itself.
     pub fn new(threads: usize, begin: fn(), work: impl Fn(I) -> O + Send + Sync + 'static) -> Self {
         let work: Arc<dyn Fn(I) -> O + Send + Sync> = Arc::new(work);
         let started = (0..threads).map_while(|_| {
@@ -66,8 +66,8 @@ impl<I: Send + 'static, O: Send + 'static> Pool<I, O> {
         }
     }
 
-    /// Hands out one piece of work; `take` is given results that are ready, or that have to be waited
-    /// for before there is room.
+    /// Hands out one piece of work; `take` is given results that are ready, or that have to be
+    /// waited for before there is room.
     pub fn push(&mut self, one: I, take: &mut impl FnMut(O)) {
         if self.threads.is_empty() {
             take((self.work)(one));

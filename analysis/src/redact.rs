@@ -1,5 +1,5 @@
-//! Which values are credentials, and what is shown in their place: in headers, URLs and command lines
-//! of every file, log and screen.
+//! Which values are credentials, and what is shown in their place: in headers, URLs and command
+//! lines of every file, log and screen.
 
 /// What stands in the place of a credential.
 pub const HIDDEN: &str = "<redacted>";

@@ -1,5 +1,6 @@
-//! A distribution in bounded memory: three significant digits, as an HdrHistogram of that precision,
-//! but for fractions and negative values too. Mean, deviation, sum, smallest and largest stay exact.
+//! A distribution in bounded memory: three significant digits, as an HdrHistogram of that
+//! precision, but for fractions and negative values too. Mean, deviation, sum, smallest and largest
+//! stay exact.
 
 use std::collections::BTreeMap;
 

@@ -339,8 +339,9 @@ impl Sorted {
         })
     }
 
-    /// The figures as if `endless` more values were infinite: ranks are rounded to the nearest, ties
-    /// to even, and a percentile that falls on one of those is infinite. `None` of an empty sample.
+    /// The figures as if `endless` more values were infinite: ranks are rounded to the nearest,
+    /// ties to even, and a percentile that falls on one of those is infinite. `None` of an empty
+    /// sample.
     pub fn with_endless(&self, endless: u64, wanted: &Percentiles) -> Option<Figures> {
         let finite = self.0.len();
         let last = finite as u64 + endless;

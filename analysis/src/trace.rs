@@ -1,8 +1,8 @@
 //! What a Mooncake trace asks of a server: lengths, shared prefixes, and the cache hits that an
 //! endless cache would have. Before any run: no tokenizer, no prompts.
 //!
-//! Lines come one after the other, from whoever reads the file.
-//! Prefixes are interned as (parent, id), so that memory is a few bytes per id of the file, however long its sequences are.
+//! Lines come one after the other, from whoever reads the file. Prefixes are interned as (parent,
+//! id), so that memory is a few bytes per id of the file, however long its sequences are.
 
 use std::collections::HashMap;
 

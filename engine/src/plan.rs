@@ -79,8 +79,8 @@ impl Precision {
     /// the machines measured, so this covers it.
     pub const LEAD: Span = Span::from_micros(150);
 
-    /// The last stretch before a deadline, in which `Lead` and `Spin` look at nothing but the clock:
-    /// about the length of one turn through the driver.
+    /// The last stretch before a deadline, in which `Lead` and `Spin` look at nothing but the
+    /// clock: about the length of one turn through the driver.
     pub const LAST_BIT: Span = Span::from_micros(4);
 
     /// The name of the flag's value.

@@ -1,5 +1,5 @@
-//! What cores tell the engine: live counts during a phase, an account at its end, and why none could
-//! start.
+//! What cores tell the engine: live counts during a phase, an account at its end, and why none
+//! could start.
 
 use std::{
     io,
@@ -76,7 +76,8 @@ impl PhaseReport {
     }
 }
 
-/// Live counts of one core and phase, written by that core alone and read by whoever shows progress.
+/// Live counts of one core and phase, written by that core alone and read by whoever shows
+/// progress.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Progress {

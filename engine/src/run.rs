@@ -120,7 +120,8 @@ impl Engine {
         self.anchor
     }
 
-    /// Pairs them anew: an engine that has waited for its next run may have seen the wall clock set.
+    /// Pairs them anew: an engine that has waited for its next run may have seen the wall clock
+    /// set.
     pub fn pair_clocks(&mut self) {
         self.anchor = WallAnchor::take();
     }
@@ -131,15 +132,16 @@ impl Engine {
         self.records.clone()
     }
 
-    /// Makes room in the process's table of descriptors for so many connections. To be called before
-    /// the first of phases that overlap: room that is made for the second would disturb the first.
+    /// Makes room in the process's table of descriptors for so many connections. To be called
+    /// before the first of phases that overlap: room that is made for the second would disturb the
+    /// first.
     pub fn make_room_for(connections: usize) {
         make_room_for(connections);
     }
 
-    /// Begins a phase on every core. Wait for the one before with [`Engine::wait`]; or, if that is of
-    /// the other kind, only with [`Engine::wait_for_last_send`]: what it has in flight then goes on
-    /// to its end, and counts in the limits of this phase too.
+    /// Begins a phase on every core. Wait for the one before with [`Engine::wait`]; or, if that is
+    /// of the other kind, only with [`Engine::wait_for_last_send`]: what it has in flight then goes
+    /// on to its end, and counts in the limits of this phase too.
     pub fn begin(&mut self, plan: &Arc<PhasePlan>) {
         if let Some(limit) = plan.concurrency {
             make_room_for(limit.slots);
@@ -265,9 +267,9 @@ impl Engine {
         }
     }
 
-    /// Closes all connections and forgets the servers, so that other runs can follow as on a new engine.
-    /// Whether every core has done that, each within `patience`; if not, drop the engine. To be called when
-    /// no phase is out and all records have been taken.
+    /// Closes all connections and forgets the servers, so that other runs can follow as on a new
+    /// engine. Whether every core has done that, each within `patience`; if not, drop the engine.
+    /// To be called when no phase is out and all records have been taken.
     pub fn rest(&mut self, patience: Duration) -> bool {
         let rested: Vec<Receiver<()>> = self
             .cores

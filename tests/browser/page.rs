@@ -55,7 +55,8 @@ fn charts_hover_zoom_search_and_compare() {
         "{both}"
     );
 
-    // A chart of one's own: two runs along what was asked of them; a click on a point opens its run.
+    // A chart of one's own: two runs along what was asked of them; a click on a point opens its
+    // run.
     page.value("(() => { const s = document.getElementById('y-metric'); s.value = 'time_to_first_token'; s.dispatchEvent(new Event('change')); })()");
     page.value("(() => { const s = document.getElementById('y-stat'); s.value = 'p90'; s.dispatchEvent(new Event('change')); })()");
     page.click("#add");

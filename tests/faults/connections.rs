@@ -115,7 +115,8 @@ on_both_drivers! {
     }
 
     fn a_connection_closed_while_idle_costs_no_request(driver) {
-        // Each wave is answered and then closed; the next begins when the engine has closed its ends.
+        // Each wave is answered and then closed; the next begins when the engine has closed its
+        // ends.
         let (closing, closed) = mpsc::channel();
         let server = Raw::start(move |conn| {
             if conn.request().is_some() {

@@ -152,8 +152,8 @@ pub static DEVIATIONS: &[Deviation] = &[
         holds: |_, d| {
             let (theirs, ours) = (number(&d.theirs[&d.figure]), number(&d.ours[&d.figure]));
             match d.figure.as_str() {
-                // Where one gap ends and the next begins, rounding makes holes and overlaps of up to
-                // 256 ns: lower minima and higher maxima than there ever were.
+                // Where one gap ends and the next begins, rounding makes holes and overlaps of up
+                // to 256 ns: lower minima and higher maxima than there ever were.
                 "min" if d.tag.contains("decode_throughput") => ours >= theirs * (1.0 - 2e-4),
                 "max" if d.tag.contains("decode_throughput") => ours <= theirs * (1.0 + 2e-4),
                 _ => close(theirs, ours, 2e-4),

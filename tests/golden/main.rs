@@ -1,9 +1,10 @@
-//! Five recorded runs of AIPerf 0.13: `pinfire report` on their raw files gives AIPerf's own figures.
+//! Five recorded runs of AIPerf 0.13: `pinfire report` on their raw files gives AIPerf's own
+//! figures.
 //!
 //! Every figure of the summary, the table, the lines per request and the slices is compared, whole
-//! numbers exactly, fractions within rounding. Where pinfire has another figure on purpose, the deviation
-//! stands in `deviations.rs` with its reason and a check of both sides; one that explains nothing fails
-//! the test.
+//! numbers exactly, fractions within rounding. Where pinfire has another figure on purpose, the
+//! deviation stands in `deviations.rs` with its reason and a check of both sides; one that explains
+//! nothing fails the test.
 
 #![allow(
     clippy::unwrap_used,

@@ -23,8 +23,8 @@ pub mod tls;
 pub mod watchdog;
 
 /// Makes two tests of a function over a driver: `NAME::uring` and `NAME::epoll`. Where the kernel
-/// refuses io_uring, the first is left out with a line on stderr, or fails if `PINFIRE_NEED_URING` is
-/// set.
+/// refuses io_uring, the first is left out with a line on stderr, or fails if `PINFIRE_NEED_URING`
+/// is set.
 #[macro_export]
 macro_rules! on_both_drivers {
     ($($(#[$meta:meta])* fn $name:ident($driver:ident) $body:block)*) => {$(

@@ -227,7 +227,8 @@ pub fn large_body(bytes: usize) -> Vec<u8> {
     format!("{before}{}{after}", "x".repeat(filling)).into_bytes()
 }
 
-/// Whether io_uring works here. If not, says so on stderr, or fails where `PINFIRE_NEED_URING` is set.
+/// Whether io_uring works here. If not, says so on stderr, or fails where `PINFIRE_NEED_URING` is
+/// set.
 #[track_caller]
 pub fn has_uring() -> bool {
     static REFUSED: OnceLock<Option<String>> = OnceLock::new();

@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::needs::left_out;
 
-/// The interpreter: that of PINFIRE_PYTHON, or `python3`. `None`, with a line on stderr, if it lacks
-/// numpy, pandas or pyarrow; with PINFIRE_NEED_PYTHON set that is a failure.
+/// The interpreter: that of PINFIRE_PYTHON, or `python3`. `None`, with a line on stderr, if it
+/// lacks numpy, pandas or pyarrow; with PINFIRE_NEED_PYTHON set that is a failure.
 #[track_caller]
 fn find() -> Option<PathBuf> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();

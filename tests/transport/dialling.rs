@@ -123,8 +123,8 @@ on_both_drivers! {
         let times = &run.records[0].times;
         let took = times.connected.unwrap().since(times.start).nanos();
         assert!(took >= 1_000_000_000, "connected after {took} ns");
-        // The kernel sends a SYN again after whole seconds. Where the machine was too busy to see the
-        // answer soon after it came, nothing tells this connect from a slow one.
+        // The kernel sends a SYN again after whole seconds. Where the machine was too busy to see
+        // the answer soon after it came, nothing tells this connect from a slow one.
         if took < 5_000_000_000 && took % 1_000_000_000 < 250_000_000 {
             assert_eq!(slow, 1, "{:?}", run.records);
         }

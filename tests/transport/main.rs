@@ -1,4 +1,5 @@
-//! The ways to a server: TLS, several URLs, Unix sockets, IPv6, local addresses, limits of connecting.
+//! The ways to a server: TLS, several URLs, Unix sockets, IPv6, local addresses, limits of
+//! connecting.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! Triggers, waves and ways of leaving, from the server's side. Order and counts are asserted, never
-//! how long something took.
+//! Triggers, waves and ways of leaving, from the server's side. Order and counts are asserted,
+//! never how long something took.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -282,8 +282,8 @@ on_both_drivers! {
                 let done = done(record);
                 assert!(done.asked >= before && done.closed >= done.asked);
                 before = done.closed;
-                // It was read before the first one left, or it had come by its own leaving: nothing is
-                // read in between.
+                // It was read before the first one left, or it had come by its own leaving: nothing
+                // is read in between.
                 for mark in record.transcript.marks() {
                     assert!(mark.at <= first || mark.at == done.closed, "{record:?}");
                 }

@@ -55,7 +55,8 @@ fn most_at_a_start(warmup: &Run, profiling: &Run) -> usize {
     starts.map(at_once).max().unwrap_or(0)
 }
 
-/// The same as the server saw it: from the first byte that it read to before the last that it wrote.
+/// The same as the server saw it: from the first byte that it read to before the last that it
+/// wrote.
 fn most_seen(profiling: &Run, truth: &BTreeMap<&str, &Truth>) -> usize {
     let seen = |record: &Record| truth[record.request_id.to_string().as_str()].first;
     let at_once = |at: u64| {
@@ -66,7 +67,8 @@ fn most_seen(profiling: &Run, truth: &BTreeMap<&str, &Truth>) -> usize {
     starts.max().unwrap_or(0)
 }
 
-/// All of the warmup was sent before the measurement began, and the server has seen each request once.
+/// All of the warmup was sent before the measurement began, and the server has seen each request
+/// once.
 fn check(warmup: &Run, profiling: &Run, lines: &[Truth]) -> usize {
     let begun = profiling.report.started;
     assert!(warmup.records.iter().all(|r| r.times.start < begun));
@@ -80,8 +82,8 @@ fn check(warmup: &Run, profiling: &Run, lines: &[Truth]) -> usize {
 on_both_drivers! {
     fn the_measurement_begins_while_the_warmup_waits(driver) {
         for cpus in [&[0][..], &[0, 1]] {
-            // The last two answers of the warmup come only when all of the measurement has been seen.
-            // Bodies tell the two apart.
+            // The last two answers of the warmup come only when all of the measurement has been
+            // seen. Bodies tell the two apart.
             let state = Arc::new((Mutex::new((0, 0)), Condvar::new()));
             let ours = Arc::clone(&state);
             let server = Raw::start(move |conn| {

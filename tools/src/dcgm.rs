@@ -1,8 +1,8 @@
 //! An exporter of GPU metrics as NVIDIA's dcgm-exporter writes them, for a few GPUs with scripted
 //! values.
 //!
-//! GPU i draws 100·(i + 1) W all the time, so that what energy a run took can be told beforehand: that
-//! power times its duration.
+//! GPU i draws 100·(i + 1) W all the time, so that what energy a run took can be told beforehand:
+//! that power times its duration.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};

@@ -1,5 +1,5 @@
-//! What goes in front of a server: its certificates, or a door in the file system. There a thread per
-//! connection hands the bytes on, so it is for tests of a client and not for measurements.
+//! What goes in front of a server: its certificates, or a door in the file system. There a thread
+//! per connection hands the bytes on, so it is for tests of a client and not for measurements.
 
 use std::{
     error::Error,

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::stats::Sample;
 
-/// For each record, in order of arrival: whether it has a value. Takes no room while all have one, or
-/// none has.
+/// For each record, in order of arrival: whether it has a value. Takes no room while all have one,
+/// or none has.
 #[derive(Clone, Debug)]
 pub enum Seen {
     /// So many records, all of them alike.

@@ -1,4 +1,5 @@
-//! What is done with a record without looking at any other: its answer is read, its tokens are counted.
+//! What is done with a record without looking at any other: its answer is read, its tokens are
+//! counted.
 
 use std::sync::Arc;
 

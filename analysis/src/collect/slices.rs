@@ -1,5 +1,5 @@
-//! The phase cut into slices of time (`--slice-duration`), each with the metrics of the requests that
-//! started in it.
+//! The phase cut into slices of time (`--slice-duration`), each with the metrics of the requests
+//! that started in it.
 //!
 //! The grid begins at the first start of the phase; all arithmetic is on whole nanoseconds. A
 //! cell in which nothing started is no slice.
@@ -25,8 +25,9 @@ pub struct SliceResults {
 }
 
 impl Tally {
-    /// Cuts the phase into slices of `length`, in order of time, and hands each to `each`. Afterwards
-    /// the records are in the order of their starts. To be called before [`Tally::results`].
+    /// Cuts the phase into slices of `length`, in order of time, and hands each to `each`.
+    /// Afterwards the records are in the order of their starts. To be called before
+    /// [`Tally::results`].
     pub(crate) fn slices(
         &mut self,
         length: Span,

@@ -200,8 +200,9 @@ impl Tally {
         }
     }
 
-    /// From here on distributions are kept to three digits and curves in bins, so that memory does not
-    /// grow with the number of requests. Slices need every request; a sliced phase stays as it is.
+    /// From here on distributions are kept to three digits and curves in bins, so that memory does
+    /// not grow with the number of requests. Slices need every request; a sliced phase stays as it
+    /// is.
     fn lengthen(&mut self) {
         let mut long = Long {
             last_due: self.due.iter().copied().max().unwrap_or(0),

@@ -1,3 +1,5 @@
+//! Comparisons of runs whose figures are made up, and what rules say of them.
+
 use std::fs;
 use std::path::Path;
 

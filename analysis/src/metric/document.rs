@@ -1,5 +1,5 @@
-//! `docs/METRICS.md`, made from the table. `PINFIRE_UPDATE_GOLDEN=1 cargo test -p pinfire-analysis metrics_md`
-//! writes it; without the variable the test holds the file against the table.
+//! `docs/METRICS.md`, made from the table. `PINFIRE_UPDATE_GOLDEN=1 cargo test -p pinfire-analysis
+//! metrics_md` writes it; without the variable the test holds the file against the table.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -1,8 +1,9 @@
-//! Every metric, once: what it is called, what it is measured in, when it exists, how it is computed.
+//! Every metric, once: what it is called, what it is measured in, when it exists, how it is
+//! computed.
 //!
-//! The table is the only place with formulas. Collector, exports and console follow its rows; adding
-//! a metric is adding a row. The order of the rows is the order of computation: a derived row
-//! stands after the rows it reads.
+//! The table is the only place with formulas. Collector, exports and console follow its rows;
+//! adding a metric is adding a row. The order of the rows is the order of computation: a derived
+//! row stands after the rows it reads.
 
 pub mod curve;
 #[cfg(test)]

@@ -73,8 +73,8 @@ impl Request<'_> {
         self.latency()?.checked_sub(self.ttft()?)
     }
 
-    /// Nanoseconds per token after the first. With per-chunk usage the tokens of the first chunk are
-    /// taken out, so that a server that packs several into it is not flattered.
+    /// Nanoseconds per token after the first. With per-chunk usage the tokens of the first chunk
+    /// are taken out, so that a server that packs several into it is not flattered.
     pub fn itl(&self) -> Option<f64> {
         let osl = self.osl().filter(|&osl| osl >= 2)?;
         let first = self

@@ -1,5 +1,5 @@
-//! The rows: what users ask for first, then counts and rates, what the server reported, HTTP timings,
-//! and the view from the schedule.
+//! The rows: what users ask for first, then counts and rates, what the server reported, HTTP
+//! timings, and the view from the schedule.
 
 use super::Unit::{
     Bytes, Count, Kilobytes, Milliseconds, Nanoseconds, Percent, Ratio, Requests,

@@ -1,3 +1,5 @@
+//! The table of metrics: every row is complete, and no two contradict each other.
+
 use std::collections::{BTreeMap, HashSet};
 
 use super::*;

@@ -1,8 +1,8 @@
 //! Reading a record: what a response said, when it said it, and whether it is an answer at all.
 //!
 //! The engine kept bytes and stamps; every judgement is made here, by AIPerf's rules. Nothing of a
-//! cancelled or failed response is thrown away: its text and stamps are read as well, and kept out of
-//! the latency metrics by its verdict.
+//! cancelled or failed response is thrown away: its text and stamps are read as well, and kept out
+//! of the latency metrics by its verdict.
 
 mod error;
 mod unescape;

@@ -259,8 +259,8 @@ fn median(looks: &[Look], level: impl Fn(&Levels) -> Option<f64>) -> Option<f64>
     values.get(values.len() / 2).copied()
 }
 
-/// The counter's move from rest to rest. A wave that the server did not survive does not count: what was
-/// in flight then was given up too.
+/// The counter's move from rest to rest. A wave that the server did not survive does not count:
+/// what was in flight then was given up too.
 fn counter(evidence: &Evidence, lost: Option<[u64; 2]>) -> Counter {
     let waves = &evidence.waves[..evidence.waves.len() - usize::from(lost.is_some())];
     let cancels: usize = waves.iter().map(|wave| wave.left().count()).sum();

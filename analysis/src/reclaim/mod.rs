@@ -1,9 +1,9 @@
-//! Did the server let go of what was cancelled? The verdict of `pinfire cancel-test`, and of a run with
-//! `--verify-release`.
+//! Did the server let go of what was cancelled? The verdict of `pinfire cancel-test`, and of a run
+//! with `--verify-release`.
 //!
-//! Pure: what the client did and what the server showed go in, a verdict with figures comes out. The
-//! judge is what the server holds (requests running and waiting, cache in use) and whether it still
-//! answers; its own counter of aborted requests is evidence that is compared, never believed.
+//! Pure: what the client did and what the server showed go in, a verdict with figures comes out.
+//! The judge is what the server holds (requests running and waiting, cache in use) and whether it
+//! still answers; its own counter of aborted requests is evidence that is compared, never believed.
 
 mod effect;
 mod judge;
@@ -113,7 +113,8 @@ pub struct Evidence {
     pub first_canary: Canary,
     /// Requests of the same load without a cancel.
     pub control: Vec<Seen>,
-    /// Looks that are no part of a wave: at the canaries and the control. Only the timeline has them.
+    /// Looks that are no part of a wave: at the canaries and the control. Only the timeline has
+    /// them.
     pub between: Vec<Look>,
     /// The waves in their order. The test ends after one that the server did not survive.
     pub waves: Vec<Wave>,
@@ -206,25 +207,27 @@ pub struct WaveReport {
     pub cancels: u64,
     /// From the first to the last of them, in milliseconds.
     pub spread_ms: f64,
-    /// From the last of them until the server held no more than the client still wanted (and what it
-    /// never gave back), in seconds. Absent if no look could tell.
+    /// From the last of them until the server held no more than the client still wanted (and what
+    /// it never gave back), in seconds. Absent if no look could tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub released_after_s: Option<f64>,
     /// The same for the waiting requests alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting_back_after_s: Option<f64>,
-    /// From the last cancel until the cache was as at rest; the wave's other requests hold cache too,
-    /// until their end.
+    /// From the last cancel until the cache was as at rest; the wave's other requests hold cache
+    /// too, until their end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_back_after_s: Option<f64>,
-    /// Requests that the server held at the end of the rest beyond what it held before the first wave.
+    /// Requests that the server held at the end of the rest beyond what it held before the first
+    /// wave.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_at_rest: Option<f64>,
     /// Share of the cache in use then beyond that before, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_at_rest: Option<f64>,
-    /// What the server held beyond what the client still wanted, from the first cancel to the end of the
-    /// wave's last request, divided by the cancels: how long each was held on average, in seconds.
+    /// What the server held beyond what the client still wanted, from the first cancel to the end
+    /// of the wave's last request, divided by the cancels: how long each was held on average, in
+    /// seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_per_cancel_s: Option<f64>,
     /// The canary behind it.

@@ -170,8 +170,8 @@ fn leak(report: &ReleaseReport, settle: f64) -> String {
     )
 }
 
-/// Whether cancels of one kind leak more than those of another: so many of the leaks, or more, would be
-/// theirs by chance in less than one of twenty runs (one-sided binomial test).
+/// Whether cancels of one kind leak more than those of another: so many of the leaks, or more,
+/// would be theirs by chance in less than one of twenty runs (one-sided binomial test).
 fn leaks_more(these: Share, others: Share) -> bool {
     const CHANCE_MAX: f64 = 0.05;
     let cancels = these.cancels + others.cancels;

@@ -52,8 +52,8 @@ const GOOD: Server = Server {
     words: "released at once",
 };
 
-/// Four waves, alternately before the first token and in the stream; each begins with 20 requests, of
-/// which 10 are left at 500 ms and 10 end at 1 s; rest until 8 s.
+/// Four waves, alternately before the first token and in the stream; each begins with 20 requests,
+/// of which 10 are left at 500 ms and 10 end at 1 s; rest until 8 s.
 fn evidence(server: &Server) -> Evidence {
     let look = |ms: u64, held: f64, counted: f64| Look {
         at: at(ms),

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::{Canary, End, Evidence, Look, Seen};
 
-/// More points than a wide screen has; of more looks than that, each point is the one of its neighbours
-/// that held most.
+/// More points than a wide screen has; of more looks than that, each point is the one of its
+/// neighbours that held most.
 const POINTS: usize = 3_000;
 
 /// Requests and cache over time. All times are seconds from the first look or request.

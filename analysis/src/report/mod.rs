@@ -59,8 +59,8 @@ pub struct Report {
     pub health: Health,
     /// Whether every request is accounted for.
     pub accounting: Accounting,
-    /// There were more requests than are kept exactly: percentiles have three digits, and curves are
-    /// averages of bins.
+    /// There were more requests than are kept exactly: percentiles have three digits, and curves
+    /// are averages of bins.
     pub coarse: bool,
     /// Time slices of the measured phase; none where none were asked for.
     pub slices: Vec<Slice>,
@@ -128,8 +128,8 @@ impl Report {
         Some(&block.figures)
     }
 
-    /// Throughputs of the measured phase divided by the number of GPUs, with the metrics they are of;
-    /// none without `--num-gpus`.
+    /// Throughputs of the measured phase divided by the number of GPUs, with the metrics they are
+    /// of; none without `--num-gpus`.
     pub fn per_gpu(&self) -> Vec<(&'static Metric, f64)> {
         let Some(gpus) = self.facts.num_gpus else {
             return Vec::new();

@@ -1,3 +1,5 @@
+//! Sweeps of made-up runs: frontiers, spreads, and the files that show them.
+
 use serde_json::json;
 
 use super::*;

@@ -178,7 +178,7 @@ fn what_was_held_over_time() {
     }
 }
 
-/// Section 9 under AIPerf's own rule: had the third request failed instead of being cancelled.
+/// The figures of errors, had the third request failed instead of being cancelled.
 #[test]
 fn the_figures_of_failures() {
     let dir = tempdir().unwrap();

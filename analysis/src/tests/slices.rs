@@ -218,7 +218,8 @@ fn the_files() {
         let place = rows.iter().position(|one| *one == row);
         place.unwrap_or_else(|| panic!("{row}\n{csv}"))
     };
-    // By tag, and within a metric in the order of statistics; units that the summary hides are here.
+    // By tag, and within a metric in the order of statistics; units that the summary hides are
+    // here.
     let order = [
         "Request Count,requests,avg,2.00",
         "Request Latency,ms,avg,105.00",

@@ -1,4 +1,5 @@
-//! The table: rows in order of their first figure, one column per driver and one for what is beside.
+//! The table: rows in order of their first figure, one column per driver and one for what is
+//! beside.
 
 use std::fmt::Write;
 

@@ -1,4 +1,5 @@
-//! From the trigger of a cancellation to the leaving: a distribution, and its text on the command line.
+//! From the trigger of a cancellation to the leaving: a distribution, and its text on the command
+//! line.
 
 use crate::{clock::Span, random::Draws};
 

@@ -1,5 +1,5 @@
-//! What every part of pinfire shares: the clock, randomness, limits, the record of a request and the
-//! bodies that are ready to be sent. No runtime, no sockets, no text processing.
+//! What every part of pinfire shares: the clock, randomness, limits, the record of a request and
+//! the bodies that are ready to be sent. No runtime, no sockets, no text processing.
 
 pub mod clock;
 pub mod limits;

@@ -37,12 +37,12 @@ pub const STAMPED_READ_EVERY: u32 = 16;
 /// `recv` calls made at a cancel's deadline before the disconnect goes out regardless.
 pub const DRAIN_READS: usize = 16;
 
-/// So many deadlines of one instant make it worth to ask once which of their sockets have anything to
-/// read: a look at one costs about a fifth of a `recv` that finds nothing.
+/// So many deadlines of one instant make it worth to ask once which of their sockets have anything
+/// to read: a look at one costs about a fifth of a `recv` that finds nothing.
 pub const LOOK_TOGETHER: usize = 8;
 
-/// Bodies up to this size are copied behind their head and sent as one part: copying costs less than
-/// a system call with two parts.
+/// Bodies up to this size are copied behind their head and sent as one part: copying costs less
+/// than a system call with two parts.
 pub const COPIED_BODY_BYTES: usize = 8 * 1024;
 
 /// Slices of a body that go in one system call: a prompt of 60,000 tokens in blocks of 512 fits in.
@@ -64,17 +64,17 @@ pub const KEPT_BUFFER_BYTES: usize = 64 * 1024;
 /// Heads and events larger than this are not remembered to know the next ones by.
 pub const SHAPE_BYTES: usize = 1024;
 
-/// How often it is looked whether a phase has sent its last request when another waits for that, and
-/// whether room has been made on another core.
+/// How often it is looked whether a phase has sent its last request when another waits for that,
+/// and whether room has been made on another core.
 pub const SEAM_LOOK: Span = Span::from_millis(1);
 
-/// From the command to begin a phase with a schedule to the schedule's zero: every core has woken up
-/// by then, also on a machine that is busy.
+/// From the command to begin a phase with a schedule to the schedule's zero: every core has woken
+/// up by then, also on a machine that is busy.
 pub const BEGIN_LEAD: Span = Span::from_millis(5);
 
 /// Bytes of one line of a dataset, or of one element of a JSON document. A million tokens are about
-/// 6 MB of text and a dozen inline pictures rarely 50 MB; a file that is no JSONL at all shows by it
-/// before it fills the memory.
+/// 6 MB of text and a dozen inline pictures rarely 50 MB; a file that is no JSONL at all shows by
+/// it before it fills the memory.
 pub const LINE_BYTES: usize = 64 * 1024 * 1024;
 
 /// Lines of a dataset that are read, checked and built together: enough to pay for the threads.

@@ -87,8 +87,8 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Fills `parts` with what comes after the first `skip` bytes, in order, as far as there is room.
-    /// How many parts that are.
+    /// Fills `parts` with what comes after the first `skip` bytes, in order, as far as there is
+    /// room. How many parts that are.
     pub fn parts(&self, mut skip: usize, parts: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
         let mut put = |bytes: &'a [u8]| {

@@ -1,7 +1,7 @@
 //! Counting tokens, as those who count see it: the tokenizers themselves are elsewhere.
 //!
-//! A count belongs to a whole text. Counting the pieces of a stream and adding them up gives another
-//! number, because merges cross their borders.
+//! A count belongs to a whole text. Counting the pieces of a stream and adding them up gives
+//! another number, because merges cross their borders.
 
 /// Counts the tokens of a text, without special tokens.
 pub trait TokenCounter: Send + Sync {

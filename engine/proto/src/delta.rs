@@ -1,9 +1,10 @@
 //! What an event means, as far as a core must know: content, reasoning, nothing, or something that
 //! the analysis side shall read. No JSON tree is built.
 //!
-//! Events of one server differ in two strings only, their id and their text, so the scanner remembers
-//! the bytes around these of the last events it walked through ([`Shape`]). An event with the same
-//! bytes around other plain strings has the same structure, and comparisons replace the walk.
+//! Events of one server differ in two strings only, their id and their text, so the scanner
+//! remembers the bytes around these of the last events it walked through ([`Shape`]). An event with
+//! the same bytes around other plain strings has the same structure, and comparisons replace the
+//! walk.
 
 use std::ops::Range;
 

@@ -77,7 +77,8 @@ pub fn run_as(scan: Scan, input: &[u8], cuts: impl IntoIterator<Item = usize>) -
 pub const SCANS: [Scan; 3] = [Scan::Chat, Scan::Completions, Scan::Keep];
 
 /// Body of the fuzz target: the first byte says how many of the following bytes are cut distances
-/// (lower five bits) and which events are read (the others), the rest is the response. Panics if the cuts change what is seen.
+/// (lower five bits) and which events are read (the others), the rest is the response. Panics if
+/// the cuts change what is seen.
 ///
 /// # Panics
 /// If the law of cuts is broken.

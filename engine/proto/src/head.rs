@@ -39,7 +39,8 @@ pub(super) enum Parsed {
     Final(Head, usize),
 }
 
-/// Knows the head of the last response again: a server's heads are the same for a second, by their date.
+/// Knows the head of the last response again: a server's heads are the same for a second, by their
+/// date.
 #[derive(Debug, Default)]
 pub(super) struct HeadReader {
     bytes: Vec<u8>,

@@ -171,8 +171,8 @@ impl Agenda {
         self.over
     }
 
-    /// Whether this core has sent its last request. Where that hangs on what other cores have taken,
-    /// it may show only when looked at again.
+    /// Whether this core has sent its last request. Where that hangs on what other cores have
+    /// taken, it may show only when looked at again.
     pub(super) fn has_sent_all(&self) -> bool {
         let schedule = &self.plan.schedule;
         // Where turns and sessions share the ticks, one that was taken binds nobody.
@@ -200,8 +200,8 @@ impl Agenda {
         self.sessions[seat as usize].holds_prefill
     }
 
-    /// Begins while another phase holds so many slots on this core. Gives what that one holds beyond
-    /// this core's share.
+    /// Begins while another phase holds so many slots on this core. Gives what that one holds
+    /// beyond this core's share.
     pub(super) fn follow(&mut self, seam: &Arc<Seam>, core: usize, held: [usize; 2]) -> [usize; 2] {
         let [open, waiting] = held;
         let sessions = (seam, Of::Sessions);

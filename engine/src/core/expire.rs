@@ -30,10 +30,10 @@ impl Leaving {
 }
 
 impl Core {
-    /// The end of every handler: deadlines that have come are acted on, and what is due is started. A
-    /// turn may be long, so neither waits for its end. But whoever was hung up on is replaced only when
-    /// what else has come has been read: another hang-up may follow from that, and a start would make
-    /// it late.
+    /// The end of every handler: deadlines that have come are acted on, and what is due is started.
+    /// A turn may be long, so neither waits for its end. But whoever was hung up on is replaced
+    /// only when what else has come has been read: another hang-up may follow from that, and a
+    /// start would make it late.
     #[inline]
     pub(super) fn go_on(&mut self, now: Stamp) {
         self.expire_due(now);
@@ -44,9 +44,9 @@ impl Core {
         }
     }
 
-    /// Ends every request whose deadline has come, and notes if there was one. Those that are due at one
-    /// instant are left in a row: what is read before the first leaving and what is written down
-    /// after the last one does not come between them.
+    /// Ends every request whose deadline has come, and notes if there was one. Those that are due
+    /// at one instant are left in a row: what is read before the first leaving and what is written
+    /// down after the last one does not come between them.
     #[inline]
     pub(super) fn expire_due(&mut self, mut now: Stamp) {
         if self.deadlines.next().is_none_or(|due| due > now) {
@@ -86,8 +86,8 @@ impl Core {
         }
     }
 
-    /// The deadline of a request has come: its cancel or its time limit. True if it is to be left now;
-    /// everything else has been done.
+    /// The deadline of a request has come: its cancel or its time limit. True if it is to be left
+    /// now; everything else has been done.
     fn expire(&mut self, slot: usize, due: Stamp, readable: bool) -> bool {
         let late = Stamp::now().since(due);
         let request = self.connections[slot].request.as_ref();
@@ -128,8 +128,8 @@ impl Core {
         false
     }
 
-    /// Leaves requests as planned: nothing comes between the clock reads but the leaving itself, and
-    /// nothing between two leavings but the clock reads.
+    /// Leaves requests as planned: nothing comes between the clock reads but the leaving itself,
+    /// and nothing between two leavings but the clock reads.
     fn leave_in_a_row(&mut self, row: &mut Vec<Leaving>) {
         for leaving in row.iter_mut() {
             let connection = &self.connections[leaving.slot];
@@ -189,9 +189,9 @@ impl Core {
         self.give_up(slot, seat, request.gone(closed), closed);
     }
 
-    /// Reads what had come between the reading before a hang-up and the hang-up itself; nothing comes
-    /// after it. An answer that is whole by that is an ordinary answer. What the server closed
-    /// meanwhile cannot be told from our own end.
+    /// Reads what had come between the reading before a hang-up and the hang-up itself; nothing
+    /// comes after it. An answer that is whole by that is an ordinary answer. What the server
+    /// closed meanwhile cannot be told from our own end.
     fn read_what_had_come(&mut self, slot: usize, closed: Stamp) {
         for _ in 0..DRAIN_READS {
             let connection = &self.connections[slot];
@@ -208,9 +208,9 @@ impl Core {
         }
     }
 
-    /// Reads what lies in the receive buffer, up to a limit. The request may end by it. A `send` that
-    /// was `refused` has taken the socket's error with it: an end without a byte then looks orderly
-    /// and says less than that error did, so it is left to the caller.
+    /// Reads what lies in the receive buffer, up to a limit. The request may end by it. A `send`
+    /// that was `refused` has taken the socket's error with it: an end without a byte then looks
+    /// orderly and says less than that error did, so it is left to the caller.
     pub(super) fn drain(&mut self, slot: usize, refused: bool) {
         for _ in 0..DRAIN_READS {
             let connection = &self.connections[slot];

@@ -256,7 +256,8 @@ impl Core {
         }
     }
 
-    /// Remembers what the latest answers needed, so that the next transcript is allocated once. Large answers decay, so that one giant does not make all others giants.
+    /// Remembers what the latest answers needed, so that the next transcript is allocated once.
+    /// Large answers decay, so that one giant does not make all others giants.
     pub(super) fn learn_room(&mut self, (marks, bytes): (usize, usize)) {
         let blend = |old: usize, new: usize| {
             if new >= old {

@@ -25,8 +25,8 @@ use crate::{
 };
 
 impl Core {
-    /// Begins a phase that counts its time from `begun`. One that is still out sends nothing more and
-    /// ends by itself; `seam` says what it may hold.
+    /// Begins a phase that counts its time from `begun`. One that is still out sends nothing more
+    /// and ends by itself; `seam` says what it may hold.
     pub(crate) fn begin(&mut self, plan: Arc<PhasePlan>, begun: Stamp, seam: Option<Arc<Seam>>) {
         self.step_back(plan.phase);
         self.dialled.resize(plan.targets.len(), self.number);
@@ -62,8 +62,9 @@ impl Core {
         self.start_some();
     }
 
-    /// Makes room for a phase to begin: the current one only drains from now on. Requests know their
-    /// phase by its kind, so what stands in the way of that, because nobody waited for it, is dropped.
+    /// Makes room for a phase to begin: the current one only drains from now on. Requests know
+    /// their phase by its kind, so what stands in the way of that, because nobody waited for it, is
+    /// dropped.
     fn step_back(&mut self, younger: Phase) {
         let [current, draining] = self.phases.out().map(|running| Some(running?.plan.phase));
         if let Some(old) = draining.filter(|&old| current.is_some() || old == younger) {
@@ -154,8 +155,8 @@ impl Core {
         }
     }
 
-    /// Closes everything and forgets what it learned of the servers, so that the next phase finds the
-    /// core as a new one would be. `done` is dropped when nothing is open.
+    /// Closes everything and forgets what it learned of the servers, so that the next phase finds
+    /// the core as a new one would be. `done` is dropped when nothing is open.
     pub(crate) fn rest(&mut self, done: Sender<()>) {
         self.stop();
         self.close_idle();
@@ -333,8 +334,8 @@ fn report(mut phase: Running, number: usize, reports: &Sender<CoreReport>) {
     let _ = reports.send(report);
 }
 
-/// Starting a request (a connect and a send) takes long enough to make a deadline that is near late,
-/// while a start of a closed loop may wait a little: it does, but never longer than
+/// Starting a request (a connect and a send) takes long enough to make a deadline that is near
+/// late, while a start of a closed loop may wait a little: it does, but never longer than
 /// [`START_PATIENCE`].
 fn a_deadline_goes_first(now: Stamp, deadline: Stamp, eligible: Stamp) -> bool {
     deadline <= now + DEADLINE_NEAR && now.since(eligible) < START_PATIENCE

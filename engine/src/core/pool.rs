@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use super::connection::{Connection, State};
 
-/// Queues of slots, one per target. A connection that closes while idle leaves its entry behind; the
-/// visit number tells such an entry from a live one.
+/// Queues of slots, one per target. A connection that closes while idle leaves its entry behind;
+/// the visit number tells such an entry from a live one.
 #[derive(Default)]
 pub(super) struct IdlePool {
     queues: Vec<VecDeque<(usize, u64)>>,

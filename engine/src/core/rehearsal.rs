@@ -28,7 +28,8 @@ pub struct Rehearsed {
     pub turn: u32,
 }
 
-/// Goes through a phase as one core would, by the very agenda of the cores, with a clock of its own.
+/// Goes through a phase as one core would, by the very agenda of the cores, with a clock of its
+/// own.
 ///
 /// Endless if neither a count nor a duration that the schedule reaches ends the phase. The numbers
 /// of the plan's schedule are used up.

@@ -1,10 +1,10 @@
 //! Where one phase begins while another still waits for answers: one limit over both.
 //!
 //! The elder phase sends nothing more, so what it holds only gets less. Each core lends the younger
-//! phase's slots to the elder's requests until they end. A lower limit can leave a core with an excess
-//! over its share; then cores with room hold back as many of their slots, so that all cores together
-//! keep the limit, and get them as the excess ends. Where the elder holds more than the whole limit,
-//! all slots are held back, and what it gives up beyond the limit makes no room.
+//! phase's slots to the elder's requests until they end. A lower limit can leave a core with an
+//! excess over its share; then cores with room hold back as many of their slots, so that all cores
+//! together keep the limit, and get them as the excess ends. Where the elder holds more than the
+//! whole limit, all slots are held back, and what it gives up beyond the limit makes no room.
 
 use std::sync::{
     Arc,
@@ -101,16 +101,16 @@ impl Handover {
 /// One limit of the younger phase on one core: slots that are not its own yet.
 #[derive(Debug, Default)]
 pub(super) struct Lent {
-    /// Held by the elder, by when they open. The last is regained first: a ramp then counts what the
-    /// elder holds as its own.
+    /// Held by the elder, by when they open. The last is regained first: a ramp then counts what
+    /// the elder holds as its own.
     held: Vec<Stamp>,
     /// Held back, the last one opening first.
     withheld: Vec<Stamp>,
 }
 
 impl Lent {
-    /// Parts the slots of core `core`, of which the elder holds `now` at this instant. Also gives what
-    /// it holds beyond those that it is lent.
+    /// Parts the slots of core `core`, of which the elder holds `now` at this instant. Also gives
+    /// what it holds beyond those that it is lent.
     pub(super) fn of(
         (seam, of): (&Arc<Seam>, Of),
         core: usize,

@@ -55,8 +55,8 @@ impl Core {
         }
     }
 
-    /// Opens what one `recv` has brought. All of it is looked at: behind the end of a response there
-    /// may be what concerns the connection.
+    /// Opens what one `recv` has brought. All of it is looked at: behind the end of a response
+    /// there may be what concerns the connection.
     pub(super) fn open_sealed(&mut self, slot: usize, at: Stamp, bytes: usize) {
         let connection = &mut self.connections[slot];
         let (Some(secure), Some(socket)) = (&mut connection.secure, &connection.socket) else {

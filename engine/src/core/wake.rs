@@ -49,7 +49,8 @@ impl Core {
         let waited = std::mem::take(&mut self.more_due);
         self.expire_due(Stamp::now());
         let now = Stamp::now();
-        // As at the end of a handler. Once: deadlines in every turn must not keep all starts waiting.
+        // As at the end of a handler. Once: deadlines in every turn must not keep all starts
+        // waiting.
         if std::mem::take(&mut self.hung_up) && !waited && self.some_due(now) {
             self.more_due = true;
         } else {
@@ -110,8 +111,8 @@ impl Core {
         }
     }
 
-    /// Ends the turn that is going on, if there is one, and lets the tasks that gave way go on. True
-    /// when the core is leaving.
+    /// Ends the turn that is going on, if there is one, and lets the tasks that gave way go on.
+    /// True when the core is leaving.
     fn end_turn(&mut self, waker: &Waker) -> bool {
         if let Some(start) = self.turn_start.take() {
             let length = Stamp::now().since(start);

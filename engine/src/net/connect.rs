@@ -65,7 +65,8 @@ fn open(
 
 /// Options that make a run steadier, but that it can do without: a refusal is passed over.
 fn set_options(socket: &Socket, dialling: &Dialling) {
-    // A dead peer is noticed after 60 + 30 s when nothing is sent, and after 30 s when something is.
+    // A dead peer is noticed after 60 + 30 s when nothing is sent, and after 30 s when something
+    // is.
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(30))
@@ -81,9 +82,10 @@ fn set_options(socket: &Socket, dialling: &Dialling) {
     }
 }
 
-/// Whether a connect of this length looks as if its SYN had been lost and sent again: each second for
-/// the first four times on Linux 6.5 and later (`tcp_syn_linear_timeouts`), then doubling; on older
-/// kernels after 1 s, then after 2 and 4 s more. The usual reason is a full accept queue of the server.
+/// Whether a connect of this length looks as if its SYN had been lost and sent again: each second
+/// for the first four times on Linux 6.5 and later (`tcp_syn_linear_timeouts`), then doubling; on
+/// older kernels after 1 s, then after 2 and 4 s more. The usual reason is a full accept queue of
+/// the server.
 pub fn shows_lost_syn(connect: Span) -> bool {
     const AFTER: [(u64, u64); 6] = [
         (1_000, 1_250),

@@ -30,8 +30,8 @@ use crate::sys;
 /// How everything is sent: without waiting, and without a signal when the peer has gone.
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
-/// Which of these have something to read, an end or an error included: one call for all of them. Where
-/// the system does not say, all may.
+/// Which of these have something to read, an end or an error included: one call for all of them.
+/// Where the system does not say, all may.
 pub fn readable_now<'a>(sockets: impl Iterator<Item = &'a Pollable>, readable: &mut Vec<bool>) {
     let mut looked: Vec<PollFd<'_>> = sockets
         .map(|socket| PollFd::from_borrowed_fd(sys::borrow(&socket.0), PollFlags::IN))
@@ -115,7 +115,8 @@ impl Pollable {
     }
 
     /// Resets the connection. The RST goes out within the call: a TCP socket that is connected to
-    /// nothing gives its connection up. Where a kernel refuses that, it goes out as the socket closes.
+    /// nothing gives its connection up. Where a kernel refuses that, it goes out as the socket
+    /// closes.
     pub fn reset(&self) {
         let socket = sys::borrow(&self.0);
         let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
@@ -152,8 +153,9 @@ impl Pollable {
 }
 
 /// Makes the process's table of descriptors large enough for so many connections before they are
-/// opened. The kernel doubles the table on demand, and in a process with threads each doubling waits
-/// for a grace period of all CPUs: 10-20 ms in which the core that opens a socket stands still.
+/// opened. The kernel doubles the table on demand, and in a process with threads each doubling
+/// waits for a grace period of all CPUs: 10-20 ms in which the core that opens a socket stands
+/// still.
 pub fn make_room_for(connections: usize) {
     // What is being closed and what replaces it overlap; the rest of the process has its share.
     let highest = i32::try_from(connections * 2 + 256).unwrap_or(i32::MAX);

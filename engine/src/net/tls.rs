@@ -59,9 +59,9 @@ impl Secure {
         Ok(over)
     }
 
-    /// Like [`Pollable::send_parts`], and the number of bytes means the same: so many have been taken by the
-    /// socket, down to the end of their last record. A call that would block has kept what it sealed;
-    /// the next one must come with the same bytes.
+    /// Like [`Pollable::send_parts`], and the number of bytes means the same: so many have been
+    /// taken by the socket, down to the end of their last record. A call that would block has kept
+    /// what it sealed; the next one must come with the same bytes.
     ///
     /// # Errors
     /// The socket's.

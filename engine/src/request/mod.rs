@@ -309,8 +309,8 @@ impl Request {
         self.record.times.send_start = Some(at);
     }
 
-    /// A `send` that returned at `at` took so many bytes. True when there is nothing more to send: all
-    /// has gone, and `at` is T2, or as much as it sends at all.
+    /// A `send` that returned at `at` took so many bytes. True when there is nothing more to send:
+    /// all has gone, and `at` is T2, or as much as it sends at all.
     #[inline]
     pub fn wrote(&mut self, at: Stamp, bytes: usize) -> bool {
         self.sent += bytes;
@@ -386,7 +386,8 @@ impl Request {
         self.record
     }
 
-    /// The client left between `asked` and `closed`. What it reads afterwards moves nothing any more.
+    /// The client left between `asked` and `closed`. What it reads afterwards moves nothing any
+    /// more.
     pub fn left(&mut self, asked: Stamp, closed: Stamp) {
         self.left = Some(self.disconnect(asked, closed));
         self.watches = false;

@@ -50,8 +50,8 @@ impl CancelPlan {
 
     /// The same with a distribution.
     pub fn delayed(seed: u64, percent: f64, delay: Delay) -> Self {
-        // The stream's name is AIPerf's. The generator is counter-based instead, so that a draw depends
-        // on the request's index alone, whatever core takes it.
+        // The stream's name is AIPerf's. The generator is counter-based instead, so that a draw
+        // depends on the request's index alone, whatever core takes it.
         let draws = Purpose::new(seed, "timing.request.cancellation");
         Self {
             draws,
@@ -112,8 +112,8 @@ impl CancelPlan {
         chosen.then(|| self.delay.draw(&mut self.delays.at(index)))
     }
 
-    /// What request `index` with this entry of the dataset carries, if it is chosen, in a phase that
-    /// began at `begun`.
+    /// What request `index` with this entry of the dataset carries, if it is chosen, in a phase
+    /// that began at `begun`.
     #[inline]
     pub fn of(&self, index: u64, entry: u32, begun: Stamp) -> Option<Chosen> {
         let delay = self.delay(index)?;

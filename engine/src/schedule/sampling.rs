@@ -55,7 +55,8 @@ fn permuted(mut draws: Draws, place: u64, count: u64) -> u64 {
     let mut keys = [0_u32; ROUNDS];
     keys.fill_with(|| draws.u32());
     // The network permutes the numbers of so many bits, fewer than twice `count`; one that leaves
-    // the range goes through it again until it is back ("cycle walking"), which is a permutation too.
+    // the range goes through it again until it is back ("cycle walking"), which is a permutation
+    // too.
     let bits = u64::BITS - (count - 1).leading_zeros();
     let mut number = feistel(place, bits, &keys);
     while number >= count {

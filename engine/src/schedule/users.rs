@@ -268,7 +268,8 @@ mod tests {
                 (start.at.nanos() / 1_000_000_000, start.user, start.turns)
             })
             .collect();
-        // User 3 has 2 turns left but a conversation of 1; user 2 has 1 left of a conversation of 5.
+        // User 3 has 2 turns left but a conversation of 1; user 2 has 1 left of a conversation of
+        // 5.
         let expected = [
             (0, 4, 2),
             (1, 3, 1),

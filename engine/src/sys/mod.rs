@@ -32,8 +32,8 @@ pub fn want_receive_stamps(socket: impl AsFd) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, flags)
 }
 
-/// Lets `connect` choose the port of a socket that is bound to an address alone: it can take one that
-/// another connection has, as long as the two lead elsewhere.
+/// Lets `connect` choose the port of a socket that is bound to an address alone: it can take one
+/// that another connection has, as long as the two lead elsewhere.
 ///
 /// # Errors
 /// The kernel does not know the option: `bind` then takes a port that nobody has.
@@ -129,9 +129,9 @@ pub fn become_realtime() -> io::Result<()> {
     }
 }
 
-/// Gives the terminal that standard output is back, in its present modes and with `bytes` written, when
-/// `signal` comes while all of `when` are set: for one that ends the process before any thread could.
-/// Without a terminal nothing happens.
+/// Gives the terminal that standard output is back, in its present modes and with `bytes` written,
+/// when `signal` comes while all of `when` are set: for one that ends the process before any thread
+/// could. Without a terminal nothing happens.
 ///
 /// # Errors
 /// The signal cannot be watched.
@@ -170,8 +170,8 @@ pub fn restore_terminal_on(
             }
         }
     };
-    // SAFETY: the action reads two atomics and makes a few calls, all of them async-signal-safe; it takes
-    // no lock, allocates nothing and cannot panic.
+    // SAFETY: the action reads two atomics and makes a few calls, all of them async-signal-safe; it
+    // takes no lock, allocates nothing and cannot panic.
     unsafe { signal_hook::low_level::register(signal, restore) }.map(drop)
 }
 

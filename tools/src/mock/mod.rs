@@ -8,7 +8,8 @@
 //! answered as a chat.
 //!
 //! It is not an HTTP server for other uses: request bodies need a content-length, a client that
-//! closes its sending half counts as gone unless the script says otherwise, and bodies are searched for a few keys, not parsed.
+//! closes its sending half counts as gone unless the script says otherwise, and bodies are searched
+//! for a few keys, not parsed.
 
 mod accept;
 mod answer;

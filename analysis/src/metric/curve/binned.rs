@@ -1,5 +1,5 @@
-//! The curves of a run that is too long to keep its requests: what each was on average in every tenth
-//! of a second.
+//! The curves of a run that is too long to keep its requests: what each was on average in every
+//! tenth of a second.
 
 use super::{Curve, Curves};
 
@@ -109,8 +109,8 @@ impl Binned {
         }
     }
 
-    /// The average number of open requests from `from` to `to`, and the most of any bin; both to the
-    /// bin.
+    /// The average number of open requests from `from` to `to`, and the most of any bin; both to
+    /// the bin.
     pub fn concurrency(&self, from: u64, to: u64) -> Option<(f64, f64)> {
         let zero = self.zero?;
         let bin = |at: u64| (at.saturating_sub(zero) / BIN) as usize;

@@ -7,8 +7,8 @@ const SEGMENTS: usize = 1 << 12;
 
 /// More different values than these are put into classes, so that a long run takes no more room.
 const EXACT: usize = 1 << 18;
-/// Bits of a number that a class leaves out: values within one of 4,096 parts of their magnitude are
-/// one, so percentiles are off by 0.02 % at most. Mean, minimum and maximum stay exact.
+/// Bits of a number that a class leaves out: values within one of 4,096 parts of their magnitude
+/// are one, so percentiles are off by 0.02 % at most. Mean, minimum and maximum stay exact.
 const CLASS: u32 = 40;
 
 /// Percentiles of a curve that are shown without being asked for.
@@ -84,7 +84,8 @@ impl Held {
         });
     }
 
-    /// The figures over all of the time; `None` of no time. To be called when settled, like the next.
+    /// The figures over all of the time; `None` of no time. To be called when settled, like the
+    /// next.
     pub fn figures(&self, wanted: &Percentiles) -> Option<Figures> {
         let figures = figures(&self.segments, self.idle, wanted)?;
         let least = if self.idle > 0 { 0.0 } else { self.least };
@@ -108,9 +109,9 @@ impl Held {
     }
 }
 
-/// Statistics of a step function, given as values from 0 up, ascending, with the time each was held,
-/// after `idle` nanoseconds of 0. A percentile is the first value whose share of the time, with all
-/// lower ones, reaches it.
+/// Statistics of a step function, given as values from 0 up, ascending, with the time each was
+/// held, after `idle` nanoseconds of 0. A percentile is the first value whose share of the time,
+/// with all lower ones, reaches it.
 pub fn figures(ascending: &[(f64, u64)], idle: u64, wanted: &Percentiles) -> Option<Figures> {
     let idle = (idle > 0).then_some((0.0, idle));
     let held = || {

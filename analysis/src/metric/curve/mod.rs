@@ -1,7 +1,7 @@
 //! Step functions of time and their statistics, weighted by how long each value was held.
 //!
-//! A curve consumes the events of all requests in order of time ([`Sweep`]); what it held is kept as
-//! values and durations ([`Held`]), so the requests themselves are not needed again.
+//! A curve consumes the events of all requests in order of time ([`Sweep`]); what it held is kept
+//! as values and durations ([`Held`]), so the requests themselves are not needed again.
 
 mod binned;
 mod held;
@@ -236,7 +236,8 @@ mod tests {
             );
             assert!(figures.min.unwrap() >= 0.0, "{curve:?}");
         }
-        // Two gaps that take time share the four later tokens; the gap of no time takes none of them.
+        // Two gaps that take time share the four later tokens; the gap of no time takes none of
+        // them.
         let decode = whole
             .figures(Curve::DecodeThroughput, true, &Percentiles::default())
             .unwrap();

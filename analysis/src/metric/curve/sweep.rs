@@ -78,8 +78,8 @@ enum Next {
     First,
     /// The end of this gap, counted from 0.
     Gap(usize),
-    /// The tokens of the gap that ends with the record, and of those after it: they are there for an
-    /// instant before it ends.
+    /// The tokens of the gap that ends with the record, and of those after it: they are there for
+    /// an instant before it ends.
     Last(usize),
     End,
 }

@@ -1,5 +1,5 @@
-//! A wave of 1,000 cancels, and cancels at the first token: as the client says, as the packets show,
-//! as the server saw.
+//! A wave of 1,000 cancels, and cancels at the first token: as the client says, as the packets
+//! show, as the server saw.
 
 use std::collections::HashMap;
 

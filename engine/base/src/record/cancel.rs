@@ -5,8 +5,8 @@ use crate::clock::{Span, Stamp};
 /// From which instant the delay of a cancellation counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub enum Trigger {
-    /// A new connection is established, before TLS. The request goes to a connection of its own, and
-    /// with a delay of 0 no byte of it is sent.
+    /// A new connection is established, before TLS. The request goes to a connection of its own,
+    /// and with a delay of 0 no byte of it is sent.
     Connect,
     /// Half of the body has been taken by the socket. The other half is never sent.
     MidBody,

@@ -1,5 +1,5 @@
-//! What is kept of a request beyond its transcript, where a run asks for it: the bytes themselves and
-//! the instant of every write and read.
+//! What is kept of a request beyond its transcript, where a run asks for it: the bytes themselves
+//! and the instant of every write and read.
 
 use std::net::SocketAddr;
 
@@ -79,8 +79,8 @@ impl Capture {
         self.writes.push(Piece { at, bytes });
     }
 
-    /// The writes as body bytes: what of each was the head is taken off, and those that were nothing
-    /// else are left out.
+    /// The writes as body bytes: what of each was the head is taken off, and those that were
+    /// nothing else are left out.
     pub fn body_writes(&self) -> impl Iterator<Item = Piece> {
         let mut head = self.request_head.len();
         self.writes.iter().filter_map(move |write| {

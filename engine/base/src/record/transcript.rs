@@ -16,8 +16,8 @@ pub enum MarkKind {
     Empty,
     /// `data: [DONE]`. No bytes.
     Done,
-    /// Anything else, as it came: the joined `data` of the event (usage, tool calls, errors, what is
-    /// not JSON). The analysis side reads it.
+    /// Anything else, as it came: the joined `data` of the event (usage, tool calls, errors, what
+    /// is not JSON). The analysis side reads it.
     Data,
     /// An event named `error`: all of its lines, as they came.
     ErrorEvent,

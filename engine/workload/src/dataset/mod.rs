@@ -90,8 +90,8 @@ pub enum Source {
 }
 
 impl Source {
-    /// Whether a run over it writes `inputs.json`: not for what is a file of bodies already, nor for
-    /// traces, whose bodies would be huge.
+    /// Whether a run over it writes `inputs.json`: not for what is a file of bodies already, nor
+    /// for traces, whose bodies would be huge.
     pub(super) fn writes_inputs(self) -> bool {
         let written = |name| file::Format::named(name).is_none_or(|format| format.writes_inputs);
         match self {
@@ -236,8 +236,8 @@ impl Build<'_> {
         Uuid::draw(&mut draws).to_string()
     }
 
-    /// The body of the `number`-th turn of the dataset, with the model that it gets and the run's own
-    /// system prompt.
+    /// The body of the `number`-th turn of the dataset, with the model that it gets and the run's
+    /// own system prompt.
     fn body(&self, number: usize, ask: Ask<'_>) -> Result<Body, DatasetError> {
         let joined;
         let system = match (self.system_prompt, ask.system) {

@@ -2,9 +2,9 @@
 //!
 //! Jane Austen's *Emma*, *Mansfield Park*, *Persuasion*, *Pride and Prejudice* and *Sense and
 //! Sensibility*, and of the King James Version Genesis, the Psalms and the New Testament: in the
-//! public domain, see `engine/workload/assets/README.md`. 4.9 MB of ASCII, 1.1 million tokens: two of
-//! 1,000 random prompts start at the same place about every second run. A smaller text would make
-//! a server's prefix cache look better than it is.
+//! public domain, see `engine/workload/assets/README.md`. 4.9 MB of ASCII, 1.1 million tokens: two
+//! of 1,000 random prompts start at the same place about every second run. A smaller text would
+//! make a server's prefix cache look better than it is.
 
 use std::io::Read;
 use std::sync::{Arc, OnceLock};

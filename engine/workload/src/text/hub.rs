@@ -1,4 +1,5 @@
-//! Where the local Hugging Face cache keeps a repository's snapshot; reads only (`download` writes).
+//! Where the local Hugging Face cache keeps a repository's snapshot; reads only (`download`
+//! writes).
 
 use std::path::{Path, PathBuf};
 

@@ -14,8 +14,8 @@ use pinfire_tools::mock::{
 ///
 /// Endpoints: POST /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages (Anthropic),
 /// /generate and /generate_stream, /v1/embeddings, /v1/ranking, /v2/rerank and /rerank, each
-/// answered in its own form, any other path as a chat; GET /v1/models, /metrics (under vLLM's names)
-/// and /health. One thread, one processor. Runs until SIGINT or SIGTERM.
+/// answered in its own form, any other path as a chat; GET /v1/models, /metrics (under vLLM's
+/// names) and /health. One thread, one processor. Runs until SIGINT or SIGTERM.
 #[derive(Parser, Debug)]
 #[command(name = "pinfire-mock", version)]
 pub struct Args {
@@ -143,8 +143,8 @@ pub struct Args {
     /// [default: no limit].
     #[arg(long, value_name = "N", help_heading = "Capacity")]
     pub slots: Option<u32>,
-    /// Also play an exporter of GPU metrics (DCGM) at this address, port 0 for a free one: GPU i draws
-    /// 100·(i+1) W all the time.
+    /// Also play an exporter of GPU metrics (DCGM) at this address, port 0 for a free one: GPU i
+    /// draws 100·(i+1) W all the time.
     #[arg(long, value_name = "ADDR:PORT", help_heading = "GPUs")]
     pub dcgm: Option<SocketAddr>,
     /// GPUs of --dcgm.
@@ -157,8 +157,8 @@ pub struct Args {
     )]
     pub dcgm_gpus: u32,
     /// Every other request at the server, waiting ones included, makes the gaps between an answer's
-    /// tokens longer by this share of --itl: with --slots, a server whose throughput rises, peaks and
-    /// collapses.
+    /// tokens longer by this share of --itl: with --slots, a server whose throughput rises, peaks
+    /// and collapses.
     #[arg(
         long,
         value_name = "SHARE",

@@ -357,8 +357,8 @@ impl Fit {
     }
 }
 
-/// A line's `type` must not name another format than the one it is read as; what is no format's name
-/// means something else.
+/// A line's `type` must not name another format than the one it is read as; what is no format's
+/// name means something else.
 pub(super) fn check_type(fields: &mut Fields, name: &str) -> Result<(), Fault> {
     match fields.any("type") {
         Some(Value::String(given)) if given != name && Format::named(&given).is_some() => fault(

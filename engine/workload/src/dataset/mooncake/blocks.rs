@@ -81,8 +81,8 @@ pub(super) struct Made {
 }
 
 impl<'a> Blocks<'a> {
-    /// Finds the place of every block of `wanted` (id, size), in parallel. All sizes of one id begin
-    /// at the same place.
+    /// Finds the place of every block of `wanted` (id, size), in parallel. All sizes of one id
+    /// begin at the same place.
     pub(super) fn place(
         tokenizer: &'a Tokenizer,
         corpus: &'a Corpus,
@@ -141,9 +141,9 @@ impl<'a> Blocks<'a> {
         size - usize::from(self.separator.is_some()).min(size)
     }
 
-    /// The first drawn place from which each of `counts` tokens, behind `before`, encodes to its own
-    /// length again, and of which of them that is true. Without this some blocks would be a token
-    /// off, since their ends cut what the tokenizer takes as one piece.
+    /// The first drawn place from which each of `counts` tokens, behind `before`, encodes to its
+    /// own length again, and of which of them that is true. Without this some blocks would be a
+    /// token off, since their ends cut what the tokenizer takes as one piece.
     fn fitting(
         &self,
         draws: &mut Draws,

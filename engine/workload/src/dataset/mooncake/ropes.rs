@@ -68,8 +68,8 @@ impl Pool {
     }
 }
 
-/// Whether `written` turns carry a text as a plain JSON string, so that a text can take the place of
-/// the mark; a template may do anything with it.
+/// Whether `written` turns carry a text as a plain JSON string, so that a text can take the place
+/// of the mark; a template may do anything with it.
 pub(super) fn fits<E>(written: impl Fn(Content) -> Result<Turn, E>) -> Result<bool, E> {
     const PROBE: &str = "a \"b\" \\ c\n<|d|>";
     let pool = Pool::new(PROBE);

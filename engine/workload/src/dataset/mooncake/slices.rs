@@ -82,8 +82,8 @@ impl<'a> Slices<'a> {
     /// Where a letter, a blank and a letter meet, every vocabulary that is embedded cuts the text,
     /// whatever stands around it; and between two such cuts inside of a chunk the tokens are the
     /// corpus' own. So only what lies outside of the first and the last cut is encoded: at both
-    /// ends and at seams. Of other vocabularies the answer is a good guess. Each piece between two cuts
-    /// has to add up for itself.
+    /// ends and at seams. Of other vocabularies the answer is a good guess. Each piece between two
+    /// cuts has to add up for itself.
     pub(super) fn adds_up(&self, parts: &[(Place, usize)]) -> bool {
         let (mut open, mut tokens) = (String::new(), 0);
         let runs = parts
@@ -212,9 +212,10 @@ impl Escaped {
 fn push_escaped(into: &mut Vec<u8>, character: &str) {
     match character.as_bytes() {
         [b'"' | b'\\' | 0..0x20] => {
-            // A string is always written, between two quotes.
-            let quoted = serde_json::to_vec(character).unwrap_or_default();
-            into.extend_from_slice(quoted.get(1..quoted.len() - 1).unwrap_or_default());
+            #[expect(clippy::expect_used, reason = "a string is always written")]
+            let quoted = serde_json::to_vec(character).expect("a string as JSON");
+            // Between its quotes.
+            into.extend_from_slice(&quoted[1..quoted.len() - 1]);
         }
         plain => into.extend_from_slice(plain),
     }
