@@ -149,8 +149,8 @@ fn the_check_and_the_files_share_their_scrapes() {
     });
     let lines: Vec<u64> = lines.collect();
     assert!(lines.len() >= 5, "{} lines", lines.len());
-    // The clocks have different zeros: with one of the check's samples as the first line, each other
-    // line is one of them too.
+    // The clocks have different zeros: with one of the check's samples as the first line, each
+    // other line is one of them too.
     let is_one = |at: f64| checked.iter().any(|checked| (checked - at).abs() < 2e-6);
     let shared = checked.iter().any(|first| {
         let mut after = lines.iter().map(|line| (line - lines[0]) as f64 / 1e9);

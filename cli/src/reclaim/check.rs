@@ -17,7 +17,8 @@ use crate::{
     transport::Reached,
 };
 
-/// From one sample to the next while the load runs: a page of metrics costs a server a millisecond or more.
+/// From one sample to the next while the load runs: a page of metrics costs a server a millisecond
+/// or more.
 const DURING: Span = Span::from_millis(100);
 /// The same at rest.
 const AT_REST: Span = Span::from_millis(20);
@@ -25,7 +26,8 @@ const AT_REST: Span = Span::from_millis(20);
 const SETTLE: Span = Span::from_millis(10_000);
 /// The request alone before the run may take so long.
 const PATIENCE: Span = Span::from_millis(300_000);
-/// The one after it is given so many times that, and this at least, before the server counts as wedged.
+/// The one after it is given so many times that, and this at least, before the server counts as
+/// wedged.
 const SLOWER: f64 = 3.0;
 const LEAST_PATIENCE: Span = Span::from_millis(30_000);
 
@@ -99,7 +101,8 @@ impl<'a> ReclaimCheck<'a> {
         self.sampler.every(AT_REST);
     }
 
-    /// Waits until the servers are at rest, or have had their time; sends one request alone; judges.
+    /// Waits until the servers are at rest, or have had their time; sends one request alone;
+    /// judges.
     ///
     /// # Errors
     /// The engine cannot be started again; the user has had enough.

@@ -1,5 +1,5 @@
-//! What tells whether a server lets go of what is cancelled: samples of its metrics all the time, and
-//! requests that are sent alone. Shared by `cancel-test` and `profile --verify-release`.
+//! What tells whether a server lets go of what is cancelled: samples of its metrics all the time,
+//! and requests that are sent alone. Shared by `cancel-test` and `profile --verify-release`.
 
 mod check;
 mod requester;

@@ -26,7 +26,8 @@ pub struct Prepared {
 pub struct Workload {
     /// What is sent, turn by turn.
     pub bodies: Arc<Ready>,
-    /// What the analysis knows of each turn. A record's entry is the place of its turn among all turns.
+    /// What the analysis knows of each turn. A record's entry is the place of its turn among all
+    /// turns.
     pub entries: Arc<[EntryFacts]>,
     /// Which requests are cancelled, and when.
     pub cancel: Option<CancelPlan>,

@@ -1,5 +1,5 @@
-//! What every run needs before its first request: CPUs and descriptors, signals, servers that can be
-//! reached and are ready, a dataset, an engine. [`prepared::PreparedRun`] has them together.
+//! What every run needs before its first request: CPUs and descriptors, signals, servers that can
+//! be reached and are ready, a dataset, an engine. [`prepared::PreparedRun`] has them together.
 
 pub mod dataset;
 mod kept;

@@ -20,8 +20,8 @@ use crate::{
     transport::{Reached, Server},
 };
 
-/// The servers of a run, and the descriptors for the connections to them. What is refused is refused
-/// here, before anything is made or written.
+/// The servers of a run, and the descriptors for the connections to them. What is refused is
+/// refused here, before anything is made or written.
 pub struct ReachableServers {
     /// Empty for the embedded server, which is started with the run.
     servers: Vec<Reached>,
@@ -48,8 +48,8 @@ impl ReachableServers {
     }
 }
 
-/// A run that is ready to send. Fields are dropped in their order: the engine closes its connections
-/// before the embedded server ends.
+/// A run that is ready to send. Fields are dropped in their order: the engine closes its
+/// connections before the embedded server ends.
 pub struct PreparedRun<'a> {
     pub settings: &'a Settings,
     pub engine: Engine,
@@ -70,8 +70,8 @@ pub struct EmbeddedServer {
 
 impl<'a> PreparedRun<'a> {
     /// Starts the embedded server if it is the one, and the engine; or takes the one that is `kept`
-    /// between runs. From here on the calling thread only waits: it and the threads that it makes stay
-    /// off the engine's CPUs.
+    /// between runs. From here on the calling thread only waits: it and the threads that it makes
+    /// stay off the engine's CPUs.
     ///
     /// # Errors
     /// A header that cannot be sent, a plan of cancellations that does not suit the dataset, or a
@@ -112,8 +112,8 @@ impl<'a> PreparedRun<'a> {
         })
     }
 
-    /// Ends the load: every server sees all connections closed. An engine that `can_go_on` is kept for
-    /// the next run. The embedded server goes on, for those who still read its metrics.
+    /// Ends the load: every server sees all connections closed. An engine that `can_go_on` is kept
+    /// for the next run. The embedded server goes on, for those who still read its metrics.
     pub fn end_load(self, can_go_on: bool) -> Option<EmbeddedServer> {
         match self.kept.filter(|_| can_go_on) {
             Some(kept) => kept.give_back(&self.settings.engine, self.engine),

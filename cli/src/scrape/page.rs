@@ -1,8 +1,8 @@
 //! One scraper per page of metrics, whoever wants to know what the page shows.
 //!
-//! A page is scraped in a thread of its own, one scrape at a time, off the engine's CPUs. Who subscribes
-//! names an interval; the shortest one sets the pace, and the others are served by the scrapes that are
-//! made anyway. So a server is never asked twice for one instant.
+//! A page is scraped in a thread of its own, one scrape at a time, off the engine's CPUs. Who
+//! subscribes names an interval; the shortest one sets the pace, and the others are served by the
+//! scrapes that are made anyway. So a server is never asked twice for one instant.
 
 use std::{
     sync::{
@@ -45,8 +45,8 @@ pub trait Subscriber: Send {
     /// Takes a sample of the page at this URL.
     fn take(&mut self, url: &str, sample: &Sample) -> Interest;
 
-    /// Hears that no metrics are shown at any of the page's places. Who stays is served all the same:
-    /// they may come.
+    /// Hears that no metrics are shown at any of the page's places. Who stays is served all the
+    /// same: they may come.
     fn absent(&mut self, reason: &str) -> Interest;
 }
 
@@ -130,7 +130,8 @@ impl Scrapers {
     }
 }
 
-/// The scraper of one page. Its thread ends when this, its clones and its subscriptions are dropped.
+/// The scraper of one page. Its thread ends when this, its clones and its subscriptions are
+/// dropped.
 #[derive(Clone)]
 pub struct Scraper {
     place: Option<String>,

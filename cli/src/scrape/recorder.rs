@@ -1,5 +1,5 @@
-//! What a page shows over a run, kept for its files: every sample that has changed, and the levels of
-//! servers whose metrics are known.
+//! What a page shows over a run, kept for its files: every sample that has changed, and the levels
+//! of servers whose metrics are known.
 
 use std::{
     fs::File,

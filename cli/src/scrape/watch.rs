@@ -1,5 +1,5 @@
-//! The pages of a run, scraped for its files from before its first request until what it did has been
-//! counted. The run waits for none of them longer than the few limits here.
+//! The pages of a run, scraped for its files from before its first request until what it did has
+//! been counted. The run waits for none of them longer than the few limits here.
 
 use std::sync::{Arc, Mutex};
 
@@ -29,8 +29,8 @@ use crate::{run::PreparedRun, terminal::say};
 const BASELINE: Span = Span::from_millis(250);
 /// Between two phases, so long at most.
 const BETWEEN: Span = Span::from_millis(50);
-/// After the run, what is counted late is waited for so long, and longer when requests were cancelled:
-/// servers notice that late.
+/// After the run, what is counted late is waited for so long, and longer when requests were
+/// cancelled: servers notice that late.
 const FLUSH: Span = Span::from_millis(2_000);
 const FLUSH_CANCELLED: Span = Span::from_millis(5_000);
 /// After the run, a scrape is waited for so long at most.
@@ -249,8 +249,8 @@ impl Watch {
         gathered
     }
 
-    /// Scrapes until every server is at rest and has had the time to count what was hung up on, or for
-    /// as long as the environment says; then once more.
+    /// Scrapes until every server is at rest and has had the time to count what was hung up on, or
+    /// for as long as the environment says; then once more.
     fn flush(&self, end: Stamp, cancelled: bool) {
         if self.live(Behind::Gpus).next().is_some() {
             // The exporter's last word on the energy may come a little later.
@@ -294,8 +294,8 @@ impl Watch {
 }
 
 impl Endpoint {
-    /// Whether its server was seen twice without a request since the load's `end`, late enough for what
-    /// was `cancelled` to show.
+    /// Whether its server was seen twice without a request since the load's `end`, late enough for
+    /// what was `cancelled` to show.
     fn rests(&self, end: Stamp, cancelled: bool) -> bool {
         let recording = held(&self.recording);
         let Some(Recorded::Server(watched)) = &recording.shown else {

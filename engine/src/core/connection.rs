@@ -1,4 +1,4 @@
-//! One connection's slot: the socket, the response being read, the request it carries.
+//! One connection's slot: what there is of it, in each of its states.
 
 use std::rc::Rc;
 
@@ -10,58 +10,56 @@ use crate::{
     request::Request,
 };
 
-/// What a connection is doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// What a connection is doing, with what it has for that.
+#[derive(Default)]
 pub(super) enum State {
-    /// A connect is pending; it has a request already.
-    Connecting,
-    /// It is established; the TLS handshake is going on.
-    Securing,
     /// It carries a request.
-    Busy,
+    Carrying(Carrying),
     /// It waits for one.
-    Idle,
+    Idle(Idle),
     /// Hung up (or an empty slot); its task is about to let go of the socket.
     #[default]
     Closed,
 }
 
+/// A connection with a request.
+pub(super) struct Carrying {
+    pub(super) socket: Rc<Pollable>,
+    pub(super) channel: Channel,
+    pub(super) request: Request,
+}
+
+/// How far a connection with a request is established.
+pub(super) enum Channel {
+    /// A connect is pending.
+    Connecting,
+    /// It is established; the TLS handshake is going on.
+    Securing(Box<Secure>),
+    /// Requests and answers go over it, sealed if TLS is spoken here.
+    Open(Option<Box<Secure>>),
+}
+
+/// A connection that waits for its next request.
+pub(super) struct Idle {
+    pub(super) socket: Rc<Pollable>,
+    pub(super) secure: Option<Box<Secure>>,
+    pub(super) since: Stamp,
+    /// Which rest of a connection this is; a note of an older one does not count.
+    pub(super) visit: u64,
+}
+
 /// One slot. Buffers stay when the slot changes hands.
+#[derive(Default)]
 pub(super) struct Connection {
     pub(super) state: State,
-    pub(super) socket: Option<Rc<Pollable>>,
-    /// TLS, if it is spoken here.
-    pub(super) secure: Option<Box<Secure>>,
     /// Which of the plan's targets is at the other end.
     pub(super) target: usize,
     pub(super) exchange: Exchange,
-    pub(super) request: Option<Request>,
     /// Head of a request that a short write has left unfinished.
     pub(super) head: Vec<u8>,
     /// Responses completed on this connection.
     pub(super) served: u32,
-    pub(super) idle_since: Stamp,
-    /// Which visit to the pool this is; an older entry of the pool does not count.
-    pub(super) visit: u64,
     pub(super) local_port: u16,
-}
-
-impl Default for Connection {
-    fn default() -> Self {
-        Self {
-            state: State::Closed,
-            socket: None,
-            secure: None,
-            target: 0,
-            exchange: Exchange::default(),
-            request: None,
-            head: Vec::new(),
-            served: 0,
-            idle_since: Stamp::from_nanos(1),
-            visit: 0,
-            local_port: 0,
-        }
-    }
 }
 
 impl Connection {
@@ -75,25 +73,95 @@ impl Connection {
 
     /// A new connection moves in; its connect is pending.
     pub(super) fn open(&mut self, socket: Rc<Pollable>, target: usize, request: Request) {
-        self.state = State::Connecting;
+        self.state = State::Carrying(Carrying {
+            socket,
+            channel: Channel::Connecting,
+            request,
+        });
         self.target = target;
-        self.socket = Some(socket);
         self.exchange.reset();
-        self.request = Some(request);
         self.served = 0;
         self.local_port = 0;
     }
 
-    /// It waits for its next request from `at` on.
-    pub(super) fn rests(&mut self, at: Stamp) {
-        self.state = State::Idle;
-        self.idle_since = at;
+    /// Whether it is hung up, or an empty slot.
+    #[inline]
+    pub(super) const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
     }
 
-    /// It has been hung up; the task still holds the socket.
-    pub(super) fn closed(&mut self) {
-        self.state = State::Closed;
-        self.socket = None;
-        self.secure = None;
+    /// Its socket, unless it is hung up.
+    #[inline]
+    pub(super) const fn socket(&self) -> Option<&Rc<Pollable>> {
+        match &self.state {
+            State::Carrying(Carrying { socket, .. }) | State::Idle(Idle { socket, .. }) => {
+                Some(socket)
+            }
+            State::Closed => None,
+        }
+    }
+
+    /// What it carries, if it carries something.
+    #[inline]
+    pub(super) const fn carried(&self) -> Option<&Carrying> {
+        match &self.state {
+            State::Carrying(carrying) => Some(carrying),
+            State::Idle(_) | State::Closed => None,
+        }
+    }
+
+    /// What it carries. For those who know that its request has not ended.
+    #[inline]
+    pub(super) fn carrying(&mut self) -> &mut Carrying {
+        match &mut self.state {
+            State::Carrying(carrying) => carrying,
+            State::Idle(_) | State::Closed => {
+                unreachable!("the request of this connection has not ended")
+            }
+        }
+    }
+
+    /// Whether it is idle, and that in the rest of this number.
+    #[inline]
+    pub(super) const fn is_idle_in(&self, visit: u64) -> bool {
+        match &self.state {
+            State::Idle(idle) => idle.visit == visit,
+            State::Carrying(_) | State::Closed => false,
+        }
+    }
+
+    /// Its request is over: what it carried is taken off, and as long as nothing moves back in, the
+    /// connection counts as hung up.
+    #[inline]
+    pub(super) fn unload(&mut self) -> Carrying {
+        match std::mem::take(&mut self.state) {
+            State::Carrying(carrying) => carrying,
+            State::Idle(_) | State::Closed => {
+                unreachable!("a request ends once, on the connection that carries it")
+            }
+        }
+    }
+
+    /// Hangs up while it waits for a request. The rest is left to its task, which the hang-up
+    /// wakes.
+    pub(super) fn close_idle(&mut self) {
+        match std::mem::take(&mut self.state) {
+            State::Idle(Idle { socket, .. }) => socket.hang_up(),
+            State::Carrying(_) | State::Closed => {
+                unreachable!("a request in flight is given up, and who is closed is not idle")
+            }
+        }
+    }
+}
+
+impl Channel {
+    /// The handshake is over.
+    pub(super) fn secured(&mut self) {
+        *self = match std::mem::replace(self, Self::Connecting) {
+            Self::Securing(secure) => Self::Open(Some(secure)),
+            Self::Connecting | Self::Open(_) => {
+                unreachable!("a handshake ends once, on a connection that is being secured")
+            }
+        };
     }
 }

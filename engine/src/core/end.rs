@@ -5,47 +5,59 @@ use pinfire_base::{
     record::{Failure, Outcome, Record},
 };
 
-use super::{Core, seam::Of};
+use super::{
+    Core,
+    connection::{Carrying, Channel, Idle, State},
+    seam::Of,
+};
 use crate::plan::Reuse;
 
 impl Core {
     pub(super) fn complete(&mut self, slot: usize, at: Stamp, reusable: bool) {
         let connection = &mut self.connections[slot];
-        let Some(request) = connection.request.take() else {
-            return;
-        };
+        let Carrying {
+            socket,
+            channel,
+            request,
+        } = connection.unload();
         // An answer that came before the request was whole leaves bytes nobody will read.
         let sent = request.is_sent() && !request.has_left();
         connection.served += 1;
         let seat = request.seat();
         let phase = self.phases.of(request.phase());
-        match phase
-            .as_ref()
-            .filter(|_| reusable && sent && !self.leaving)
-            .map(|phase| phase.plan.reuse)
-        {
-            Some(Reuse::Pooled) => {
-                connection.rests(at);
-                self.idle.put(slot, &mut self.connections[slot]);
+        let reuse = match phase.plan.reuse {
+            reuse if reusable && sent && !self.leaving => reuse,
+            _ => Reuse::Never,
+        };
+        let visit = match reuse {
+            Reuse::Pooled => Some(self.idle.put(slot, connection.target)),
+            Reuse::Sticky => {
+                let visit = self.idle.visit();
+                phase.agenda.session(seat).connection = Some((slot, visit));
+                Some(visit)
             }
-            Some(Reuse::Sticky) => {
-                connection.rests(at);
-                let visit = self.idle.visit(&mut self.connections[slot]);
-                if let Some(phase) = phase {
-                    phase.agenda.session(seat).connection = Some((slot, visit));
-                }
+            Reuse::Never => None,
+        };
+        match (visit, channel) {
+            (Some(visit), Channel::Open(secure)) => {
+                connection.state = State::Idle(Idle {
+                    socket,
+                    secure,
+                    since: at,
+                    visit,
+                });
             }
-            Some(Reuse::Never) | None => self.close(slot),
+            _ => socket.hang_up(),
         }
         self.learn_room(request.room());
         self.give_up(slot, seat, request.complete(at), at);
     }
 
     pub(super) fn fail(&mut self, slot: usize, at: Stamp, failure: Failure) {
-        let Some(request) = self.connections[slot].request.take() else {
-            return;
-        };
-        self.close(slot);
+        let Carrying {
+            socket, request, ..
+        } = self.connections[slot].unload();
+        socket.hang_up();
         let seat = request.seat();
         self.give_up(slot, seat, request.fail(at, failure), at);
     }
@@ -59,9 +71,7 @@ impl Core {
     /// A record leaves the core, and its session goes on or is over.
     pub(super) fn gone(&mut self, seat: u32, mut record: Record, at: Stamp) {
         let kind = record.phase;
-        let Some(phase) = self.phases.of(kind) else {
-            return;
-        };
+        let phase = self.phases.of(kind);
         match record.outcome {
             Outcome::Complete => phase.counts.finished += 1,
             Outcome::Cancelled => phase.counts.cancelled += 1,
@@ -86,15 +96,6 @@ impl Core {
             }
             self.end_phases_if_done();
         }
-    }
-
-    /// Hangs up and leaves the rest to the connection's task, which the hang-up wakes.
-    pub(super) fn close(&mut self, slot: usize) {
-        let connection = &mut self.connections[slot];
-        if let Some(socket) = &connection.socket {
-            socket.hang_up();
-        }
-        connection.closed();
     }
 
     /// The last task of a connection has ended: its slot may be used again.

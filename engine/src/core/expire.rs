@@ -8,7 +8,10 @@ use pinfire_base::{
     record::{Failure, Leave},
 };
 
-use super::{Core, connection::State};
+use super::{
+    Core,
+    connection::{Carrying, Channel},
+};
 use crate::net::readable_now;
 
 /// A request that is left, and the instants before and after.
@@ -76,7 +79,7 @@ impl Core {
     fn look_together(&self, together: &[(Stamp, usize)], readable: &mut Vec<bool>) {
         let sockets = || {
             let connections = together.iter().map(|&(_, slot)| &self.connections[slot]);
-            connections.map_while(|connection| connection.socket.as_deref())
+            connections.map_while(|connection| connection.socket().map(Rc::as_ref))
         };
         if together.len() >= LOOK_TOGETHER && sockets().count() == together.len() {
             readable_now(sockets(), readable);
@@ -90,19 +93,20 @@ impl Core {
     /// now; everything else has been done.
     fn expire(&mut self, slot: usize, due: Stamp, readable: bool) -> bool {
         let late = Stamp::now().since(due);
-        let request = self.connections[slot].request.as_ref();
-        if let Some(phase) = request.and_then(|request| self.phases.of(request.phase())) {
-            phase.health.timer_lateness.record(late);
-        }
+        let kind = self.connections[slot].carrying().request.phase();
+        self.phases.of(kind).health.timer_lateness.record(late);
         // A response that is complete in the receive buffer wins over either.
         if readable {
             self.drain(slot, false);
         }
         let connection = &mut self.connections[slot];
-        let Some(request) = &connection.request else {
+        let Some(Carrying {
+            channel, request, ..
+        }) = connection.carried()
+        else {
             return false;
         };
-        if connection.state == State::Busy && request.due() > due {
+        if matches!(channel, Channel::Open(_)) && request.due() > due {
             // What was read has moved it: a token came in time.
             let due = request.due();
             self.set_deadline(slot, due);
@@ -111,20 +115,14 @@ impl Core {
         if request.cancel_due().is_some_and(|cancel| cancel <= due) {
             return true;
         }
-        let Some(request) = connection.request.take() else {
-            return false;
-        };
-        let now = Stamp::now();
         let failure = if due < request.due() {
-            let securing = connection.state == State::Securing;
+            let securing = matches!(channel, Channel::Securing(_));
             Failure::ConnectTimeout { securing }
         } else {
             let stage = request.stage();
             Failure::Timeout { stage }
         };
-        self.close(slot);
-        let seat = request.seat();
-        self.give_up(slot, seat, request.fail(now, failure), now);
+        self.fail(slot, Stamp::now(), failure);
         false
     }
 
@@ -132,10 +130,9 @@ impl Core {
     /// and nothing between two leavings but the clock reads.
     fn leave_in_a_row(&mut self, row: &mut Vec<Leaving>) {
         for leaving in row.iter_mut() {
-            let connection = &self.connections[leaving.slot];
-            let (Some(request), Some(socket)) = (&connection.request, &connection.socket) else {
-                continue;
-            };
+            let Carrying {
+                socket, request, ..
+            } = self.connections[leaving.slot].carrying();
             let leave = request.leave();
             leaving.asked = Stamp::now();
             match leave {
@@ -162,9 +159,9 @@ impl Core {
         }: &Leaving,
         several: bool,
     ) {
-        let Some(request) = &mut self.connections[slot].request else {
-            return;
-        };
+        let Carrying {
+            socket, request, ..
+        } = self.connections[slot].carrying();
         request.left(asked, closed);
         match request.leave() {
             Leave::HalfClose => {
@@ -174,17 +171,15 @@ impl Core {
             Leave::Fin if several => self.read_what_had_come(slot, closed),
             Leave::Stall => {
                 let phase = self.phases.of(request.phase());
-                if let (Some(phase), Some(socket)) = (phase, &self.connections[slot].socket) {
-                    phase.stalled.push(Rc::clone(socket));
-                }
+                phase.stalled.push(Rc::clone(socket));
             }
             Leave::Fin | Leave::Rst => {}
         }
-        let connection = &mut self.connections[slot];
-        let Some(request) = connection.request.take() else {
+        if self.connections[slot].carried().is_none() {
+            // An answer that was whole.
             return;
-        };
-        connection.closed();
+        }
+        let request = self.connections[slot].unload().request;
         let seat = request.seat();
         self.give_up(slot, seat, request.gone(closed), closed);
     }
@@ -194,13 +189,14 @@ impl Core {
     /// closed meanwhile cannot be told from our own end.
     fn read_what_had_come(&mut self, slot: usize, closed: Stamp) {
         for _ in 0..DRAIN_READS {
-            let connection = &self.connections[slot];
-            let (Some(socket), Some(_)) = (&connection.socket, &connection.request) else {
+            let Some(Carrying {
+                socket,
+                channel: Channel::Open(_),
+                ..
+            }) = self.connections[slot].carried()
+            else {
                 return;
             };
-            if connection.state != State::Busy {
-                return;
-            }
             match socket.receive(&mut self.buffer) {
                 Ok(bytes) if bytes > 0 => self.bytes(slot, closed, bytes),
                 _ => return,
@@ -214,12 +210,14 @@ impl Core {
     pub(super) fn drain(&mut self, slot: usize, refused: bool) {
         for _ in 0..DRAIN_READS {
             let connection = &self.connections[slot];
-            let (Some(socket), Some(_)) = (&connection.socket, &connection.request) else {
+            let Some(Carrying {
+                socket,
+                channel: Channel::Open(_),
+                ..
+            }) = connection.carried()
+            else {
                 return;
             };
-            if matches!(connection.state, State::Connecting | State::Securing) {
-                return;
-            }
             let received = socket.receive(&mut self.buffer);
             if refused && matches!(received, Ok(0)) && connection.exchange.is_untouched() {
                 return;

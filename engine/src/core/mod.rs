@@ -144,9 +144,18 @@ struct Running {
 }
 
 impl Phases {
-    /// The phase of a request in flight.
+    /// The phase of a request in flight, which keeps it out.
     #[inline]
-    fn of(&mut self, phase: Phase) -> Option<&mut Running> {
+    fn of(&mut self, phase: Phase) -> &mut Running {
+        match self.find(phase) {
+            Some(running) => running,
+            None => unreachable!("a phase ends after its last request"),
+        }
+    }
+
+    /// That phase, if it is out.
+    #[inline]
+    fn find(&mut self, phase: Phase) -> Option<&mut Running> {
         match &mut self.current {
             Some(current) if current.plan.phase == phase => Some(current),
             _ => self
@@ -247,6 +256,15 @@ impl Core {
                 left: None,
             })
         })
+    }
+
+    /// This core, for a task of its own.
+    #[expect(
+        clippy::expect_used,
+        reason = "a handler runs on a core that its caller holds"
+    )]
+    pub(super) fn shared(&self) -> Shared {
+        self.me.upgrade().expect("whoever borrows a core holds it")
     }
 
     #[inline]

@@ -14,7 +14,7 @@ use pinfire_base::{
 use super::{
     Core, OWN_TASKS, Phases, Running,
     agenda::{Agenda, Next},
-    connection::State,
+    connection::{Carrying, State},
     deadline::Deadlines,
     pool::IdlePool,
     seam::Seam,
@@ -97,9 +97,13 @@ impl Core {
         let now = Stamp::now();
         self.send_nothing_more(phase, now);
         for slot in 0..self.connections.len() {
-            let request = &mut self.connections[slot].request;
-            if let Some(request) = request.take_if(|request| request.phase() == phase) {
-                self.close(slot);
+            let connection = &mut self.connections[slot];
+            let carried = connection.carried();
+            if carried.is_some_and(|carried| carried.request.phase() == phase) {
+                let Carrying {
+                    socket, request, ..
+                } = connection.unload();
+                socket.hang_up();
                 let seat = request.seat();
                 self.give_up(slot, seat, request.dropped(now), now);
             }
@@ -119,7 +123,7 @@ impl Core {
     }
 
     fn send_nothing_more(&mut self, phase: Phase, now: Stamp) {
-        let Some(phase) = self.phases.of(phase) else {
+        let Some(phase) = self.phases.find(phase) else {
             return;
         };
         phase.agenda.stop(now);
@@ -148,9 +152,9 @@ impl Core {
             both.find_map(|phase| phase.agenda.left_connection())
         };
         while let Some((slot, visit)) = left(self) {
-            let connection = &self.connections[slot];
-            if connection.state == State::Idle && connection.visit == visit {
-                self.close(slot);
+            let connection = &mut self.connections[slot];
+            if connection.is_idle_in(visit) {
+                connection.close_idle();
             }
         }
     }
@@ -159,7 +163,7 @@ impl Core {
     /// the core as a new one would be. `done` is dropped when nothing is open.
     pub(crate) fn rest(&mut self, done: Sender<()>) {
         self.stop();
-        self.close_idle();
+        self.close_all_idle();
         self.rested = Some(done);
         self.look_whether_at_rest();
     }
@@ -177,10 +181,10 @@ impl Core {
         }
     }
 
-    fn close_idle(&mut self) {
-        for slot in 0..self.connections.len() {
-            if self.connections[slot].state == State::Idle {
-                self.close(slot);
+    fn close_all_idle(&mut self) {
+        for connection in &mut self.connections {
+            if matches!(connection.state, State::Idle(_)) {
+                connection.close_idle();
             }
         }
     }
@@ -189,7 +193,7 @@ impl Core {
     pub(crate) fn leave(&mut self) {
         self.stop();
         self.leaving = true;
-        self.close_idle();
+        self.close_all_idle();
         self.wake_timer();
         self.wake_turn_end();
     }

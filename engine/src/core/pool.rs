@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use super::connection::{Connection, State};
-
 /// Queues of slots, one per target. A connection that closes while idle leaves its entry behind;
 /// the visit number tells such an entry from a live one.
 #[derive(Default)]
@@ -13,32 +11,36 @@ pub(super) struct IdlePool {
 }
 
 impl IdlePool {
-    /// Puts an idle connection at the end of its target's queue.
+    /// Puts a connection that begins to be idle at the end of its target's queue; gives the number
+    /// of that visit.
     #[inline]
-    pub(super) fn put(&mut self, slot: usize, connection: &mut Connection) {
-        let visit = self.visit(connection);
-        let target = connection.target;
+    pub(super) fn put(&mut self, slot: usize, target: usize) -> u64 {
+        let visit = self.visit();
         if target >= self.queues.len() {
             self.queues.resize_with(target + 1, VecDeque::new);
         }
         self.queues[target].push_back((slot, visit));
+        visit
     }
 
     /// Numbers a rest of a connection, so that it can be told from a later one.
-    pub(super) fn visit(&mut self, connection: &mut Connection) -> u64 {
+    pub(super) const fn visit(&mut self) -> u64 {
         self.visits += 1;
-        connection.visit = self.visits;
         self.visits
     }
 
-    /// Takes the connection to `target` that has been idle longest.
+    /// Takes the connection to `target` that has been idle longest. Whether a slot is still idle in
+    /// that visit, `is_idle` knows.
     #[inline]
-    pub(super) fn take(&mut self, target: usize, connections: &[Connection]) -> Option<usize> {
+    pub(super) fn take(
+        &mut self,
+        target: usize,
+        is_idle: impl Fn(usize, u64) -> bool,
+    ) -> Option<usize> {
         let queue = self.queues.get_mut(target)?;
         loop {
             let (slot, visit) = queue.pop_front()?;
-            let connection = &connections[slot];
-            if connection.state == State::Idle && connection.visit == visit {
+            if is_idle(slot, visit) {
                 return Some(slot);
             }
         }
@@ -51,24 +53,26 @@ mod tests {
 
     #[test]
     fn longest_idle_first_and_no_ghosts() {
-        let mut connections: Vec<_> = (0..3).map(|_| Connection::default()).collect();
+        // By slot: the visit in which it is idle.
+        let mut idle = [None; 3];
         let mut pool = IdlePool::default();
         for slot in [2, 0, 1] {
-            connections[slot].state = State::Idle;
-            pool.put(slot, &mut connections[slot]);
+            idle[slot] = Some(pool.put(slot, 0));
         }
-        connections[2].state = State::Closed;
-        assert_eq!(pool.take(0, &connections), Some(0));
-        connections[0].state = State::Busy;
+        let take = |pool: &mut IdlePool, target, idle: &[Option<u64>; 3]| {
+            pool.take(target, |slot, visit| idle[slot] == Some(visit))
+        };
+        idle[2] = None;
+        assert_eq!(take(&mut pool, 0, &idle), Some(0));
+        idle[0] = None;
         // Slot 1 closes, changes hands and is idle again: only the newer entry counts.
-        pool.put(1, &mut connections[1]);
-        assert_eq!(pool.take(0, &connections), Some(1));
-        connections[1].state = State::Busy;
-        assert_eq!(pool.take(0, &connections), None);
+        idle[1] = Some(pool.put(1, 0));
+        assert_eq!(take(&mut pool, 0, &idle), Some(1));
+        idle[1] = None;
+        assert_eq!(take(&mut pool, 0, &idle), None);
         // Another target has a queue of its own.
-        (connections[0].state, connections[0].target) = (State::Idle, 1);
-        pool.put(0, &mut connections[0]);
-        assert_eq!(pool.take(0, &connections), None);
-        assert_eq!(pool.take(1, &connections), Some(0));
+        idle[0] = Some(pool.put(0, 1));
+        assert_eq!(take(&mut pool, 0, &idle), None);
+        assert_eq!(take(&mut pool, 1, &idle), Some(0));
     }
 }

@@ -9,17 +9,17 @@ use pinfire_base::{
 };
 use pinfire_proto::{Closed, Progress, ProtoError};
 
-use super::{Core, connection::State, seam::Of};
+use super::{
+    Core,
+    connection::{Carrying, Channel, Idle, State},
+    seam::Of,
+};
 
 impl Core {
     /// The socket has something to read. Whether the connection lives on.
     #[inline]
     pub(super) fn readable(&mut self, slot: usize) -> bool {
-        let connection = &mut self.connections[slot];
-        if connection.state == State::Closed {
-            return false;
-        }
-        let Some(socket) = &connection.socket else {
+        let Some(socket) = self.connections[slot].socket() else {
             return false;
         };
         self.reads = self.reads.wrapping_add(1);
@@ -41,7 +41,7 @@ impl Core {
         self.begin_turn(at);
         self.received(slot, at, received);
         self.go_on(at);
-        self.connections[slot].state != State::Closed
+        !self.connections[slot].is_closed()
     }
 
     /// Handles the result of one `recv` that returned at `at`. False if there was nothing to read.
@@ -66,13 +66,26 @@ impl Core {
     pub(super) fn bytes(&mut self, slot: usize, at: Stamp, bytes: usize) {
         self.count(|health| health.receives += 1);
         let connection = &mut self.connections[slot];
-        if connection.secure.is_some() {
-            return self.open_sealed(slot, at, bytes);
-        }
-        let Some(request) = &mut connection.request else {
+        let request = match &mut connection.state {
+            State::Carrying(Carrying {
+                channel: Channel::Open(None),
+                request,
+                ..
+            }) => request,
+            State::Carrying(Carrying {
+                channel: Channel::Securing(_) | Channel::Open(Some(_)),
+                ..
+            })
+            | State::Idle(Idle {
+                secure: Some(_), ..
+            }) => return self.open_sealed(slot, at, bytes),
             // Bytes that answer nothing: the connection cannot be trusted any more.
-            self.close(slot);
-            return;
+            State::Idle(_) => return self.connections[slot].close_idle(),
+            State::Carrying(Carrying {
+                channel: Channel::Connecting,
+                ..
+            })
+            | State::Closed => unreachable!("only an established connection is read"),
         };
         let events = request.room().0;
         let result = connection.exchange.feed(at, &self.buffer[..bytes], request);
@@ -88,13 +101,9 @@ impl Core {
     /// So many events came with one read: counted, and the first content frees a prefill slot.
     #[inline]
     pub(super) fn events_came(&mut self, slot: usize, at: Stamp, events: usize) {
-        let Some(request) = &mut self.connections[slot].request else {
-            return;
-        };
+        let request = &mut self.connections[slot].carrying().request;
         let kind = request.phase();
-        let Some(phase) = self.phases.of(kind) else {
-            return;
-        };
+        let phase = self.phases.of(kind);
         phase.health.events += events as u64;
         if phase.agenda.awaits_content(request.seat())
             && request.has_content(&phase.plan.answers)
@@ -111,15 +120,11 @@ impl Core {
     /// What has come may be what a cancel counts from.
     #[inline]
     fn look_for_trigger(&mut self, slot: usize) {
-        let Some(request) = &mut self.connections[slot].request else {
-            return;
-        };
+        let request = &mut self.connections[slot].carrying().request;
         if !request.watches() {
             return;
         }
-        let Some(phase) = self.phases.of(request.phase()) else {
-            return;
-        };
+        let phase = self.phases.of(request.phase());
         if request.look_for_trigger(&phase.plan.answers) {
             let due = request.due();
             self.set_deadline(slot, due);
@@ -129,16 +134,18 @@ impl Core {
     /// The server has closed, in order (`errno` 0) or not.
     pub(super) fn peer_closed(&mut self, slot: usize, at: Stamp, errno: i32) {
         let connection = &mut self.connections[slot];
-        let Some(request) = &mut connection.request else {
-            if connection.state == State::Idle {
+        let request = match &mut connection.state {
+            State::Carrying(Carrying {
+                channel: Channel::Securing(_),
+                ..
+            }) => return self.fail(slot, at, Failure::HandshakeBroken { errno }),
+            State::Carrying(Carrying { request, .. }) => request,
+            State::Idle(_) => {
                 self.count(|health| health.stale_closed += 1);
+                return self.connections[slot].close_idle();
             }
-            self.close(slot);
-            return;
+            State::Closed => unreachable!("only an established connection is read"),
         };
-        if connection.state == State::Securing {
-            return self.fail(slot, at, Failure::HandshakeBroken { errno });
-        }
         match connection.exchange.close(at, request) {
             Closed::Complete if errno == 0 => self.complete(slot, at, false),
             closed => {

@@ -5,7 +5,11 @@ use std::io::ErrorKind;
 use pinfire_base::{clock::Stamp, record::Failure};
 use pinfire_proto::Progress;
 
-use super::{Core, connection::State, receive::framing};
+use super::{
+    Core,
+    connection::{Carrying, Channel, Connection, Idle, State},
+    receive::framing,
+};
 use crate::{net::tls::Secure, request::Request};
 
 impl Core {
@@ -13,18 +17,16 @@ impl Core {
     /// words of TLS.
     pub(super) fn begin_talking(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
-        let tls = self
-            .phases
-            .any()
-            .and_then(|phase| phase.plan.targets[connection.target].tls.as_ref());
-        let Some(tls) = tls else {
-            connection.state = State::Busy;
+        let target = connection.target;
+        let carrying = connection.carrying();
+        let plan = &self.phases.of(carrying.request.phase()).plan;
+        let Some(tls) = &plan.targets[target].tls else {
+            carrying.channel = Channel::Open(None);
             return self.begin_sending(slot);
         };
         match Secure::new(tls.config.clone(), tls.name.clone()) {
             Ok(secure) => {
-                connection.secure = Some(Box::new(secure));
-                connection.state = State::Securing;
+                carrying.channel = Channel::Securing(Box::new(secure));
                 self.shake_hands(slot);
             }
             Err(error) => self.fail(slot, Stamp::now(), tls_failure(&error)),
@@ -34,15 +36,17 @@ impl Core {
     /// Goes on with a handshake: sends what is to be sent, and after its end the request. The last
     /// message of ours then travels with the request.
     pub(super) fn shake_hands(&mut self, slot: usize) {
-        let connection = &mut self.connections[slot];
-        let (Some(secure), Some(socket)) = (&mut connection.secure, &connection.socket) else {
-            return;
+        let Carrying {
+            socket,
+            channel,
+            request,
+        } = self.connections[slot].carrying();
+        let Channel::Securing(secure) = channel else {
+            unreachable!("hands are shaken while a connection is secured");
         };
         if !secure.is_handshaking() {
-            connection.state = State::Busy;
-            if let Some(request) = &mut connection.request {
-                request.secured(Stamp::now());
-            }
+            channel.secured();
+            request.secured(Stamp::now());
             return self.begin_sending(slot);
         }
         match secure.flush(socket) {
@@ -58,18 +62,32 @@ impl Core {
     /// Opens what one `recv` has brought. All of it is looked at: behind the end of a response
     /// there may be what concerns the connection.
     pub(super) fn open_sealed(&mut self, slot: usize, at: Stamp, bytes: usize) {
-        let connection = &mut self.connections[slot];
-        let (Some(secure), Some(socket)) = (&mut connection.secure, &connection.socket) else {
-            return;
+        let Connection {
+            state, exchange, ..
+        } = &mut self.connections[slot];
+        let (socket, secure, settled, mut request) = match state {
+            State::Carrying(Carrying {
+                socket,
+                channel,
+                request,
+            }) => match channel {
+                Channel::Securing(secure) => (socket, secure, false, Some(request)),
+                Channel::Open(Some(secure)) => (socket, secure, true, Some(request)),
+                Channel::Connecting | Channel::Open(None) => unreachable!("{SEALED}"),
+            },
+            State::Idle(Idle {
+                socket,
+                secure: Some(secure),
+                ..
+            }) => (socket, secure, true, None),
+            State::Idle(_) | State::Closed => unreachable!("{SEALED}"),
         };
-        let events = |request: &Option<Request>| request.as_ref().map_or(0, |r| r.room().0);
-        let before = events(&connection.request);
-        let exchange = &mut connection.exchange;
-        let request = &mut connection.request;
+        let events = |request: &Option<&mut Request>| request.as_ref().map_or(0, |r| r.room().0);
+        let before = events(&request);
         let mut end = None;
         let mut surplus = false;
-        let over = secure.open(&self.buffer[..bytes], |plain| match (&end, &mut *request) {
-            (None, Some(request)) => match exchange.feed(at, plain, request) {
+        let over = secure.open(&self.buffer[..bytes], |plain| match (&end, &mut request) {
+            (None, Some(request)) => match exchange.feed(at, plain, &mut **request) {
                 Ok(Progress::More) => {}
                 last => end = Some(last),
             },
@@ -78,12 +96,14 @@ impl Core {
         });
         // An alert, or an answer to a change of keys. If there is no room it goes with what is sent
         // next.
-        let settled = connection.state != State::Securing;
         if settled || over.is_err() {
             let _ = secure.flush(socket);
         }
-        let events = events(&connection.request) - before;
-        self.events_came(slot, at, events);
+        let carries = request.is_some();
+        let events = events(&request) - before;
+        if carries {
+            self.events_came(slot, at, events);
+        }
         match end {
             Some(Ok(Progress::Complete { reusable })) => {
                 let sound = matches!(over, Ok(false)) && !surplus;
@@ -93,17 +113,18 @@ impl Core {
             Some(Ok(Progress::More)) | None => {}
         }
         match over {
-            Err(error) if self.connections[slot].request.is_some() => {
-                self.fail(slot, at, tls_failure(&error));
-            }
-            Err(_) => self.close(slot),
+            Err(error) if carries => self.fail(slot, at, tls_failure(&error)),
             Ok(true) => self.peer_closed(slot, at, 0),
-            Ok(false) if surplus => self.close(slot),
             Ok(false) if !settled => self.shake_hands(slot),
+            Err(_) => self.connections[slot].close_idle(),
+            Ok(false) if surplus => self.connections[slot].close_idle(),
             Ok(false) => {}
         }
     }
 }
+
+/// Who comes here.
+const SEALED: &str = "what is opened has come over TLS";
 
 fn tls_failure(error: &rustls::Error) -> Failure {
     Failure::Tls {

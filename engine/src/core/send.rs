@@ -15,7 +15,7 @@ use pinfire_base::{
 use super::{
     Core,
     agenda::Go,
-    connection::{Connection, State},
+    connection::{Carrying, Channel, Connection, Idle, State},
     place, tend,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 impl Core {
     pub(super) fn start(&mut self, go: Go, now: Stamp) {
         let Some(phase) = &mut self.phases.current else {
-            return;
+            unreachable!("what is started is of the phase that sends");
         };
         let plan = &phase.plan;
         let session = phase.agenda.session(go.seat);
@@ -54,7 +54,7 @@ impl Core {
         let own_slot = own.map(|(slot, visit)| self.own_connection(slot, visit));
         let idle = match own_slot {
             Some(Some(slot)) if request.wants_new_connection() => {
-                self.close(slot);
+                self.connections[slot].close_idle();
                 None
             }
             Some(slot) => slot,
@@ -69,15 +69,16 @@ impl Core {
 
     /// The connection of a session, if it is still there.
     fn own_connection(&mut self, slot: usize, visit: u64) -> Option<usize> {
-        let connection = &self.connections[slot];
-        if connection.state != State::Idle || connection.visit != visit {
-            return None;
-        }
-        if connection.socket.as_ref().is_some_and(|s| s.is_quiet()) {
-            return Some(slot);
+        match &self.connections[slot].state {
+            State::Idle(idle) if idle.visit == visit => {
+                if idle.socket.is_quiet() {
+                    return Some(slot);
+                }
+            }
+            _ => return None,
         }
         self.count(|health| health.stale_closed += 1);
-        self.close(slot);
+        self.connections[slot].close_idle();
         None
     }
 
@@ -85,37 +86,40 @@ impl Core {
     /// connection which the server has closed meanwhile does not cost a request.
     pub(super) fn idle_connection(&mut self, target: usize, now: Stamp) -> Option<usize> {
         loop {
-            let slot = self.idle.take(target, &self.connections)?;
-            let connection = &self.connections[slot];
-            let rested = now.since(connection.idle_since) > Span::from_millis(1);
-            if !rested
-                || connection
-                    .socket
-                    .as_ref()
-                    .is_some_and(|socket| socket.is_quiet())
-            {
+            let connections = &self.connections;
+            let is_idle = |slot: usize, visit| connections[slot].is_idle_in(visit);
+            let slot = self.idle.take(target, is_idle)?;
+            let State::Idle(idle) = &connections[slot].state else {
+                unreachable!("the pool gives what is idle");
+            };
+            let rested = now.since(idle.since) > Span::from_millis(1);
+            if !rested || idle.socket.is_quiet() {
                 return Some(slot);
             }
             self.count(|health| health.stale_closed += 1);
-            self.close(slot);
+            self.connections[slot].close_idle();
         }
     }
 
     pub(super) fn send_on_idle(&mut self, slot: usize, mut request: Request) {
         let connection = &mut self.connections[slot];
+        let State::Idle(Idle { socket, secure, .. }) = std::mem::take(&mut connection.state) else {
+            unreachable!("a request goes over a connection that was idle just now");
+        };
         request.reuses(connection.local_port);
-        connection.state = State::Busy;
         connection.exchange.reset();
         let due = request.due();
-        connection.request = Some(request);
+        connection.state = State::Carrying(Carrying {
+            socket,
+            channel: Channel::Open(secure),
+            request,
+        });
         self.set_deadline(slot, due);
         self.begin_sending(slot);
     }
 
     pub(super) fn send_on_new(&mut self, target: usize, request: Request) {
-        let Some(phase) = self.phases.of(request.phase()) else {
-            return;
-        };
+        let phase = self.phases.of(request.phase());
         phase.health.connects += 1;
         let plan = &phase.plan;
         let scan = plan.answers.scan();
@@ -140,10 +144,8 @@ impl Core {
                 });
                 self.connections[slot].open(Rc::clone(&socket), target, request);
                 self.set_deadline(slot, due);
-                if let Some(me) = self.me.upgrade() {
-                    self.tending += 1;
-                    place::spawn(tend::tend(me, slot, socket));
-                }
+                self.tending += 1;
+                place::spawn(tend::tend(self.shared(), slot, socket));
             }
         }
     }
@@ -152,29 +154,26 @@ impl Core {
     pub(super) fn connected(&mut self, slot: usize) -> bool {
         let now = Stamp::now();
         let connection = &mut self.connections[slot];
-        if connection.state != State::Connecting {
-            return connection.state != State::Closed;
-        }
-        let Some(socket) = &connection.socket else {
+        let State::Carrying(Carrying {
+            socket, request, ..
+        }) = &mut connection.state
+        else {
+            // Its request has not waited for it.
             return false;
         };
         match socket.connect_result() {
             Ok(()) => {
                 connection.local_port = socket.local_port();
-                if let Some(request) = &mut connection.request {
-                    request.connected(now, connection.local_port);
-                    if let Some(phase) = self.phases.of(request.phase())
-                        && shows_lost_syn(request.age(now))
-                    {
-                        phase.health.slow_connects += 1;
-                    }
-                    if request.cancel_due().is_some() {
-                        let due = request.due();
-                        self.set_deadline(slot, due);
-                        self.expire_due(now);
-                    }
+                request.connected(now, connection.local_port);
+                if shows_lost_syn(request.age(now)) {
+                    self.phases.of(request.phase()).health.slow_connects += 1;
                 }
-                if self.connections[slot].request.is_some() {
+                if request.cancel_due().is_some() {
+                    let due = request.due();
+                    self.set_deadline(slot, due);
+                    self.expire_due(now);
+                }
+                if self.connections[slot].carried().is_some() {
                     self.begin_talking(slot);
                 }
             }
@@ -182,34 +181,30 @@ impl Core {
         }
         // Many connects may end in one turn, and each has just sent a request.
         self.go_on(Stamp::now());
-        self.connections[slot].state != State::Closed
+        !self.connections[slot].is_closed()
     }
 
     /// Sends a request from its first byte.
     pub(super) fn begin_sending(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
-        let Some(request) = &mut connection.request else {
-            return;
-        };
-        let Some(phase) = self.phases.of(request.phase()) else {
-            return;
-        };
+        let (target, served) = (connection.target, connection.served);
+        let Carrying {
+            socket, request, ..
+        } = connection.carrying();
+        let phase = self.phases.of(request.phase());
         let body = phase.agenda.body(request.seat());
         let ids = request.ids();
         let name = match ids.correlation {
             Correlation::Conversation(conversation) => phase.plan.dataset.name(conversation),
             _ => "",
         };
-        let target = &phase.plan.targets[connection.target];
-        target
+        phase.plan.targets[target]
             .head
             .write(&mut self.outgoing, &ids, name, body.size());
         let mut head_bytes = self.outgoing.len();
         if let Some(capture) = request.capture() {
             capture.request_head = self.outgoing.clone();
-            if let Some(socket) = &connection.socket {
-                (capture.local, capture.remote) = socket.addresses();
-            }
+            (capture.local, capture.remote) = socket.addresses();
         }
         let half = request.stops_half_way();
         if half || body.size() <= COPIED_BODY_BYTES {
@@ -221,7 +216,7 @@ impl Core {
             self.outgoing.truncate(head_bytes + body.size() / 2);
             head_bytes = self.outgoing.len();
         }
-        if connection.served == 0 && phase.plan.dialling.timeout.is_some() {
+        if served == 0 && phase.plan.dialling.timeout.is_some() {
             // The limit of connecting gives way to that of the request.
             let due = request.due();
             self.set_deadline(slot, due);
@@ -232,13 +227,22 @@ impl Core {
     /// Sends what is left of a request whose head (and body, if it is small) lies in `outgoing`.
     /// What the socket does not take waits for room.
     pub(super) fn send(&mut self, slot: usize, head_bytes: usize) {
-        let connection = &mut self.connections[slot];
-        let (Some(request), Some(socket)) = (&mut connection.request, &connection.socket) else {
-            return;
+        let Connection {
+            state,
+            exchange,
+            head,
+            served,
+            ..
+        } = &mut self.connections[slot];
+        let State::Carrying(Carrying {
+            socket,
+            channel: Channel::Open(secure),
+            request,
+        }) = state
+        else {
+            unreachable!("a request is sent over a connection that is established");
         };
-        let Some(phase) = self.phases.of(request.phase()) else {
-            return;
-        };
+        let phase = self.phases.of(request.phase());
         if request.has_left() {
             return;
         }
@@ -248,7 +252,7 @@ impl Core {
             let sent = request.sent();
             let first = self.outgoing.get(sent..).unwrap_or_default();
             let skip = sent.saturating_sub(head_bytes);
-            let taken = match (body, &mut connection.secure) {
+            let taken = match (body, &mut *secure) {
                 (_, None) if copied => socket.send(first, &[]),
                 (_, Some(secure)) if copied => secure.send(socket, &[IoSlice::new(first)]),
                 (Body::Whole(body), None) => socket.send(first, &body[skip..]),
@@ -287,16 +291,14 @@ impl Core {
                 }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                connection.head.clear();
-                connection
-                    .head
-                    .extend_from_slice(&self.outgoing[..head_bytes]);
+                head.clear();
+                head.extend_from_slice(&self.outgoing[..head_bytes]);
                 self.wait_for_room(slot);
             }
             Err(error) => {
                 // A reused connection that refuses a request before any answer had been closed, or
                 // was closed upon it: the same thing to the reader, whichever byte it was.
-                let stale = connection.served > 0 && connection.exchange.is_untouched();
+                let stale = *served > 0 && exchange.is_untouched();
                 let errno = error.raw_os_error().unwrap_or(0);
                 // A server that answers early and closes refuses the rest of a request: its answer
                 // is here already.
@@ -306,35 +308,46 @@ impl Core {
                 } else {
                     Failure::Send { errno }
                 };
-                self.fail(slot, Stamp::now(), failure);
+                if self.connections[slot].carried().is_some() {
+                    self.fail(slot, Stamp::now(), failure);
+                }
             }
         }
     }
 
     /// Waits in a task of its own until the socket takes more.
     pub(super) fn wait_for_room(&mut self, slot: usize) {
-        if let (Some(me), Some(socket)) = (self.me.upgrade(), &self.connections[slot].socket) {
-            self.tending += 1;
-            place::spawn(tend::send_rest(me, slot, Rc::clone(socket)));
-        }
+        let socket = Rc::clone(&self.connections[slot].carrying().socket);
+        self.tending += 1;
+        place::spawn(tend::send_rest(self.shared(), slot, socket));
     }
 
-    /// The socket of a short write has room again. Whether there is still something to wait for.
-    pub(super) fn room_to_send(&mut self, slot: usize, socket: &Rc<Pollable>) {
-        let same = self.connections[slot]
-            .socket
-            .as_ref()
-            .is_some_and(|s| Rc::ptr_eq(s, socket));
-        if same && self.connections[slot].state == State::Securing {
-            self.shake_hands(slot);
-            self.go_on(Stamp::now());
-        } else if same {
-            self.outgoing.clear();
-            self.outgoing
-                .extend_from_slice(&self.connections[slot].head);
-            let head_bytes = self.outgoing.len();
-            self.send(slot, head_bytes);
-            self.go_on(Stamp::now());
+    /// The socket of a short write has room again. What waited for it may have ended or gone out by
+    /// then.
+    pub(super) fn room_to_send(&mut self, slot: usize, waited: &Rc<Pollable>) {
+        let connection = &self.connections[slot];
+        let Some(Carrying {
+            socket,
+            channel,
+            request,
+        }) = connection.carried()
+        else {
+            return;
+        };
+        if !Rc::ptr_eq(socket, waited) {
+            return;
         }
+        match channel {
+            Channel::Connecting => unreachable!("nothing is sent before there is a connection"),
+            Channel::Securing(_) => self.shake_hands(slot),
+            Channel::Open(_) if request.is_sent() => return,
+            Channel::Open(_) => {
+                self.outgoing.clear();
+                self.outgoing.extend_from_slice(&connection.head);
+                let head_bytes = self.outgoing.len();
+                self.send(slot, head_bytes);
+            }
+        }
+        self.go_on(Stamp::now());
     }
 }

@@ -188,8 +188,8 @@ struct Flow {
 }
 
 /// Takes records until the last one. They are read on the `helpers` too, and taken in the order in
-/// which they came; with a `witness`, how each went is kept. A file that cannot be written any more (a
-/// full disk) costs its lines, never the figures.
+/// which they came; with a `witness`, how each went is kept. A file that cannot be written any more
+/// (a full disk) costs its lines, never the figures.
 fn collect(mut collector: Collector, helpers: usize, flow: &Flow, witness: bool) -> Gathered {
     let records = &flow.records;
     let mut requests = Vec::new();

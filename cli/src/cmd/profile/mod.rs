@@ -74,8 +74,8 @@ pub struct Done {
 }
 
 impl Done {
-    /// What the server did is worth more than a run that could not be used for it; but of a run that
-    /// cannot be used, «cannot tell» says nothing.
+    /// What the server did is worth more than a run that could not be used for it; but of a run
+    /// that cannot be used, «cannot tell» says nothing.
     fn exit_code(&self) -> ExitCode {
         match self.release {
             Some(verdict @ (Verdict::Leaked | Verdict::Wedged | Verdict::Died)) => {
@@ -379,7 +379,8 @@ fn say_how(settings: &Settings, engine: &Engine) {
     }
 }
 
-/// Prints what would be sent. The dataset is made as for a run; nothing is written, no socket opened.
+/// Prints what would be sent. The dataset is made as for a run; nothing is written, no socket
+/// opened.
 fn dry_run(settings: &Settings) -> Result<ExitCode> {
     let prepared = dataset::prepare(settings)?;
     for warning in &prepared.warnings {
