@@ -56,6 +56,14 @@ fn does(tags: &str) -> String {
 ///
 /// # Errors
 /// Nothing is named, a word is no pair, or its value is no number.
+///
+/// ```
+/// use pinfire_analysis::goodput;
+///
+/// let promises = goodput::parse("time_to_first_token:370 inter_token_latency:20").unwrap();
+/// assert_eq!((promises[0].tag.as_str(), promises[0].limit), ("time_to_first_token", 370.0));
+/// assert!(goodput::parse("time_to_first_token").is_err());
+/// ```
 pub fn parse(text: &str) -> Result<Vec<Promise>, GoodputError> {
     let mut promises: Vec<Promise> = Vec::new();
     for word in text.split_whitespace() {

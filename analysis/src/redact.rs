@@ -47,6 +47,14 @@ fn holds_part(lower: &str) -> bool {
 }
 
 /// The URL without a password and without the values of sensitive parameters.
+///
+/// ```
+/// use pinfire_analysis::redact;
+///
+/// let shown = redact::url("https://me:secret@host/v1?api_key=abc&n=1");
+/// assert!(!shown.contains("secret") && !shown.contains("abc"), "{shown}");
+/// assert!(shown.contains("host/v1") && shown.contains("n=1"), "{shown}");
+/// ```
 pub fn url(url: &str) -> String {
     let (front, query) = match url.split_once('?') {
         Some((front, query)) => (front, Some(query)),

@@ -108,6 +108,16 @@ impl Figures {
 }
 
 /// A growing sample.
+///
+/// ```
+/// use pinfire_analysis::stats::Sample;
+///
+/// let mut sample = Sample::default();
+/// (1..=100).for_each(|value| sample.push(value));
+/// let figures = sample.figures().unwrap();
+/// assert_eq!((figures.min, figures.avg, figures.max), (Some(1.0), Some(50.5), Some(100.0)));
+/// assert_eq!(figures.percentile(50), Some(50.5));
+/// ```
 #[derive(Clone, Debug)]
 pub enum Sample {
     /// So many times the same whole value.

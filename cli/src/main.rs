@@ -1,5 +1,10 @@
 //! The binary `pinfire`: flags in, exit code out. Errors are printed in one place, here.
 
+#![allow(
+    rustdoc::invalid_html_tags,
+    reason = "doc comments of flags are help for a terminal"
+)]
+
 mod args;
 mod cancellation;
 mod cmd;

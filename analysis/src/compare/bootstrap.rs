@@ -6,7 +6,7 @@
 //! * the k-th smallest of n draws from the sorted values x is `x[⌊n·U⌋]`, where U is the k-th smallest
 //!   of n uniform numbers, which is Beta(k, n + 1 − k); its upper neighbour follows from
 //!   `1 − U' = (1 − U)·(1 − Beta(1, n − k))`. This is exact, and costs the same for any n;
-//! * the mean of a resample is drawn value by value up to [`DRAWN`] values. Above, it is normal with
+//! * the mean of a resample is drawn value by value up to `DRAWN` values. Above, it is normal with
 //!   the sample's mean and standard error (central limit theorem), which no resample of so many
 //!   values could tell from the truth.
 //!

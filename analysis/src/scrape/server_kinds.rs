@@ -1,6 +1,6 @@
 //! Which metrics of a server say that it works on something and that it has let go of it.
 //!
-//! One table, [`BUILT_IN`], in the form in which a user's own file says it too: a profile has, for
+//! One table, `BUILT_IN`, in the form in which a user's own file says it too: a profile has, for
 //! each question, formulas in order of preference; the first that the server can answer counts. A
 //! formula is a sum and difference of selectors, `a{label="x"} + b - c{label=~"x|y"}`, each of which
 //! takes all series with those labels together. A histogram is taken by its `_count` or `_sum`.

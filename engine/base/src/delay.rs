@@ -4,6 +4,13 @@
 use crate::{clock::Span, random::Draws};
 
 /// From the trigger to the leaving.
+///
+/// ```
+/// use pinfire_base::delay::Delay;
+///
+/// let delay: Delay = "uniform:0.5,2".parse().unwrap();
+/// assert_eq!(delay.mean().as_secs_f64(), 1.25);
+/// ```
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Delay {
     /// The same for all.

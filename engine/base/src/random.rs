@@ -16,6 +16,17 @@ pub fn child_seed(seed: u64, purpose: &str) -> u64 {
 }
 
 /// The draws of one purpose.
+///
+/// ```
+/// use pinfire_base::random::Purpose;
+///
+/// let lengths = Purpose::new(42, "prompt.length");
+/// // Number 7 is the same whoever asks for it, in whatever order.
+/// let seventh = lengths.at(7).below(1_000);
+/// assert_eq!(Purpose::new(42, "prompt.length").at(7).below(1_000), seventh);
+/// // Another purpose draws something else.
+/// assert_ne!(Purpose::new(42, "prompt").at(7).u64(), lengths.at(7).u64());
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Purpose {
     key: [u32; 2],

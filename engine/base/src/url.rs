@@ -63,6 +63,14 @@ impl TargetUrl {
     ///
     /// # Errors
     /// When the base is empty, holds blanks, or is no http(s) URL with a host and a valid port.
+    ///
+    /// ```
+    /// use pinfire_base::url::TargetUrl;
+    ///
+    /// let url = TargetUrl::join("http://[::1]:8000/v1", "/v1/chat/completions").unwrap();
+    /// assert_eq!(url.to_string(), "http://[::1]:8000/v1/chat/completions");
+    /// assert_eq!(url.authority(), "[::1]:8000");
+    /// ```
     pub fn join(base: &str, endpoint: &str) -> Result<Self, UrlError> {
         if let Some(path) = base.trim().strip_prefix("unix:") {
             return Self::unix(path, endpoint).map_err(|reason| UrlError {

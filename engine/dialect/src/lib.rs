@@ -3,6 +3,23 @@
 //! One table, [`ENDPOINTS`], says what each kind is; one file per dialect has its body and its
 //! reading. Bodies are control plane. Reading is pure functions over JSON values, for the analysis
 //! side and for the history of a conversation; the cores ask for no more than a [`Scan`].
+//!
+//! ```
+//! use pinfire_dialect::{Answers, EndpointKind, answer::{Piece, Reader}};
+//!
+//! let kind = EndpointKind::from_name("messages").unwrap();
+//! assert_eq!(kind.row().default_path(true), "/v1/messages");
+//!
+//! let answers = Answers::of(kind);
+//! let event = br#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"Hi"}}"#;
+//! let mut text = String::new();
+//! Reader::new(&answers).read(event, false, &mut |piece| {
+//!     if let Piece::Text(part) = piece {
+//!         text.push_str(part);
+//!     }
+//! });
+//! assert_eq!(text, "Hi");
+//! ```
 
 pub mod answer;
 pub mod ask;

@@ -2,6 +2,35 @@
 //!
 //! Nothing in this crate knows a socket, a runtime or a clock. One law holds for every part: any
 //! way of cutting the input gives the same events and the same error at the same offset.
+//!
+//! ```
+//! use pinfire_base::{clock::Stamp, record::MarkKind};
+//! use pinfire_proto::{Exchange, Head, Progress, Sink};
+//!
+//! #[derive(Default)]
+//! struct Seen(Vec<(u64, MarkKind, String)>);
+//!
+//! impl Sink for Seen {
+//!     fn head(&mut self, _: Stamp, head: &Head, _: &[u8]) {
+//!         assert_eq!(head.status, 200);
+//!     }
+//!     fn body(&mut self, _: Stamp, _: &[u8]) {}
+//!     fn event(&mut self, at: Stamp, kind: MarkKind, bytes: &[u8]) {
+//!         self.0.push((at.nanos(), kind, String::from_utf8_lossy(bytes).into_owned()));
+//!     }
+//! }
+//!
+//! let (mut exchange, mut seen) = (Exchange::default(), Seen::default());
+//! // Two reads, cut in the middle of an event: it is stamped by the read that completes it.
+//! let first = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 105\r\n\r\n\
+//!               data: {\"object\":\"chat.completion.chunk\",\"choices\":[{";
+//! let second = b"\"index\":0,\"delta\":{\"content\":\"Hi\"}}]}\n\ndata: [DONE]\n\n";
+//! let more = exchange.feed(Stamp::from_nanos(1), first, &mut seen).unwrap();
+//! assert_eq!(more, Progress::More);
+//! let end = exchange.feed(Stamp::from_nanos(2), second, &mut seen).unwrap();
+//! assert_eq!(end, Progress::Complete { reusable: true });
+//! assert_eq!(seen.0[0], (2, MarkKind::Content, "Hi".to_owned()));
+//! ```
 
 #![forbid(unsafe_code)]
 

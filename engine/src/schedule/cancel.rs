@@ -20,6 +20,16 @@ enum When {
 
 /// The plan to leave a share of the requests. What is drawn for one request is a pure function of
 /// (seed, index), so any number of cores leaves the same ones after the same delays.
+///
+/// ```
+/// use pinfire_base::clock::Span;
+/// use pinfire_engine::schedule::CancelPlan;
+///
+/// let plan = CancelPlan::new(42, 20.0, Span::from_millis(100));
+/// let chosen: Vec<u64> = (0..10_000).filter(|&index| plan.delay(index).is_some()).collect();
+/// assert!((1_800..2_200).contains(&chosen.len()));
+/// assert_eq!(plan.delay(chosen[0]), Some(Span::from_millis(100)));
+/// ```
 #[derive(Clone, Debug)]
 pub struct CancelPlan {
     draws: Purpose,

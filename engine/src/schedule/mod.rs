@@ -35,6 +35,16 @@ pub enum Pace {
 }
 
 /// The pace of a phase and the numbers its cores draw from.
+///
+/// ```
+/// use pinfire_engine::schedule::Schedule;
+///
+/// // Three requests, whichever core asks first.
+/// let schedule = Schedule::closed(3);
+/// let taken: Vec<u64> = std::iter::from_fn(|| schedule.sessions.take()).collect();
+/// assert_eq!(taken, [0, 1, 2]);
+/// assert!(schedule.exhausted());
+/// ```
 #[derive(Debug)]
 pub struct Schedule {
     /// When.

@@ -10,6 +10,22 @@
 //! It is not an HTTP server for other uses: request bodies need a content-length, a client that
 //! closes its sending half counts as gone unless the script says otherwise, and bodies are searched
 //! for a few keys, not parsed.
+//!
+//! ```
+//! use pinfire_tools::mock::{Script, Server};
+//! use std::{io::{Read, Write}, net::TcpStream};
+//!
+//! let server = Server::bind(Script::instant(3), "127.0.0.1:0".parse().unwrap(), None).unwrap();
+//! let handle = server.spawn(None).unwrap();
+//! let mut socket = TcpStream::connect(handle.local_addr()).unwrap();
+//! let body = r#"{"messages":[],"model":"mock","stream":true}"#;
+//! let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: mock\r\nConnection: close\r\n";
+//! write!(socket, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+//! let mut answer = String::new();
+//! socket.read_to_string(&mut answer).unwrap();
+//! assert!(answer.contains("data: [DONE]"), "{answer}");
+//! assert_eq!(handle.stop().served, 1);
+//! ```
 
 mod accept;
 mod answer;

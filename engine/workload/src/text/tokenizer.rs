@@ -38,6 +38,15 @@ impl Tokenizer {
     ///
     /// # Errors
     /// Only when the build left its vocabulary out.
+    ///
+    /// ```
+    /// use pinfire_workload::text::tokenizer::Tokenizer;
+    ///
+    /// let tokenizer = Tokenizer::builtin().unwrap();
+    /// let ids = tokenizer.encode("Hello, world");
+    /// assert_eq!(ids.len(), tokenizer.count("Hello, world"));
+    /// assert_eq!(tokenizer.decode(&ids), "Hello, world");
+    /// ```
     pub fn builtin() -> Result<Self, TokenizerError> {
         let missing = || TokenizerError::NotInBuild {
             name: "o200k_base".to_owned(),
