@@ -46,4 +46,5 @@ mod turn;
 
 pub use fault::{Fault, FaultError, FaultRule, When};
 pub use script::{Framing, HeadTime, LineEnd, Precision, Release, RoleTime, Script, ScriptError};
-pub use server::{Handle, MockError, Server, Stopper, Summary};
+pub use server::{Handle, MockError, Server, Stopper};
+pub use turn::Summary;

@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::notice::Notice;
 use super::script::{Script, ScriptError};
 use super::truth::Truth;
-use super::turn::{BATCH, Core};
+use super::turn::{BATCH, Core, Summary};
 use crate::cpu;
 
 /// Why a server could not be started.
@@ -53,21 +53,6 @@ pub enum MockError {
     /// No descriptor or thread was to be had.
     #[error("cannot start the server: {0}")]
     System(#[from] io::Error),
-}
-
-/// What a server has done.
-#[derive(Debug, Default)]
-pub struct Summary {
-    /// Answers ended by the server, faults included.
-    pub served: u64,
-    /// Whole requests whose client left before the end of the answer.
-    pub aborted: u64,
-    /// Answers that ended in a fault of the script.
-    pub failed: u64,
-    /// Connections accepted.
-    pub connections: u64,
-    /// The first error of the truth log, which is then incomplete.
-    pub truth_error: Option<io::Error>,
 }
 
 /// A bound server that does not run yet; clients may connect already.

@@ -18,7 +18,6 @@ use super::notice::Notice;
 use super::pieces::Pieces;
 use super::request::Keys;
 use super::script::Script;
-use super::server::Summary;
 use super::truth::Truth;
 
 /// Everything the loop works on.
@@ -61,6 +60,21 @@ pub(super) struct Core {
     pub(super) conns: Vec<Option<Box<Conn>>>,
     pub(super) free: Vec<u32>,
     tickets: u32,
+}
+
+/// What a server has done.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Answers ended by the server, faults included.
+    pub served: u64,
+    /// Whole requests whose client left before the end of the answer.
+    pub aborted: u64,
+    /// Answers that ended in a fault of the script.
+    pub failed: u64,
+    /// Connections accepted.
+    pub connections: u64,
+    /// The first error of the truth log, which is then incomplete.
+    pub truth_error: Option<std::io::Error>,
 }
 
 /// Ready sockets taken from the kernel at a time, and due writes between two looks at them.

@@ -4,6 +4,7 @@
 //! of chat templates are not in it, so a server's prompt count is higher by those. Only a tokenizer
 //! with its chat template (`templated`) counts them too.
 
+use pinfire_base::tokens::TokenCounter;
 use serde_json::{Map, Value};
 
 use crate::text::tokenizer::Tokenizer;
@@ -44,6 +45,17 @@ pub fn input_length(body: &Map<String, Value>, tokenizer: &Tokenizer) -> Option<
         many => tokenizer.count(&many.join(" ")),
     };
     u32::try_from(text + found.ready_ids).ok()
+}
+
+impl TokenCounter for Tokenizer {
+    fn count(&self, text: &str) -> usize {
+        Self::count(self, text)
+    }
+
+    fn count_body(&self, body: &[u8]) -> Option<u32> {
+        let body = serde_json::from_slice(body).ok()?;
+        input_length(&body, self)
+    }
 }
 
 /// The texts of a body's tools: names, descriptions and schemas.

@@ -7,7 +7,8 @@ use serde::ser::{Error as _, SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::{Conversation, Dataset, Turn};
+use super::file::Format;
+use super::{Conversation, Dataset, Source, Turn};
 
 /// The file's name in the artifact folder.
 pub const FILE_NAME: &str = "inputs.json";
@@ -31,7 +32,7 @@ pub struct InputsError {
 /// # Errors
 /// When the folder cannot be written to.
 pub fn write(folder: &Path, dataset: &Dataset) -> Result<Option<PathBuf>, InputsError> {
-    if !dataset.source.writes_inputs() {
+    if !is_written(dataset.source) {
         return Ok(None);
     }
     let path = folder.join(FILE_NAME);
@@ -44,6 +45,17 @@ pub fn write(folder: &Path, dataset: &Dataset) -> Result<Option<PathBuf>, Inputs
             let _ = std::fs::remove_file(&temporary);
             Err(InputsError { path, cause })
         }
+    }
+}
+
+/// Whether a run over this source has the file: not for what is a file of bodies already, nor for
+/// traces, whose bodies would be huge.
+fn is_written(source: Source) -> bool {
+    let written = |name| Format::named(name).is_none_or(|format| format.writes_inputs);
+    match source {
+        Source::Synthetic => true,
+        Source::MooncakeTrace => written("mooncake_trace"),
+        Source::File(name) => written(name),
     }
 }
 

@@ -89,19 +89,6 @@ pub enum Source {
     File(&'static str),
 }
 
-impl Source {
-    /// Whether a run over it writes `inputs.json`: not for what is a file of bodies already, nor
-    /// for traces, whose bodies would be huge.
-    pub(super) fn writes_inputs(self) -> bool {
-        let written = |name| file::Format::named(name).is_none_or(|format| format.writes_inputs);
-        match self {
-            Self::Synthetic => true,
-            Self::MooncakeTrace => written("mooncake_trace"),
-            Self::File(name) => written(name),
-        }
-    }
-}
-
 /// All conversations of a run, in the order in which they begin.
 #[derive(Clone, Debug)]
 pub struct Dataset {

@@ -2,7 +2,8 @@
 
 use pinfire_base::random::Purpose;
 
-use super::ask::{Media, Said};
+use pinfire_dialect::ask::{Media, Said};
+
 use super::prompt::{exact_prompt, sample_length};
 use crate::text::corpus::Corpus;
 use crate::text::tokenizer::Tokenizer;

@@ -3,7 +3,8 @@
 
 use pinfire_base::{clock::Span, random::Purpose};
 
-use super::ask::{Ask, Content, Media, Said};
+use pinfire_dialect::ask::{Ask, Content, Media, Said};
+
 use super::lengths::{LengthDraws, Lengths};
 use super::parallel::map_indexed;
 use super::prompt::{exact_behind, exact_prompt, sample_length};

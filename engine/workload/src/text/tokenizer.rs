@@ -7,13 +7,11 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pinfire_base::tokens::TokenCounter;
 use serde_json::Value;
 
 use super::family::{self, Family};
 use super::resolve::TokenizerError;
 use super::template::ChatTemplate;
-use crate::dataset::input_length;
 
 /// A tokenizer; cloning shares the vocabulary.
 #[derive(Clone)]
@@ -297,17 +295,6 @@ fn configured_specials(config: &Path) -> Result<Vec<String>, TokenizerError> {
         .filter_map(named)
         .map(str::to_owned)
         .collect())
-}
-
-impl TokenCounter for Tokenizer {
-    fn count(&self, text: &str) -> usize {
-        Self::count(self, text)
-    }
-
-    fn count_body(&self, body: &[u8]) -> Option<u32> {
-        let body = serde_json::from_slice(body).ok()?;
-        input_length(&body, self)
-    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::DatasetError;
 use super::fault::{Fault, line_fault, object, read_fault};
 use super::folder;
-use super::format::{FORMATS, FirstLine, Fit, Format, Sample};
+use super::format::{FORMATS, Format};
 use super::pieces::{Elements, Lines, Opened, Piece};
+use super::sample::{FirstLine, Fit, Sample};
 
 /// The flag that ends all doubt.
 const FLAG: &str = "--custom-dataset-type";

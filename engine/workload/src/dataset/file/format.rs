@@ -1,12 +1,11 @@
 //! The formats of dataset files: one table. A new format is a row here and a file beside this one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::fault::{Fault, fault};
-use super::fields::Fields;
 use super::load::Progress;
+use super::sample::{self, FirstLine, Fit, SPEED_BENCH, Sample, is_speed_bench};
 use super::{
     DatasetError, FileSpec, inputs, multi_turn, random_pool, raw_payload, sharegpt, single_turn,
 };
@@ -215,16 +214,6 @@ pub static FORMATS: &[Format] = &[
     },
 ];
 
-/// Stands for all formats whose names begin with it.
-const SPEED_BENCH: &str = "speed_bench";
-
-/// Whether a line is a row of SPEED-Bench, which has messages or turns as other formats do.
-pub(super) fn is_speed_bench(first: &Map<String, Value>) -> bool {
-    ["question_id", "category"]
-        .iter()
-        .all(|key| first.contains_key(*key))
-}
-
 fn mooncake_fits(sample: &Sample<'_>) -> Fit {
     // A line of another trace may have all that this one needs.
     let own = |first: &&Map<String, Value>| {
@@ -255,14 +244,8 @@ fn mooncake_fits(sample: &Sample<'_>) -> Fit {
 impl Format {
     /// By its name on the command line: any letter case, `-` and `_` alike.
     pub fn named(name: &str) -> Option<&'static Self> {
-        let name = name.to_lowercase().replace('-', "_");
-        FORMATS.iter().find(|format| {
-            format.name == name
-                || (format.name == SPEED_BENCH
-                    && name
-                        .strip_prefix(SPEED_BENCH)
-                        .is_some_and(|rest| rest.starts_with('_')))
-        })
+        let name = sample::named(name)?;
+        FORMATS.iter().find(|format| format.name == name)
     }
 
     /// Whether a sample of a file or folder is of it.
@@ -315,56 +298,12 @@ impl std::fmt::Debug for Format {
     }
 }
 
-/// A file of a folder with its first line, if that is an object.
-pub(super) type FirstLine = (PathBuf, Option<Map<String, Value>>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What is known of a file or folder before its format is.
-#[derive(Clone, Copy)]
-pub(super) struct Sample<'a> {
-    /// The file's name in lower case.
-    pub(super) name: &'a str,
-    /// The first line, if it is an object.
-    pub(super) first: Option<&'a Map<String, Value>>,
-    /// The first line, if it is not.
-    pub(super) header: Option<&'a str>,
-    /// The first element of a JSON document.
-    pub(super) element: Option<&'a Value>,
-    /// It stands in the list `data` of an object, not in an array.
-    pub(super) keyed: bool,
-    /// The files of a folder with their first lines.
-    pub(super) folder: Option<&'a [FirstLine]>,
-}
-
-/// Whether a sample is of a format.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fit {
-    No,
-    Yes,
-    /// It has the format's own fields, but this is wrong with them.
-    Wrong(Fault),
-}
-
-impl Fit {
-    pub(super) fn of<T>(read: Result<T, Fault>) -> Self {
-        match read {
-            Ok(_) => Self::Yes,
-            Err(fault) => Self::Wrong(fault),
-        }
-    }
-
-    const fn when(fits: bool) -> Self {
-        if fits { Self::Yes } else { Self::No }
-    }
-}
-
-/// A line's `type` must not name another format than the one it is read as; what is no format's
-/// name means something else.
-pub(super) fn check_type(fields: &mut Fields, name: &str) -> Result<(), Fault> {
-    match fields.any("type") {
-        Some(Value::String(given)) if given != name && Format::named(&given).is_some() => fault(
-            "type",
-            format!("says {given}, but the file is read as {name}; make them agree"),
-        ),
-        _ => Ok(()),
+    #[test]
+    fn the_table_has_every_name_in_order() {
+        assert!(FORMATS.iter().map(|format| format.name).eq(sample::NAMES));
     }
 }

@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 
 use super::fault::{Fault, fault, object, shown};
 use super::fields::Fields;
-use super::format::{Fit, Sample};
 use super::load::{Entry, Loading, Notes, Progress, Row, Rules, What};
 use super::pieces::{Elements, Piece};
+use super::sample::{Fit, Sample};
 use super::{DatasetError, FileSpec};
 use crate::dataset::{Build, Dataset};
 

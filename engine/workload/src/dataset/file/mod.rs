@@ -13,6 +13,7 @@ mod pieces;
 mod random_pool;
 mod raw_payload;
 mod said;
+mod sample;
 mod sharegpt;
 mod single_turn;
 

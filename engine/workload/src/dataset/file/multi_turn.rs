@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 
 use super::fault::{Fault, fault, object, shown};
 use super::fields::Fields;
-use super::format::{Fit, Sample, check_type};
 use super::load::{Entry, Loading, Notes, Progress, Row, Rules, What};
 use super::pieces::{Lines, Piece};
+use super::sample::{Fit, Sample, check_type};
 use super::single_turn::turn;
 use super::{DatasetError, FileSpec};
 use crate::dataset::{Build, Dataset};

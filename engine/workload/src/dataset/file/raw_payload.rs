@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 
 use super::fault::{Fault, fault, object, shown};
 use super::folder;
-use super::format::{Fit, Sample};
 use super::load::{Entry, Loading, Notes, Progress, Row, Rules, What};
 use super::pieces::{Lines, Opened, Piece};
+use super::sample::{Fit, Sample};
 use super::{DatasetError, FileSpec};
 use crate::dataset::{Build, Dataset};
 
@@ -21,7 +21,7 @@ pub(super) fn fits(sample: &Sample<'_>) -> Fit {
     let plain = |first: &Map<String, Value>| {
         let foreign = first.contains_key("conversation_id")
             || first.get("data").is_some_and(Value::is_array)
-            || super::format::is_speed_bench(first);
+            || super::sample::is_speed_bench(first);
         first.get("messages").is_some_and(Value::is_array) && !foreign
     };
     let given = match sample.folder {

@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 
 use super::fault::{Fault, fault, object};
 use super::fields::Fields;
-use super::format::{Fit, Sample, check_type};
 use super::load::{Entry, Loading, Notes, Progress, Row, Rules, What};
 use super::pieces::{Lines, Piece};
+use super::sample::{Fit, Sample, check_type};
 use super::{DatasetError, FileSpec, said};
 use crate::dataset::{Build, Dataset};
 

@@ -16,13 +16,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use pinfire_base::{clock::Span, random::Purpose};
+use pinfire_dialect::ask::{Ask as BodyAsk, Content};
 use serde_json::{Map, Value};
 
 use self::blocks::{Blocks, Made, TraceSeed, layout};
 use self::line::{Ask, FIELDS, Line};
 use self::ropes::Pool;
 use self::schedule::Session;
-use super::ask::{Ask as BodyAsk, Content};
 use super::parallel::map_indexed;
 use super::prompt::exact_prompt;
 use super::synthetic::OutputLimits;

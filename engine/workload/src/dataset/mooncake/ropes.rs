@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use memchr::memmem;
 use pinfire_base::rope::{Insert, Rope};
+use pinfire_dialect::ask::Content;
 use serde_json::{Map, Value};
 
-use super::super::ask::Content;
 use super::super::{Splice, Turn};
 use super::slices::Escaped;
 
