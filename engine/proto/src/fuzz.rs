@@ -1,4 +1,5 @@
-//! The law of cuts as a function: the fuzz target, the property test and the corpus test call it.
+//! The law of cuts as a function: the fuzz target (`fuzz/`) and the tests in `tests/laws` call it, so
+//! that it must be public; it is no part of the protocol.
 
 use pinfire_base::{clock::Stamp, record::MarkKind};
 

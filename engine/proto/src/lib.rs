@@ -37,6 +37,7 @@
 mod body;
 mod delta;
 mod exchange;
+#[doc(hidden)]
 pub mod fuzz;
 mod head;
 mod sse;
