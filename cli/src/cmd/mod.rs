@@ -4,6 +4,7 @@ pub mod analyze_trace;
 pub mod cancel_test;
 pub mod compare;
 pub mod config;
+#[cfg_attr(not(feature = "plot"), path = "no_plot.rs")]
 pub mod plot;
 pub mod profile;
 pub mod report;

@@ -114,6 +114,12 @@ fn server(flags: &args::Watch) -> Result<Option<ServerPlan>> {
             format!("--server-metrics-formats: `{name}` is none of json, csv, jsonl, parquet")
         })?);
     }
+    if let Some(format) = formats.iter().find(|format| !format.is_built()) {
+        let name = format.name();
+        bail!(
+            "--server-metrics-formats: this build of pinfire does not write {name} (feature `{name}`)"
+        );
+    }
     if formats.is_empty() {
         formats = vec![MetricsFormat::Json, MetricsFormat::Csv];
     }

@@ -3,6 +3,7 @@
 mod csv;
 mod json;
 pub mod lines;
+#[cfg_attr(not(feature = "parquet"), path = "no_parquet.rs")]
 pub mod parquet;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +40,11 @@ pub enum MetricsFormat {
 impl MetricsFormat {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Json, Self::Csv, Self::Jsonl, Self::Parquet];
+
+    /// Whether this build can write it.
+    pub const fn is_built(self) -> bool {
+        !matches!(self, Self::Parquet) || cfg!(feature = "parquet")
+    }
 
     /// Its name, which is the ending of its file.
     pub const fn name(self) -> &'static str {

@@ -1,5 +1,6 @@
 //! The layouts of the files, from a scripted server with two replicas.
 
+#[cfg(feature = "parquet")]
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use pinfire_base::clock::{Stamp, WallAnchor};
 use pinfire_base::record::Phase;
@@ -255,6 +256,7 @@ fn the_warnings_name_restarts_and_silence() {
 }
 
 /// The reader of the library over these bytes.
+#[cfg(feature = "parquet")]
 fn reader_over(bytes: &[u8]) -> SerializedFileReader<std::fs::File> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.parquet");
@@ -263,6 +265,7 @@ fn reader_over(bytes: &[u8]) -> SerializedFileReader<std::fs::File> {
 }
 
 /// Its rows as JSON.
+#[cfg(feature = "parquet")]
 fn rows_of(reader: &SerializedFileReader<std::fs::File>) -> Vec<Value> {
     let rows = reader.get_row_iter(None).unwrap();
     rows.map(|row| {
@@ -283,6 +286,7 @@ fn rows_of(reader: &SerializedFileReader<std::fs::File>) -> Vec<Value> {
     .collect()
 }
 
+#[cfg(feature = "parquet")]
 #[test]
 fn the_parquet_read_back() {
     let bytes = metrics().parquet(&facts()).unwrap().unwrap();
@@ -361,6 +365,7 @@ fn the_parquet_read_back() {
     );
 }
 
+#[cfg(feature = "parquet")]
 const FIXED_BEFORE: [&str; 6] = [
     "endpoint_url",
     "metric_name",
@@ -370,6 +375,7 @@ const FIXED_BEFORE: [&str; 6] = [
     "timestamp_ns",
 ];
 
+#[cfg(feature = "parquet")]
 #[test]
 fn nothing_seen_is_no_parquet() {
     let mut metrics = metrics();

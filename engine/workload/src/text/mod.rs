@@ -4,6 +4,7 @@
 //! request. What a prompt looks like is the business of `dataset`.
 
 pub mod corpus;
+#[cfg_attr(not(feature = "hub"), path = "no_download.rs")]
 mod download;
 mod family;
 mod hub;
