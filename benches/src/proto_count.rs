@@ -13,7 +13,7 @@ use pinfire_base::{
 };
 use pinfire_dialect::Answers;
 use pinfire_engine::{
-    request::{Ids, Request, Ticket},
+    request::{Ids, Request, Room, Ticket},
     schedule::CancelPlan,
 };
 use pinfire_proto::{Exchange, Head, Progress, Sink};
@@ -80,13 +80,16 @@ fn main() -> anyhow::Result<()> {
     let (mut events, mut best, mut found) = (0, None, 0);
     let answers = Answers::default();
     for _ in 0..args.repeat {
-        let room = (pieces.len() + input.len() / 128, input.len() / 4);
+        let room = Room {
+            marks: pieces.len() + input.len() / 128,
+            bytes: input.len() / 4,
+        };
         let started = clock();
         exchange.reset();
         let (end, count) = match &args.request {
             None => {
                 let mut keep = Keep {
-                    transcript: Transcript::with_capacity(room.0, room.1),
+                    transcript: Transcript::with_capacity(room.marks, room.bytes),
                     bytes: 0,
                 };
                 let end = feed(&mut exchange, started, &pieces, &mut keep, |_| ())?;
@@ -100,7 +103,7 @@ fn main() -> anyhow::Result<()> {
                     }
                 };
                 let end = feed(&mut exchange, started, &pieces, &mut request, look)?;
-                (end, request.room().0)
+                (end, request.room().marks)
             }
         };
         let took = clock().since(started).nanos();
@@ -145,7 +148,7 @@ fn feed<S: Sink>(
 }
 
 /// A request that is cancelled by this trigger; by none with `none`.
-fn request(trigger: &str, room: (usize, usize)) -> anyhow::Result<Request> {
+fn request(trigger: &str, room: Room) -> anyhow::Result<Request> {
     let cancel = match trigger {
         "none" => None,
         name => {

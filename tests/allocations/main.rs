@@ -17,7 +17,7 @@ use pinfire_base::{
     random::Purpose,
     record::{Correlation, Phase},
 };
-use pinfire_engine::request::{Ids, Request, Ticket};
+use pinfire_engine::request::{Ids, Request, Room, Ticket};
 use pinfire_proto::{Exchange, Progress};
 
 struct Counting;
@@ -59,12 +59,7 @@ fn event() -> Vec<u8> {
 }
 
 /// Reads a stream of `events`, each in pieces of `piece` bytes; gives the room it took.
-fn read(
-    exchange: &mut Exchange,
-    events: usize,
-    piece: usize,
-    room: (usize, usize),
-) -> (usize, usize) {
+fn read(exchange: &mut Exchange, events: usize, piece: usize, room: Room) -> Room {
     let event = event();
     let at = Stamp::from_nanos(1);
     let ticket = Ticket {
@@ -91,10 +86,10 @@ fn read(
     assert_eq!(end, Ok(Progress::Complete { reusable: true }));
     let record = request.complete(at);
     assert_eq!(record.transcript.marks().len(), events);
-    (
-        record.transcript.marks().len(),
-        record.transcript.byte_len(),
-    )
+    Room {
+        marks: record.transcript.marks().len(),
+        bytes: record.transcript.byte_len(),
+    }
 }
 
 #[test]
@@ -104,7 +99,7 @@ fn allocations_do_not_grow_with_events() {
         // The first answer shows how much room is needed, and fills the buffers of the connection.
         let mut counts = Vec::new();
         for events in [100, 10_000] {
-            let room = read(&mut exchange, events, piece, (0, 0));
+            let room = read(&mut exchange, events, piece, Room::default());
             let before = ALLOCATIONS.load(Ordering::Relaxed);
             let again = read(&mut exchange, events, piece, room);
             counts.push(ALLOCATIONS.load(Ordering::Relaxed) - before);

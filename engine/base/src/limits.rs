@@ -24,7 +24,7 @@ pub const BODY_BYTES: usize = 256 * 1024 * 1024;
 pub const RECEIVE_BYTES: usize = 64 * 1024;
 
 /// Requests started in a row before the core looks at its sockets again.
-pub const STARTS_PER_TURN: usize = 64;
+pub const STARTS_PER_TICK: usize = 64;
 /// Nor are more started in a row once so much time has gone: a start with a new connection takes
 /// 30-100 µs, and what comes meanwhile is stamped late by all of them together. A turn through the
 /// driver costs a few µs.

@@ -26,13 +26,13 @@ impl Core {
         let seat = request.seat();
         let phase = self.phases.of(request.phase());
         let reuse = match phase.plan.reuse {
-            reuse if reusable && sent && !self.leaving => reuse,
+            reuse if reusable && sent && !self.tasks.are_leaving() => reuse,
             _ => Reuse::Never,
         };
         let visit = match reuse {
-            Reuse::Pooled => Some(self.idle.put(slot, connection.target)),
+            Reuse::Pooled => Some(self.connections.pool(slot)),
             Reuse::Sticky => {
-                let visit = self.idle.visit();
+                let visit = self.connections.visit();
                 phase.agenda.session(seat).connection = Some((slot, visit));
                 Some(visit)
             }
@@ -40,7 +40,7 @@ impl Core {
         };
         match (visit, channel) {
             (Some(visit), Channel::Open(secure)) => {
-                connection.state = State::Idle(Idle {
+                self.connections[slot].state = State::Idle(Idle {
                     socket,
                     secure,
                     since: at,
@@ -49,7 +49,7 @@ impl Core {
             }
             _ => socket.hang_up(),
         }
-        self.learn_room(request.room());
+        self.room.learn(request.room());
         self.give_up(slot, seat, request.complete(at), at);
     }
 
@@ -98,18 +98,12 @@ impl Core {
         }
     }
 
-    /// The last task of a connection has ended: its slot may be used again.
-    pub(super) fn released(&mut self, slot: Option<usize>) {
+    /// A task of the core has ended; the last one of a connection leaves its `slot`.
+    pub(super) fn task_ended(&mut self, slot: Option<usize>) {
         if let Some(slot) = slot {
-            self.vacant.push(slot);
+            self.connections.vacate(slot);
         }
-        self.tending -= 1;
+        self.tasks.end();
         self.look_whether_at_rest();
-        if self.leaving
-            && self.tending == 0
-            && let Some(left) = &self.left
-        {
-            left.wake_by_ref();
-        }
     }
 }

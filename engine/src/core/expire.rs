@@ -16,10 +16,21 @@ use crate::net::readable_now;
 
 /// A request that is left, and the instants before and after.
 #[derive(Clone, Copy)]
-pub(super) struct Leaving {
+struct Leaving {
     slot: usize,
     asked: Stamp,
     closed: Stamp,
+}
+
+/// Room for what is due at one instant; empty between two handlers.
+#[derive(Default)]
+pub(super) struct DueTogether {
+    /// The deadlines that have come.
+    together: Vec<(Stamp, usize)>,
+    /// Which of their sockets have something to read.
+    readable: Vec<bool>,
+    /// Those that are to be left now.
+    row: Vec<Leaving>,
 }
 
 impl Leaving {
@@ -34,7 +45,7 @@ impl Leaving {
 
 impl Core {
     /// The end of every handler: deadlines that have come are acted on, and what is due is started.
-    /// A turn may be long, so neither waits for its end. But whoever was hung up on is replaced
+    /// A tick may be long, so neither waits for its end. But whoever was hung up on is replaced
     /// only when what else has come has been read: another hang-up may follow from that, and a
     /// start would make it late.
     #[inline]
@@ -56,8 +67,11 @@ impl Core {
             return;
         }
         self.hung_up = true;
-        let mut row = std::mem::take(&mut self.row);
-        let (mut together, mut readable) = std::mem::take(&mut self.due_together);
+        let DueTogether {
+            mut row,
+            mut together,
+            mut readable,
+        } = std::mem::take(&mut self.due);
         while self.deadlines.next().is_some_and(|due| due <= now) {
             together.extend(std::iter::from_fn(|| self.deadlines.pop_due(now)));
             self.look_together(&together, &mut readable);
@@ -70,8 +84,11 @@ impl Core {
             self.leave_in_a_row(&mut row);
             now = Stamp::now();
         }
-        self.row = row;
-        self.due_together = (together, readable);
+        self.due = DueTogether {
+            row,
+            together,
+            readable,
+        };
     }
 
     /// Which of these must be read before they are left. A wave waits for the reading of all before
@@ -230,6 +247,6 @@ impl Core {
 
     pub(super) fn set_deadline(&mut self, slot: usize, due: Stamp) {
         self.deadlines.set(slot, due);
-        self.sleep_no_longer_than(due);
+        self.clock.sleep_no_longer_than(due);
     }
 }

@@ -6,22 +6,24 @@ use crossbeam_channel::Sender;
 use pinfire_base::{
     clock::{Span, Stamp, thread_cpu_time},
     health::{CoreHealth, Counts},
-    limits::{DEADLINE_NEAR, START_PATIENCE, STARTS_PER_TURN, STARTS_SPAN},
+    limits::{DEADLINE_NEAR, START_PATIENCE, STARTS_PER_TICK, STARTS_SPAN},
     random::Purpose,
     record::Phase,
 };
 
 use super::{
-    Core, OWN_TASKS, Phases, Running,
+    Core,
     agenda::{Agenda, Next},
-    connection::{Carrying, State},
+    connection::Carrying,
+    connections::Connections,
     deadline::Deadlines,
-    pool::IdlePool,
+    phases::{Phases, Running},
     seam::Seam,
 };
 use crate::{
     plan::{PhasePlan, Precision},
     report::CoreReport,
+    request::Room,
 };
 
 impl Core {
@@ -29,7 +31,8 @@ impl Core {
     /// and ends by itself; `seam` says what it may hold.
     pub(crate) fn begin(&mut self, plan: Arc<PhasePlan>, begun: Stamp, seam: Option<Arc<Seam>>) {
         self.step_back(plan.phase);
-        self.dialled.resize(plan.targets.len(), self.number);
+        self.connections
+            .expect_targets(plan.targets.len(), self.number);
         let mut agenda = Agenda::new(Arc::clone(&plan), begun, self.number, self.cores);
         if let Some(seam) = seam {
             let elder = &mut self.phases.draining;
@@ -96,7 +99,7 @@ impl Core {
     fn drop_all_of(&mut self, phase: Phase) {
         let now = Stamp::now();
         self.send_nothing_more(phase, now);
-        for slot in 0..self.connections.len() {
+        for slot in self.connections.all() {
             let connection = &mut self.connections[slot];
             let carried = connection.carried();
             if carried.is_some_and(|carried| carried.request.phase() == phase) {
@@ -163,43 +166,32 @@ impl Core {
     /// the core as a new one would be. `done` is dropped when nothing is open.
     pub(crate) fn rest(&mut self, done: Sender<()>) {
         self.stop();
-        self.close_all_idle();
-        self.rested = Some(done);
+        self.connections.close_all_idle();
+        self.tasks.rest(done);
         self.look_whether_at_rest();
     }
 
     /// Nothing is open any more: whoever waits for that is told, and nothing is left of what was.
     pub(super) fn look_whether_at_rest(&mut self) {
-        if self.rested.is_some() && self.tending <= OWN_TASKS {
-            self.connections = Vec::new();
-            self.vacant = Vec::new();
+        if let Some(told) = self.tasks.take_rest() {
+            self.connections = Connections::default();
             self.deadlines = Deadlines::default();
-            self.idle = IdlePool::default();
-            self.dialled.clear();
-            self.room = (0, 0);
-            self.rested = None;
-        }
-    }
-
-    fn close_all_idle(&mut self) {
-        for connection in &mut self.connections {
-            if matches!(connection.state, State::Idle(_)) {
-                connection.close_idle();
-            }
+            self.room = Room::default();
+            drop(told);
         }
     }
 
     /// Closes what is idle and lets every task end.
     pub(crate) fn leave(&mut self) {
         self.stop();
-        self.leaving = true;
-        self.close_all_idle();
-        self.wake_timer();
-        self.wake_turn_end();
+        self.tasks.leave();
+        self.connections.close_all_idle();
+        self.clock.wake_timer();
+        self.clock.wake_tick_end();
     }
 
     /// Starts turns whose instant has come, a bounded number in a row. While more are waiting for
-    /// the next turn of the loop, only the timer task goes on with them.
+    /// the next tick of the loop, only the timer task goes on with them.
     #[inline]
     pub(super) fn start_due(&mut self, now: Stamp) {
         if !self.more_due && self.some_due(now) {
@@ -211,7 +203,7 @@ impl Core {
     pub(super) fn start_later(&mut self, now: Stamp) {
         if self.some_due(now) {
             self.more_due = true;
-            self.sleep_no_longer_than(Stamp::from_nanos(1));
+            self.clock.do_not_sleep();
         }
     }
 
@@ -224,7 +216,7 @@ impl Core {
     pub(super) fn start_some(&mut self) {
         let mut more = true;
         let mut until = None;
-        for _ in 0..STARTS_PER_TURN {
+        for _ in 0..STARTS_PER_TICK {
             let deadline = self.deadlines.next();
             let Some(phase) = &mut self.phases.current else {
                 return;
@@ -236,7 +228,7 @@ impl Core {
                 break;
             }
             // `Sleep` promises next to no CPU, and waiting here means spinning.
-            if self.precision != Precision::Sleep
+            if self.clock.precision() != Precision::Sleep
                 && let Some(deadline) = deadline
                 && let Some(eligible) = phase.waiting_since.or(phase.next)
                 && phase.agenda.is_closed_loop()
@@ -260,7 +252,7 @@ impl Core {
         self.more_due = more;
         if more {
             // Look at the sockets, then go on at once.
-            self.sleep_no_longer_than(Stamp::from_nanos(1));
+            self.clock.do_not_sleep();
         } else {
             self.settle();
         }
@@ -278,7 +270,7 @@ impl Core {
         }
         self.tell_if_all_sent();
         if let Some(wake) = self.next_start() {
-            self.sleep_no_longer_than(wake);
+            self.clock.sleep_no_longer_than(wake);
         }
     }
 

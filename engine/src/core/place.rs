@@ -12,9 +12,9 @@ use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder, utils::detect_uring};
 use pinfire_base::{clock::Stamp, record::Record};
 
 use super::{
-    Core, OWN_TASKS, Shared,
+    Core, Shared,
     seam::Seam,
-    wake::{Bounce, Spinner, end_turns, keep_time},
+    wake::{Bounce, Spinner, end_ticks, keep_time},
 };
 use crate::{
     net::{Bell, Timer},
@@ -162,22 +162,22 @@ async fn serve(luggage: Luggage, driver: Driver) {
         luggage.reports,
         luggage.progress,
     );
-    core.borrow_mut().tending = OWN_TASKS;
+    core.borrow_mut().tasks.begin_own();
     spawn(counted(
         keep_time(Rc::clone(&core), timer, spinner),
         Rc::clone(&core),
     ));
-    spawn(counted(end_turns(Rc::clone(&core)), Rc::clone(&core)));
+    spawn(counted(end_ticks(Rc::clone(&core)), Rc::clone(&core)));
     spawn(counted(
         obey(Rc::clone(&core), bell, luggage.commands),
         Rc::clone(&core),
     ));
     poll_fn(|context| {
         let mut core: std::cell::RefMut<'_, Core> = RefCell::borrow_mut(&core);
-        if core.leaving && core.tending == 0 {
+        if core.tasks.have_left() {
             return Poll::Ready(());
         }
-        core.left = Some(context.waker().clone());
+        core.tasks.wake_when_left(context.waker());
         Poll::Pending
     })
     .await;
@@ -185,7 +185,7 @@ async fn serve(luggage: Luggage, driver: Driver) {
 
 async fn counted(task: impl Future<Output = ()>, core: Shared) {
     task.await;
-    core.borrow_mut().released(None);
+    core.borrow_mut().task_ended(None);
 }
 
 /// The task that takes commands.
@@ -197,7 +197,7 @@ async fn obey(core: Shared, bell: Bell, commands: Receiver<Command>) {
             match command {
                 Command::Begin(plan, begun, seam) => {
                     core.begin(plan, begun, seam);
-                    core.wake_timer();
+                    core.clock.wake_timer();
                 }
                 Command::Look => core.look(),
                 Command::Stop => core.stop(),

@@ -38,7 +38,7 @@ impl Core {
             socket.receive(&mut self.buffer)
         };
         let at = Stamp::now();
-        self.begin_turn(at);
+        self.clock.begin_tick(at);
         self.received(slot, at, received);
         self.go_on(at);
         !self.connections[slot].is_closed()
@@ -87,9 +87,9 @@ impl Core {
             })
             | State::Closed => unreachable!("only an established connection is read"),
         };
-        let events = request.room().0;
+        let events = request.room().marks;
         let result = connection.exchange.feed(at, &self.buffer[..bytes], request);
-        let events = request.room().0 - events;
+        let events = request.room().marks - events;
         self.events_came(slot, at, events);
         match result {
             Ok(Progress::More) => {}

@@ -10,7 +10,7 @@ use pinfire_base::{
 use super::agenda::{Agenda, Go, Next};
 use crate::{
     plan::PhasePlan,
-    request::{Ids, Request, Ticket},
+    request::{Ids, Request, Room, Ticket},
 };
 
 /// One request that would be sent.
@@ -70,7 +70,7 @@ fn answered(agenda: &mut Agenda, plan: &PhasePlan, go: Go, begun: Stamp, now: St
         scheduled: go.scheduled,
         cancel: None,
     };
-    let mut record = Request::new(ticket, now, plan.timeout, (0, 0)).complete(now);
+    let mut record = Request::new(ticket, now, plan.timeout, Room::default()).complete(now);
     agenda.returned(go.seat, &mut record, now);
     request
 }

@@ -82,7 +82,8 @@ impl Core {
             }) => (socket, secure, true, None),
             State::Idle(_) | State::Closed => unreachable!("{SEALED}"),
         };
-        let events = |request: &Option<&mut Request>| request.as_ref().map_or(0, |r| r.room().0);
+        let events =
+            |request: &Option<&mut Request>| request.as_ref().map_or(0, |r| r.room().marks);
         let before = events(&request);
         let mut end = None;
         let mut surplus = false;

@@ -86,12 +86,7 @@ impl Core {
     /// connection which the server has closed meanwhile does not cost a request.
     pub(super) fn idle_connection(&mut self, target: usize, now: Stamp) -> Option<usize> {
         loop {
-            let connections = &self.connections;
-            let is_idle = |slot: usize, visit| connections[slot].is_idle_in(visit);
-            let slot = self.idle.take(target, is_idle)?;
-            let State::Idle(idle) = &connections[slot].state else {
-                unreachable!("the pool gives what is idle");
-            };
+            let (slot, idle) = self.connections.take_idle(target)?;
             let rested = now.since(idle.since) > Span::from_millis(1);
             if !rested || idle.socket.is_quiet() {
                 return Some(slot);
@@ -125,8 +120,7 @@ impl Core {
         let scan = plan.answers.scan();
         let (source, address) = plan
             .dialling
-            .route(&plan.targets[target], self.dialled[target]);
-        self.dialled[target] += 1;
+            .route(&plan.targets[target], self.connections.dial(target));
         match connect(address, source, &plan.dialling, plan.receive_stamps) {
             Err(errno) => {
                 let now = Stamp::now();
@@ -138,13 +132,11 @@ impl Core {
                 let due = limit.map_or(request.due(), |limit| {
                     request.due().min(Stamp::now() + limit)
                 });
-                let slot = self.vacant.pop().unwrap_or_else(|| {
-                    self.connections.push(Connection::of(scan));
-                    self.connections.len() - 1
-                });
-                self.connections[slot].open(Rc::clone(&socket), target, request);
+                let slot = self
+                    .connections
+                    .open(scan, Rc::clone(&socket), target, request);
                 self.set_deadline(slot, due);
-                self.tending += 1;
+                self.tasks.begin();
                 place::spawn(tend::tend(self.shared(), slot, socket));
             }
         }
@@ -179,7 +171,7 @@ impl Core {
             }
             Err(errno) => self.fail(slot, now, Failure::Connect { errno }),
         }
-        // Many connects may end in one turn, and each has just sent a request.
+        // Many connects may end in one tick, and each has just sent a request.
         self.go_on(Stamp::now());
         !self.connections[slot].is_closed()
     }
@@ -318,7 +310,7 @@ impl Core {
     /// Waits in a task of its own until the socket takes more.
     pub(super) fn wait_for_room(&mut self, slot: usize) {
         let socket = Rc::clone(&self.connections[slot].carrying().socket);
-        self.tending += 1;
+        self.tasks.begin();
         place::spawn(tend::send_rest(self.shared(), slot, socket));
     }
 

@@ -36,20 +36,18 @@ pub(super) async fn tend(core: Shared, slot: usize, socket: Rc<Pollable>) {
         }
     }
     drop(socket);
-    core.borrow_mut().released(Some(slot));
+    core.borrow_mut().task_ended(Some(slot));
 }
 
 /// Lets every other task that is ready run first. A task that wakes itself would be the next one
-/// again (monoio 0.2.4), so the task that ends turns does it.
+/// again (monoio 0.2.4), so the task that ends ticks does it.
 async fn give_way(core: &Shared) {
     let mut asked = false;
     poll_fn(|context| {
         if std::mem::replace(&mut asked, true) {
             return Poll::Ready(());
         }
-        let mut core = core.borrow_mut();
-        core.gave_way.push(context.waker().clone());
-        core.wake_turn_end();
+        core.borrow_mut().clock.give_way(context.waker());
         Poll::Pending
     })
     .await;
@@ -60,5 +58,5 @@ pub(super) async fn send_rest(core: Shared, slot: usize, socket: Rc<Pollable>) {
     let _ = socket.writable().await;
     let mut core = core.borrow_mut();
     core.room_to_send(slot, &socket);
-    core.released(None);
+    core.task_ended(None);
 }

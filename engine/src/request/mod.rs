@@ -4,6 +4,7 @@
 //! Those four take the request by value and give its record, so that a request cannot end twice.
 
 mod head;
+mod room;
 
 pub use head::{HeaderValue, Ids, RequestHead};
 use pinfire_base::{
@@ -15,6 +16,7 @@ use pinfire_base::{
 };
 use pinfire_dialect::{Answers, answer::Reader};
 use pinfire_proto::{Closed, Head, Sink};
+pub use room::Room;
 
 use crate::schedule::Chosen;
 
@@ -68,7 +70,7 @@ pub struct Request {
 
 impl Request {
     /// A request admitted at `at`, with room for an answer like the ones before it.
-    pub fn new(ticket: Ticket, at: Stamp, timeout: Span, room: (usize, usize)) -> Self {
+    pub fn new(ticket: Ticket, at: Stamp, timeout: Span, room: Room) -> Self {
         let trigger = ticket.cancel.map(|chosen| chosen.cancel.trigger);
         let impatient = ticket
             .cancel
@@ -111,7 +113,7 @@ impl Request {
                 outcome: Outcome::Dropped,
                 cancel: ticket.cancel.map(|chosen| chosen.cancel),
                 wire: Wire::default(),
-                transcript: Transcript::with_capacity(room.0, room.1),
+                transcript: Transcript::with_capacity(room.marks, room.bytes),
                 body: None,
                 capture: None,
             },
@@ -336,11 +338,11 @@ impl Request {
     }
 
     /// Room that this request's answer needed, as a guess for the next one.
-    pub fn room(&self) -> (usize, usize) {
-        (
-            self.record.transcript.marks().len(),
-            self.record.transcript.byte_len(),
-        )
+    pub fn room(&self) -> Room {
+        Room {
+            marks: self.record.transcript.marks().len(),
+            bytes: self.record.transcript.byte_len(),
+        }
     }
 
     /// The response is whole.
@@ -490,7 +492,7 @@ mod tests {
             scheduled: at(5),
             cancel,
         };
-        Request::new(ticket, at(10), Span::from_nanos(1_000), (0, 0))
+        Request::new(ticket, at(10), Span::from_nanos(1_000), Room::default())
     }
 
     fn at(nanos: u64) -> Stamp {

@@ -1,0 +1,131 @@
+//! When a core's loop sleeps and when it spins, and where its ticks begin and end.
+
+use std::{rc::Rc, task::Waker};
+
+use pinfire_base::clock::{Span, Stamp};
+
+use crate::{net::Timer, plan::Precision};
+
+/// Far in the future: nothing to wake for.
+const NEVER: Stamp = Stamp::from_nanos(u64::MAX);
+/// In the past: wakes at once.
+const AT_ONCE: Stamp = Stamp::from_nanos(1);
+
+/// The timer of a core, and the tick that is going on.
+pub(super) struct LoopClock {
+    precision: Precision,
+    timer: Rc<Timer>,
+    /// The instant that the sleeping timer task waits for; `None` while it is awake.
+    asleep_until: Option<Stamp>,
+    /// First stamp of the tick that is going on, and the task that ends it.
+    tick_start: Option<Stamp>,
+    tick_end: Option<Waker>,
+    /// Tasks that go on when the tick is over.
+    gave_way: Vec<Waker>,
+}
+
+impl LoopClock {
+    pub(super) const fn new(precision: Precision, timer: Rc<Timer>) -> Self {
+        Self {
+            precision,
+            timer,
+            asleep_until: None,
+            tick_start: None,
+            tick_end: None,
+            gave_way: Vec::new(),
+        }
+    }
+
+    pub(super) const fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The timer task is awake: until it sleeps again it looks at the deadlines itself.
+    pub(super) const fn awake(&mut self) {
+        self.asleep_until = None;
+    }
+
+    /// The timer task sleeps: until `wake`, if there is something to wake for.
+    pub(super) fn sleep(&mut self, wake: Option<Stamp>) {
+        self.asleep_until = Some(wake.unwrap_or(NEVER));
+        if let Some(wake) = wake {
+            self.timer.arm(wake);
+        }
+    }
+
+    /// Makes sure that the timer task is awake when something is due at `due`.
+    #[inline]
+    pub(super) fn sleep_no_longer_than(&mut self, due: Stamp) {
+        let wake = self.wake_for(due);
+        if self.asleep_until.is_some_and(|until| wake < until) {
+            self.asleep_until = Some(wake);
+            self.timer.arm(wake);
+        }
+    }
+
+    /// The timer task has something to do as soon as the sockets that are ready have been served.
+    pub(super) fn do_not_sleep(&mut self) {
+        self.sleep_no_longer_than(AT_ONCE);
+    }
+
+    /// Makes the timer task look at the clock again.
+    pub(super) fn wake_timer(&self) {
+        self.timer.arm(AT_ONCE);
+    }
+
+    /// When to wake for what is due at `due`.
+    pub(super) fn wake_for(&self, due: Stamp) -> Stamp {
+        match self.precision {
+            Precision::Sleep => due,
+            Precision::Lead | Precision::Spin => due - Precision::LEAD,
+        }
+    }
+
+    /// A tick through the driver takes longer than a clock read, so the last few microseconds before
+    /// a deadline are waited out on the clock alone.
+    pub(super) fn wait_out_the_last_bit(&self, due: Stamp) {
+        if self.precision != Precision::Sleep && due <= Stamp::now() + Precision::LAST_BIT {
+            while Stamp::now() < due {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    /// Something has come at `at`, with which a tick begins unless one is going on.
+    #[inline]
+    pub(super) fn begin_tick(&mut self, at: Stamp) {
+        if self.tick_start.is_none() {
+            self.tick_start = Some(at);
+            self.wake_tick_end();
+        }
+    }
+
+    pub(super) fn wake_tick_end(&self) {
+        if let Some(waker) = &self.tick_end {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Wakes this when the tick is over.
+    pub(super) fn give_way(&mut self, waker: &Waker) {
+        self.gave_way.push(waker.clone());
+        self.wake_tick_end();
+    }
+
+    /// Ends the tick that is going on, if there is one, and lets the tasks that gave way go on. Its
+    /// length. `waker` is that of the task which ends the next.
+    pub(super) fn end_tick(&mut self, waker: &Waker) -> Option<Span> {
+        let length = self
+            .tick_start
+            .take()
+            .map(|start| Stamp::now().since(start));
+        for waker in self.gave_way.drain(..) {
+            waker.wake();
+        }
+        let known = self.tick_end.as_ref();
+        if known.is_none_or(|known| !known.will_wake(waker)) {
+            self.tick_end = Some(waker.clone());
+        }
+        length
+    }
+}

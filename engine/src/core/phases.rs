@@ -1,0 +1,118 @@
+//! The phases that are out on a core: the one that sends, and the one whose answers still come.
+
+use std::{rc::Rc, sync::Arc};
+
+use pinfire_base::{
+    clock::{Span, Stamp},
+    health::{CoreHealth, Counts},
+    random::Purpose,
+    record::Phase,
+};
+
+use super::{
+    agenda::Agenda,
+    seam::{Of, Seam},
+};
+use crate::{net::Pollable, plan::PhasePlan};
+
+/// The phases that are out: at most two, and never two of a kind.
+#[derive(Default)]
+pub(super) struct Phases {
+    /// The one that sends.
+    pub(super) current: Option<Running>,
+    /// The one before it, where that was begun before all answers of this had come.
+    pub(super) draining: Option<Running>,
+}
+
+/// A phase that is out.
+pub(super) struct Running {
+    pub(super) plan: Arc<PhasePlan>,
+    pub(super) ids: Purpose,
+    pub(super) agenda: Agenda,
+    /// When the next turn may go; `None` when nothing can before something returns.
+    pub(super) next: Option<Stamp>,
+    /// Something has returned at that instant, and nothing was started since.
+    pub(super) waiting_since: Option<Stamp>,
+    /// When what is in flight is given up.
+    pub(super) drop_at: Option<Stamp>,
+    /// The control side has been told that nothing more will be sent.
+    pub(super) sent_all: bool,
+    /// While it drains: what it holds of the next phase's limits beyond the slots it is lent.
+    pub(super) excess: [usize; 2],
+    pub(super) seam: Option<Arc<Seam>>,
+    /// Sockets that were left open and unread; hung up when the phase ends.
+    pub(super) stalled: Vec<Rc<Pollable>>,
+    pub(super) counts: Counts,
+    pub(super) health: CoreHealth,
+    pub(super) started: Stamp,
+    pub(super) cpu_before: Span,
+}
+
+impl Phases {
+    /// The phase of a request in flight, which keeps it out.
+    #[inline]
+    pub(super) fn of(&mut self, phase: Phase) -> &mut Running {
+        match self.find(phase) {
+            Some(running) => running,
+            None => unreachable!("a phase ends after its last request"),
+        }
+    }
+
+    /// That phase, if it is out.
+    #[inline]
+    pub(super) fn find(&mut self, phase: Phase) -> Option<&mut Running> {
+        match &mut self.current {
+            Some(current) if current.plan.phase == phase => Some(current),
+            _ => self
+                .draining
+                .as_mut()
+                .filter(|running| running.plan.phase == phase),
+        }
+    }
+
+    /// That phase, if it is the one that drains.
+    #[inline]
+    pub(super) fn drains(&mut self, phase: Phase) -> Option<&mut Running> {
+        let draining = self.draining.as_mut();
+        draining.filter(|running| running.plan.phase == phase)
+    }
+
+    /// The current one, and the one that drains.
+    pub(super) fn out(&self) -> [Option<&Running>; 2] {
+        [self.current.as_ref(), self.draining.as_ref()]
+    }
+
+    /// Some phase, for what belongs to no request.
+    #[inline]
+    pub(super) fn any(&mut self) -> Option<&mut Running> {
+        self.current.as_mut().or(self.draining.as_mut())
+    }
+
+    /// The draining phase gives one slot back: to the next one, or off what it held too many.
+    pub(super) fn hand_over(&mut self, of: Of, at: Stamp) {
+        let Some(elder) = &mut self.draining else {
+            return;
+        };
+        let excess = &mut elder.excess[of as usize];
+        let lent = *excess == 0;
+        *excess = excess.saturating_sub(1);
+        if let Some(seam) = elder.seam.as_ref().filter(|_| !lent) {
+            seam.give(of);
+        }
+        if let Some(younger) = &mut self.current {
+            if lent {
+                younger.agenda.regain(of, at);
+            }
+            younger.look_again();
+        }
+    }
+}
+
+impl Running {
+    /// Something has returned: whoever called looks whether a turn may go now.
+    #[inline]
+    pub(super) fn look_again(&mut self) {
+        self.next = Some(Stamp::from_nanos(1));
+        self.waiting_since.get_or_insert_with(Stamp::now);
+    }
+}
