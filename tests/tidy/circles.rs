@@ -11,11 +11,6 @@ const SMALL: usize = 3;
 /// shrink: lower the number when one does, and take it out when it is gone.
 const LARGE: &[(&str, usize, &str)] = &[
     (
-        "analysis/plot/src/draw/mod.rs",
-        5,
-        "the drawings call what their parent has for all of them",
-    ),
-    (
         "analysis/src/facts.rs",
         31,
         "facts, collecting, report and export name each other's types",
@@ -29,26 +24,6 @@ const LARGE: &[(&str, usize, &str)] = &[
         "cli/src/main.rs",
         44,
         "flags are read again by what runs several runs",
-    ),
-    (
-        "engine/dialect/src/lib.rs",
-        13,
-        "the table of endpoints names the dialects, which name its types",
-    ),
-    (
-        "engine/workload/src/dataset/mod.rs",
-        22,
-        "the table of formats names the loaders, which name its types",
-    ),
-    (
-        "engine/workload/src/text/tokenizer.rs",
-        4,
-        "what counts is told by the tokenizer and asked by the dataset",
-    ),
-    (
-        "tools/src/mock/turn.rs",
-        4,
-        "a turn of the mock's loop calls the answers, which call it",
     ),
 ];
 

@@ -86,6 +86,7 @@ impl Source {
                         .iter()
                         .map(|line| line.code.trim())
                         .find(|code| !code.is_empty() && !code.starts_with("#["))
+                        .map(|code| code.trim_start_matches("pub(super) "))
                         .is_some_and(|code| code.starts_with("mod ") && code.ends_with('{'))
             };
             (0..lines.len())

@@ -1,10 +1,32 @@
 //! What one document of an answer says: an event of a stream, or a whole body.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
+use pinfire_proto::Scan;
 use serde_json::{Map, Value};
 
-use super::{Answers, ResponseField, Usage};
+use super::{field::ResponseField, kind::EndpointKind, usage::Usage};
+
+/// How a run's answers are read.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// The kind of endpoint.
+    pub kind: EndpointKind,
+    /// Where the answers of `template` and `raw` have what counts; `None` finds it by itself.
+    pub field: Option<Arc<ResponseField>>,
+}
+
+impl Answers {
+    /// Those of this kind, without a field of the user's own.
+    pub const fn of(kind: EndpointKind) -> Self {
+        Self { kind, field: None }
+    }
+
+    /// Which of the events the cores read themselves.
+    pub fn scan(&self) -> Scan {
+        self.kind.row().scan
+    }
+}
 
 /// A piece of what a document says. The first four make it a response with content.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,8 +117,8 @@ pub(super) struct Context<'a> {
 /// Reads the documents of one answer, in order of arrival.
 #[derive(Debug)]
 pub struct Reader<'a> {
-    answers: &'a Answers,
-    context: Context<'a>,
+    pub(super) answers: &'a Answers,
+    pub(super) context: Context<'a>,
 }
 
 impl<'a> Reader<'a> {
@@ -109,26 +131,6 @@ impl<'a> Reader<'a> {
                 ..Context::default()
             },
         }
-    }
-
-    /// Reads an event's data, or a `whole` body. A document with an error object has no content.
-    pub fn read(&mut self, bytes: &[u8], whole: bool, each: &mut dyn FnMut(Piece<'_>)) -> Heard {
-        let row = self.answers.kind.row();
-        let Ok(document) = serde_json::from_slice::<Value>(bytes) else {
-            // Where the form is the user's own, what is no JSON is text as it stands.
-            if row.path.is_empty() && !bytes.trim_ascii().is_empty() {
-                each(Piece::Text(&String::from_utf8_lossy(bytes)));
-            }
-            return Heard::default();
-        };
-        if let Some(error) = reported(&document) {
-            return Heard {
-                error: Some(error),
-                ..Heard::default()
-            };
-        }
-        self.context.whole = whole;
-        (row.read)(&document, &mut self.context, each)
     }
 }
 

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pinfire_base::ready::Splice;
 use serde_json::{Map, Value, json};
 
-use super::{EndpointKind, Render};
-use crate::ask::{Ask, Content, Said};
+use super::{kind::EndpointKind, template::Render};
+use crate::ask::{Content, Said};
 
 /// What is the same in every body of a run.
 #[derive(Clone, Debug, Default)]
@@ -120,25 +120,6 @@ impl<'b> From<&'b Map<String, Value>> for BodyRef<'b> {
 }
 
 impl BodyOptions {
-    /// The body of the n-th prompt.
-    ///
-    /// # Errors
-    /// The kind of endpoint cannot say this.
-    pub fn body(&self, n: usize, ask: Ask<'_>) -> Result<Body, BodyError> {
-        let row = self.endpoint.row();
-        if !row.takes_system_message {
-            for (what, text) in [("system", ask.system), ("user-context", ask.user_context)] {
-                if text.is_some() && self.endpoint != EndpointKind::Template {
-                    self.notes.add(format!(
-                        "{} has no place for {what} messages: they are left out",
-                        row.name
-                    ));
-                }
-            }
-        }
-        (row.compose)(self, n, ask)
-    }
-
     /// The model of the n-th prompt.
     pub(super) fn model(&self, n: usize) -> &str {
         match self.models.len() {
@@ -388,7 +369,7 @@ fn truthy(value: &Value) -> bool {
 #[cfg(test)]
 pub(super) mod testing {
     use super::*;
-    use crate::ask::Media;
+    use crate::ask::{Ask, Media};
 
     pub(crate) fn options(endpoint: EndpointKind, streaming: bool, extra: Value) -> BodyOptions {
         BodyOptions {
@@ -428,6 +409,7 @@ pub(super) mod testing {
 mod tests {
     use super::testing::{options, text};
     use super::*;
+    use crate::ask::Ask;
     use proptest::prelude::*;
 
     #[test]

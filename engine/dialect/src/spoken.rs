@@ -3,10 +3,7 @@
 use pinfire_base::record::{MarkKind, Transcript};
 use serde_json::Value;
 
-use super::{
-    Answers,
-    answer::{Piece, Reader},
-};
+use super::answer::{Answers, Piece, Reader};
 
 /// An answer's pieces put together. `text` and `reasoning` are the insides of JSON strings.
 #[derive(Debug, Default)]
@@ -30,7 +27,7 @@ pub(super) struct Call {
 
 impl Spoken {
     /// What a whole answer said; `None` if it reports an error.
-    fn of(transcript: &Transcript, answers: &Answers) -> Option<Self> {
+    pub(super) fn of(transcript: &Transcript, answers: &Answers) -> Option<Self> {
         let mut spoken = Self::default();
         let mut reader = Reader::new(answers);
         for mark in transcript.iter() {
@@ -106,22 +103,6 @@ impl Spoken {
     }
 }
 
-/// Appends the assistant's turn of a whole answer in the endpoint's form. False, and nothing is
-/// appended, when the answer said nothing, reported an error, or the kind has no such turns.
-pub fn append_turn(answers: &Answers, transcript: &Transcript, into: &mut Vec<u8>) -> bool {
-    let start = into.len();
-    let spoken = answers
-        .kind
-        .row()
-        .turn
-        .and_then(|turn| Some((turn, Spoken::of(transcript, answers)?)));
-    let said = spoken.is_some_and(|(turn, spoken)| turn(&spoken, into));
-    if !said {
-        into.truncate(start);
-    }
-    said
-}
-
 /// Appends text as the inside of a JSON string.
 fn put_inside(text: &str, into: &mut Vec<u8>) {
     let at = into.len();
@@ -142,6 +123,7 @@ pub(super) fn put_json(value: &Value, into: &mut Vec<u8>) {
 pub(super) mod testing {
     use super::*;
     use crate::EndpointKind;
+    use crate::append_turn;
     use pinfire_base::clock::Stamp;
 
     /// The turn that these marks leave, if there is one.

@@ -1,5 +1,5 @@
-//! The law of cuts as a function: the fuzz target (`fuzz/`) and the tests in `tests/laws` call it, so
-//! that it must be public; it is no part of the protocol.
+//! The law of cuts as a function: the fuzz target (`fuzz/`) and the tests in `tests/laws` call it,
+//! so that it must be public; it is no part of the protocol.
 
 use pinfire_base::{clock::Stamp, record::MarkKind};
 

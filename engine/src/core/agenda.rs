@@ -13,7 +13,7 @@ use pinfire_base::{
     record::{Correlation, Outcome, Record},
     uuid::Uuid,
 };
-use pinfire_dialect::spoken;
+use pinfire_dialect::append_turn;
 
 use super::seam::{Lent, Of, Seam};
 use crate::{
@@ -595,7 +595,7 @@ impl Session {
         self.history.push(b',');
         if record.outcome == Outcome::Complete
             && record.wire.status / 100 == 2
-            && spoken::append_turn(&plan.answers, &record.transcript, &mut self.history)
+            && append_turn(&plan.answers, &record.transcript, &mut self.history)
         {
             self.history.push(b',');
         }

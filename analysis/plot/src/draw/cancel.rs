@@ -1,13 +1,14 @@
 //! Figures of cancellations, and of the client's own lateness.
 
 use super::{
-    super::{
-        figure::{Axis, Figure, Ink, Mark, Point, Series},
-        load::{Outcome, Request, Run, unit_of},
-        preset::Preset,
-        scale::number,
-    },
-    SECONDS, empty, label, line, quantile, requests, sorted, time,
+    common::{SECONDS, empty, label, line, quantile, sorted},
+    requests, time,
+};
+use crate::{
+    figure::{Axis, Figure, Ink, Mark, Point, Series},
+    load::{Outcome, Request, Run, unit_of},
+    preset::Preset,
+    scale::number,
 };
 
 /// Requests that are closed within this time of each other are one wave, in ns.
@@ -185,7 +186,7 @@ pub fn neighbours(preset: &Preset, run: &Run) -> Result<Figure, String> {
     if valid.is_empty() {
         return Err(format!(
             "no answered request has {}",
-            super::super::load::name_of(tag)
+            crate::load::name_of(tag)
         ));
     }
     // Half the usual distance of waves, so that a request belongs to one of them.

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    super::{
-        config::{Class, Classification},
-        figure::{Axis, Figure, Ink, Mark, Point, Series},
-        load::{Run, larger_is_better, name_of},
-        preset::{Column, Preset},
-        scale::number,
-    },
-    empty, label,
-};
 use pinfire_analysis::sweep::saturation;
+
+use super::common::{empty, label};
+use crate::{
+    config::{Class, Classification},
+    figure::{Axis, Figure, Ink, Mark, Point, Series},
+    load::{Run, larger_is_better, name_of},
+    preset::{Column, Preset},
+    scale::number,
+};
 
 /// A run in its group, with its place and its label.
 struct At<'r> {
@@ -103,7 +102,7 @@ fn groups<'r>(
 
 /// The axes, with the statistic that was used.
 fn axes(preset: &Preset, runs: &[&Run]) -> Result<(Axis, Axis), String> {
-    let axis = |measure: &super::super::preset::Measure, from_zero: bool| {
+    let axis = |measure: &crate::preset::Measure, from_zero: bool| {
         let (tag, stat) = (measure.tag(), preset.stat_of(measure));
         let has = runs.iter().any(|run| run.figure(tag, stat).is_some());
         let scalar = runs.iter().all(|run| run.figure(tag, "p50").is_none());
@@ -253,7 +252,7 @@ pub fn pareto(
     let groups = groups(preset, runs, classes)?;
     let (x, y) = axes(preset, runs)?;
     let mut figure = empty(preset, x, y);
-    let tag = |measure: &Option<super::super::preset::Measure>| {
+    let tag = |measure: &Option<crate::preset::Measure>| {
         measure
             .as_ref()
             .map_or(String::new(), |measure| measure.tag().to_owned())
@@ -302,7 +301,7 @@ pub fn scatter(
     let groups = groups(preset, runs, classes)?;
     let (x, y) = axes(preset, runs)?;
     let mut figure = empty(preset, x, y);
-    let mark = if preset.kind == super::Kind::Scatter {
+    let mark = if preset.kind == crate::preset::Kind::Scatter {
         Mark::Dots
     } else {
         Mark::Joined

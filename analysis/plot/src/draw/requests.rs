@@ -1,13 +1,11 @@
 //! Figures of single requests: points, timelines, distributions.
 
-use super::{
-    super::{
-        figure::{Axis, Figure, Ink, Mark, Point, Series},
-        load::{Outcome, Run, name_of},
-        preset::Preset,
-        scale::number,
-    },
-    SECONDS, empty, label, line, quantile, sorted,
+use super::common::{SECONDS, empty, label, line, quantile, sorted};
+use crate::{
+    figure::{Axis, Figure, Ink, Mark, Point, Series},
+    load::{Outcome, Run, name_of},
+    preset::Preset,
+    scale::number,
 };
 
 /// Of every answered request two values; `request_number` counts lines, `timestamp` is the end since

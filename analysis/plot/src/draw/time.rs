@@ -1,16 +1,15 @@
 //! Figures over time: throughput, time slices, samples of GPUs and servers.
 
-use super::{
-    super::{
-        config::{Aggregation, Downsampling},
-        figure::{Axis, Figure, Guide, Ink, Mark, Point, Series},
-        load::{Outcome, Run, Sample, name_of, unit_of},
-        preset::Preset,
-        scale::number,
-    },
-    SECONDS, empty, label, line, quantile, sorted,
-};
 use pinfire_analysis::scrape::gpu;
+
+use super::common::{SECONDS, empty, label, line, quantile, sorted};
+use crate::{
+    config::{Aggregation, Downsampling},
+    figure::{Axis, Figure, Guide, Ink, Mark, Point, Series},
+    load::{Outcome, Run, Sample, name_of, unit_of},
+    preset::Preset,
+    scale::number,
+};
 
 /// Tokens per second at every instant: each answered request gives its output tokens evenly from its
 /// first token to its end.
@@ -111,7 +110,7 @@ pub fn slices(preset: &Preset, run: &Run) -> Result<Figure, String> {
     };
     let whole = run.figure(tag, stat);
     let whole_spread = run.figure(tag, "std");
-    let is_throughput = super::super::load::larger_is_better(tag);
+    let is_throughput = crate::load::larger_is_better(tag);
     let (mut points, mut outliers, mut whiskers) = (Vec::new(), Vec::new(), Vec::new());
     for (at, value) in values.iter().enumerate() {
         let Some(value) = *value else { continue };
