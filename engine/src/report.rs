@@ -35,7 +35,7 @@ pub enum EngineError {
         cause: io::Error,
     },
     /// A core's thread ended before its time: a defect of the engine.
-    #[error("a core thread ended unexpectedly; this is a defect of pinfire, please report it")]
+    #[error("a core thread crashed: this is a bug in pinfire, please report it")]
     CoreLost,
 }
 

@@ -16,7 +16,7 @@ use super::input_config;
 use super::phases::PhaseView;
 use crate::collect::ErrorGroup;
 use crate::facts::RunFacts;
-use crate::reclaim::ReleaseReport;
+use crate::reclaim::ReclaimReport;
 use crate::report::health::distributions;
 use crate::report::{Block, Cancellation, Finished, Report};
 use crate::scrape::gpu;
@@ -193,7 +193,7 @@ fn document(report: &Report) -> Map<String, Value> {
         report
             .release
             .as_ref()
-            .map_or_else(|| told("release").unwrap_or_default(), ReleaseReport::brief),
+            .map_or_else(|| told("release").unwrap_or_default(), ReclaimReport::brief),
     );
     if report.coarse {
         let note = json!({

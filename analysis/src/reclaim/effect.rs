@@ -3,7 +3,7 @@
 use pinfire_base::clock::{Span, Stamp};
 use serde::Serialize;
 
-use super::{End, Evidence, Seen};
+use super::{End, Evidence, RequestSpan};
 
 /// A cancel is felt for so long.
 const NEAR: Span = Span::from_millis(1_000);
@@ -59,7 +59,7 @@ pub struct Effect {
 
 impl Effect {
     pub(super) fn of(evidence: &Evidence) -> Self {
-        let ttft = |seen: &Seen| Some(seen.tokens.first()?.since(seen.begun).nanos());
+        let ttft = |seen: &RequestSpan| Some(seen.tokens.first()?.since(seen.begun).nanos());
         let mut control: Vec<u64> = Vec::new();
         for seen in &evidence.control {
             control.extend(gaps(seen).map(|(_, gap)| gap));
@@ -74,7 +74,11 @@ impl Effect {
                 continue;
             };
             let is_near = |at: Stamp| at >= instant && at <= instant + NEAR;
-            for seen in wave.requests.iter().filter(|seen| seen.end != End::Left) {
+            for seen in wave
+                .requests
+                .iter()
+                .filter(|seen| seen.end != End::Disconnected)
+            {
                 for (at, gap) in gaps(seen) {
                     if is_near(at) {
                         near.push(gap);
@@ -102,7 +106,7 @@ impl Effect {
 }
 
 /// Each gap between tokens, with its end.
-fn gaps(seen: &Seen) -> impl Iterator<Item = (Stamp, u64)> {
+fn gaps(seen: &RequestSpan) -> impl Iterator<Item = (Stamp, u64)> {
     seen.tokens
         .windows(2)
         .map(|pair| (pair[1], pair[1].since(pair[0]).nanos()))

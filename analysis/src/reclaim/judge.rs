@@ -3,15 +3,15 @@
 use pinfire_base::clock::{Span, Stamp};
 
 use super::{
-    Canary, Counter, CounterVerdict, Effect, End, Evidence, Look, ReleaseReport, Share, Timeline,
-    Verdict, Wave, WaveReport, tell, timeline::Wanted,
+    Canary, Counter, CounterVerdict, Effect, End, Evidence, LevelSample, ReclaimReport, Share,
+    Timeline, Verdict, Wave, WaveReport, tell, timeline::Wanted,
 };
 use crate::scrape::Levels;
 
 /// A counter may differ from the client's count by this share and still agree.
 const COUNTER_SLACK: f64 = 0.1;
-/// Of what was cancelled, so little may still be held when a wave counts as released: a look takes
-/// time, and requests begin and end meanwhile.
+/// Of what was cancelled, so little may still be held when a wave counts as released: a sample
+/// takes time, and requests begin and end meanwhile.
 const RELEASED_SLACK: f64 = 0.1;
 /// Cancels so long before the last one are no longer of its wave.
 const TOGETHER: Span = Span::from_millis(1_000);
@@ -20,7 +20,7 @@ const CACHE_NONE: f64 = 1e-6;
 /// The cache is back when no more than this share of the wave's rise is left.
 const CACHE_SLACK: f64 = 0.05;
 
-impl ReleaseReport {
+impl ReclaimReport {
     /// Judges.
     pub fn of(evidence: &Evidence) -> Self {
         let rest = Rest::of(&evidence.before);
@@ -122,11 +122,11 @@ struct Rest {
 }
 
 impl Rest {
-    fn of(looks: &[Look]) -> Self {
+    fn of(samples: &[LevelSample]) -> Self {
         Self {
-            held: median(looks, Levels::held),
-            waiting: median(looks, |levels| levels.waiting),
-            cache: median(looks, |levels| levels.kv_used),
+            held: median(samples, Levels::held),
+            waiting: median(samples, |levels| levels.waiting),
+            cache: median(samples, |levels| levels.kv_used),
         }
     }
 }
@@ -134,15 +134,17 @@ impl Rest {
 impl Evidence {
     /// How far the cache rose above its rest.
     fn cache_peak(&self, rest: &Rest) -> f64 {
-        let looks = self.waves.iter().flat_map(|wave| &wave.looks);
-        let used = looks.filter_map(|look| look.levels?.kv_used);
+        let samples = self.waves.iter().flat_map(|wave| &wave.samples);
+        let used = samples.filter_map(|sample| sample.levels?.kv_used);
         used.fold(0.0, f64::max) - rest.cache.unwrap_or(0.0)
     }
 }
 
 impl Wave {
-    fn left(&self) -> impl Iterator<Item = &super::Seen> {
-        self.requests.iter().filter(|seen| seen.end == End::Left)
+    fn left(&self) -> impl Iterator<Item = &super::RequestSpan> {
+        self.requests
+            .iter()
+            .filter(|seen| seen.end == End::Disconnected)
     }
 
     /// When the last of its cancelled requests had been left.
@@ -158,21 +160,21 @@ impl Wave {
         let spread = last
             .zip(first)
             .map_or(0.0, |(last, first)| last.since(first).as_millis_f64());
-        let end = &self.looks[self.looks.len().saturating_sub(3)..];
+        let end = &self.samples[self.samples.len().saturating_sub(3)..];
         let beyond = |now: Option<f64>, before: Option<f64>| Some(now? - before.unwrap_or(0.0));
         let held = beyond(median(end, Levels::held), rest.held).map(|held| held.max(0.0));
         let waiting = beyond(median(end, |l| l.waiting), rest.waiting).map(|w| w.max(0.0));
         let cache = beyond(median(end, |l| l.kv_used), rest.cache).map(|cache| cache.max(0.0));
         let together = last.map_or(0, |last| {
-            let with_it = |seen: &&super::Seen| last.since(seen.ended) <= TOGETHER;
+            let with_it = |seen: &&super::RequestSpan| last.since(seen.ended) <= TOGETHER;
             self.left().filter(with_it).count()
         });
         let slack = (RELEASED_SLACK * together as f64).max(0.5);
         let out = Wanted::of(self.requests.iter());
         let back = |level: fn(&Levels) -> Option<f64>, floor: f64, wanted: bool| {
-            let over = |look: &Look| {
-                let level = level(&look.levels?)?;
-                let wanted = if wanted { out.at(look.at) } else { 0 };
+            let over = |sample: &LevelSample| {
+                let level = level(&sample.levels?)?;
+                let wanted = if wanted { out.at(sample.at) } else { 0 };
                 Some(level - floor - wanted as f64)
             };
             since(last?, self.back(last?, over, slack)?)
@@ -180,15 +182,15 @@ impl Wave {
         let floor =
             |before: Option<f64>, kept: Option<f64>| before.unwrap_or(0.0) + kept.unwrap_or(0.0);
         let rise = self
-            .looks
+            .samples
             .iter()
-            .filter_map(|look| look.levels?.kv_used)
+            .filter_map(|sample| sample.levels?.kv_used)
             .fold(0.0, f64::max)
             - floor(rest.cache, cache);
         let cache_slack = (CACHE_SLACK * rise).max(CACHE_NONE);
         let cache_back = || {
             let floor = floor(rest.cache, cache);
-            let over = |look: &Look| Some(look.levels?.kv_used? - floor);
+            let over = |sample: &LevelSample| Some(sample.levels?.kv_used? - floor);
             since(last?, self.back(last?, over, cache_slack)?)
         };
         WaveReport {
@@ -218,10 +220,11 @@ impl Wave {
     fn held_per_cancel(&self, first: Stamp, rest: &Rest, out: &Wanted) -> Option<f64> {
         let end = self.requests.iter().map(|seen| seen.ended).max()?;
         let floor = rest.held?;
-        let looks = self.looks.iter().filter(|look| look.at >= first);
-        let beyond = |look: &Look| Some(look.levels?.held()? - floor - out.at(look.at) as f64);
-        let known: Vec<(Stamp, f64)> = looks
-            .filter_map(|look| Some((look.at, beyond(look)?)))
+        let samples = self.samples.iter().filter(|sample| sample.at >= first);
+        let beyond =
+            |sample: &LevelSample| Some(sample.levels?.held()? - floor - out.at(sample.at) as f64);
+        let known: Vec<(Stamp, f64)> = samples
+            .filter_map(|sample| Some((sample.at, beyond(sample)?)))
             .collect();
         let mut total = 0.0;
         for pair in known.windows(2).take_while(|pair| pair[0].0 <= end) {
@@ -231,11 +234,16 @@ impl Wave {
         known.then(|| (total / self.left().count() as f64).max(0.0))
     }
 
-    /// The first look after `from` from which on two in a row are not over by more than `slack`.
-    fn back(&self, from: Stamp, over: impl Fn(&Look) -> Option<f64>, slack: f64) -> Option<Stamp> {
-        let looks = self.looks.iter().filter(|look| look.at >= from);
-        let known: Vec<(Stamp, bool)> = looks
-            .filter_map(|look| Some((look.at, over(look)? <= slack)))
+    /// The first sample after `from` from which on two in a row are not over by more than `slack`.
+    fn back(
+        &self,
+        from: Stamp,
+        over: impl Fn(&LevelSample) -> Option<f64>,
+        slack: f64,
+    ) -> Option<Stamp> {
+        let samples = self.samples.iter().filter(|sample| sample.at >= from);
+        let known: Vec<(Stamp, bool)> = samples
+            .filter_map(|sample| Some((sample.at, over(sample)? <= slack)))
             .collect();
         let at = known
             .iter()
@@ -249,11 +257,11 @@ fn since(from: Stamp, at: Stamp) -> Option<f64> {
     Some(at.since(from).as_secs_f64())
 }
 
-/// The median of a level over looks that show it.
-fn median(looks: &[Look], level: impl Fn(&Levels) -> Option<f64>) -> Option<f64> {
-    let mut values: Vec<f64> = looks
+/// The median of a level over samples that show it.
+fn median(samples: &[LevelSample], level: impl Fn(&Levels) -> Option<f64>) -> Option<f64> {
+    let mut values: Vec<f64> = samples
         .iter()
-        .filter_map(|look| level(&look.levels?))
+        .filter_map(|sample| level(&sample.levels?))
         .collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
@@ -264,10 +272,13 @@ fn median(looks: &[Look], level: impl Fn(&Levels) -> Option<f64>) -> Option<f64>
 fn counter(evidence: &Evidence, lost: Option<[u64; 2]>) -> Counter {
     let waves = &evidence.waves[..evidence.waves.len() - usize::from(lost.is_some())];
     let cancels: usize = waves.iter().map(|wave| wave.left().count()).sum();
-    let value = |look: &Look| look.levels?.abort_counter;
+    let value = |sample: &LevelSample| sample.levels?.abort_counter;
     let first = evidence.before.iter().rev().find_map(value);
-    let looks = waves.iter().rev().flat_map(|wave| wave.looks.iter().rev());
-    let last = looks.into_iter().find_map(value);
+    let samples = waves
+        .iter()
+        .rev()
+        .flat_map(|wave| wave.samples.iter().rev());
+    let last = samples.into_iter().find_map(value);
     let counted = first.zip(last).map(|(first, last)| last - first);
     let per_cancel = counted
         .filter(|_| cancels > 0)

@@ -30,9 +30,9 @@ pub enum Asker {
     Run,
 }
 
-/// One look at the server's metrics.
+/// What the server's metrics showed at one instant.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Look {
+pub struct LevelSample {
     /// When.
     pub at: Stamp,
     /// What it showed; `None` when the page could not be read.
@@ -45,14 +45,14 @@ pub enum End {
     /// It was answered.
     Answered,
     /// The client left it by plan.
-    Left,
+    Disconnected,
     /// It failed.
     Failed,
 }
 
 /// A request as the client saw it.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Seen {
+pub struct RequestSpan {
     /// Its start.
     pub begun: Stamp,
     /// Its end; of one that was left, when the client had left.
@@ -89,9 +89,9 @@ pub struct Canary {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Wave {
     /// All requests of it.
-    pub requests: Vec<Seen>,
-    /// The looks from its begin to the end of the rest behind it.
-    pub looks: Vec<Look>,
+    pub requests: Vec<RequestSpan>,
+    /// The samples from its begin to the end of the rest behind it.
+    pub samples: Vec<LevelSample>,
     /// The canary after the rest.
     pub canary: Canary,
 }
@@ -105,17 +105,17 @@ pub struct Evidence {
     pub server: Option<String>,
     /// How long the server had to let go, at rest.
     pub settle: Span,
-    /// From one look to the next.
+    /// From one sample to the next.
     pub interval: Span,
-    /// The looks at rest before anything was sent.
-    pub before: Vec<Look>,
+    /// The samples at rest before anything was sent.
+    pub before: Vec<LevelSample>,
     /// The canary before anything was cancelled.
     pub first_canary: Canary,
     /// Requests of the same load without a cancel.
-    pub control: Vec<Seen>,
+    pub control: Vec<RequestSpan>,
     /// Looks that are no part of a wave: at the canaries and the control. Only the timeline has
     /// them.
-    pub between: Vec<Look>,
+    pub between: Vec<LevelSample>,
     /// The waves in their order. The test ends after one that the server did not survive.
     pub waves: Vec<Wave>,
 }
@@ -208,7 +208,7 @@ pub struct WaveReport {
     /// From the first to the last of them, in milliseconds.
     pub spread_ms: f64,
     /// From the last of them until the server held no more than the client still wanted (and what
-    /// it never gave back), in seconds. Absent if no look could tell.
+    /// it never gave back), in seconds. Absent if no sample could tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub released_after_s: Option<f64>,
     /// The same for the waiting requests alone.
@@ -236,7 +236,7 @@ pub struct WaveReport {
 
 /// The result of a test.
 #[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct ReleaseReport {
+pub struct ReclaimReport {
     /// What was found.
     pub verdict: Verdict,
     /// In one sentence.
@@ -273,6 +273,6 @@ pub struct ReleaseReport {
     pub first_canary: Canary,
     /// Wave by wave.
     pub waves: Vec<WaveReport>,
-    /// What was seen, look by look.
+    /// What was seen, sample by sample.
     pub timeline: Timeline,
 }

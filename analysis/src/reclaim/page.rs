@@ -12,7 +12,7 @@ const SCRIPT: &str = include_str!("../../assets/reclaim.js");
 /// The page of a report as its JSON says it.
 ///
 /// # Errors
-/// The JSON is not one of a report with its looks, such as `cancel_test.json` or `release.json`.
+/// The JSON is not one of a report with its samples, such as `cancel_test.json` or `release.json`.
 pub fn html(report: &Value) -> Result<String, String> {
     for key in ["verdict", "summary", "waves", "timeline"] {
         if report[key].is_null() {

@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use super::{Asker, CounterVerdict, Evidence, ReleaseReport, Share, Verdict, effect::Spread};
+use super::{Asker, CounterVerdict, Evidence, ReclaimReport, Share, Verdict, effect::Spread};
 
-/// Release up to this long is at once, in seconds: a look or two, and the server's own step.
+/// Release up to this long is at once, in seconds: a sample or two, and the server's own step.
 const AT_ONCE: f64 = 0.5;
 
 /// Summary and advice.
-pub(super) fn words(report: &ReleaseReport, evidence: &Evidence) -> (String, String) {
+pub(super) fn words(report: &ReclaimReport, evidence: &Evidence) -> (String, String) {
     let settle = evidence.settle.as_secs_f64();
     let asker = evidence.asker;
     match report.verdict {
@@ -19,7 +19,7 @@ pub(super) fn words(report: &ReleaseReport, evidence: &Evidence) -> (String, Str
     }
 }
 
-fn released(report: &ReleaseReport) -> (String, String) {
+fn released(report: &ReclaimReport) -> (String, String) {
     let cancels = report.cancels;
     let each = report
         .waves
@@ -55,7 +55,7 @@ fn released(report: &ReleaseReport) -> (String, String) {
     }
 }
 
-fn lost(report: &ReleaseReport, asker: Asker) -> (String, String) {
+fn lost(report: &ReclaimReport, asker: Asker) -> (String, String) {
     let [after, survived] = report.lost_after_cancels.unwrap_or_default();
     let before = |was: &str| match (asker, survived) {
         (Asker::Run, _) => String::new(),
@@ -96,7 +96,7 @@ fn lost(report: &ReleaseReport, asker: Asker) -> (String, String) {
     )
 }
 
-fn cannot_tell(report: &ReleaseReport, asker: Asker) -> (String, String) {
+fn cannot_tell(report: &ReclaimReport, asker: Asker) -> (String, String) {
     let cancels = report.cancels;
     if !report.first_canary.answered {
         let problem = report.first_canary.problem.as_deref();
@@ -146,7 +146,7 @@ fn cannot_tell(report: &ReleaseReport, asker: Asker) -> (String, String) {
     )
 }
 
-fn leak(report: &ReleaseReport, settle: f64) -> String {
+fn leak(report: &ReclaimReport, settle: f64) -> String {
     let Share { cancels, leaked } = report.leak;
     if leaked < 0.5 {
         let cache = 100.0 * report.cache_leak.unwrap_or(0.0);
@@ -197,7 +197,7 @@ fn leaks_more(these: Share, others: Share) -> bool {
     chance < CHANCE_MAX
 }
 
-fn leak_advice(report: &ReleaseReport, asker: Asker) -> String {
+fn leak_advice(report: &ReclaimReport, asker: Asker) -> String {
     let (early, late) = (report.leak_before_first_token, report.leak_streaming);
     let place = if leaks_more(early, late) && asker == Asker::Test {
         "look at how the server drops a request that is queued or in prefill"
@@ -216,8 +216,8 @@ fn leak_advice(report: &ReleaseReport, asker: Asker) -> String {
     )
 }
 
-impl ReleaseReport {
-    /// All of it but what was seen look by look.
+impl ReclaimReport {
+    /// All of it but what was seen sample by sample.
     pub fn brief(&self) -> serde_json::Value {
         let mut value = serde_json::to_value(self).unwrap_or_default();
         if let Some(object) = value.as_object_mut() {

@@ -55,7 +55,7 @@ const GOOD: Server = Server {
 /// Four waves, alternately before the first token and in the stream; each begins with 20 requests,
 /// of which 10 are left at 500 ms and 10 end at 1 s; rest until 8 s.
 fn evidence(server: &Server) -> Evidence {
-    let look = |ms: u64, held: f64, counted: f64| Look {
+    let look = |ms: u64, held: f64, counted: f64| LevelSample {
         at: at(ms),
         levels: server.shown.then(|| Levels {
             running: Some(held),
@@ -71,7 +71,7 @@ fn evidence(server: &Server) -> Evidence {
     for nth in 0..4_u64 {
         let begin = nth * 10_000;
         let tokens = nth % 2;
-        let seen = |end, ended, count: u64| Seen {
+        let seen = |end, ended, count: u64| RequestSpan {
             begun: at(begin),
             ended: at(ended),
             end,
@@ -82,14 +82,14 @@ fn evidence(server: &Server) -> Evidence {
         };
         let mut requests = Vec::new();
         for _ in 0..CANCELS {
-            requests.push(seen(End::Left, begin + 500, 30 * tokens));
+            requests.push(seen(End::Disconnected, begin + 500, 30 * tokens));
             requests.push(seen(End::Answered, begin + 1_000, 50));
         }
         let leak = server.leaks[tokens as usize];
         let before = (cancels as f64, leaked);
         cancels += CANCELS;
         leaked += leak;
-        let mut looks = Vec::new();
+        let mut samples = Vec::new();
         for ms in (0..8_000).step_by(50) {
             let wanted = if ms < 500 {
                 20.0
@@ -105,12 +105,12 @@ fn evidence(server: &Server) -> Evidence {
             } else {
                 (cancels as f64, leaked)
             };
-            looks.push(look(begin + ms, wanted + kept.max(leaked), counted));
+            samples.push(look(begin + ms, wanted + kept.max(leaked), counted));
         }
         let lost = server.lost.filter(|&(after, _)| cancels >= after);
         waves.push(Wave {
             requests,
-            looks,
+            samples,
             canary: canary(lost.is_none(), lost.is_some_and(|(_, gone)| gone)),
         });
         if lost.is_some() {
@@ -222,7 +222,7 @@ fn each_server_is_named() {
         },
     ];
     for server in servers {
-        let report = ReleaseReport::of(&evidence(&server));
+        let report = ReclaimReport::of(&evidence(&server));
         let name = server.name;
         assert_eq!(report.verdict, server.verdict, "{name}: {}", report.summary);
         assert_eq!(report.counter.verdict, server.counted, "{name}");
@@ -250,7 +250,7 @@ fn a_leak_is_told_by_phase_and_by_wave() {
         leaks: [4.0, 1.0],
         ..GOOD
     };
-    let report = ReleaseReport::of(&evidence(&server));
+    let report = ReclaimReport::of(&evidence(&server));
     let (early, late) = (report.leak_before_first_token, report.leak_streaming);
     assert_eq!((early.cancels, early.leaked), (20, 8.0));
     assert_eq!((late.cancels, late.leaked), (20, 2.0));
@@ -263,13 +263,13 @@ fn without_an_answer_or_a_cancel_nothing_is_said_of_the_server() {
     let mut mute = evidence(&GOOD);
     mute.first_canary = canary(false, false);
     mute.waves.clear();
-    let report = ReleaseReport::of(&mute);
+    let report = ReclaimReport::of(&mute);
     assert_eq!((report.verdict, report.exit_code), (Verdict::CannotTell, 5));
     let mut quick = evidence(&GOOD);
     for seen in quick.waves.iter_mut().flat_map(|wave| &mut wave.requests) {
         seen.end = End::Answered;
     }
-    let report = ReleaseReport::of(&quick);
+    let report = ReclaimReport::of(&quick);
     assert_eq!(report.verdict, Verdict::CannotTell);
     assert!(report.advice.contains("--osl"), "{}", report.advice);
 }
@@ -277,7 +277,7 @@ fn without_an_answer_or_a_cancel_nothing_is_said_of_the_server() {
 #[test]
 fn survivors_are_held_against_quiet_times() {
     let mut evidence = evidence(&GOOD);
-    let seen = |begun: u64, gap: u64| Seen {
+    let seen = |begun: u64, gap: u64| RequestSpan {
         begun: at(begun),
         ended: at(begun + 20 + 30 * gap),
         end: End::Answered,
@@ -287,7 +287,7 @@ fn survivors_are_held_against_quiet_times() {
     evidence.control = (0..10).map(|_| seen(0, 10)).collect();
     // Begun right after the first wave, and slower.
     evidence.waves[0].requests.push(seen(510, 15));
-    let effect = ReleaseReport::of(&evidence).effect;
+    let effect = ReclaimReport::of(&evidence).effect;
     assert_eq!(effect.ttft_control.unwrap().p50_ms, 20.0);
     assert_eq!(effect.ttft_near.unwrap().p50_ms, 20.0);
     assert_eq!(
@@ -305,10 +305,10 @@ fn of_a_run(server: &Server) -> Evidence {
     let waves = std::mem::take(&mut evidence.waves);
     let canary = waves.last().unwrap().canary.clone();
     let requests = waves.iter().flat_map(|wave| wave.requests.clone());
-    let looks = waves.iter().flat_map(|wave| wave.looks.clone());
+    let samples = waves.iter().flat_map(|wave| wave.samples.clone());
     evidence.waves = vec![Wave {
         requests: requests.collect(),
-        looks: looks.collect(),
+        samples: samples.collect(),
         canary,
     }];
     evidence
@@ -316,7 +316,7 @@ fn of_a_run(server: &Server) -> Evidence {
 
 #[test]
 fn a_run_is_judged_as_one_wave() {
-    let good = ReleaseReport::of(&of_a_run(&GOOD));
+    let good = ReclaimReport::of(&of_a_run(&GOOD));
     assert_eq!((good.verdict, good.cancels), (Verdict::Released, 40));
     assert!(
         good.summary.contains("released at once"),
@@ -328,7 +328,7 @@ fn a_run_is_judged_as_one_wave() {
         "{}",
         good.block()
     );
-    let late = ReleaseReport::of(&of_a_run(&Server {
+    let late = ReclaimReport::of(&of_a_run(&Server {
         late: 3_000,
         ..GOOD
     }));
@@ -342,20 +342,20 @@ fn a_run_is_judged_as_one_wave() {
         verdict: Verdict::Leaked,
         ..GOOD
     };
-    let leaky = ReleaseReport::of(&of_a_run(&leaky));
+    let leaky = ReclaimReport::of(&of_a_run(&leaky));
     assert_eq!((leaky.verdict, leaky.exit_code), (Verdict::Leaked, 4));
     assert!(
         leaky.advice.contains("pinfire cancel-test"),
         "{}",
         leaky.advice
     );
-    let wedged = ReleaseReport::of(&of_a_run(&Server {
+    let wedged = ReclaimReport::of(&of_a_run(&Server {
         lost: Some((40, false)),
         ..GOOD
     }));
     assert_eq!(wedged.verdict, Verdict::Wedged);
     assert!(!wedged.summary.contains("after 0"), "{}", wedged.summary);
-    let hidden = ReleaseReport::of(&of_a_run(&Server {
+    let hidden = ReclaimReport::of(&of_a_run(&Server {
         shown: false,
         ..GOOD
     }));
@@ -369,33 +369,38 @@ fn a_run_is_judged_as_one_wave() {
 #[test]
 fn the_timeline_has_every_look_and_what_was_wanted_then() {
     let evidence = evidence(&GOOD);
-    let timeline = ReleaseReport::of(&evidence).timeline;
-    assert_eq!(timeline.looks.len(), 1 + 4 * 160);
+    let timeline = ReclaimReport::of(&evidence).timeline;
+    assert_eq!(timeline.samples.len(), 1 + 4 * 160);
     assert_eq!((timeline.waves.len(), timeline.canaries.len()), (4, 5));
     let wave = timeline.waves[1];
     assert_eq!((wave.first_s, wave.cancels), (10.5, CANCELS));
     // At rest, with all requests out, and after the cancels.
     let at = |ms: u64| {
         let found = timeline
-            .looks
+            .samples
             .iter()
-            .find(|look| look.at_s == ms as f64 / 1e3);
-        let look = found.unwrap();
-        (look.wanted, look.running.unwrap())
+            .find(|sample| sample.at_s == ms as f64 / 1e3);
+        let sample = found.unwrap();
+        (sample.wanted, sample.running.unwrap())
     };
     assert_eq!(at(10_450), (20, 20.0));
     assert_eq!(at(10_500), (10, 10.0));
     assert_eq!(at(11_000), (0, 0.0));
-    // Of very many looks those remain that held most.
+    // Of very many samples those remain that held most.
     let mut long = evidence;
-    let look = long.waves[0].looks[0];
-    let quiet = Look {
+    let look = long.waves[0].samples[0];
+    let quiet = LevelSample {
         levels: None,
         ..look
     };
-    long.waves[0].looks = vec![quiet; 50_000];
-    long.waves[0].looks[33_333] = look;
-    let timeline = ReleaseReport::of(&long).timeline;
-    assert!(timeline.looks.len() <= 3_000);
-    assert!(timeline.looks.iter().any(|look| look.running == Some(20.0)));
+    long.waves[0].samples = vec![quiet; 50_000];
+    long.waves[0].samples[33_333] = look;
+    let timeline = ReclaimReport::of(&long).timeline;
+    assert!(timeline.samples.len() <= 3_000);
+    assert!(
+        timeline
+            .samples
+            .iter()
+            .any(|sample| sample.running == Some(20.0))
+    );
 }

@@ -3,24 +3,25 @@
 use pinfire_base::clock::{Span, Stamp};
 use serde::Serialize;
 
-use super::{Canary, End, Evidence, Look, Seen};
+use super::{Canary, End, Evidence, LevelSample, RequestSpan};
 
-/// More points than a wide screen has; of more looks than that, each point is the one of its
+/// More points than a wide screen has; of more samples than that, each point is the one of its
 /// neighbours that held most.
 const POINTS: usize = 3_000;
 
-/// Requests and cache over time. All times are seconds from the first look or request.
+/// Requests and cache over time. All times are seconds from the first sample or request.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Timeline {
-    /// The looks.
-    pub looks: Vec<Point>,
+    /// The samples.
+    #[serde(rename = "looks")]
+    pub samples: Vec<Point>,
     /// The cancels of each wave.
     pub waves: Vec<Cancels>,
     /// The canaries: the one before everything, then one behind each wave.
     pub canaries: Vec<Chirp>,
 }
 
-/// What one look showed; absent where the page does not show it, or could not be read.
+/// What one sample showed; absent where the page does not show it, or could not be read.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Point {
     /// When.
@@ -67,8 +68,8 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    pub(super) fn of<'a>(requests: impl Iterator<Item = &'a Seen>) -> Self {
-        Self::between(requests.map(Seen::out))
+    pub(super) fn of<'a>(requests: impl Iterator<Item = &'a RequestSpan>) -> Self {
+        Self::between(requests.map(RequestSpan::out))
     }
 
     fn between(requests: impl Iterator<Item = (Stamp, Stamp)>) -> Self {
@@ -84,7 +85,7 @@ impl Wanted {
     }
 }
 
-impl Seen {
+impl RequestSpan {
     /// From when to when the client wanted it.
     const fn out(&self) -> (Stamp, Stamp) {
         (self.begun, self.ended)
@@ -100,12 +101,14 @@ impl Timeline {
                 .iter()
                 .chain(waves().flat_map(|w| &w.requests))
         };
-        let looks = evidence.before.iter().chain(&evidence.between);
-        let mut looks: Vec<&Look> = looks.chain(waves().flat_map(|wave| &wave.looks)).collect();
-        looks.sort_by_key(|look| look.at);
-        let Some(zero) = looks
+        let samples = evidence.before.iter().chain(&evidence.between);
+        let mut samples: Vec<&LevelSample> = samples
+            .chain(waves().flat_map(|wave| &wave.samples))
+            .collect();
+        samples.sort_by_key(|sample| sample.at);
+        let Some(zero) = samples
             .iter()
-            .map(|look| look.at)
+            .map(|sample| sample.at)
             .chain(requests().map(|seen| seen.begun))
             .chain([evidence.first_canary.begun])
             .min()
@@ -121,21 +124,21 @@ impl Timeline {
             let took = Span::from_secs_f64(canary.took_ms / 1e3);
             (canary.begun, canary.begun + took)
         });
-        let wanted = Wanted::between(requests().map(Seen::out).chain(alone));
-        let point = |look: &Look| {
-            let levels = look.levels.unwrap_or_default();
+        let wanted = Wanted::between(requests().map(RequestSpan::out).chain(alone));
+        let point = |sample: &LevelSample| {
+            let levels = sample.levels.unwrap_or_default();
             Point {
-                at_s: seconds(look.at),
+                at_s: seconds(sample.at),
                 running: levels.running,
                 waiting: levels.waiting,
                 kv_used: levels.kv_used,
-                wanted: wanted.at(look.at),
+                wanted: wanted.at(sample.at),
             }
         };
-        let held = |look: &Look| look.levels.and_then(|l| l.held()).unwrap_or(-1.0);
-        let most = |some: &[&Look]| {
+        let held = |sample: &LevelSample| sample.levels.and_then(|l| l.held()).unwrap_or(-1.0);
+        let most = |some: &[&LevelSample]| {
             let most = some.iter().max_by(|a, b| held(a).total_cmp(&held(b)));
-            most.map(|look| point(look))
+            most.map(|sample| point(sample))
         };
         let chirp = |canary: &Canary| Chirp {
             at_s: seconds(canary.begun),
@@ -143,8 +146,8 @@ impl Timeline {
             ttft_ms: canary.ttft_ms,
             took_ms: canary.took_ms,
         };
-        let cancels = |requests: &[Seen]| {
-            let left = || requests.iter().filter(|seen| seen.end == End::Left);
+        let cancels = |requests: &[RequestSpan]| {
+            let left = || requests.iter().filter(|seen| seen.end == End::Disconnected);
             Some(Cancels {
                 first_s: seconds(left().map(|seen| seen.ended).min()?),
                 last_s: seconds(left().map(|seen| seen.ended).max()?),
@@ -152,8 +155,8 @@ impl Timeline {
             })
         };
         Self {
-            looks: looks
-                .chunks(looks.len().div_ceil(POINTS).max(1))
+            samples: samples
+                .chunks(samples.len().div_ceil(POINTS).max(1))
                 .filter_map(most)
                 .collect(),
             waves: waves().filter_map(|wave| cancels(&wave.requests)).collect(),

@@ -21,7 +21,7 @@ use crate::collect::{Asked, ErrorGroup, Odd, Progress, Tally};
 use crate::export::Outside;
 use crate::facts::{PhaseWindow, RateWindow, RunEnd, RunFacts};
 use crate::metric::{METRICS, Metric, Results};
-use crate::reclaim::ReleaseReport;
+use crate::reclaim::ReclaimReport;
 use crate::stats::Figures;
 
 /// One metric with its figures in display units.
@@ -69,7 +69,7 @@ pub struct Report {
     /// What servers and GPUs said of themselves.
     pub outside: Outside,
     /// Whether the server let go of what was cancelled, where that was asked.
-    pub release: Option<ReleaseReport>,
+    pub release: Option<ReclaimReport>,
 }
 
 impl Report {

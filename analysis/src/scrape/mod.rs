@@ -14,7 +14,7 @@ mod units;
 use pinfire_base::clock::{Span, Stamp};
 
 pub use files::{ServerMetrics, Watched};
-pub use server_kinds::{Levels, ReleaseProfile, ReleaseProfiles};
+pub use server_kinds::{Levels, ServerKind, ServerKinds};
 pub use text::{Exposition, Unreadable};
 
 /// One look at an endpoint.

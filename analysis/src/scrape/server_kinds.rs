@@ -2,8 +2,9 @@
 //!
 //! One table, `BUILT_IN`, in the form in which a user's own file says it too: a profile has, for
 //! each question, formulas in order of preference; the first that the server can answer counts. A
-//! formula is a sum and difference of selectors, `a{label="x"} + b - c{label=~"x|y"}`, each of which
-//! takes all series with those labels together. A histogram is taken by its `_count` or `_sum`.
+//! formula is a sum and difference of selectors, `a{label="x"} + b - c{label=~"x|y"}`, each of
+//! which takes all series with those labels together. A histogram is taken by its `_count` or
+//! `_sum`.
 
 use std::sync::OnceLock;
 
@@ -11,8 +12,8 @@ use serde::Deserialize;
 
 use super::{Exposition, Scrape, text::Value};
 
-/// The profiles that pinfire knows. The order decides where a server shows the metrics of several: a
-/// front end (Dynamo, llm-d) before the engine behind it.
+/// The profiles that pinfire knows. The order decides where a server shows the metrics of several:
+/// a front end (Dynamo, llm-d) before the engine behind it.
 ///
 /// Newer names come before older ones. Where they stand:
 ///
@@ -173,8 +174,8 @@ impl Levels {
 }
 
 impl Levels {
-    /// Several servers as one: sums, and the mean of the caches' shares; none of none. A figure that one
-    /// of them does not show is absent.
+    /// Several servers as one: sums, and the mean of the caches' shares; none of none. A figure
+    /// that one of them does not show is absent.
     pub fn together(all: &[Self]) -> Option<Self> {
         let sum = |of: fn(&Self) -> Option<f64>| all.iter().map(of).sum::<Option<f64>>();
         let count = all.len() as f64;
@@ -197,7 +198,7 @@ impl Levels {
 /// What the metrics of one kind of server mean.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ReleaseProfile {
+pub struct ServerKind {
     /// Its name in reports.
     pub name: String,
     /// It is taken if any of these is there; if there are none, always.
@@ -250,16 +251,16 @@ pub enum ProfileError {
 
 /// The profiles of a run: a user's own before the built-in ones.
 #[derive(Clone, PartialEq, Debug)]
-pub struct ReleaseProfiles(Vec<ReleaseProfile>);
+pub struct ServerKinds(Vec<ServerKind>);
 
-impl Default for ReleaseProfiles {
+impl Default for ServerKinds {
     fn default() -> Self {
         Self(built_in().to_vec())
     }
 }
 
-fn built_in() -> &'static [ReleaseProfile] {
-    static PROFILES: OnceLock<Vec<ReleaseProfile>> = OnceLock::new();
+fn built_in() -> &'static [ServerKind] {
+    static PROFILES: OnceLock<Vec<ServerKind>> = OnceLock::new();
     // A test reads the table; it is the same in every run.
     PROFILES.get_or_init(|| serde_json::from_str(BUILT_IN).unwrap_or_default())
 }
@@ -271,7 +272,7 @@ enum OneOrMore {
     One(serde_json::Value),
 }
 
-impl ReleaseProfiles {
+impl ServerKinds {
     /// The built-in profiles after those of a file: JSON, one object or a list of them.
     ///
     /// # Errors
@@ -283,7 +284,7 @@ impl ReleaseProfiles {
         };
         let mut profiles = Vec::with_capacity(values.len());
         for value in values {
-            let profile: ReleaseProfile = serde_json::from_value(value)?;
+            let profile: ServerKind = serde_json::from_value(value)?;
             if [&profile.running, &profile.waiting, &profile.kv_used]
                 .iter()
                 .all(|formulas| formulas.is_empty())
@@ -297,12 +298,12 @@ impl ReleaseProfiles {
     }
 
     /// The first profile that fits what a server shows.
-    pub fn detect(&self, scrape: &Scrape) -> Option<&ReleaseProfile> {
+    pub fn detect(&self, scrape: &Scrape) -> Option<&ServerKind> {
         self.0.iter().find(|profile| profile.fits(scrape))
     }
 }
 
-impl ReleaseProfile {
+impl ServerKind {
     /// The built-in profile that fits what a server shows.
     pub fn detect(scrape: &Scrape) -> Option<&'static Self> {
         built_in().iter().find(|profile| profile.fits(scrape))
@@ -346,8 +347,8 @@ impl ReleaseProfile {
         first(&self.kv_used, &scrape.exposition, Fold::Mean)
     }
 
-    /// Requests that ended because their client left, since the server began: the best estimate. Only
-    /// its differences mean something, and where it is computed from others (see
+    /// Requests that ended because their client left, since the server began: the best estimate.
+    /// Only its differences mean something, and where it is computed from others (see
     /// [`Self::aborted_formula`]), only those between instants at which nothing was in flight.
     pub fn aborted(&self, scrape: &Scrape) -> Option<f64> {
         first(&self.aborted, &scrape.exposition, Fold::Sum)
@@ -543,7 +544,7 @@ mod tests {
 
     #[test]
     fn the_table_is_whole() {
-        let profiles: Vec<ReleaseProfile> = serde_json::from_str(BUILT_IN).unwrap();
+        let profiles: Vec<ServerKind> = serde_json::from_str(BUILT_IN).unwrap();
         assert_eq!(profiles.len(), built_in().len());
         for profile in &profiles {
             assert!(!profile.detect.is_empty(), "{}", profile.name);
@@ -568,7 +569,7 @@ mod tests {
             vllm:request_success_total{finished_reason=\"length\"} 8\n\
             vllm:request_success_total{finished_reason=\"abort\"} 0\n";
         let scrape = scrape(text);
-        let profile = ReleaseProfile::detect(&scrape).unwrap();
+        let profile = ServerKind::detect(&scrape).unwrap();
         assert_eq!(profile.name, "vllm");
         let levels = profile.levels(&scrape);
         assert_eq!((levels.running, levels.waiting), (Some(5.0), Some(1.0)));
@@ -589,7 +590,7 @@ mod tests {
             "# TYPE http_requests_total counter\n# TYPE vllm:num_requests_running gauge\n\
              # TYPE vllm:request_success_total counter\n# TYPE vllm:time_to_first_token_seconds histogram\n",
         );
-        let profile = ReleaseProfile::detect(&fresh).unwrap();
+        let profile = ServerKind::detect(&fresh).unwrap();
         // Not the formula with the histogram: a later scrape is to be compared with this one.
         assert!(
             profile
@@ -611,7 +612,7 @@ mod tests {
             vllm:request_success_total{finished_reason=\"stop\"} 5\n\
             vllm:gpu_cache_usage_perc 0.25\n";
         let scrape = scrape(text);
-        let profile = ReleaseProfile::detect(&scrape).unwrap();
+        let profile = ServerKind::detect(&scrape).unwrap();
         assert_eq!(profile.aborted(&scrape), Some(4.0));
         assert_eq!(profile.kv_used(&scrape), Some(0.25));
         assert_eq!(profile.running(&scrape), None);
@@ -624,7 +625,7 @@ mod tests {
              sglang:num_queue_reqs{tp_rank=\"0\"} 1\nsglang:token_usage 0.5\n\
              sglang:num_aborted_requests_total 3\n",
         );
-        let profile = ReleaseProfile::detect(&sglang).unwrap();
+        let profile = ServerKind::detect(&sglang).unwrap();
         assert_eq!(profile.name, "sglang");
         let levels = profile.levels(&sglang);
         assert_eq!((levels.running, levels.waiting), (Some(4.0), Some(1.0)));
@@ -637,13 +638,13 @@ mod tests {
             "dynamo_frontend_inflight_requests 7\ndynamo_frontend_queued_requests 2\n\
              vllm:num_requests_running 5\ndynamo_frontend_model_cancellation_total{model=\"m\"} 6\n",
         );
-        let profile = ReleaseProfile::detect(&dynamo).unwrap();
+        let profile = ServerKind::detect(&dynamo).unwrap();
         let levels = profile.levels(&dynamo);
         assert_eq!(profile.name, "dynamo");
         assert_eq!((levels.running, levels.waiting), (Some(5.0), Some(2.0)));
         assert_eq!(levels.aborted, Some(6.0));
         let trt = scrape("trtllm:num_requests_running 1\ntrtllm:kv_cache_utilization 0.9\n");
-        let profile = ReleaseProfile::detect(&trt).unwrap();
+        let profile = ServerKind::detect(&trt).unwrap();
         assert_eq!(
             (profile.name.as_str(), profile.running(&trt)),
             ("tensorrt-llm", Some(1.0))
@@ -655,11 +656,11 @@ mod tests {
              dynamo_frontend_stage_requests{stage=\"dispatch\",phase=\"decode\"} 2\n\
              dynamo_component_gpu_cache_usage_percent 0.5\n",
         );
-        let levels = ReleaseProfile::detect(&dynamo).unwrap().levels(&dynamo);
+        let levels = ServerKind::detect(&dynamo).unwrap().levels(&dynamo);
         assert_eq!((levels.running, levels.waiting), (Some(4.0), Some(3.0)));
         assert_eq!((levels.held(), levels.kv_used), (Some(7.0), Some(0.5)));
         let gateway = scrape("inference_objective_running_requests{model_name=\"m\"} 2\n");
-        assert_eq!(ReleaseProfile::detect(&gateway).unwrap().name, "llm-d");
+        assert_eq!(ServerKind::detect(&gateway).unwrap().name, "llm-d");
         // The engines' queues are part of what runs; what the router holds back is not.
         let router = scrape(
             "llm_d_epp_request_running{model_name=\"m\",priority=\"0\"} 5\n\
@@ -667,11 +668,11 @@ mod tests {
              llm_d_epp_flow_control_queue_size{inference_pool=\"p\"} 2\n\
              llm_d_epp_average_kv_cache_utilization{name=\"p\"} 0.25\n",
         );
-        let profile = ReleaseProfile::detect(&router).unwrap();
+        let profile = ServerKind::detect(&router).unwrap();
         let levels = profile.levels(&router);
         assert_eq!((&*profile.name, levels.held()), ("llm-d", Some(7.0)));
         assert_eq!(levels.kv_used, Some(0.25));
-        assert_eq!(ReleaseProfile::detect(&scrape("up 1\n")), None);
+        assert_eq!(ServerKind::detect(&scrape("up 1\n")), None);
     }
 
     #[test]
@@ -695,7 +696,7 @@ mod tests {
     #[test]
     fn a_file_of_ones_own_comes_first() {
         let own = r#"{"name": "mine", "running": ["my_running{pool=\"a\", kind=~\"x|y\"}"]}"#;
-        let profiles = ReleaseProfiles::read(own).unwrap();
+        let profiles = ServerKinds::read(own).unwrap();
         let scrape = scrape(
             "vllm:num_requests_running 5\nmy_running{pool=\"a\",kind=\"x\"} 1\n\
              my_running{pool=\"a\",kind=\"z\"} 2\nmy_running{pool=\"b\",kind=\"y\"} 4\n",
@@ -705,7 +706,7 @@ mod tests {
             (profile.name.as_str(), profile.running(&scrape)),
             ("mine", Some(1.0))
         );
-        assert!(ReleaseProfiles::read(&format!("[{own}]")).is_ok());
+        assert!(ServerKinds::read(&format!("[{own}]")).is_ok());
         for (file, says) in [
             ("{", "EOF"),
             (r#"{"name": "a"}"#, "neither running nor waiting"),
@@ -723,7 +724,7 @@ mod tests {
             ),
             (r#"{"name": "a", "running": ["b -"]}"#, "the formula `b -`"),
         ] {
-            let error = ReleaseProfiles::read(file).unwrap_err().to_string();
+            let error = ServerKinds::read(file).unwrap_err().to_string();
             assert!(error.contains(says), "{file}: {error}");
         }
     }

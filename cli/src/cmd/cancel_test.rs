@@ -5,8 +5,10 @@ use std::{io::Write, path::Path, process::ExitCode, sync::Arc};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Parser;
 use pinfire_analysis::{
-    reclaim::{Asker, Canary, Evidence, Look, ReleaseReport, Seen, Wave, page as html_page},
-    scrape::ReleaseProfiles,
+    reclaim::{
+        Asker, Canary, Evidence, LevelSample, ReclaimReport, RequestSpan, Wave, page as html_page,
+    },
+    scrape::ServerKinds,
 };
 use pinfire_base::{
     clock::Span,
@@ -17,7 +19,7 @@ use pinfire_engine::{plan::PhasePlan, schedule::CancelPlan};
 
 use crate::{
     args::{CancelTest, Cli, Command, Profile},
-    reclaim::{Floor, QUIET, Requester, Sampler, last_levels, seen},
+    reclaim::{Floor, QUIET, Requester, Sampler, last_levels, span_of},
     run::{PreparedRun, ReachableServers, dataset, signals::Interrupt},
     scrape::{
         page::Scrapers,
@@ -64,7 +66,7 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
     let dataset = dataset::prepare(&settings)?;
     let run = PreparedRun::start(&settings, reachable, dataset, None)?;
     let evidence = Test::start(flags, leave, &kinds, run, interrupt)?.carry_out()?;
-    let report = ReleaseReport::of(&evidence);
+    let report = ReclaimReport::of(&evidence);
     // A reader that has gone away (a closed pipe) is no failure of the test.
     let _ = std::io::stdout().write_all(report.page().as_bytes());
     write(&flags.output, &report)
@@ -73,7 +75,7 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
 }
 
 /// Writes the report as JSON, and beside it as a page.
-fn write(path: &Path, report: &ReleaseReport) -> Result<()> {
+fn write(path: &Path, report: &ReclaimReport) -> Result<()> {
     let value = serde_json::to_value(report)?;
     std::fs::write(path, format!("{value:#}"))?;
     let html = html_page::html(&value).map_err(|error| anyhow!(error))?;
@@ -88,11 +90,11 @@ fn write(path: &Path, report: &ReleaseReport) -> Result<()> {
 }
 
 /// What metrics mean: those of the user's own file before those that are known.
-fn server_kinds(path: Option<&Path>) -> Result<ReleaseProfiles> {
+fn server_kinds(path: Option<&Path>) -> Result<ServerKinds> {
     let Some(path) = path else {
-        return Ok(ReleaseProfiles::default());
+        return Ok(ServerKinds::default());
     };
-    let read = || -> Result<_> { Ok(ReleaseProfiles::read(&std::fs::read_to_string(path)?)?) };
+    let read = || -> Result<_> { Ok(ServerKinds::read(&std::fs::read_to_string(path)?)?) };
     read().with_context(|| format!("--release-profile {}", path.display()))
 }
 
@@ -177,7 +179,7 @@ impl<'a> Test<'a> {
     fn start(
         flags: &'a CancelTest,
         leave: Leave,
-        kinds: &ReleaseProfiles,
+        kinds: &ServerKinds,
         run: PreparedRun<'a>,
         interrupt: Interrupt,
     ) -> Result<Self> {
@@ -279,14 +281,14 @@ impl<'a> Test<'a> {
             return Ok(());
         };
         if wave.canary.answered {
-            self.settle(&mut wave.looks, &mut floor)?;
-            self.sampler.rest(&mut wave.looks, lag, &self.interrupt)?;
+            self.settle(&mut wave.samples, &mut floor)?;
+            self.sampler.rest(&mut wave.samples, lag, &self.interrupt)?;
         }
         Ok(())
     }
 
     fn wave(&mut self, nth: u64, canary: &Canary, floor: &mut Option<Floor>) -> Result<Wave> {
-        let mut looks = Vec::new();
+        let mut samples = Vec::new();
         let first = canary.ttft_ms.unwrap_or(canary.took_ms);
         let stream = (canary.took_ms - first).max(1.0);
         let millis = |ms: f64| Span::from_secs_f64(ms / 1e3);
@@ -302,22 +304,22 @@ impl<'a> Test<'a> {
         };
         let half = self.flags.concurrency.div_ceil(2);
         let requests = self.load(Some(plan.among_first(half)))?;
-        self.settle(&mut looks, floor)?;
+        self.settle(&mut samples, floor)?;
         let canary = self.canary()?;
         Ok(Wave {
             requests,
-            looks,
+            samples,
             canary,
         })
     }
 
     /// All slots at once, and then half as many again.
-    fn load(&mut self, cancel: Option<CancelPlan>) -> Result<Vec<Seen>> {
+    fn load(&mut self, cancel: Option<CancelPlan>) -> Result<Vec<RequestSpan>> {
         let slots = self.flags.concurrency;
         let mut plan = self.requester.plan(slots, slots + slots.div_ceil(2));
         plan.cancel = cancel;
         let records = self.phase(plan)?;
-        Ok(records.iter().map(|r| seen(r, usize::MAX)).collect())
+        Ok(records.iter().map(|r| span_of(r, usize::MAX)).collect())
     }
 
     fn phase(&mut self, plan: PhasePlan) -> Result<Vec<Record>> {
@@ -331,8 +333,8 @@ impl<'a> Test<'a> {
     }
 
     /// Waits until the server holds no more than at the last rest, or its time is over.
-    fn settle(&mut self, looks: &mut Vec<Look>, floor: &mut Option<Floor>) -> Result<()> {
+    fn settle(&mut self, samples: &mut Vec<LevelSample>, floor: &mut Option<Floor>) -> Result<()> {
         let limit = Span::from_secs_f64(self.flags.settle);
-        self.sampler.settle(looks, floor, limit, &self.interrupt)
+        self.sampler.settle(samples, floor, limit, &self.interrupt)
     }
 }

@@ -1,7 +1,9 @@
 //! `profile --verify-release`: whether the server let go of what a run cancelled.
 
 use anyhow::{Context, Result, ensure};
-use pinfire_analysis::reclaim::{Asker, Canary, Evidence, Look, ReleaseReport, Seen, Wave};
+use pinfire_analysis::reclaim::{
+    Asker, Canary, Evidence, LevelSample, ReclaimReport, RequestSpan, Wave,
+};
 use pinfire_base::clock::Span;
 use pinfire_engine::run::Engine;
 
@@ -35,8 +37,8 @@ const LEAST_PATIENCE: Span = Span::from_millis(30_000);
 pub struct ReclaimCheck<'a> {
     requester: Requester<'a>,
     sampler: Sampler,
-    before: Vec<Look>,
-    between: Vec<Look>,
+    before: Vec<LevelSample>,
+    between: Vec<LevelSample>,
     first_canary: Canary,
 }
 
@@ -106,7 +108,11 @@ impl<'a> ReclaimCheck<'a> {
     ///
     /// # Errors
     /// The engine cannot be started again; the user has had enough.
-    pub fn finish(mut self, requests: Vec<Seen>, interrupt: &Interrupt) -> Result<ReleaseReport> {
+    pub fn finish(
+        mut self,
+        requests: Vec<RequestSpan>,
+        interrupt: &Interrupt,
+    ) -> Result<ReclaimReport> {
         say::line(format_args!(
             "--verify-release: waiting until the server is at rest, {} s at most, and for one request alone",
             SETTLE.as_secs_f64()
@@ -124,7 +130,7 @@ impl<'a> ReclaimCheck<'a> {
         let canary = self.requester.canary(&mut engine, interrupt)?;
         self.sampler.rest(&mut self.between, AT_REST, interrupt)?;
         let server = self.sampler.server().map(|kind| kind.name.clone());
-        Ok(ReleaseReport::of(&Evidence {
+        Ok(ReclaimReport::of(&Evidence {
             asker: Asker::Run,
             server,
             settle: SETTLE,
@@ -135,7 +141,7 @@ impl<'a> ReclaimCheck<'a> {
             between: self.between,
             waves: vec![Wave {
                 requests,
-                looks: samples,
+                samples,
                 canary,
             }],
         }))
@@ -146,7 +152,7 @@ impl<'a> ReclaimCheck<'a> {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(settings: &Settings, report: &ReleaseReport) -> Result<std::path::PathBuf> {
+pub fn write(settings: &Settings, report: &ReclaimReport) -> Result<std::path::PathBuf> {
     let path = settings.artifact_dir.join(&settings.files.release);
     let text = serde_json::to_string_pretty(report).context("the release report as JSON")?;
     std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;

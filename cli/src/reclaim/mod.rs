@@ -6,5 +6,5 @@ mod requester;
 mod sampler;
 
 pub use check::{ReclaimCheck, write};
-pub use requester::{Requester, seen};
+pub use requester::{Requester, span_of};
 pub use sampler::{Floor, QUIET, Sampler, last_levels};

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Result, bail, ensure};
 use pinfire_analysis::{
     reading::{Problem, Target},
-    reclaim::{Canary, End, Seen},
+    reclaim::{Canary, End, RequestSpan},
 };
 use pinfire_base::{
     clock::{Span, Stamp},
@@ -23,7 +23,7 @@ use crate::{
     settings::{self, Settings},
 };
 
-/// How often the control side looks whether a phase has ended.
+/// How often the control side checks whether a phase has ended.
 const TICK: Duration = Duration::from_millis(5);
 
 /// What is said to a user who ends a test.
@@ -114,7 +114,7 @@ impl<'a> Requester<'a> {
         plan.timeout = self.patience.min(plan.timeout);
         let records = self.phase(engine, interrupt, &Arc::new(plan))?;
         let Some(record) = records.first() else {
-            bail!("the canary left no record (a bug in pinfire)");
+            bail!("the canary left no record: this is a bug in pinfire, please report it");
         };
         Ok(canary(
             record,
@@ -153,25 +153,25 @@ impl<'a> Requester<'a> {
 }
 
 fn canary(record: &Record, target: &Target) -> Canary {
-    let seen = seen(record, usize::MAX);
+    let span = span_of(record, usize::MAX);
     let problem = match &record.outcome {
         Outcome::Failed(failure) => Some(Problem::of_failure(failure, target).message),
-        _ if seen.end == End::Failed => Some(format!("HTTP status {}", record.wire.status)),
+        _ if span.end == End::Failed => Some(format!("HTTP status {}", record.wire.status)),
         _ => None,
     };
-    let first = seen.tokens.first();
+    let first = span.tokens.first();
     Canary {
-        begun: seen.begun,
-        answered: seen.end == End::Answered,
+        begun: span.begun,
+        answered: span.end == End::Answered,
         refused: matches!(record.outcome, Outcome::Failed(Failure::Connect { .. })),
-        ttft_ms: first.map(|first| first.since(seen.begun).as_millis_f64()),
-        took_ms: seen.ended.since(seen.begun).as_millis_f64(),
+        ttft_ms: first.map(|first| first.since(span.begun).as_millis_f64()),
+        took_ms: span.ended.since(span.begun).as_millis_f64(),
         problem,
     }
 }
 
 /// A record as the verdict needs it, with so many of its tokens at most.
-pub fn seen(record: &Record, tokens: usize) -> Seen {
+pub fn span_of(record: &Record, tokens: usize) -> RequestSpan {
     let marks = record.transcript.marks();
     let of = |wanted: fn(MarkKind) -> bool| {
         let marks = marks.iter().filter(|mark| wanted(mark.kind));
@@ -188,10 +188,10 @@ pub fn seen(record: &Record, tokens: usize) -> Seen {
     let done = record.cancel.and_then(|cancel| cancel.done);
     let end = match record.outcome {
         Outcome::Complete if record.wire.status / 100 == 2 => End::Answered,
-        Outcome::Cancelled => End::Left,
+        Outcome::Cancelled => End::Disconnected,
         _ => End::Failed,
     };
-    Seen {
+    RequestSpan {
         begun: record.times.start,
         ended: done.map_or(record.times.end, |done| done.closed),
         end,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use pinfire_analysis::{
-    reclaim::Look,
-    scrape::{Levels, ReleaseProfiles},
+    reclaim::LevelSample,
+    scrape::{Levels, ServerKinds},
 };
 use pinfire_base::clock::{Span, Stamp};
 
@@ -38,13 +38,13 @@ pub struct Sampler {
 /// One page that is sampled.
 struct Page {
     subscription: Subscription,
-    samples: Receiver<LevelSample>,
+    samples: Receiver<PageSample>,
     /// What it showed last.
     last: Option<Levels>,
 }
 
 /// What a page showed at one instant.
-struct LevelSample {
+struct PageSample {
     at: Stamp,
     /// Nothing if it could not be read, or if what it means is not known.
     shown: Option<(Kind, Levels)>,
@@ -60,8 +60,8 @@ pub struct Kind {
 
 /// Takes the levels out of a page, so that whole pages need not be kept.
 struct LevelReader {
-    kinds: ReleaseProfiles,
-    out: Sender<LevelSample>,
+    kinds: ServerKinds,
+    out: Sender<PageSample>,
 }
 
 impl Subscriber for LevelReader {
@@ -75,7 +75,7 @@ impl Subscriber for LevelReader {
             Some((seen, kind.levels(&shown.scrape)))
         });
         let at = sample.at;
-        match self.out.send(LevelSample { at, shown }) {
+        match self.out.send(PageSample { at, shown }) {
             Ok(()) => Interest::Stays,
             Err(_) => Interest::Ends,
         }
@@ -116,7 +116,7 @@ impl Sampler {
     /// The system gives no thread.
     pub fn start(
         pages: &[Candidate],
-        kinds: &ReleaseProfiles,
+        kinds: &ServerKinds,
         interval: Span,
         scrapers: &mut Scrapers,
     ) -> Result<Self> {
@@ -136,7 +136,7 @@ impl Sampler {
         })
     }
 
-    /// Where it looks. Waits until each page is found, or is known not to be there.
+    /// Where its pages are. Waits until each page is found, or is known not to be there.
     pub fn urls(&self) -> Vec<String> {
         let pages = self.pages.iter();
         pages.map(|page| page.subscription.url()).collect()
@@ -156,20 +156,20 @@ impl Sampler {
 
     /// Takes in the samples that have been made. With several pages each is what all of them showed
     /// last; nothing while one of them cannot be read.
-    pub fn take(&mut self, into: &mut Vec<Look>) {
-        let mut samples: Vec<(usize, LevelSample)> = Vec::new();
+    pub fn take(&mut self, into: &mut Vec<LevelSample>) {
+        let mut samples: Vec<(usize, PageSample)> = Vec::new();
         for (number, page) in self.pages.iter().enumerate() {
             samples.extend(page.samples.try_iter().map(|sample| (number, sample)));
         }
         samples.sort_by_key(|(_, sample)| sample.at);
-        for (number, LevelSample { at, shown }) in samples {
+        for (number, PageSample { at, shown }) in samples {
             self.pages[number].last = shown.map(|(kind, levels)| {
                 self.server.get_or_insert(kind);
                 levels
             });
             let all: Option<Vec<Levels>> = self.pages.iter().map(|page| page.last).collect();
             let levels = all.as_deref().and_then(Levels::together);
-            into.push(Look { at, levels });
+            into.push(LevelSample { at, levels });
         }
     }
 
@@ -179,7 +179,7 @@ impl Sampler {
     /// The user has had enough.
     pub fn rest(
         &mut self,
-        samples: &mut Vec<Look>,
+        samples: &mut Vec<LevelSample>,
         span: Span,
         interrupt: &Interrupt,
     ) -> Result<()> {
@@ -200,7 +200,7 @@ impl Sampler {
     /// As above.
     pub fn settle(
         &mut self,
-        samples: &mut Vec<Look>,
+        samples: &mut Vec<LevelSample>,
         floor: &mut Option<Floor>,
         limit: Span,
         interrupt: &Interrupt,
@@ -209,7 +209,7 @@ impl Sampler {
         let Some(before) = *floor else {
             return self.rest(samples, QUIET.min(limit), interrupt);
         };
-        let back = |sample: &Look| {
+        let back = |sample: &LevelSample| {
             sample.levels.is_some_and(|levels| {
                 let now = Floor::of(levels);
                 now.held < before.held + 0.5 && now.cache <= before.cache + 1e-6
@@ -217,7 +217,8 @@ impl Sampler {
         };
         loop {
             self.rest(samples, Span::from_millis(10), interrupt)?;
-            let fresh: Vec<&Look> = samples.iter().rev().take_while(|l| l.at >= begun).collect();
+            let fresh: Vec<&LevelSample> =
+                samples.iter().rev().take_while(|l| l.at >= begun).collect();
             let rested = fresh.len() >= 3 && fresh.iter().take(3).all(|sample| back(sample));
             if rested || Stamp::now().since(begun) >= limit {
                 break;
@@ -231,6 +232,6 @@ impl Sampler {
 }
 
 /// The newest that was seen.
-pub fn last_levels(samples: &[Look]) -> Option<Levels> {
+pub fn last_levels(samples: &[LevelSample]) -> Option<Levels> {
     samples.iter().rev().find_map(|sample| sample.levels)
 }

@@ -150,7 +150,9 @@ fn load_texts(settings: &Settings) -> Result<Texts> {
     };
     let corpus = corpus
         .ok()
-        .context("the thread that reads the embedded corpus has ended")??
+        .context(
+            "the reader of the embedded corpus crashed: this is a bug in pinfire, please report it",
+        )??
         .map(Arc::new);
     Ok(Texts {
         tokenizer,

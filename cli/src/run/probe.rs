@@ -217,7 +217,9 @@ impl Probe {
         // A phase that has ended has given up all its records.
         match engine.records().try_recv() {
             Ok(record) => Ok(record),
-            Err(_) => bail!("the readiness probe left no record (a bug in pinfire)"),
+            Err(_) => bail!(
+                "the readiness probe left no record: this is a bug in pinfire, please report it"
+            ),
         }
     }
 }

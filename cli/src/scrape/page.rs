@@ -384,7 +384,7 @@ fn next_due(due: Stamp, interval: Span, now: Stamp) -> Stamp {
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
-    use pinfire_analysis::scrape::{Levels, ReleaseProfile, ReleaseProfiles};
+    use pinfire_analysis::scrape::{Levels, ServerKind, ServerKinds};
     use pinfire_tools::mock;
 
     use super::*;
@@ -447,7 +447,7 @@ mod tests {
     fn requests(scrape: &Scrape) -> f64 {
         let counts =
             r#"{"name": "mock", "running": ["http_requests_total{handler=\"/metrics\"}"]}"#;
-        let kinds = ReleaseProfiles::read(counts).unwrap();
+        let kinds = ServerKinds::read(counts).unwrap();
         let kind = kinds.detect(scrape).unwrap();
         kind.running(scrape).unwrap()
     }
@@ -465,7 +465,7 @@ mod tests {
         let (page, handle) = server();
         let scraper = scrapers().of(&page, LIMITS).unwrap();
         let (subscriber, seen) = tells(|scrape: &Scrape| {
-            let profile = ReleaseProfile::detect(scrape)?;
+            let profile = ServerKind::detect(scrape)?;
             Some((profile.name.clone(), profile.levels(scrape)))
         });
         let _subscription = scraper.subscribe(Span::from_millis(5), subscriber);

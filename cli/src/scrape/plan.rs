@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
     facts::WatchFacts,
-    scrape::{ReleaseProfiles, files::MetricsFormat},
+    scrape::{ServerKinds, files::MetricsFormat},
 };
 use pinfire_base::{clock::Span, url::TargetUrl};
 
@@ -26,7 +26,7 @@ pub struct Candidate {
 pub struct Plan {
     pub server: Option<ServerPlan>,
     pub gpu: Option<GpuPlan>,
-    pub profiles: ReleaseProfiles,
+    pub profiles: ServerKinds,
     pub trust: Trust,
 }
 
@@ -56,12 +56,12 @@ impl Plan {
     /// Flags that contradict each other, or a URL, a form or a file that cannot be used.
     pub fn new(flags: &args::Watch, trust: Trust) -> Result<Self> {
         let profiles = match &flags.release_profile {
-            None => ReleaseProfiles::default(),
+            None => ServerKinds::default(),
             Some(path) => {
                 let text = std::fs::read_to_string(path).with_context(|| {
                     format!("--release-profile: {} cannot be read", path.display())
                 })?;
-                ReleaseProfiles::read(&text)
+                ServerKinds::read(&text)
                     .map_err(|error| anyhow!("--release-profile: {}: {error}", path.display()))?
             }
         };

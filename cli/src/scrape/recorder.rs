@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use pinfire_analysis::scrape::{ReleaseProfiles, Scrape, Watched, files::lines, gpu::GpuHistory};
+use pinfire_analysis::scrape::{Scrape, ServerKinds, Watched, files::lines, gpu::GpuHistory};
 use pinfire_base::{
     clock::{Span, WallAnchor},
     record::Phase,
@@ -133,7 +133,7 @@ impl LinesFile {
 /// Keeps what one page shows.
 pub struct Recorder {
     pub behind: Behind,
-    pub kinds: ReleaseProfiles,
+    pub kinds: ServerKinds,
     pub phase: Arc<CurrentPhase>,
     pub anchor: WallAnchor,
     pub lines: Option<Arc<Mutex<LinesFile>>>,

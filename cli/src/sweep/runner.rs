@@ -79,8 +79,11 @@ impl<'a> Runner<'a> {
                 };
                 profile::one(request, &run.settings, self.interrupt, Some(kept))
             })?;
-            made.join()
-                .unwrap_or_else(|_| Err(anyhow!("the run has ended by a defect of pinfire")))
+            made.join().unwrap_or_else(|_| {
+                Err(anyhow!(
+                    "the run crashed: this is a bug in pinfire, please report it"
+                ))
+            })
         })?;
         if let Some(reason) = done.interrupted {
             return Err(anyhow!(reason));

@@ -6,12 +6,14 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 use jiff::{Timestamp, tz::TimeZone};
 use pinfire_analysis::{redact::HIDDEN, report::Report};
 use pinfire_base::clock::unix_now;
+
+use super::progress::lock;
 
 /// How much a line matters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,48 +26,77 @@ pub enum Level {
     Error,
 }
 
+/// The log of this process.
+static LOG: Mutex<Log> = Mutex::new(Log {
+    sink: Sink::Waiting(Vec::new()),
+    secrets: Vec::new(),
+});
+
+/// Where lines go, and what none of them may hold.
+struct Log {
+    sink: Sink,
+    secrets: Vec<String>,
+}
+
 /// Lines before the file is open wait for it.
-enum Log {
+enum Sink {
     Waiting(Vec<String>),
     Open(File),
 }
 
-static LOG: Mutex<Log> = Mutex::new(Log::Waiting(Vec::new()));
-/// Texts that no line may hold.
-static SECRETS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
 /// Different errors that are named; the summary has them all.
 const ERRORS_MAX: usize = 20;
 
-/// Opens the log of a run in its folder, behind what an earlier run has left there. `secrets` are kept
-/// out of every line.
+/// Opens the log of a run in its folder, behind what an earlier run has left there. `secrets` are
+/// kept out of every line.
 ///
 /// # Errors
 /// The file cannot be made.
 pub fn open(folder: &Path, secrets: Vec<String>) -> io::Result<PathBuf> {
-    let logs = folder.join("logs");
-    std::fs::create_dir_all(&logs)?;
-    let path = logs.join("pinfire.log");
-    let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
-    *SECRETS.lock().unwrap_or_else(PoisonError::into_inner) = secrets;
-    let mut log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Log::Waiting(lines) = &*log {
-        for line in lines {
-            file.write_all(clean(line).as_bytes())?;
-        }
-    }
-    *log = Log::Open(file);
-    Ok(path)
+    lock(&LOG).open(folder, secrets)
 }
 
 /// Writes a line. A log that cannot be written any more (a full disk) is no failure of the run.
 pub fn put(level: Level, message: impl Display) {
-    let line = line(unix_now(), level, &message.to_string());
-    match &mut *LOG.lock().unwrap_or_else(PoisonError::into_inner) {
-        Log::Waiting(lines) => lines.push(line),
-        Log::Open(file) => {
-            let _ = file.write_all(clean(&line).as_bytes());
+    let message = message.to_string();
+    lock(&LOG).put(level, &message);
+}
+
+impl Log {
+    fn open(&mut self, folder: &Path, secrets: Vec<String>) -> io::Result<PathBuf> {
+        let logs = folder.join("logs");
+        std::fs::create_dir_all(&logs)?;
+        let path = logs.join("pinfire.log");
+        let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
+        self.secrets = secrets;
+        if let Sink::Waiting(lines) = &self.sink {
+            for line in lines {
+                file.write_all(self.clean(line).as_bytes())?;
+            }
         }
+        self.sink = Sink::Open(file);
+        Ok(path)
+    }
+
+    fn put(&mut self, level: Level, message: &str) {
+        let line = line(unix_now(), level, message);
+        let clean = self.clean(&line);
+        match &mut self.sink {
+            // Which secrets there are is not known yet.
+            Sink::Waiting(lines) => lines.push(line),
+            Sink::Open(file) => {
+                let _ = file.write_all(clean.as_bytes());
+            }
+        }
+    }
+
+    /// The line without secrets.
+    fn clean(&self, line: &str) -> String {
+        let mut line = line.to_owned();
+        for secret in self.secrets.iter().filter(|secret| !secret.is_empty()) {
+            line = line.replace(secret.as_str(), HIDDEN);
+        }
+        line
     }
 }
 
@@ -119,16 +150,6 @@ fn line(unix_nanos: u64, level: Level, message: &str) -> String {
     format!("{time} - pinfire - {level} - {message}\n")
 }
 
-/// The line without secrets.
-fn clean(line: &str) -> String {
-    let secrets = SECRETS.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut line = line.to_owned();
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        line = line.replace(secret.as_str(), HIDDEN);
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,11 +172,17 @@ mod tests {
     #[test]
     fn a_log_is_appended_to_and_holds_no_secret() {
         let folder = tempfile::tempdir().unwrap();
-        put(Level::Info, "before, with hush-hush");
-        let path = open(folder.path(), vec!["hush-hush".to_owned(), String::new()]).unwrap();
-        info("after, with hush-hush");
-        open(folder.path(), vec!["hush-hush".to_owned()]).unwrap();
-        info("again");
+        let mut log = Log {
+            sink: Sink::Waiting(Vec::new()),
+            secrets: Vec::new(),
+        };
+        log.put(Level::Info, "before, with hush-hush");
+        let secrets = vec!["hush-hush".to_owned(), String::new()];
+        let path = log.open(folder.path(), secrets).unwrap();
+        log.put(Level::Info, "after, with hush-hush");
+        log.open(folder.path(), vec!["hush-hush".to_owned()])
+            .unwrap();
+        log.put(Level::Info, "again");
         let text = std::fs::read_to_string(path).unwrap();
         assert!(!text.contains("hush-hush"), "{text}");
         assert!(text.contains("before, with <redacted>\n") && text.ends_with("again\n"));

@@ -81,8 +81,8 @@ impl LoopClock {
         }
     }
 
-    /// A tick through the driver takes longer than a clock read, so the last few microseconds before
-    /// a deadline are waited out on the clock alone.
+    /// A tick through the driver takes longer than a clock read, so the last few microseconds
+    /// before a deadline are waited out on the clock alone.
     pub(super) fn wait_out_the_last_bit(&self, due: Stamp) {
         if self.precision != Precision::Sleep && due <= Stamp::now() + Precision::LAST_BIT {
             while Stamp::now() < due {

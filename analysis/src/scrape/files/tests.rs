@@ -7,7 +7,7 @@ use pinfire_base::record::Phase;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::scrape::server_kinds::ReleaseProfile;
+use crate::scrape::server_kinds::ServerKind;
 use crate::scrape::{Scrape, reduce::Window};
 
 const UNIX: u64 = 1_800_000_000_000_000_000;
@@ -60,7 +60,7 @@ fn watched(url: &str) -> Watched {
     for (seconds, text) in pages {
         let scrape = Scrape::read([at(seconds); 3], text.as_bytes(), None).unwrap();
         watched.history.add(&scrape, true);
-        let profile = ReleaseProfile::detect(&scrape).unwrap();
+        let profile = ServerKind::detect(&scrape).unwrap();
         watched.levels.push((scrape.at, profile.levels(&scrape)));
         watched.server = Some(profile.name.clone());
         watched.aborted_formula = profile.aborted_formula(&scrape).map(str::to_owned);

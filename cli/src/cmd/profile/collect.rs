@@ -17,7 +17,7 @@ use pinfire_analysis::{
     facts::{RunEnd, RunFacts},
     pool::Pool,
     reading::Reading,
-    reclaim::Seen,
+    reclaim::RequestSpan,
     report::Report,
     tokens::TokenCounts,
 };
@@ -59,7 +59,7 @@ struct Gathered {
     collector: Collector,
     /// The first error of the per-request file.
     failed: Option<ExportError>,
-    requests: Vec<Seen>,
+    requests: Vec<RequestSpan>,
 }
 
 /// What came of all records.
@@ -68,7 +68,7 @@ pub struct Collected {
     /// The first error of the per-request file.
     pub unwritten: Option<ExportError>,
     /// The requests as a verdict on what became of them needs them, if there is to be one.
-    pub requests: Vec<Seen>,
+    pub requests: Vec<RequestSpan>,
 }
 
 /// How the answers were so far, for whoever decides whether the run goes on.
@@ -156,10 +156,9 @@ impl Collecting {
             mut collector,
             mut failed,
             requests,
-        } = self
-            .thread
-            .join()
-            .map_err(|_| anyhow!("the analysis thread has ended by a defect of pinfire"))?;
+        } = self.thread.join().map_err(|_| {
+            anyhow!("the analysis thread crashed: this is a bug in pinfire, please report it")
+        })?;
         if let Err(error) = collector.flush() {
             collector.stop_writing();
             failed = failed.or(Some(error));
@@ -211,7 +210,7 @@ fn collect(mut collector: Collector, helpers: usize, flow: &Flow, witness: bool)
             collector.came(&record, Stamp::now());
             if witness {
                 // Whether there was a token is enough; a run may have a million requests.
-                requests.push(reclaim::seen(&record, 1));
+                requests.push(reclaim::span_of(&record, 1));
             }
             if written.is_ok() {
                 written = line;

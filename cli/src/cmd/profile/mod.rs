@@ -13,7 +13,7 @@ use std::{io::Write, path::PathBuf, process::ExitCode, sync::Arc};
 use anyhow::{Context, Result};
 use pinfire_analysis::{
     export::{DEFAULT_WIDTH, Outside, forget_earlier, write_start},
-    reclaim::{ReleaseReport, Verdict},
+    reclaim::{ReclaimReport, Verdict},
     redact,
     report::Report,
 };
@@ -231,7 +231,7 @@ impl Results {
     /// With the verdict on what the server let go of, if there was to be one.
     fn judged(
         mut self,
-        found: Option<Result<ReleaseReport>>,
+        found: Option<Result<ReclaimReport>>,
         settings: &Settings,
         interrupt: &Interrupt,
     ) -> Self {

@@ -169,7 +169,7 @@ pub enum DatasetError {
     #[error(transparent)]
     Endpoint(#[from] BodyError),
     /// A body could not be written as JSON, which is our own fault.
-    #[error("cannot write a request body (a bug in pinfire, please report it): {0}")]
+    #[error("cannot write a request body (this is a bug in pinfire, please report it): {0}")]
     Body(serde_json::Error),
 }
 
