@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use pinfire_artifacts::{FileNames, Summary};
 use pinfire_base::clock::{Span, Stamp, WallAnchor};
 use pinfire_base::delay::Delay;
 use pinfire_base::health::{CoreHealth, Counts};
@@ -11,7 +12,6 @@ use pinfire_base::record::{Leave, Trigger};
 use pinfire_dialect::{Answers, Endpoint};
 use serde_json::{Map, Value};
 
-use crate::export::FileNames;
 use crate::goodput::Slos;
 use crate::scrape::files::MetricsFormat;
 use crate::stats::Percentiles;
@@ -228,8 +228,9 @@ pub struct PartFacts {
 pub struct ToldRun {
     /// Tokens were counted by the client.
     pub client_counts: bool,
-    /// Parts of the run's own summary that are taken over as they stand, by key.
-    pub summary: Map<String, Value>,
+    /// The run's own summary, as far as it is there. Parts that a report cannot know better are taken
+    /// over as they stand.
+    pub summary: Summary,
 }
 
 impl RunFacts {

@@ -30,6 +30,5 @@ mod testing;
 mod tests;
 
 pub use collect::{Collector, Progress};
-pub use export::{ExportError, FileNames};
 pub use facts::{EntryFacts, RunEnd, RunFacts};
 pub use report::Report;

@@ -4,11 +4,11 @@ use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
-    export::FileNames,
     facts::{PartFacts, RateWindow, Thresholds},
     goodput::{self, Slos},
     metric::conditions,
 };
+use pinfire_artifacts::FileNames;
 use pinfire_base::{clock::Span, record::Keep};
 use pinfire_dialect::{
     Answers, BodyOptions, EndpointKind, RESPONSE_FIELD, Render, ResponseField,

@@ -268,9 +268,7 @@ impl Classification {
     }
 
     fn group(&self, run: &Run) -> String {
-        let varied = run.summary["run_info"]["variation_label"]
-            .as_str()
-            .map(str::to_owned);
+        let varied = run.variation_label().map(str::to_owned);
         let of_parent = || {
             let pattern = regex::Regex::new(self.group_extraction_pattern.as_ref()?).ok()?;
             let parts: Vec<_> = run

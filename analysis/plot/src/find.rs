@@ -6,63 +6,65 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pinfire_artifacts::{FileNames, RunFiles};
+
 /// Folders are looked into this deep.
 const DEPTH: usize = 16;
-
-const RECORDS: &str = "profile_export.jsonl";
-const SUMMARY: &str = "profile_export_aiperf.json";
-const CELL: &str = "profile_export_aiperf_aggregate.json";
-/// Files of one prefix: these ends are not summaries.
-const NOT_SUMMARIES: [&str; 5] = [
-    "_timeslices",
-    "server_metrics_export",
-    "_server_metrics",
-    "_aggregate",
-    "_collated",
-];
 
 /// A run, or the aggregate of the trials of one cell of a sweep.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Found {
     /// The folder, resolved.
     pub folder: PathBuf,
-    /// `profile_export` or the prefix of the files.
-    pub prefix: Option<String>,
-    /// Holds statistics of several trials instead of one run.
-    pub is_cell: bool,
+    /// What is in it.
+    pub kind: Kind,
+}
+
+/// What a folder holds that can be drawn.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// A run.
+    Run(FileNames),
+    /// Statistics of several trials, in this file.
+    Cell(PathBuf),
 }
 
 impl Found {
-    /// One of its files: the usual name, or with the prefix.
-    pub fn file(&self, usual: &str) -> PathBuf {
-        let name = match (&self.prefix, usual) {
-            (None, usual) => usual.to_owned(),
-            (Some(prefix), SUMMARY) => format!("{prefix}.json"),
-            (Some(prefix), RECORDS) => format!("{prefix}.jsonl"),
-            (Some(prefix), usual) => {
-                let end = usual
-                    .strip_prefix("profile_export_aiperf")
-                    .or_else(|| usual.strip_suffix("_export.jsonl"));
-                match end {
-                    Some("gpu_telemetry") => format!("{prefix}_gpu_telemetry.jsonl"),
-                    Some(end) if end.starts_with('_') => format!("{prefix}{end}"),
-                    _ => {
-                        usual.replace("server_metrics_export", &format!("{prefix}_server_metrics"))
-                    }
-                }
-            }
-        };
-        self.folder.join(name)
+    /// The run's files.
+    pub fn run(&self) -> Option<RunFiles> {
+        match &self.kind {
+            Kind::Run(names) => Some(RunFiles::named(&self.folder, names.clone())),
+            Kind::Cell(_) => None,
+        }
     }
 
-    /// The file with its summary.
+    /// The prefix of the run's files, if they have one.
+    pub fn prefix(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Run(names) => names.prefix(),
+            Kind::Cell(_) => None,
+        }
+    }
+
+    /// Whether it is the aggregate of a cell.
+    pub const fn is_cell(&self) -> bool {
+        matches!(self.kind, Kind::Cell(_))
+    }
+
+    /// The file that changes last when a run has ended.
     pub fn summary(&self) -> PathBuf {
-        self.file(if self.is_cell { CELL } else { SUMMARY })
+        match &self.kind {
+            Kind::Run(names) => self.folder.join(&names.json),
+            Kind::Cell(file) => file.clone(),
+        }
     }
 
-    /// The file with its requests.
-    pub fn records(&self) -> PathBuf {
-        self.file(RECORDS)
+    /// The file with its requests; of a cell, none.
+    pub fn records(&self) -> Option<PathBuf> {
+        match &self.kind {
+            Kind::Run(names) => Some(self.folder.join(&names.jsonl)),
+            Kind::Cell(_) => None,
+        }
     }
 }
 
@@ -91,7 +93,7 @@ pub fn runs(paths: &[PathBuf]) -> Result<Vec<Found>, String> {
     // A cell's aggregate says less than its only run.
     let singles: Vec<PathBuf> = found
         .iter()
-        .filter(|run| !run.is_cell)
+        .filter(|run| !run.is_cell())
         .map(|run| run.folder.clone())
         .collect();
     let has_single = |cell: &Found| {
@@ -103,9 +105,9 @@ pub fn runs(paths: &[PathBuf]) -> Result<Vec<Found>, String> {
     };
     let mut found: Vec<Found> = found
         .into_iter()
-        .filter(|run| !run.is_cell || !has_single(run))
+        .filter(|run| !run.is_cell() || !has_single(run))
         .collect();
-    found.sort_by_cached_key(|run| (natural(&run.folder), run.prefix.clone()));
+    found.sort_by_cached_key(|run| (natural(&run.folder), run.prefix().map(str::to_owned)));
     Ok(found)
 }
 
@@ -156,49 +158,32 @@ fn look_into(
     if !seen.insert(folder.to_owned()) {
         return;
     }
+    // A folder that cannot be read has no runs for this user.
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
-    let mut names = BTreeSet::new();
-    let mut folders = Vec::new();
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let kind = entry.file_type();
-        if kind.as_ref().is_ok_and(fs::FileType::is_dir) {
-            folders.push(entry.path());
-        }
-        if !kind.is_ok_and(|kind| kind.is_dir()) {
-            names.insert(name);
-        }
+    let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    let folders = entries.flatten().filter(is_folder);
+    let folders: Vec<PathBuf> = folders.map(|entry| entry.path()).collect();
+    let runs = RunFiles::in_folder(folder).unwrap_or_default().into_iter();
+    let runs = runs.filter(|run| run.summary().is_some() && run.lines().is_some());
+    let mut is_run = false;
+    for run in runs {
+        is_run |= run.prefix().is_none();
+        found.insert(Found {
+            folder: folder.to_owned(),
+            kind: Kind::Run(run.names().clone()),
+        });
     }
-    let here = |prefix: Option<String>, is_cell| Found {
-        folder: folder.to_owned(),
-        prefix,
-        is_cell,
-    };
-    if names.contains(RECORDS) && names.contains(SUMMARY) {
-        found.insert(here(None, false));
-    }
-    if names.contains(CELL) {
-        found.insert(here(None, true));
-    }
-    for name in &names {
-        let Some(prefix) = name.strip_suffix(".json") else {
-            continue;
-        };
-        let other = NOT_SUMMARIES.iter().any(|end| prefix.ends_with(end));
-        if !other
-            && name != SUMMARY
-            && names.contains(&format!("{prefix}.jsonl"))
-            && is_summary(&folder.join(name))
-        {
-            found.insert(here(Some(prefix.to_owned()), false));
-        }
+    if let Some(file) = RunFiles::aggregate(folder) {
+        found.insert(Found {
+            folder: folder.to_owned(),
+            kind: Kind::Cell(file),
+        });
     }
     if deep == 0 {
         return;
     }
-    let is_run = names.contains(RECORDS) && names.contains(SUMMARY);
     let has_aggregate = folders
         .iter()
         .any(|child| child.file_name().is_some_and(|name| name == "aggregate"));
@@ -213,16 +198,6 @@ fn look_into(
             look_into(&child, deep - 1, seen, found);
         }
     }
-}
-
-/// Whether a JSON file of another name is a run's summary: its head says so.
-fn is_summary(path: &Path) -> bool {
-    use std::io::Read as _;
-    let mut head = Vec::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(512).read_to_end(&mut head))
-        .is_ok()
-        && String::from_utf8_lossy(&head).contains("\"aiperf_version\"")
 }
 
 #[cfg(test)]
@@ -251,11 +226,11 @@ mod tests {
                 .unwrap()
                 .display()
                 .to_string();
-            let kind = if found.is_cell { " cell" } else { "" };
+            let kind = if found.is_cell() { " cell" } else { "" };
             format!(
                 "{folder}{kind}{}",
                 found
-                    .prefix
+                    .prefix()
                     .map(|prefix| format!(" {prefix}"))
                     .unwrap_or_default()
             )

@@ -28,8 +28,7 @@ pub use theme::Theme;
 use std::path::{Path, PathBuf};
 
 use draw::Context;
-
-use pinfire_analysis::export::STARTED;
+use pinfire_artifacts::STARTED;
 
 /// What was read.
 #[derive(Debug, Default)]

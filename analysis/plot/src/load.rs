@@ -2,15 +2,22 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fs::File,
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use pinfire_artifacts::{
+    Block, ErrorDetails, LineCancellation, Lines, LinesError, ReadError, RequestLine, RunFiles,
+    Summary,
+    config::InputConfig,
+    read_json,
+    samples::{GpuLine, ServerLine},
+    slices::SlicesFile,
+    summary::RunInfo,
+    sweep::{Aggregate, AggregateBlock},
+};
+use serde_json::Value;
 
-use super::find::Found;
+use super::find::{Found, Kind};
 use pinfire_analysis::metric::METRICS;
 
 /// How a request ended.
@@ -22,22 +29,6 @@ pub enum Outcome {
     Failed,
     /// Hung up on purpose, or by the user.
     Cancelled,
-}
-
-/// What is known of a cancelled request, in the units of the file.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Cancel {
-    /// Asked delay after the last byte.
-    pub asked_delay_ms: Option<f64>,
-    /// Disconnect minus what was asked.
-    pub delay_error_us: Option<f64>,
-    /// When the connection was closed.
-    pub closed_ns: Option<u64>,
-    /// `connecting`, `sending`, `waiting` or `streaming`.
-    pub phase: Option<String>,
-    /// TTFT, if it got that far.
-    pub time_to_first_token_ms: Option<f64>,
 }
 
 /// One line of the JSONL. Metrics are in the columns of the run.
@@ -64,7 +55,7 @@ pub struct Request {
     /// Type, code and message.
     pub error: Option<String>,
     /// Cancellation, where the file tells.
-    pub cancel: Option<Box<Cancel>>,
+    pub cancel: Option<Box<LineCancellation<'static>>>,
 }
 
 /// One time slice.
@@ -87,6 +78,15 @@ pub struct Sample {
     pub values: BTreeMap<String, f64>,
 }
 
+/// The summary of a run, or the statistics of several.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// Of one run.
+    Run(Box<Summary>),
+    /// Of several trials.
+    Cell(Box<Aggregate>),
+}
+
 /// A run.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -94,10 +94,8 @@ pub struct Run {
     pub name: String,
     /// Where it lies.
     pub folder: PathBuf,
-    /// The JSON summary.
-    pub summary: Value,
-    /// Statistics of several trials.
-    pub is_cell: bool,
+    /// What it sums up to.
+    pub told: Told,
     /// The lines of the JSONL.
     pub requests: Vec<Request>,
     /// One value per request and tag; NaN where there is none.
@@ -127,56 +125,23 @@ pub const TAGS: [&str; 9] = [
     "effective_latency",
 ];
 
-#[derive(Deserialize)]
-struct Line<'l> {
-    metadata: Metadata,
-    #[serde(borrow, default)]
-    metrics: HashMap<&'l str, &'l RawValue>,
-    #[serde(borrow)]
-    error: Option<&'l RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    session_num: u64,
-    #[serde(default)]
-    x_request_id: String,
-    #[serde(default)]
-    conversation_id: String,
-    #[serde(default)]
-    turn_index: u64,
-    credit_issued_ns: Option<u64>,
-    request_start_ns: u64,
-    request_end_ns: u64,
-    #[serde(default)]
-    benchmark_phase: String,
-    #[serde(default)]
-    was_cancelled: bool,
-    cancellation: Option<Box<Cancel>>,
-}
-
-#[derive(Deserialize)]
-struct Measured {
-    value: Value,
-}
-
 /// Reads a run. Of the metrics of requests those in [`TAGS`] and `more` are kept.
 ///
 /// # Errors
 /// A file cannot be read or is not what it should be; the text names file and line.
 pub fn run(found: &Found, more: &[String]) -> Result<Run, String> {
-    let path = found.summary();
-    let summary: Value = serde_json::from_reader(BufReader::new(open(&path)?))
-        .map_err(|error| format!("{}: {error}", path.display()))?;
-    if !summary.is_object() {
-        return Err(format!("{}: not a summary of a run", path.display()));
-    }
+    let (told, files) = match &found.kind {
+        Kind::Cell(file) => (Told::Cell(Box::new(read(file)?)), None),
+        Kind::Run(names) => {
+            let files = RunFiles::named(&found.folder, names.clone());
+            let summary = read(&found.summary())?;
+            (Told::Run(Box::new(summary)), Some(files))
+        }
+    };
     let mut run = Run {
         name: name(found),
         folder: found.folder.clone(),
-        summary,
-        is_cell: found.is_cell,
+        told,
         requests: Vec::new(),
         columns: HashMap::new(),
         slices: Vec::new(),
@@ -185,31 +150,41 @@ pub fn run(found: &Found, more: &[String]) -> Result<Run, String> {
         warnings: Vec::new(),
         num_gpus: None,
     };
-    if !found.is_cell {
+    if let Some(files) = files {
         let tags: HashSet<&str> = TAGS
             .into_iter()
             .chain(more.iter().map(String::as_str))
             .collect();
-        read_requests(&mut run, &found.records(), &tags)?;
-        run.slices = slices(found, &run.summary, &mut run.warnings);
-        run.gpus = samples(
-            &found.file("gpu_telemetry_export.jsonl"),
-            &mut run.warnings,
-            gpu_sample,
-        );
-        run.server = samples(
-            &found.file("server_metrics_export.jsonl"),
-            &mut run.warnings,
-            server_sample,
-        );
+        read_requests(&mut run, &files.folder().join(&files.names().jsonl), &tags)?;
+        let length = run
+            .config()
+            .and_then(|config| config.artifacts.slice_duration);
+        run.slices = slices(&files, length.unwrap_or(1.0), &mut run.warnings);
+        let gpus = files.gpus();
+        run.gpus = gpus.map_or_else(Vec::new, |path| {
+            samples(&path, &mut run.warnings, gpu_sample)
+        });
+        let server = files.server_lines();
+        run.server = server.map_or_else(Vec::new, |path| {
+            samples(&path, &mut run.warnings, server_sample)
+        });
     }
     Ok(run)
 }
 
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
+    read_json(path).map_err(|error| match error {
+        ReadError::Read { path, cause } => format!("{}: {cause}", path.display()),
+        ReadError::Content { path, cause } => {
+            format!("{}: not a summary of a run: {cause}", path.display())
+        }
+    })
+}
+
 /// The last part of the path that says something.
 fn name(found: &Found) -> String {
-    if let Some(prefix) = &found.prefix {
-        return prefix.clone();
+    if let Some(prefix) = found.prefix() {
+        return prefix.to_owned();
     }
     let parts: Vec<_> = found
         .folder
@@ -240,7 +215,7 @@ pub fn names(found: &[Found]) -> Vec<String> {
                     .map(|part| part.to_string_lossy())
                     .collect();
                 *name = parts[parts.len().saturating_sub(deep)..].join("/");
-                if let Some(prefix) = &found.prefix {
+                if let Some(prefix) = found.prefix() {
                     *name = format!("{name}/{prefix}");
                 }
             }
@@ -249,115 +224,83 @@ pub fn names(found: &[Found]) -> Vec<String> {
     names
 }
 
-fn open(path: &Path) -> Result<File, String> {
-    File::open(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
 fn read_requests(run: &mut Run, path: &Path, tags: &HashSet<&str>) -> Result<(), String> {
-    let mut reader = BufReader::with_capacity(1 << 20, open(path)?);
+    let of = |error: LinesError| match error {
+        LinesError::Read { path, cause } => format!("{}: {cause}", path.display()),
+        LinesError::Line { path, number, what } => format!("{}:{number}: {what}", path.display()),
+    };
     let mut columns: HashMap<String, Vec<f64>> = tags
         .iter()
         .map(|tag| ((*tag).to_owned(), Vec::new()))
         .collect();
-    let (mut text, mut at) = (String::new(), 0usize);
-    loop {
-        text.clear();
-        at += 1;
-        let read = reader
-            .read_line(&mut text)
-            .map_err(|error| format!("{}:{at}: {error}", path.display()))?;
-        if read == 0 {
-            break;
-        }
-        if text.trim().is_empty() {
-            continue;
-        }
-        let line: Line = match serde_json::from_str(&text) {
-            Ok(line) => line,
-            Err(_) if !text.ends_with('\n') => {
-                run.warnings.push(format!(
-                    "{}:{at}: the last line is cut off and was left out",
-                    path.display()
-                ));
-                break;
-            }
-            Err(error) => return Err(format!("{}:{at}: {error}", path.display())),
-        };
+    let mut lines = Lines::open(path).map_err(of)?;
+    let mut take = |line: &[u8]| {
+        let line = RequestLine::read(line)?;
         for (tag, column) in &mut columns {
-            let value = line
-                .metrics
-                .get(tag.as_str())
-                .and_then(|raw| serde_json::from_str::<Measured>(raw.get()).ok());
-            column.push(value.map_or(f64::NAN, |measured| mean_of(&measured.value)));
+            let metric = line.metrics.get(tag);
+            let value = metric.and_then(|metric| metric.value.mean());
+            column.push(value.unwrap_or(f64::NAN));
         }
-        let error = line
-            .error
-            .and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
-        let meta = line.metadata;
-        let outcome = if meta.was_cancelled {
+        run.requests.push(Request::of(line));
+        Ok(())
+    };
+    while lines.next(&mut take).map_err(of)?.is_some() {}
+    if let Some(number) = lines.torn() {
+        run.warnings.push(format!(
+            "{}:{number}: the last line is cut off and was left out",
+            path.display()
+        ));
+    }
+    run.columns = columns;
+    Ok(())
+}
+
+impl Request {
+    fn of(line: RequestLine<'_>) -> Self {
+        let error = line.error.map(|error| said(&error.value));
+        let metadata = line.metadata.value;
+        let outcome = if metadata.was_cancelled {
             Outcome::Cancelled
         } else if error.is_some() {
             Outcome::Failed
         } else {
             Outcome::Valid
         };
-        run.requests.push(Request {
-            session_num: meta.session_num,
-            id: meta.x_request_id,
-            conversation: meta.conversation_id,
-            turn: meta.turn_index,
-            credit_ns: meta.credit_issued_ns,
-            start_ns: meta.request_start_ns,
-            end_ns: meta.request_end_ns.max(meta.request_start_ns),
-            profiling: meta.benchmark_phase != "warmup",
+        let profiling = !metadata.is_warmup();
+        Self {
+            session_num: metadata.session_num,
+            id: metadata.x_request_id.into_owned(),
+            conversation: metadata.conversation_id.unwrap_or_default().into_owned(),
+            turn: metadata.turn_index.map_or(0, u64::from),
+            credit_ns: metadata.credit_issued_ns,
+            start_ns: metadata.request_start_ns,
+            end_ns: metadata.request_end_ns.max(metadata.request_start_ns),
+            profiling,
             outcome,
-            error: error.as_ref().map(said),
-            cancel: meta.cancellation,
-        });
-    }
-    run.columns = columns;
-    Ok(())
-}
-
-/// A number, or the mean of a list.
-fn mean_of(value: &Value) -> f64 {
-    match value {
-        Value::Array(list) if !list.is_empty() => {
-            list.iter().filter_map(Value::as_f64).sum::<f64>() / list.len() as f64
+            error,
+            cancel: metadata.cancellation.map(|cancel| Box::new(cancel.owned())),
         }
-        Value::Bool(yes) => f64::from(u8::from(*yes)),
-        value => value.as_f64().unwrap_or(f64::NAN),
     }
 }
 
-fn said(error: &Value) -> String {
-    let kind = error["type"].as_str().unwrap_or("error");
-    let code = error["code"]
-        .as_i64()
-        .map(|code| format!(" {code}"))
-        .unwrap_or_default();
-    let message: String = error["message"]
-        .as_str()
-        .unwrap_or_default()
-        .chars()
-        .take(200)
-        .collect();
-    format!("{kind}{code}: {message}")
+fn said(error: &ErrorDetails<'_>) -> String {
+    let kind = error.kind.as_deref().unwrap_or("error");
+    let code = error.code.map(|code| format!(" {code}"));
+    let message = error.message.as_deref().unwrap_or_default();
+    let message: String = message.chars().take(200).collect();
+    format!("{kind}{}: {message}", code.unwrap_or_default())
 }
 
 /// The time slices: from the JSON, else from the CSV. A file that cannot be read is a warning.
-fn slices(found: &Found, summary: &Value, warnings: &mut Vec<String>) -> Vec<Slice> {
-    let length = summary["input_config"]["artifacts"]["slice_duration"]
-        .as_f64()
-        .unwrap_or(1.0);
-    let json = found.file("profile_export_aiperf_timeslices.json");
-    let csv = found.file("profile_export_aiperf_timeslices.csv");
-    let read = if json.exists() {
-        slices_of_json(&json, length).map_err(|error| format!("{}: {error}", json.display()))
-    } else if csv.exists() {
-        slices_of_csv(&csv, length).map_err(|error| format!("{}: {error}", csv.display()))
-    } else {
-        Ok(Vec::new())
+fn slices(files: &RunFiles, length: f64, warnings: &mut Vec<String>) -> Vec<Slice> {
+    let read = match (files.slices(), files.slices_csv()) {
+        (Some(json), _) => read_json(&json)
+            .map(|file| slices_of_json(&file, length))
+            .map_err(|error| error.to_string()),
+        (None, Some(csv)) => {
+            slices_of_csv(&csv, length).map_err(|error| format!("{}: {error}", csv.display()))
+        }
+        (None, None) => Ok(Vec::new()),
     };
     read.unwrap_or_else(|error| {
         warnings.push(error);
@@ -365,35 +308,28 @@ fn slices(found: &Found, summary: &Value, warnings: &mut Vec<String>) -> Vec<Sli
     })
 }
 
-fn slices_of_json(path: &Path, length: f64) -> Result<Vec<Slice>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let json: Value =
-        serde_json::from_reader(BufReader::new(file)).map_err(|error| error.to_string())?;
-    let list = json["timeslices"]
-        .as_array()
-        .ok_or("there is no list \"timeslices\"")?;
-    let first = list.first().and_then(|slice| slice["start_ns"].as_u64());
-    let of = |(at, slice): (usize, &Value)| {
-        let since = |key: &str| Some((slice[key].as_u64()?.saturating_sub(first?)) as f64 / 1e9);
-        let start_s = since("start_ns").unwrap_or(at as f64 * length);
+fn slices_of_json(file: &SlicesFile, length: f64) -> Vec<Slice> {
+    let list = &file.timeslices;
+    let first = list.first().and_then(|slice| slice.start_ns);
+    let since = |at: Option<u64>| Some(at?.saturating_sub(first?) as f64 / 1e9);
+    let stats = |block: &Block| {
+        let stats = block.stats.iter();
+        stats
+            .filter_map(|(stat, value)| Some((stat.clone(), value.as_f64()?)))
+            .collect()
+    };
+    let of = |(at, slice): (usize, &pinfire_artifacts::slices::Slice)| {
+        let start_s = since(slice.start_ns).unwrap_or(at as f64 * length);
+        let metrics = slice.metrics.iter();
         Slice {
             start_s,
-            end_s: since("end_ns").unwrap_or(start_s + length),
-            metrics: slice
-                .as_object()
-                .into_iter()
-                .flatten()
-                .filter_map(|(tag, block)| {
-                    let stats = block
-                        .as_object()?
-                        .iter()
-                        .filter_map(|(stat, value)| Some((stat.clone(), value.as_f64()?)));
-                    Some((tag.clone(), stats.collect()))
-                })
+            end_s: since(slice.end_ns).unwrap_or(start_s + length),
+            metrics: metrics
+                .map(|(tag, block)| (tag.to_owned(), stats(block)))
                 .collect(),
         }
     };
-    Ok(list.iter().enumerate().map(of).collect())
+    list.iter().enumerate().map(of).collect()
 }
 
 fn slices_of_csv(path: &Path, length: f64) -> Result<Vec<Slice>, String> {
@@ -448,24 +384,26 @@ fn slices_of_csv(path: &Path, length: f64) -> Result<Vec<Slice>, String> {
     Ok(slices.into_values().collect())
 }
 
-fn samples(
+fn samples<L: serde::de::DeserializeOwned>(
     path: &Path,
     warnings: &mut Vec<String>,
-    of: fn(&Value) -> Option<Sample>,
+    of: fn(&L) -> Sample,
 ) -> Vec<Sample> {
-    let Ok(file) = File::open(path) else {
-        return Vec::new();
-    };
     let mut samples = Vec::new();
     let mut bad = 0;
-    for line in BufReader::new(file).lines() {
-        match line
-            .ok()
-            .and_then(|line| of(&serde_json::from_str(&line).ok()?))
-        {
-            Some(sample) => samples.push(sample),
-            None => bad += 1,
+    let mut take = |line: &[u8]| {
+        match serde_json::from_slice(line) {
+            Ok(line) => samples.push(of(&line)),
+            Err(_) => bad += 1,
         }
+        Ok(())
+    };
+    let read = Lines::open(path).and_then(|mut lines| {
+        while lines.next(&mut take)?.is_some() {}
+        Ok(())
+    });
+    if let Err(error) = read {
+        warnings.push(error.to_string());
     }
     if bad > 0 {
         warnings.push(format!(
@@ -476,28 +414,23 @@ fn samples(
     samples
 }
 
-fn gpu_sample(line: &Value) -> Option<Sample> {
-    let values = line["telemetry_data"].as_object()?.iter();
-    Some(Sample {
-        at_ns: line["timestamp_ns"].as_u64()?,
-        values: values
-            .filter_map(|(key, value)| Some((key.clone(), value.as_f64()?)))
-            .collect(),
-    })
+fn gpu_sample(line: &GpuLine) -> Sample {
+    let values = line.values();
+    Sample {
+        at_ns: line.timestamp_ns,
+        values: values.map(|(key, value)| (key.to_owned(), value)).collect(),
+    }
 }
 
-fn server_sample(line: &Value) -> Option<Sample> {
-    let of = |(name, series): (&String, &Value)| {
-        let values = series
-            .as_array()?
-            .iter()
-            .filter_map(|series| series["value"].as_f64());
+fn server_sample(line: &ServerLine) -> Sample {
+    let metrics = line.metrics.iter().filter_map(|(name, series)| {
+        let values = series.iter().filter_map(|series| series.value.flatten());
         Some((name.clone(), values.reduce(|sum, value| sum + value)?))
-    };
-    Some(Sample {
-        at_ns: line["timestamp_ns"].as_u64()?,
-        values: line["metrics"].as_object()?.iter().filter_map(of).collect(),
-    })
+    });
+    Sample {
+        at_ns: line.timestamp_ns,
+        values: metrics.collect(),
+    }
 }
 
 impl Run {
@@ -543,18 +476,53 @@ impl Run {
             "duration" => return self.figure("benchmark_duration", "avg"),
             _ => {}
         }
-        if self.is_cell {
-            return self.summary["metrics"][format!("{tag}_{stat}")]["mean"].as_f64();
+        match &self.told {
+            Told::Run(summary) => summary.figure(tag, stat),
+            Told::Cell(_) => self.of_trials(tag, stat)?.mean,
         }
-        self.summary[tag][stat].as_f64()
+    }
+
+    /// Whether it is the statistics of several trials.
+    pub const fn is_cell(&self) -> bool {
+        matches!(self.told, Told::Cell(_))
+    }
+
+    /// The summary; of several trials there is none.
+    pub fn summary(&self) -> Option<&Summary> {
+        match &self.told {
+            Told::Run(summary) => Some(summary),
+            Told::Cell(_) => None,
+        }
+    }
+
+    /// A statistic over several trials.
+    pub fn of_trials(&self, tag: &str, stat: &str) -> Option<&AggregateBlock> {
+        match &self.told {
+            Told::Run(_) => None,
+            Told::Cell(cell) => cell.metrics.get(&format!("{tag}_{stat}")),
+        }
+    }
+
+    /// What was asked.
+    fn config(&self) -> Option<&InputConfig> {
+        self.summary()?.config()
+    }
+
+    fn run_info(&self) -> Option<&RunInfo> {
+        self.summary()?.run_info.as_deref()
+    }
+
+    /// What is said of the point of a sweep.
+    pub fn variation_label(&self) -> Option<&str> {
+        self.run_info()?.variation_label.as_deref()
     }
 
     /// Unit of a metric in the summary, else in the table of metrics.
     pub fn unit(&self, tag: &str) -> String {
-        let said = self.summary[tag]["unit"]
-            .as_str()
-            .or_else(|| self.summary["metrics"][format!("{tag}_avg")]["unit"].as_str());
-        said.map_or_else(|| unit_of(tag), str::to_owned)
+        let of_run = self.summary().and_then(|summary| summary.metric(tag));
+        let said = of_run.map(|block| &block.unit);
+        let said = said.or_else(|| Some(&self.of_trials(tag, "avg")?.unit));
+        said.cloned().unwrap_or_else(|| unit_of(tag))
     }
 
     /// Number of GPUs that serve the model, and who says so.
@@ -562,85 +530,76 @@ impl Run {
         if let Some(given) = self.num_gpus {
             return Some((given, "--num-gpus"));
         }
-        let config = &self.summary["input_config"];
-        let stored = [&self.summary["num_gpus"], &config["num_gpus"]];
-        if let Some(stored) = stored.iter().find_map(|value| value.as_f64()) {
+        let summary = self.summary()?;
+        let stored = summary.num_gpus;
+        let stored = stored.or_else(|| summary.config()?.num_gpus);
+        if let Some(stored) = stored {
             return Some((stored, "the run's --num-gpus"));
         }
-        let endpoints = self.summary["telemetry_data"]["endpoints"].as_object()?;
-        let gpus: usize = endpoints
-            .values()
-            .filter_map(|endpoint| endpoint["gpus"].as_object())
-            .map(serde_json::Map::len)
-            .sum();
+        let endpoints = summary.telemetry_data.as_ref()?.endpoints.values();
+        let gpus: usize = endpoints.map(|endpoint| endpoint.gpus.len()).sum();
         (gpus > 0).then_some((gpus as f64, "the telemetry, which counts every GPU it sees"))
     }
 
     /// The concurrency asked for in the last profiling phase.
     pub fn concurrency(&self) -> Option<f64> {
-        self.asked("concurrency")
+        Some(self.config()?.profiling()?.concurrency? as f64)
     }
 
-    /// A number of the last profiling phase.
-    fn asked(&self, key: &str) -> Option<f64> {
-        let phases = self.summary["input_config"]["phases"].as_array()?;
-        let profiling = phases.iter().rfind(|phase| phase["kind"] != "warmup");
-        profiling?[key].as_f64()
+    /// The rate asked for in the last profiling phase.
+    fn rate(&self) -> Option<f64> {
+        self.config()?.profiling()?.rate
     }
 
     /// What a run is called in a column of labels or groups.
     pub fn label(&self, column: &str) -> String {
-        let config = &self.summary["input_config"];
+        let config = self.config();
+        let number = super::scale::number;
         let text = match column {
             "run_name" | "name" => Some(self.name.clone()),
-            "model" => {
-                let items = config["models"]["items"].as_array();
-                let names = items.map(|items| {
-                    items
-                        .iter()
-                        .filter_map(|item| item["name"].as_str())
-                        .collect::<Vec<_>>()
-                        .join(", ")
+            "model" => self.model(),
+            "concurrency" => self.concurrency().map(number),
+            "request_rate" => self.rate().map(|rate| format!("{}/s", number(rate))),
+            "isl" | "osl" => {
+                let prompts = config
+                    .and_then(InputConfig::dataset)
+                    .map(|set| &set.prompts);
+                let length = prompts.and_then(|prompts| match column {
+                    "isl" => prompts.isl,
+                    _ => prompts.osl,
                 });
-                names.filter(|names| !names.is_empty()).or_else(|| {
-                    self.summary["metadata"]["model"]
-                        .as_str()
-                        .map(str::to_owned)
-                })
+                length.map(|length| number(length.mean))
             }
-            "concurrency" => self.concurrency().map(super::scale::number),
-            "request_rate" => self
-                .asked("rate")
-                .map(|rate| format!("{}/s", super::scale::number(rate))),
-            "isl" | "osl" => config["datasets"][0]["prompts"][column]["mean"]
-                .as_f64()
-                .map(super::scale::number),
-            "endpoint" | "endpoint_type" => config["endpoint"]["type"].as_str().map(str::to_owned),
+            "endpoint" | "endpoint_type" => config
+                .map(|config| config.endpoint.kind.clone())
+                .filter(|kind| !kind.is_empty()),
             "duration" => self
                 .figure("benchmark_duration", "avg")
-                .map(|value| format!("{} s", super::scale::number(value))),
-            "cancellation_rate" => self
-                .asked_cancellation()
-                .map(|rate| format!("{}%", super::scale::number(rate))),
+                .map(|value| format!("{} s", number(value))),
+            "cancellation_rate" => config
+                .and_then(InputConfig::cancellation)
+                .map(|cancel| format!("{}%", number(cancel.rate))),
             other => {
-                let varied = self.summary["run_info"]["variation_values"].as_object();
-                let varied =
-                    varied.or_else(|| self.summary["metadata"]["variation_values"].as_object());
+                let varied = match &self.told {
+                    Told::Run(_) => self
+                        .run_info()
+                        .and_then(|info| info.variation_values.as_ref()),
+                    Told::Cell(cell) => cell.metadata.variation_values.as_ref(),
+                };
                 let found = varied.and_then(|values| {
                     values
                         .iter()
                         .find(|(path, _)| path.rsplit('.').next() == Some(other))
                 });
-                found.map(|(_, value)| {
-                    value
-                        .as_str()
-                        .map_or_else(|| value.to_string(), str::to_owned)
+                found.map(|(_, value)| match value {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
                 })
             }
         };
         text.unwrap_or_else(|| match column {
             // A run without a concurrency is known by its rate.
-            "concurrency" => self.asked("rate").map_or_else(
+            "concurrency" => self.rate().map_or_else(
                 || "1".to_owned(),
                 |rate| format!("{}/s", super::scale::number(rate)),
             ),
@@ -648,9 +607,14 @@ impl Run {
         })
     }
 
-    fn asked_cancellation(&self) -> Option<f64> {
-        let phases = self.summary["input_config"]["phases"].as_array()?;
-        phases.last()?["cancellation"]["rate"].as_f64()
+    fn model(&self) -> Option<String> {
+        match &self.told {
+            Told::Run(_) => {
+                let names: Vec<&str> = self.config()?.model_names().collect();
+                Some(names.join(", ")).filter(|names| !names.is_empty())
+            }
+            Told::Cell(cell) => cell.metadata.model.clone(),
+        }
     }
 
     /// Largest first, smallest first: by what `column` says of the runs.

@@ -1,12 +1,17 @@
 //! The report page: one file with everything in it, or the shell that the dashboard fills over its
 //! own address. Style and script are in `assets/`; the content security policy lets nothing else in.
 
+use pinfire_artifacts::{
+    Carried, ErrorCount, Ordered, Summary,
+    config::InputConfig,
+    summary::{Accounting, Cancellation, ClientHealth},
+};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     Config, Figure, Loaded, Run, figures_of_run, figures_of_runs,
-    load::{Outcome, Request, larger_is_better, name_of},
+    load::{Outcome, Request, Told, larger_is_better, name_of},
     theme::{self, Theme},
     thin,
 };
@@ -77,58 +82,61 @@ pub fn compare(runs: &[&Run], config: &Config) -> Result<Value, String> {
 /// # Errors
 /// The settings name a preset that does not exist.
 pub fn run_data(run: &Run, id: &str, config: &Config) -> Result<Value, String> {
-    let mut drawn = if run.is_cell {
+    let mut drawn = if run.is_cell() {
         super::Drawn::default()
     } else {
         figures_of_run(run, config)?
     };
     drawn.figures.iter_mut().for_each(thin_for_page);
-    let summary = &run.summary;
+    let summary = run.summary();
+    let text = |of: fn(&Summary) -> Option<&str>| {
+        let found = summary.and_then(of);
+        found.unwrap_or("unknown").to_owned()
+    };
     let facts = [
         ("Model", run.label("model")),
         ("Endpoint", run.label("endpoint")),
         ("Concurrency", run.label("concurrency")),
-        (
-            "Started",
-            summary["start_time"]
-                .as_str()
-                .unwrap_or("unknown")
-                .to_owned(),
-        ),
-        (
-            "Ended",
-            summary["end_time"].as_str().unwrap_or("unknown").to_owned(),
-        ),
+        ("Started", text(|summary| summary.start_time.as_deref())),
+        ("Ended", text(|summary| summary.end_time.as_deref())),
         ("Folder", run.folder.display().to_string()),
         (
             "Command",
-            summary["run_info"]["cli_command"]
-                .as_str()
-                .unwrap_or("unknown")
-                .to_owned(),
+            text(|summary| summary.run_info.as_deref()?.cli_command.as_deref()),
         ),
     ];
-    let blocks: Map<String, Value> = [
-        "client_health",
-        "cancellation",
-        "request_accounting",
-        "error_summary",
-        "input_config",
-    ]
-    .into_iter()
-    .filter(|key| !summary[key].is_null())
-    .map(|key| (key.to_owned(), summary[key].clone()))
-    .collect();
+    let blocks = summary.map(|summary| Blocks {
+        client_health: summary.client_health.as_ref(),
+        cancellation: summary.cancellation.as_ref(),
+        request_accounting: summary.request_accounting.as_ref(),
+        error_summary: summary.error_summary.as_ref(),
+        input_config: summary.input_config.as_ref(),
+    });
     Ok(json!({
         "id": id,
         "name": run.name,
         "facts": facts,
         "metrics": metrics(run),
-        "blocks": blocks,
+        "blocks": blocks.unwrap_or_default(),
         "figures": drawn.figures,
         "skipped": drawn.skipped,
         "requests": Requests::of(run),
     }))
+}
+
+/// Parts of a summary that the page shows as they stand.
+#[derive(Serialize, Default)]
+struct Blocks<'r> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_health: Option<&'r Carried<ClientHealth>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancellation: Option<&'r Carried<Cancellation>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_accounting: Option<&'r Carried<Accounting>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_summary: Option<&'r Vec<ErrorCount>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_config: Option<&'r Carried<InputConfig>>,
 }
 
 /// What of a figure can be told apart on a screen.
@@ -140,42 +148,33 @@ fn thin_for_page(figure: &mut Figure) {
 
 /// One row per metric of the summary: tag, name, unit, whether larger is better, statistics.
 fn metrics(run: &Run) -> Vec<Value> {
-    let row = |tag: &str, unit: &str, stats: Map<String, Value>| {
+    let row = |tag: &str, unit: &str, stats: &Ordered<Value>| {
         json!([tag, name_of(tag), unit, larger_is_better(tag), stats])
     };
-    if run.is_cell {
-        let mut by_tag: Map<String, Value> = Map::new();
-        for (key, block) in run.summary["metrics"].as_object().into_iter().flatten() {
-            if let Some((tag, stat)) = key.rsplit_once('_') {
-                let entry = by_tag
-                    .entry(tag)
-                    .or_insert_with(|| json!({"unit": block["unit"], "stats": {}}));
-                entry["stats"][stat] = block["mean"].clone();
+    match &run.told {
+        Told::Cell(cell) => {
+            let mut by_tag: Ordered<(&str, Ordered<Value>)> = Ordered::default();
+            for (key, block) in &cell.metrics {
+                if let Some((tag, stat)) = key.rsplit_once('_') {
+                    let (_, stats) = by_tag
+                        .entry(tag.to_owned())
+                        .or_insert_with(|| (&block.unit, Ordered::default()));
+                    stats.insert(stat.to_owned(), block.mean.into());
+                }
             }
+            let rows = by_tag.iter();
+            rows.map(|(tag, (unit, stats))| row(tag, unit, stats))
+                .collect()
         }
-        let of = |(tag, entry): (&String, &Value)| {
-            let stats = entry["stats"].as_object().cloned().unwrap_or_default();
-            row(tag, entry["unit"].as_str().unwrap_or_default(), stats)
-        };
-        return by_tag.iter().map(of).collect();
+        Told::Run(summary) => {
+            let rows = summary.metrics().map(|(tag, block)| {
+                let stats = block.stats.iter();
+                let stats = stats.map(|(stat, value)| (stat.clone(), value.clone().into()));
+                row(tag, &block.unit, &stats.collect())
+            });
+            rows.collect()
+        }
     }
-    let blocks = run.summary.as_object().into_iter().flatten();
-    blocks
-        .filter_map(|(tag, block)| {
-            let unit = block["unit"].as_str()?;
-            let stats = block
-                .as_object()?
-                .iter()
-                .filter(|(_, value)| value.is_number());
-            Some(row(
-                tag,
-                unit,
-                stats
-                    .map(|(stat, value)| (stat.clone(), value.clone()))
-                    .collect(),
-            ))
-        })
-        .collect()
 }
 
 /// The requests of a run in columns; three decimals are microseconds.

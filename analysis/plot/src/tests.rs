@@ -476,7 +476,12 @@ fn ellipses_are_the_confidence_of_the_mean() {
     }
     let mut loaded = read(folder.path());
     for (run, latency) in loaded.runs.iter_mut().zip([100.0, 110.0, 120.0]) {
-        run.summary["request_latency"]["avg"] = latency.into();
+        let mut block = pinfire_artifacts::Block::of("ms");
+        block.put("avg", latency);
+        let load::Told::Run(summary) = &mut run.told else {
+            panic!("it is a run");
+        };
+        summary.insert("request_latency", block);
     }
     let runs: Vec<&Run> = loaded.runs.iter().collect();
     let drawn = figures_of_runs(&runs, &Config::default()).unwrap();

@@ -11,11 +11,10 @@ mod slices;
 mod tally;
 mod told;
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pinfire_artifacts::{LineFile, WriteError};
 use pinfire_base::clock::Stamp;
 use pinfire_base::ready::Ready;
 use pinfire_base::record::{Phase, Record};
@@ -28,7 +27,6 @@ pub(crate) use tally::Asked;
 pub use tally::{CancelTally, RowValue, STAGES, Tally};
 pub use told::Told;
 
-use crate::export::ExportError;
 use crate::export::records::LineWriter;
 use crate::facts::{EntryFacts, RunEnd, RunFacts};
 use crate::live::{Live, Snapshot};
@@ -88,9 +86,8 @@ pub struct Read<'a> {
 
 /// The open JSONL file and the line being made.
 struct Lines {
-    file: BufWriter<File>,
+    file: LineFile,
     writer: LineWriter,
-    path: PathBuf,
     line: Vec<u8>,
 }
 
@@ -105,8 +102,8 @@ impl Collector {
         entries: Arc<[EntryFacts]>,
         counter: Option<Arc<dyn TokenCounter>>,
         jsonl: Option<PathBuf>,
-    ) -> Result<Self, ExportError> {
-        let lines = jsonl.map(|path| Lines::create(path, &facts)).transpose()?;
+    ) -> Result<Self, WriteError> {
+        let lines = jsonl.map(|path| Lines::create(&path, &facts)).transpose()?;
         let client_counts = match &facts.told {
             Some(told) => told.client_counts,
             None => counter.is_some(),
@@ -146,9 +143,9 @@ impl Collector {
     ///
     /// # Errors
     /// If the file cannot be created.
-    pub fn with_raw(mut self, path: PathBuf, bodies: Arc<Ready>) -> Result<Self, ExportError> {
+    pub fn with_raw(mut self, path: PathBuf, bodies: Arc<Ready>) -> Result<Self, WriteError> {
         self.raw = Some(Raw {
-            lines: Lines::create(path, &self.facts)?,
+            lines: Lines::create(&path, &self.facts)?,
             bodies,
             body: Vec::new(),
         });
@@ -159,7 +156,7 @@ impl Collector {
     ///
     /// # Errors
     /// If the per-request file cannot be written; the numbers are kept all the same.
-    pub fn add(&mut self, record: &Record) -> Result<(), ExportError> {
+    pub fn add(&mut self, record: &Record) -> Result<(), WriteError> {
         let (reading, tokens) = self.reader.read(record);
         self.add_read(record, &reading, tokens)
     }
@@ -173,7 +170,7 @@ impl Collector {
         record: &Record,
         reading: &Reading,
         tokens: TokenCounts,
-    ) -> Result<(), ExportError> {
+    ) -> Result<(), WriteError> {
         let reader = self.reader.clone();
         self.take(&Read {
             record,
@@ -219,7 +216,7 @@ impl Collector {
     ///
     /// # Errors
     /// If the per-request file cannot be written; the numbers are kept all the same.
-    pub fn take(&mut self, read: &Read<'_>) -> Result<(), ExportError> {
+    pub fn take(&mut self, read: &Read<'_>) -> Result<(), WriteError> {
         let request = Request {
             record: read.record,
             reading: read.reading,
@@ -258,7 +255,7 @@ impl Collector {
     ///
     /// # Errors
     /// If the per-request file cannot be written.
-    pub fn flush(&mut self) -> Result<(), ExportError> {
+    pub fn flush(&mut self) -> Result<(), WriteError> {
         let lines = self.lines.as_mut().map_or(Ok(()), Lines::flush);
         let raw = self.raw.as_mut().map(|raw| &mut raw.lines);
         lines.and(raw.map_or(Ok(()), Lines::flush))
@@ -275,26 +272,42 @@ impl Collector {
         self.profiling.progress()
     }
 
+    /// Checks that all lines that were written are in their files, which someone else may have removed
+    /// in the meantime.
+    ///
+    /// # Errors
+    /// Lines are lost.
+    pub fn check(&mut self) -> Result<(), WriteError> {
+        let lines = self.lines.as_mut();
+        let lines = lines.map_or(Ok(()), |lines| lines.file.check());
+        let raw = self.raw.as_mut();
+        lines.and(raw.map_or(Ok(()), |raw| raw.lines.file.check()))
+    }
+
     /// The run has ended: computes everything.
     ///
     /// # Errors
     /// If the last lines of the per-request file cannot be written.
-    pub fn finish(mut self, end: RunEnd) -> Result<Report, ExportError> {
+    pub fn finish(mut self, end: RunEnd) -> Result<Report, WriteError> {
         self.flush()?;
-        let jsonl = self.lines.map(|lines| lines.path);
-        Ok(Report::new(
+        let path = |lines: &Lines| lines.file.path().to_owned();
+        let jsonl = self.lines.as_ref().map(path);
+        let raw = self.raw.as_ref().map(|raw| path(&raw.lines));
+        let mut report = Report::new(
             self.facts,
             end,
             self.profiling,
             self.warmup,
             self.odd,
             jsonl,
-        ))
+        );
+        report.raw = raw;
+        Ok(report)
     }
 }
 
 impl Raw {
-    fn write(&mut self, request: &Request<'_>) -> Result<(), ExportError> {
+    fn write(&mut self, request: &Request<'_>) -> Result<(), WriteError> {
         let record = request.record;
         let body = match &record.body {
             Some(body) => body,
@@ -314,27 +327,21 @@ impl Raw {
 }
 
 impl Lines {
-    fn create(path: PathBuf, facts: &RunFacts) -> Result<Self, ExportError> {
-        let file = File::create(&path).map_err(|e| ExportError::new("create", &path, e))?;
+    fn create(path: &Path, facts: &RunFacts) -> Result<Self, WriteError> {
         Ok(Self {
-            file: BufWriter::with_capacity(1 << 18, file),
+            file: LineFile::create(path)?,
             writer: LineWriter::new(facts.warmup.is_some()).with_http_trace(facts.http_trace),
-            path,
             line: Vec::with_capacity(1 << 12),
         })
     }
 
-    fn write(&mut self) -> Result<(), ExportError> {
-        let written = self.file.write_all(&self.line);
+    fn write(&mut self) -> Result<(), WriteError> {
+        let written = self.file.write(&self.line);
         self.line.clear();
-        written.map_err(|e| failed(&self.path, e))
+        written
     }
 
-    fn flush(&mut self) -> Result<(), ExportError> {
-        self.file.flush().map_err(|e| failed(&self.path, e))
+    fn flush(&mut self) -> Result<(), WriteError> {
+        self.file.flush()
     }
-}
-
-fn failed(path: &Path, error: std::io::Error) -> ExportError {
-    ExportError::new("write", path, error)
 }

@@ -1,16 +1,12 @@
 //! A finished run as its files show it: figures from the summary, values from the lines.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
-
-use crate::export::FileNames;
+use pinfire_artifacts::{
+    Block, FindError, Lines, LinesError, ReadError, RequestLine, RunFiles, Summary,
+};
 
 /// A run's files cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,13 +36,13 @@ pub enum FilesError {
         /// The file.
         path: PathBuf,
         /// The line, from 1; 0 for the whole file.
-        line: usize,
+        line: u64,
         /// What is wrong.
         reason: String,
     },
 }
 
-fn at_line(line: usize) -> String {
+fn at_line(line: u64) -> String {
     if line == 0 {
         String::new()
     } else {
@@ -54,139 +50,51 @@ fn at_line(line: usize) -> String {
     }
 }
 
-/// The files of a run in a folder.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RunFiles {
-    /// The summary, if it is there.
-    pub json: Option<PathBuf>,
-    /// The lines per request, if they are there.
-    pub jsonl: Option<PathBuf>,
-}
-
-impl RunFiles {
-    /// Finds them: under their usual names, or under one prefix that both or the summary have
-    /// (`--profile-export-prefix`). A path to one of the files will do as well.
-    ///
-    /// # Errors
-    /// There is no run.
-    pub fn find(path: &Path) -> Result<Self, FilesError> {
-        let no_run = |hint: String| FilesError::NoRun {
-            folder: path.to_owned(),
-            hint,
-        };
-        if path.is_file() {
-            let name = path
-                .file_name()
-                .map_or(String::new(), |n| n.to_string_lossy().into_owned());
-            let default = FileNames::default();
-            let names = if name == default.json || name == default.jsonl {
-                default
-            } else {
-                FileNames::with_prefix(&name)
-            };
-            let files = Self::named(path.parent().unwrap_or(Path::new("")), &names);
-            return files.ok_or_else(|| no_run(String::new()));
-        }
-        if let Some(files) = Self::named(path, &FileNames::default()) {
-            return Ok(files);
-        }
-        let entries = fs::read_dir(path).map_err(|cause| FilesError::Read {
-            path: path.to_owned(),
-            cause,
-        })?;
-        let mut below = Vec::new();
-        let mut prefixes = Vec::new();
-        for entry in entries.filter_map(Result::ok) {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let whole = entry.path();
-            if whole.is_dir() {
-                if Self::named(&whole, &FileNames::default()).is_some() {
-                    below.push(name);
-                }
-            } else if let Some(stem) = name.strip_suffix(".json")
-                && is_summary(&whole)
-            {
-                prefixes.push(stem.to_owned());
-            }
-        }
-        prefixes.sort_unstable();
-        below.sort_unstable();
-        match (prefixes.as_slice(), below.first()) {
-            ([one], _) => {
-                let names = FileNames::with_prefix(one);
-                Self::named(path, &names).ok_or_else(|| no_run(String::new()))
-            }
-            ([_, _, ..], _) => Err(no_run(format!(
-                ", but several under prefixes ({}): name one of the files",
-                prefixes.join(", ")
-            ))),
-            ([], Some(one)) => Err(no_run(format!(
-                "; it holds runs in folders below, such as {one}: name one of them"
-            ))),
-            ([], None) => Err(no_run(String::new())),
+impl From<FindError> for FilesError {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Read { path, cause } => Self::Read { path, cause },
+            FindError::None { path, below } => Self::NoRun {
+                folder: path,
+                hint: below.map_or_else(String::new, |below| {
+                    format!("; it holds runs in folders below, such as {below}: name one of them")
+                }),
+            },
+            FindError::Several { path, prefixes } => Self::NoRun {
+                folder: path,
+                hint: format!(
+                    ", but several under prefixes ({}): name one of the files",
+                    prefixes.join(", ")
+                ),
+            },
         }
     }
+}
 
-    fn named(folder: &Path, names: &FileNames) -> Option<Self> {
-        let there = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
-        let files = Self {
-            json: there(&names.json),
-            jsonl: there(&names.jsonl),
-        };
-        (files.json.is_some() || files.jsonl.is_some()).then_some(files)
+impl From<ReadError> for FilesError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Read { path, cause } => Self::Read { path, cause },
+            ReadError::Content { path, cause } => Self::Content {
+                path,
+                line: cause.line() as u64,
+                reason: format!("this is no JSON object ({cause})"),
+            },
+        }
     }
 }
 
-/// Whether a JSON file is the summary of a run, by its first bytes and its keys.
-fn is_summary(path: &Path) -> bool {
-    let Ok(text) = fs::read(path) else {
-        return false;
-    };
-    serde_json::from_slice::<Map<String, Value>>(&text)
-        .is_ok_and(|map| map.contains_key("input_config") && map.contains_key("run_info"))
-}
-
-/// Figures of one metric in a summary: its unit and, by name, what the block holds.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Block {
-    /// As written.
-    pub unit: String,
-    /// `avg`, `p50`, `count`, …
-    pub stats: BTreeMap<String, f64>,
-}
-
-/// The metric blocks of a summary, in its order.
-pub fn blocks(summary: &Map<String, Value>) -> Vec<(String, Block)> {
-    let found = summary.iter().filter_map(|(tag, value)| {
-        let map = value.as_object()?;
-        let unit = map.get("unit")?.as_str()?.to_owned();
-        map.get("avg")?.as_f64()?;
-        let stats = map
-            .iter()
-            .filter_map(|(stat, value)| Some((stat.clone(), value.as_f64()?)));
-        let block = Block {
-            unit,
-            stats: stats.collect(),
-        };
-        Some((tag.clone(), block))
-    });
-    found.collect()
-}
-
-/// Reads a JSON file that holds an object.
-///
-/// # Errors
-/// It cannot be read, or holds something else.
-pub fn read_object(path: &Path) -> Result<Map<String, Value>, FilesError> {
-    let text = fs::read(path).map_err(|cause| FilesError::Read {
-        path: path.to_owned(),
-        cause,
-    })?;
-    serde_json::from_slice(&text).map_err(|error| FilesError::Content {
-        path: path.to_owned(),
-        line: error.line(),
-        reason: format!("this is no JSON object ({error})"),
-    })
+impl From<LinesError> for FilesError {
+    fn from(error: LinesError) -> Self {
+        match error {
+            LinesError::Read { path, cause } => Self::Read { path, cause },
+            LinesError::Line { path, number, what } => Self::Content {
+                path,
+                line: number,
+                reason: format!("this is no line of profile_export.jsonl ({what})"),
+            },
+        }
+    }
 }
 
 /// The values of one metric over the measured requests that were answered.
@@ -219,9 +127,7 @@ pub struct Run {
     /// What was given on the command line.
     pub path: PathBuf,
     /// The summary; empty without one.
-    pub summary: Map<String, Value>,
-    /// Its metric blocks.
-    pub blocks: Vec<(String, Block)>,
+    pub summary: Summary,
     /// Values by tag; empty without lines.
     pub values: BTreeMap<String, Values>,
     /// The requests behind them.
@@ -238,62 +144,48 @@ impl Run {
     /// with a note.
     pub fn read(path: &Path) -> Result<Self, FilesError> {
         let files = RunFiles::find(path)?;
+        let (summary, lines) = (files.read_summary()?, files.lines());
+        if summary.is_none() && lines.is_none() {
+            return Err(FilesError::NoRun {
+                folder: path.to_owned(),
+                hint: "; `pinfire report` makes both of its raw records".to_owned(),
+            });
+        }
         let mut run = Self {
             path: path.to_owned(),
             ..Self::default()
         };
-        if let Some(json) = &files.json {
-            run.summary = read_object(json)?;
-            run.blocks = blocks(&run.summary);
-        } else {
-            run.notes.push(format!(
+        match summary {
+            Some(summary) => run.summary = summary,
+            None => run.notes.push(format!(
                 "{}: there is no summary; only what the lines hold is compared",
                 path.display()
-            ));
+            )),
         }
-        if let Some(jsonl) = &files.jsonl {
-            run.lines(jsonl)?;
-        } else {
-            run.notes.push(format!(
+        match lines {
+            Some(lines) => run.lines(&lines)?,
+            None => run.notes.push(format!(
                 "{}: there is no profile_export.jsonl; without values per request there is no interval",
                 path.display()
-            ));
+            )),
         }
         Ok(run)
     }
 
     fn lines(&mut self, path: &Path) -> Result<(), FilesError> {
-        let unreadable = |cause| FilesError::Read {
-            path: path.to_owned(),
-            cause,
-        };
-        let mut reader =
-            BufReader::with_capacity(1 << 18, fs::File::open(path).map_err(unreadable)?);
-        let mut text = String::new();
-        let mut number = 0;
-        loop {
-            text.clear();
-            number += 1;
-            if reader.read_line(&mut text).map_err(unreadable)? == 0 {
-                break;
-            }
-            if text.trim().is_empty() {
-                continue;
-            }
-            match serde_json::from_str::<Line>(&text) {
-                Ok(line) => self.add(line),
-                Err(_) if !text.ends_with('\n') => self.notes.push(format!(
-                    "{} line {number}: cut off, left out",
-                    path.display()
-                )),
-                Err(error) => {
-                    return Err(FilesError::Content {
-                        path: path.to_owned(),
-                        line: number,
-                        reason: format!("this is no line of profile_export.jsonl ({error})"),
-                    });
-                }
-            }
+        let mut lines = Lines::open(path)?;
+        while lines
+            .next(|line| {
+                self.add(&RequestLine::read(line)?);
+                Ok(())
+            })?
+            .is_some()
+        {}
+        if let Some(number) = lines.torn() {
+            self.notes.push(format!(
+                "{} line {number}: cut off, left out",
+                path.display()
+            ));
         }
         for values in self.values.values_mut() {
             values.values.sort_unstable_by(f64::total_cmp);
@@ -301,39 +193,41 @@ impl Run {
         Ok(())
     }
 
-    fn add(&mut self, line: Line) {
-        let phase = line.metadata.benchmark_phase.as_deref();
+    fn add(&mut self, line: &RequestLine<'_>) {
+        let metadata = &line.metadata.value;
+        let phase = metadata.benchmark_phase.as_deref();
         if line.error.is_some() || phase.is_some_and(|phase| phase != "profiling") {
             return;
         }
-        let mut tokens = [0.0; 2];
-        for (tag, metric) in line.metrics.0 {
-            let OneOrMany(new) = metric.value;
+        for (tag, metric) in line.metrics.iter() {
+            let new = metric.value.all();
             if new.is_empty() {
                 continue;
             }
-            match tag.as_str() {
-                "output_sequence_length" => tokens[0] = new[0],
-                "input_sequence_length" => tokens[1] = new[0],
-                _ => {}
+            if !self.values.contains_key(tag) {
+                let unit = metric.unit.as_ref().to_owned();
+                let values = Values {
+                    unit,
+                    ..Values::default()
+                };
+                self.values.insert(tag.to_owned(), values);
             }
-            let known = self.values.entry(tag).or_default();
-            if known.unit.is_empty() {
-                known.unit = metric.unit;
+            if let Some(known) = self.values.get_mut(tag) {
+                known.requests += 1;
+                known.values.extend_from_slice(new);
             }
-            known.requests += 1;
-            known.values.extend(new);
         }
-        if let (Some(start), Some(end)) =
-            (line.metadata.request_start_ns, line.metadata.request_end_ns)
-        {
-            self.spans.push(Span {
-                start,
-                end: end.max(start),
-                output: tokens[0],
-                input: tokens[1],
-            });
-        }
+        let tokens = |tag| {
+            let found = line.metrics.get(tag);
+            found.and_then(|metric| metric.value.one()).unwrap_or(0.0)
+        };
+        let start = metadata.request_start_ns;
+        self.spans.push(Span {
+            start,
+            end: metadata.request_end_ns.max(start),
+            output: tokens("output_sequence_length"),
+            input: tokens("input_sequence_length"),
+        });
     }
 
     /// The figure `stat` of a metric: from the values where there are some, else from the summary.
@@ -343,120 +237,24 @@ impl Run {
         {
             return Some(figure);
         }
-        self.block(tag)?.stats.get(&stat.name()).copied()
+        self.block(tag)?.get(&stat.name())
+    }
+
+    /// The metrics of the summary that have a value.
+    pub fn blocks(&self) -> impl Iterator<Item = (&str, &Block)> {
+        let all = self.summary.metrics();
+        all.filter(|(_, block)| block.get("avg").is_some())
     }
 
     /// The block of a metric in the summary.
     pub fn block(&self, tag: &str) -> Option<&Block> {
-        let (_, block) = self.blocks.iter().find(|(known, _)| known == tag)?;
-        Some(block)
+        let block = self.summary.metric(tag);
+        block.filter(|block| block.get("avg").is_some())
     }
 
     /// The unit of a metric.
     pub fn unit(&self, tag: &str) -> Option<&str> {
         let of_block = self.block(tag).map(|block| block.unit.as_str());
         of_block.or_else(|| Some(self.values.get(tag)?.unit.as_str()))
-    }
-}
-
-#[derive(Deserialize)]
-struct Line {
-    #[serde(default)]
-    metadata: Metadata,
-    metrics: Metrics,
-    #[serde(default)]
-    error: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize, Default)]
-struct Metadata {
-    benchmark_phase: Option<String>,
-    request_start_ns: Option<u64>,
-    request_end_ns: Option<u64>,
-}
-
-/// The metrics of a line in their order.
-struct Metrics(Vec<(String, Metric)>);
-
-#[derive(Deserialize)]
-struct Metric {
-    value: OneOrMany,
-    #[serde(default)]
-    unit: String,
-}
-
-/// A number or a list of them; anything else counts as nothing.
-struct OneOrMany(Vec<f64>);
-
-impl<'de> Deserialize<'de> for Metrics {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Metrics;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("metrics by name")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metrics, A::Error> {
-                let mut pairs = Vec::with_capacity(32);
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Metrics(pairs))
-            }
-        }
-        deserializer.deserialize_map(Pairs)
-    }
-}
-
-impl<'de> Deserialize<'de> for OneOrMany {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Numbers;
-        impl<'de> Visitor<'de> for Numbers {
-            type Value = OneOrMany;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number or a list of numbers")
-            }
-
-            fn visit_f64<E>(self, value: f64) -> Result<OneOrMany, E> {
-                Ok(OneOrMany(vec![value]))
-            }
-
-            fn visit_u64<E>(self, value: u64) -> Result<OneOrMany, E> {
-                Ok(OneOrMany(vec![value as f64]))
-            }
-
-            fn visit_i64<E>(self, value: i64) -> Result<OneOrMany, E> {
-                Ok(OneOrMany(vec![value as f64]))
-            }
-
-            fn visit_bool<E>(self, value: bool) -> Result<OneOrMany, E> {
-                Ok(OneOrMany(vec![value.into()]))
-            }
-
-            fn visit_unit<E>(self) -> Result<OneOrMany, E> {
-                Ok(OneOrMany(Vec::new()))
-            }
-
-            fn visit_str<E>(self, _: &str) -> Result<OneOrMany, E> {
-                Ok(OneOrMany(Vec::new()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<OneOrMany, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(OneOrMany(Vec::new()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<OneOrMany, A::Error> {
-                let mut all = Vec::with_capacity(seq.size_hint().unwrap_or(64));
-                while let Some(OneOrMany(some)) = seq.next_element()? {
-                    all.extend(some);
-                }
-                Ok(OneOrMany(all))
-            }
-        }
-        deserializer.deserialize_any(Numbers)
     }
 }

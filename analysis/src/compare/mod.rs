@@ -10,7 +10,7 @@ mod rule;
 mod show;
 
 pub use bootstrap::Stat;
-pub use files::{Block, FilesError, Run, RunFiles, Values, blocks, read_object};
+pub use files::{FilesError, Run, Values};
 pub use rule::{Figure, Objective, Operator, Rule, RuleError, tag_of};
 
 use std::collections::BTreeSet;
@@ -195,7 +195,7 @@ impl Comparison {
 /// Metrics of both runs: those of the table in its order, then others by name.
 fn tags(a: &Run, b: &Run) -> Vec<String> {
     let of = |run: &Run| -> BTreeSet<String> {
-        let scalars = run.blocks.iter().map(|(tag, _)| tag.clone());
+        let scalars = run.blocks().map(|(tag, _)| tag.to_owned());
         scalars.chain(run.values.keys().cloned()).collect()
     };
     let mut both: Vec<String> = of(a).intersection(&of(b)).cloned().collect();
@@ -209,7 +209,7 @@ fn tags(a: &Run, b: &Run) -> Vec<String> {
 fn rows(a: &Run, b: &Run, tag: &str, wanted: &Wanted) -> Vec<Row> {
     // A sum over requests (a count) has values and no percentiles.
     let scalar = [a, b].iter().all(|run| match run.block(tag) {
-        Some(block) => !block.stats.contains_key("p50"),
+        Some(block) => block.get("p50").is_none(),
         None => !run.values.contains_key(tag),
     });
     let stats: &[Stat] = if scalar { &[Stat::Avg] } else { &wanted.stats };
@@ -225,7 +225,7 @@ const COUNTS_OF_NONE: [&str; 2] = ["error_request_count", "cancelled_request_cou
 fn row(a: &Run, b: &Run, tag: &str, stat: Stat, wanted: &Wanted, scalar: bool) -> Option<Row> {
     let figure = |run: &Run| {
         if scalar {
-            run.block(tag)?.stats.get("avg").copied()
+            run.block(tag)?.get("avg")
         } else {
             run.figure(tag, stat)
         }
@@ -334,8 +334,8 @@ fn missing(a: &Run, b: &Run, rule: &Rule) -> CompareError {
 fn settings(a: &Run, b: &Run) -> Vec<(String, Value, Value)> {
     let leaves = |run: &Run| {
         let mut leaves = Map::new();
-        if let Some(config) = run.summary.get("input_config") {
-            flatten(config, String::new(), &mut leaves);
+        if let Some(config) = &run.summary.input_config {
+            flatten(&config.json(), String::new(), &mut leaves);
         }
         leaves
     };

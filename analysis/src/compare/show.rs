@@ -97,7 +97,7 @@ impl Comparison {
         let run = |run: &super::Run| {
             json!({
                 "path": run.path.display().to_string(),
-                "benchmark_id": run.summary.get("benchmark_id"),
+                "benchmark_id": run.summary.head.benchmark_id,
                 "requests": run.spans.len(),
                 "notes": run.notes,
             })

@@ -235,7 +235,7 @@ fn runs_are_found_by_folder_file_or_prefix() {
     ] {
         let run = Run::read(&path).unwrap();
         assert_eq!(run.spans.len(), 1, "{}", path.display());
-        assert!(!run.blocks.is_empty() && run.notes.is_empty());
+        assert!(run.blocks().next().is_some() && run.notes.is_empty());
     }
     let error = Run::read(folder.path()).unwrap_err().to_string();
     assert!(error.contains("folders below, such as one"), "{error}");
@@ -268,7 +268,7 @@ fn damage_is_named_and_a_cut_last_line_is_left_out() {
 #[test]
 fn values_of_any_shape_are_read_or_skipped() {
     let folder = tempdir().unwrap();
-    let line = r#"{"metadata":{"benchmark_phase":"profiling"},"metrics":{"a":{"value":null},"b":{"value":[1,[2,null]],"unit":"x"},"c":{"value":{"y":1}},"d":{"value":true},"e":{"value":"text"},"f":{"value":-1}}}"#;
+    let line = r#"{"metadata":{"benchmark_phase":"profiling","request_start_ns":1,"request_end_ns":2},"metrics":{"a":{"value":null},"b":{"value":[1,[2,null]],"unit":"x"},"c":{"value":{"y":1}},"d":{"value":true},"e":{"value":"text"},"f":{"value":-1}}}"#;
     fs::write(
         folder.path().join("profile_export.jsonl"),
         format!("{line}\n"),

@@ -3,7 +3,6 @@
 use pinfire_base::delay::Delay;
 use pinfire_base::health::Durations;
 use pinfire_base::record::{Leave, Trigger};
-use serde_json::Value;
 
 use super::table::{Align, Table, style, wrap};
 use super::{PER_GPU_UNIT, panels, plural};
@@ -265,19 +264,11 @@ impl Report {
     /// Three lines on the client itself, and more when SYNs were lost or it was the bottleneck.
     /// What the run itself said about its client, where the report is made from files.
     fn told_health(&self, told: &ToldRun, width: usize, colour: bool) -> String {
-        let health = told.summary.get("client_health");
-        let reasons = health.and_then(|health| health.get("reasons")?.as_array());
-        let reasons: Vec<&str> = reasons
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        match (health, &reasons[..]) {
-            (None, _) => "Client health: its files do not tell\n".to_owned(),
-            (Some(_), []) => {
-                "Client health: within its bounds, by the run's own account\n".to_owned()
-            }
-            (Some(_), reasons) => bottleneck(reasons.iter(), width, colour),
+        let health = told.summary.client_health.as_deref();
+        match health.map(|health| &health.reasons[..]) {
+            None => "Client health: its files do not tell\n".to_owned(),
+            Some([]) => "Client health: within its bounds, by the run's own account\n".to_owned(),
+            Some(reasons) => bottleneck(reasons.iter().map(String::as_str), width, colour),
         }
     }
 

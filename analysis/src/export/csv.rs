@@ -1,6 +1,7 @@
 //! `profile_export_aiperf.csv`: distributions, an empty line, scalars; each sorted by tag.
 
-use ::csv::{Terminator, Writer, WriterBuilder};
+use ::csv::{Terminator, WriterBuilder};
+use pinfire_artifacts::csv_bytes;
 
 use crate::report::{Block, Report};
 use crate::scrape::gpu::{EnergyMetric, digits};
@@ -91,15 +92,9 @@ fn section(
     written(rows)
 }
 
-fn written(rows: impl IntoIterator<Item = Vec<String>>) -> Vec<u8> {
-    let mut writer: Writer<Vec<u8>> = WriterBuilder::new()
-        .terminator(Terminator::CRLF)
-        .from_writer(Vec::new());
-    for row in rows {
-        // Into memory, with rows of one length: the two ways to fail do not exist.
-        let _ = writer.write_record(row);
-    }
-    writer.into_inner().unwrap_or_default()
+/// Rows of one length as CSV.
+pub(super) fn written(rows: impl IntoIterator<Item = Vec<String>>) -> Vec<u8> {
+    csv_bytes(WriterBuilder::new().terminator(Terminator::CRLF), rows)
 }
 
 /// Two decimals of the exact binary value, ties to even; nothing where there is no value.

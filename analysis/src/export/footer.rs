@@ -1,5 +1,7 @@
 //! The lines after the tables on stdout: command, duration, success rate, files.
 
+use std::path::Path;
+
 use super::{Written, plural};
 use crate::report::Report;
 
@@ -17,31 +19,30 @@ impl Report {
             lines.push(format!("Benchmark Duration: {seconds:.2} sec{early}"));
         }
         lines.push(format!("Success Rate: {}", self.success_rate()));
-        if let Some(files) = written {
-            lines.push(format!("CSV Export: {}", files.csv.display()));
-            lines.push(format!("JSON Export: {}", files.json.display()));
-        }
-        let [slices_csv, slices_json] = match written.and_then(|files| files.slices.as_ref()) {
-            Some([csv, json]) => [Some(csv), Some(json)],
-            None => [None, None],
-        };
-        let raw = facts.raw.then(|| facts.artifact_dir.join(&facts.files.raw));
-        let others = [
-            ("Raw Records", self.jsonl.as_ref()),
-            ("Requests and Answers", raw.as_ref()),
-            ("Timeslice CSV Export", slices_csv),
-            ("Timeslice JSON Export", slices_json),
-        ];
-        let others = others
-            .into_iter()
-            .filter_map(|(name, path)| Some((name, path?)));
-        let outside = self.outside.files.iter();
-        let outside = outside.map(|(name, path)| (*name, path));
-        let log = facts.log_file.as_ref().map(|path| ("Log File", path));
-        for (name, path) in others.chain(outside).chain(log) {
+        for (name, path) in self.files(written) {
             lines.push(format!("{name}: {}", path.display()));
         }
         lines.join("\n") + "\n"
+    }
+
+    /// The files of the run with the names that the footer gives them; `written` are those of the summary.
+    pub fn files<'a>(&'a self, written: Option<&'a Written>) -> Vec<(&'static str, &'a Path)> {
+        let slices = written.and_then(|files| files.slices.as_ref());
+        let summary = [
+            ("CSV Export", written.map(|files| &files.csv)),
+            ("JSON Export", written.map(|files| &files.json)),
+            ("Raw Records", self.jsonl.as_ref()),
+            ("Requests and Answers", self.raw.as_ref()),
+            ("Timeslice CSV Export", slices.map(|[csv, _]| csv)),
+            ("Timeslice JSON Export", slices.map(|[_, json]| json)),
+        ];
+        let summary = summary.into_iter();
+        let summary = summary.filter_map(|(name, path)| Some((name, path?.as_path())));
+        let outside = self.outside.files.iter();
+        let outside = outside.map(|(name, path)| (*name, path.as_path()));
+        let log = self.facts.log_file.as_deref();
+        let log = log.map(|path| ("Log File", path));
+        summary.chain(outside).chain(log).collect()
     }
 
     /// Planned cancellations are no failures, so they are not in the rate.

@@ -1,23 +1,23 @@
 //! Message heads as objects: headers in order, credentials hidden.
 
-use serde_json::{Map, Value};
+use pinfire_artifacts::Ordered;
 
 use crate::redact::{HIDDEN, is_sensitive};
 
 /// The headers of a head; those that come several times are joined with commas.
-pub(super) fn headers(head: &[u8]) -> Map<String, Value> {
-    let mut map = Map::new();
+pub(super) fn headers(head: &[u8]) -> Ordered<String> {
+    let mut map: Ordered<String> = Ordered::default();
     for (name, value) in lines(head) {
         let value = if is_sensitive(&name) { HIDDEN } else { &value };
         match map.get_mut(&name) {
-            Some(Value::String(before)) => {
+            Some(before) => {
                 if value != HIDDEN {
                     before.push_str(", ");
                     before.push_str(value);
                 }
             }
-            _ => {
-                map.insert(name, value.into());
+            None => {
+                map.insert(name, value.to_owned());
             }
         }
     }

@@ -1,150 +1,125 @@
-//! `input_config` of the JSON summary: what was asked, in AIPerf's layout, defaults left out.
+//! `input_config` of the files, from the facts of a run.
 
-use pinfire_base::delay::Delay;
+use pinfire_artifacts::config::{
+    ArtifactsConfig, CancellationConfig, DatasetConfig, Delay, EndpointConfig, InputConfig, Length,
+    Models, Named, PhaseConfig, Prompts, ScrapeConfig,
+};
+use pinfire_artifacts::{Carried, Ordered};
+use pinfire_base::delay;
 use pinfire_base::record::{Leave, Trigger};
-use serde_json::{Map, Value, json};
 
-use crate::facts::{LengthFacts, PhaseFacts, RunFacts};
+use crate::facts::{CancellationFacts, LengthFacts, PhaseFacts, RunFacts};
 use crate::redact;
 
-/// The object, or the run's own where the report is made from files.
-pub(super) fn shown(facts: &RunFacts) -> Value {
+/// What was asked, or what the run's own files say where the report is made from them.
+pub(crate) fn shown(facts: &RunFacts) -> Carried<InputConfig> {
     let told = facts.told.as_ref();
-    let told = told.and_then(|told| told.summary.get("input_config").cloned());
-    told.unwrap_or_else(|| of(facts).into())
+    let told = told.and_then(|told| told.summary.input_config.clone());
+    told.unwrap_or_else(|| Carried::new(of(facts)))
 }
 
-/// The object.
-pub(crate) fn of(facts: &RunFacts) -> Map<String, Value> {
-    let mut config = Map::new();
-    let models: Vec<Value> = facts
-        .models
-        .iter()
-        .map(|name| json!({"name": name}))
-        .collect();
-    config.insert("models".into(), json!({"items": models}));
-    let mut endpoint = json!({
-        "urls": facts.urls.iter().map(|url| redact::url(url)).collect::<Vec<_>>(),
-        "type": facts.endpoint().name,
-        "streaming": facts.streaming,
+/// What was asked.
+pub(crate) fn of(facts: &RunFacts) -> InputConfig {
+    let named = |name: &String| Named { name: name.clone() };
+    let warmup = facts.warmup.as_ref();
+    let warmup = warmup.map(|asked| PhaseConfig {
+        exclude_from_results: true,
+        ..phase(asked, "warmup")
     });
-    let switches = [
-        ("use_server_token_count", facts.server_counts),
-        ("per_chunk_usage", facts.per_chunk_usage),
-    ];
-    for (key, _) in switches.into_iter().filter(|(_, set)| *set) {
-        endpoint[key] = true.into();
-    }
-    config.insert("endpoint".into(), endpoint);
-    config.insert("datasets".into(), Value::Array(vec![dataset(facts)]));
-    let warmup = facts
-        .warmup
-        .iter()
-        .map(|asked| phase(asked, "warmup", facts));
-    let phases = warmup.chain([phase(&facts.profiling, "profiling", facts)]);
-    config.insert("phases".into(), phases.collect());
-    let dir = facts.artifact_dir.to_string_lossy();
-    let mut artifacts = Map::new();
-    artifacts.insert("dir".into(), dir.into());
-    if let Some(slice) = facts.slice {
-        artifacts.insert("slice_duration".into(), slice.as_secs_f64().into());
-    }
-    config.insert("artifacts".into(), artifacts.into());
-    if !facts.slos.is_empty() {
-        let slos = facts.slos.shown().filter(|(_, limit)| limit.is_finite());
-        let slos: Map<String, Value> = slos
-            .map(|(tag, limit)| (tag.into(), limit.into()))
-            .collect();
-        config.insert("slos".into(), slos.into());
-    }
-    if let Some(name) = &facts.tokenizer {
-        config.insert("tokenizer".into(), json!({"name": name}));
-    }
+    let profiling = PhaseConfig {
+        cancellation: facts.cancellation.as_ref().map(cancellation),
+        ..phase(&facts.profiling, "profiling")
+    };
+    let slos = facts.slos.shown().filter(|(_, limit)| limit.is_finite());
+    let slos: Ordered<f64> = slos.map(|(tag, limit)| (tag.to_owned(), limit)).collect();
     let watch = &facts.watch;
-    let mut gpu = json!({"enabled": watch.gpu});
-    if !watch.gpu_urls.is_empty() {
-        gpu["urls"] = watch.gpu_urls.clone().into();
+    InputConfig {
+        models: Models {
+            items: facts.models.iter().map(named).collect(),
+        },
+        endpoint: EndpointConfig {
+            urls: facts.urls.iter().map(|url| redact::url(url)).collect(),
+            kind: facts.endpoint().name.to_owned(),
+            streaming: facts.streaming,
+            use_server_token_count: facts.server_counts,
+            per_chunk_usage: facts.per_chunk_usage,
+            ..EndpointConfig::default()
+        },
+        datasets: vec![dataset(facts)],
+        phases: warmup.into_iter().chain([profiling]).collect(),
+        artifacts: ArtifactsConfig {
+            dir: facts.artifact_dir.to_string_lossy().into_owned(),
+            slice_duration: facts.slice.map(|slice| slice.as_secs_f64()),
+        },
+        slos,
+        tokenizer: facts.tokenizer.as_ref().map(named),
+        gpu_telemetry: ScrapeConfig {
+            enabled: watch.gpu,
+            urls: Some(watch.gpu_urls.clone()).filter(|urls| !urls.is_empty()),
+            formats: None,
+        },
+        server_metrics: ScrapeConfig {
+            enabled: watch.server,
+            urls: watch.server.then(|| watch.server_urls.clone()),
+            formats: watch.server.then(|| {
+                let names = watch.formats.iter().map(|format| format.name().to_owned());
+                names.collect()
+            }),
+        },
+        ..InputConfig::default()
     }
-    config.insert("gpu_telemetry".into(), gpu);
-    let mut server = json!({"enabled": watch.server});
-    if watch.server {
-        server["urls"] = watch.server_urls.clone().into();
-        server["formats"] = watch.formats.iter().map(|format| format.name()).collect();
-    }
-    config.insert("server_metrics".into(), server);
-    config
 }
 
-fn dataset(facts: &RunFacts) -> Value {
+fn dataset(facts: &RunFacts) -> DatasetConfig {
     let asked = &facts.dataset;
-    let mut map = Map::new();
-    map.insert("name".into(), "main".into());
-    map.insert("type".into(), asked.kind.as_str().into());
-    if let Some(file) = &asked.file {
-        map.insert("path".into(), file.to_string_lossy().into());
-    }
-    map.insert("entries".into(), asked.entries.into());
-    if let Some(seed) = facts.random_seed {
-        map.insert("random_seed".into(), seed.into());
-    }
-    let lengths = [("isl", asked.isl), ("osl", asked.osl)];
-    let prompts: Map<String, Value> = lengths
-        .into_iter()
-        .filter_map(|(key, asked)| Some((key.to_owned(), length(asked?))))
-        .collect();
-    if !prompts.is_empty() {
-        map.insert("prompts".into(), prompts.into());
-    }
-    map.into()
-}
-
-fn length(asked: LengthFacts) -> Value {
-    if asked.stddev == 0.0 {
-        json!({"mean": asked.mean})
-    } else {
-        json!({"mean": asked.mean, "stddev": asked.stddev})
+    DatasetConfig {
+        name: "main".to_owned(),
+        kind: asked.kind.clone(),
+        path: asked
+            .file
+            .as_ref()
+            .map(|file| file.to_string_lossy().into_owned()),
+        entries: Some(asked.entries),
+        random_seed: facts.random_seed,
+        prompts: Prompts {
+            isl: asked.isl.map(length),
+            osl: asked.osl.map(length),
+        },
     }
 }
 
-fn phase(asked: &PhaseFacts, kind: &str, facts: &RunFacts) -> Value {
-    let mut map = Map::new();
-    map.insert("name".into(), kind.into());
-    map.insert("kind".into(), kind.into());
-    map.insert("type".into(), asked.kind.as_str().into());
-    if kind == "warmup" {
-        map.insert("exclude_from_results".into(), true.into());
+fn length(asked: LengthFacts) -> Length {
+    Length {
+        mean: asked.mean,
+        stddev: Some(asked.stddev).filter(|stddev| *stddev != 0.0),
     }
-    let numbers: [(&str, Option<Value>); 4] = [
-        ("requests", asked.requests.map(Value::from)),
-        ("duration", asked.duration_s.map(Value::from)),
-        ("concurrency", asked.concurrency.map(Value::from)),
-        ("rate", asked.rate.map(Value::from)),
-    ];
-    for (key, value) in numbers {
-        if let Some(value) = value {
-            map.insert(key.into(), value);
-        }
+}
+
+fn phase(asked: &PhaseFacts, kind: &str) -> PhaseConfig {
+    PhaseConfig {
+        name: kind.to_owned(),
+        kind: kind.to_owned(),
+        load: asked.kind.clone(),
+        requests: asked.requests,
+        duration: asked.duration_s,
+        concurrency: asked.concurrency.map(u64::from),
+        rate: asked.rate,
+        seamless: asked.seamless,
+        ..PhaseConfig::default()
     }
-    if asked.seamless {
-        map.insert("seamless".into(), true.into());
+}
+
+fn cancellation(asked: &CancellationFacts) -> CancellationConfig {
+    let trigger = Some(asked.trigger.clone());
+    let mode = Some(asked.mode).filter(|mode| *mode != Leave::Fin);
+    CancellationConfig {
+        rate: asked.rate_pct,
+        delay: match asked.delay {
+            delay::Delay::Fixed(delay) => Delay::Seconds(delay.as_secs_f64()),
+            drawn => Delay::Drawn(drawn.to_string()),
+        },
+        trigger: trigger.filter(|trigger| *trigger != Trigger::Sent.name()),
+        mode: mode.map(|mode| mode.name().to_owned()),
+        wave: asked.wave.map(|wave| wave.as_secs_f64()),
     }
-    if let Some(cancel) = facts.cancellation.as_ref().filter(|_| kind == "profiling") {
-        let delay: Value = match cancel.delay {
-            Delay::Fixed(delay) => delay.as_secs_f64().into(),
-            other => other.to_string().into(),
-        };
-        let mut planned = json!({"rate": cancel.rate_pct, "delay": delay});
-        // What AIPerf does not know is there only where it was asked for.
-        if cancel.trigger != Trigger::Sent.name() {
-            planned["trigger"] = cancel.trigger.as_str().into();
-        }
-        if cancel.mode != Leave::Fin {
-            planned["mode"] = cancel.mode.name().into();
-        }
-        if let Some(wave) = cancel.wave {
-            planned["wave"] = wave.as_secs_f64().into();
-        }
-        map.insert("cancellation".into(), planned);
-    }
-    map.into()
 }

@@ -1,7 +1,4 @@
 //! Files and tables of a run, to the letter of AIPerf's.
-//!
-//! A summary file is written under another name first and renamed, so that a reader never sees half
-//! of it.
 
 pub mod console;
 mod csv;
@@ -9,7 +6,6 @@ mod footer;
 mod heads;
 pub(crate) mod input_config;
 mod json;
-mod names;
 mod outside;
 mod panels;
 mod phases;
@@ -25,9 +21,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use names::FileNames;
 pub use outside::Outside;
 pub use panels::Notice;
+use pinfire_artifacts::{READY, STARTED, Summary, WriteError, json_bytes, replace};
 
 use crate::facts::RunFacts;
 use crate::report::Report;
@@ -37,51 +33,6 @@ pub const DEFAULT_WIDTH: usize = 140;
 
 /// Unit of throughputs per GPU.
 pub(crate) const PER_GPU_UNIT: &str = "tokens/sec/gpu";
-
-/// Name of the file that says what a run is while it goes on: the head of its summary. It is taken
-/// away when the summary is there, so that one that stays is of a run that was killed.
-pub const STARTED: &str = ".pinfire_run.json";
-
-/// Name of the file that says that all others are written.
-pub const READY: &str = ".aiperf_results_ready.json";
-
-/// Takes away what an earlier run in the same folder says of itself as a whole, so that nobody takes
-/// it for this one's: the marker, the phases and the raw file. What cannot be taken away stays.
-pub fn forget_earlier(facts: &RunFacts) {
-    let dir = &facts.artifact_dir;
-    for name in [READY, phases::MANIFEST, &facts.files.raw] {
-        let _ = fs::remove_file(dir.join(name));
-    }
-    for phase in ["warmup", "profiling"] {
-        for name in [phases::CSV, phases::JSON] {
-            let _ = fs::remove_file(dir.join("phases").join(phase).join(name));
-        }
-    }
-}
-
-/// A file could not be written.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {cause}", path.display())]
-pub struct ExportError {
-    action: &'static str,
-    path: PathBuf,
-    cause: io::Error,
-}
-
-impl ExportError {
-    pub(crate) fn new(action: &'static str, path: &Path, cause: io::Error) -> Self {
-        Self {
-            action,
-            path: path.to_owned(),
-            cause,
-        }
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
 
 /// The files of a summary.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,9 +53,9 @@ impl Report {
     ///
     /// # Errors
     /// The first file that cannot be written; the others are there.
-    pub fn write(&self, width: usize) -> Result<Written, ExportError> {
+    pub fn write(&self, width: usize) -> Result<Written, WriteError> {
         let dir = &self.facts.artifact_dir;
-        fs::create_dir_all(dir).map_err(|e| ExportError::new("create", dir, e))?;
+        fs::create_dir_all(dir).map_err(|e| WriteError::new("create", dir, e))?;
         let files = &self.facts.files;
         let written = Written {
             csv: dir.join(&files.csv),
@@ -115,13 +66,18 @@ impl Report {
         };
         let table = replace(&written.csv, &csv::of(self));
         let console = replace(&written.console, self.console(width, false).as_bytes());
-        let sliced = written.slices.as_ref().map_or(Ok(()), |[csv, json]| {
-            let rows = replace(csv, &slices::csv(self));
-            rows.and(replace(json, &slices::json(self)))
-        });
+        let sliced = match &written.slices {
+            Some([csv, json]) => {
+                let rows = replace(csv, &slices::csv(self));
+                rows.and(replace(json, &json_bytes(&slices::json(self))))
+            }
+            // Those of an earlier report.
+            None => remove(&dir.join(&files.slices_csv))
+                .and_then(|()| remove(&dir.join(&files.slices_json))),
+        };
         let phases = phases::write(self);
         // Last: a reader that waits for the summary may start at once.
-        let summary = replace(&written.json, &json::of(self));
+        let summary = replace(&written.json, &json_bytes(&self.summary()));
         // One that fails does not keep the others from being written.
         table
             .and(console)
@@ -132,13 +88,18 @@ impl Report {
     }
 
     /// The summary as `profile_export_aiperf.json` holds it.
-    pub fn json(&self) -> Vec<u8> {
+    pub fn summary(&self) -> Summary {
         json::of(self)
+    }
+
+    /// The same as the file's bytes.
+    pub fn json(&self) -> Vec<u8> {
+        json_bytes(&self.summary())
     }
 
     /// The time slices as CSV and as JSON.
     pub fn slice_files(&self) -> [Vec<u8>; 2] {
-        [slices::csv(self), slices::json(self)]
+        [slices::csv(self), json_bytes(&slices::json(self))]
     }
 
     /// Says that every file of the run is written: for readers that wait for it. To be called after
@@ -146,7 +107,7 @@ impl Report {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn mark_ready(&self) -> Result<(), ExportError> {
+    pub fn mark_ready(&self) -> Result<(), WriteError> {
         let cut = self.end.interrupted.is_some();
         let line = format!("{{\"ready\":true,\"was_cancelled\":{cut},\"partial\":{cut}}}");
         replace(&self.facts.artifact_dir.join(READY), line.as_bytes())
@@ -170,17 +131,19 @@ impl Report {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write_start(facts: &RunFacts) -> Result<(), ExportError> {
+pub fn write_start(facts: &RunFacts) -> Result<(), WriteError> {
     let path = facts.artifact_dir.join(STARTED);
-    replace(&path, &json::of_start(facts))
+    replace(&path, &json_bytes(&json::of_start(facts)))
 }
 
-pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), ExportError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    fs::write(&temporary, content).map_err(|e| ExportError::new("write", &temporary, e))?;
-    fs::rename(&temporary, path).map_err(|e| ExportError::new("rename to", path, e))
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> Result<(), WriteError> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(WriteError::new("remove", path, cause))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// `1 error`, `2 errors`.

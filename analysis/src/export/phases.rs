@@ -4,18 +4,17 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use pinfire_artifacts::phases::{PhaseDocument, PhaseIdentity, PhaseManifest, PhaseRow};
+use pinfire_artifacts::{PHASE_FILES, PHASE_MANIFEST, PHASES, WriteError, json_bytes, replace};
+use serde::Serialize;
 
-use super::{ExportError, csv, json, replace};
+use super::{csv, json};
 use crate::collect::{ErrorGroup, Progress};
 use crate::facts::PhaseWindow;
 use crate::report::{Block, Report};
 use crate::scrape::files::MetricsFormat;
 use crate::scrape::gpu::GpuTelemetry;
 use crate::scrape::reduce::Window;
-
-/// The manifest's name; never prefixed.
-pub(super) const MANIFEST: &str = "phase_manifest.json";
 
 /// One phase of a run.
 pub(super) struct PhaseView<'a> {
@@ -55,82 +54,107 @@ fn views(report: &Report) -> Vec<PhaseView<'_>> {
     views
 }
 
+/// Names of the files of a phase.
+const CSV: &str = PHASE_FILES[0];
+const JSON: &str = PHASE_FILES[1];
+const SERVERS: &str = PHASE_FILES[2];
+const GPUS: &str = PHASE_FILES[3];
+
 /// Writes the files of all phases and the manifest.
-pub(super) fn write(report: &Report) -> Result<(), ExportError> {
+pub(super) fn write(report: &Report) -> Result<(), WriteError> {
     let dir = &report.facts.artifact_dir;
     let views = views(report);
     if views.is_empty() {
         return Ok(());
     }
     let mut written = Ok(());
-    let mut rows = Vec::new();
+    let mut phases = Vec::new();
     for (index, view) in views.iter().enumerate() {
-        let mut row = row(report, view, index);
-        let folder = dir.join("phases").join(view.name);
-        let made = fs::create_dir_all(&folder).map_err(|e| ExportError::new("create", &folder, e));
-        let told = outside(report, view, index);
-        let files = made.and_then(|()| {
-            for (file, bytes) in &told {
-                replace(&folder.join(file), bytes)?;
-            }
-            let percentiles = &report.facts.percentiles;
-            let table = csv::of_blocks(view.blocks, &[], percentiles);
-            replace(&folder.join(CSV), &table)
-                .and(replace(&folder.join(JSON), &json::of_phase(report, view)))
-        });
-        for (file, _) in told {
-            let key = file.trim_end_matches(".json");
-            let path = Path::new("phases").join(view.name).join(file);
-            row.insert(key.to_owned(), path.to_string_lossy().into());
-        }
-        row.sort_keys();
-        written = written.and(files);
-        rows.push(row.into());
+        let of_phase = PhaseFiles::of(report, view, index);
+        written = written.and(of_phase.write(report, view));
+        phases.push(of_phase.row(report, view, index));
     }
-    written.and(replace(&dir.join(MANIFEST), &manifest(rows)))
+    let manifest = PhaseManifest {
+        phases,
+        schema_version: 1,
+    };
+    written.and(replace(&dir.join(PHASE_MANIFEST), &document(&manifest)))
 }
 
-pub(super) const CSV: &str = "profile_export_aiperf.csv";
-pub(super) const JSON: &str = "profile_export_aiperf.json";
-const SERVERS: &str = "server_metrics.json";
-const GPUS: &str = "gpu_telemetry.json";
+/// What servers and GPUs showed during one phase alone, as files.
+struct PhaseFiles {
+    servers: Option<Vec<u8>>,
+    gpus: Option<Vec<u8>>,
+}
 
-/// What servers and GPUs said during one phase alone: each its file and the bytes of it.
-fn outside(report: &Report, view: &PhaseView<'_>, index: usize) -> Vec<(&'static str, Vec<u8>)> {
-    let facts = &report.facts;
-    let document = |data: Value, warnings: Vec<String>| {
-        document(&json!({
-            "schema_version": 1,
-            "phase": identity(report, view, index),
-            "data": data,
-            "warnings": warnings,
-        }))
-    };
-    let mut files = Vec::new();
-    let wanted = facts.watch.formats.contains(&MetricsFormat::Json);
-    if let Some(servers) = report.outside.server.as_ref().filter(|_| wanted)
-        && let Some(data) = servers.of_phase(facts, view.name)
-    {
-        files.push((SERVERS, document(data, servers.warnings())));
-    }
-    if let Some(gpus) = report.outside.gpu.as_ref().filter(|gpus| !gpus.is_empty()) {
-        let window = match (is_measured(view), view.window.end) {
-            (true, _) => Some(gpus.window),
-            (false, end) => end.map(|end| Window {
-                start: view.window.start,
-                end,
-                until: end,
-            }),
-        };
-        if let Some(window) = window {
-            let gpus = GpuTelemetry {
+impl PhaseFiles {
+    fn of(report: &Report, view: &PhaseView<'_>, index: usize) -> Self {
+        let facts = &report.facts;
+        let wanted = facts.watch.formats.contains(&MetricsFormat::Json);
+        let servers = report.outside.server.as_ref().filter(|_| wanted);
+        let servers = servers.and_then(|servers| {
+            let data = servers.of_phase(facts, view.name)?;
+            Some(outside(report, view, index, data, servers.warnings()))
+        });
+        let gpus = report.outside.gpu.as_ref().filter(|gpus| !gpus.is_empty());
+        let gpus = gpus.and_then(|gpus| {
+            let window = match (is_measured(view), view.window.end) {
+                (true, _) => gpus.window,
+                (false, end) => Window {
+                    start: view.window.start,
+                    end: end?,
+                    until: end?,
+                },
+            };
+            let of_phase = GpuTelemetry {
                 window,
                 ..gpus.clone()
             };
-            files.push((GPUS, document(gpus.json(facts), gpus.failures.clone())));
+            let data = of_phase.summary(facts);
+            Some(outside(report, view, index, data, gpus.failures.clone()))
+        });
+        Self { servers, gpus }
+    }
+
+    fn write(&self, report: &Report, view: &PhaseView<'_>) -> Result<(), WriteError> {
+        let folder = report.facts.artifact_dir.join(PHASES).join(view.name);
+        fs::create_dir_all(&folder).map_err(|e| WriteError::new("create", &folder, e))?;
+        for (name, bytes) in [(SERVERS, &self.servers), (GPUS, &self.gpus)] {
+            if let Some(bytes) = bytes {
+                replace(&folder.join(name), bytes)?;
+            }
+        }
+        let table = csv::of_blocks(view.blocks, &[], &report.facts.percentiles);
+        let summary = json_bytes(&json::of_phase(report, view));
+        replace(&folder.join(CSV), &table).and(replace(&folder.join(JSON), &summary))
+    }
+
+    fn row(&self, report: &Report, view: &PhaseView<'_>, index: usize) -> PhaseRow {
+        let path = |file: &str| {
+            let path = Path::new(PHASES).join(view.name).join(file);
+            path.to_string_lossy().into_owned()
+        };
+        let counts = view.counts;
+        let identity = identity(report, view, index);
+        PhaseRow {
+            cancelled_request_count: Some(counts.cancelled).filter(|count| *count > 0),
+            end_ns: identity.end_ns,
+            error_request_count: counts.errors,
+            error_summary: json::error_summary(view.errors),
+            gpu_telemetry: self.gpus.as_ref().map(|_| path(GPUS)),
+            metrics_csv: path(CSV),
+            metrics_json: path(JSON),
+            phase_index: identity.phase_index,
+            phase_kind: identity.phase_kind,
+            phase_name: identity.phase_name,
+            profiling_index: identity.profiling_index,
+            server_metrics: self.servers.as_ref().map(|_| path(SERVERS)),
+            start_ns: identity.start_ns,
+            successful_request_count: counts.valid,
+            total_request_count: counts.valid + counts.errors + counts.cancelled,
+            was_cancelled: identity.was_cancelled,
         }
     }
-    files
 }
 
 fn is_measured(view: &PhaseView<'_>) -> bool {
@@ -138,51 +162,37 @@ fn is_measured(view: &PhaseView<'_>) -> bool {
 }
 
 /// Which phase it is and how it ended.
-fn identity(report: &Report, view: &PhaseView<'_>, index: usize) -> Map<String, Value> {
+fn identity(report: &Report, view: &PhaseView<'_>, index: usize) -> PhaseIdentity {
     let wall = |at| report.facts.anchor.unix_nanos(at);
-    let mut map = Map::new();
-    let mut put = |key: &str, value: Value| map.insert(key.to_owned(), value);
-    put("phase_index", index.into());
-    put("profiling_index", is_measured(view).then_some(0).into());
-    put("phase_name", view.name.into());
-    put("phase_kind", view.name.into());
-    put("start_ns", wall(view.window.start).into());
-    // A phase that was cut off has no end.
-    if let Some(end) = view.window.end {
-        put("end_ns", wall(end).into());
+    PhaseIdentity {
+        phase_index: index,
+        profiling_index: is_measured(view).then_some(0),
+        phase_name: view.name.to_owned(),
+        phase_kind: view.name.to_owned(),
+        start_ns: wall(view.window.start),
+        end_ns: view.window.end.map(wall),
+        was_cancelled: view.interrupted.is_some(),
     }
-    put("was_cancelled", view.interrupted.is_some().into());
-    map
+}
+
+fn outside(
+    report: &Report,
+    view: &PhaseView<'_>,
+    index: usize,
+    data: impl Serialize,
+    warnings: Vec<String>,
+) -> Vec<u8> {
+    document(&PhaseDocument {
+        schema_version: 1,
+        phase: identity(report, view, index),
+        data,
+        warnings,
+    })
 }
 
 /// Two spaces of indent, a newline at the end.
-fn manifest(rows: Vec<Value>) -> Vec<u8> {
-    document(&json!({"phases": rows, "schema_version": 1}))
-}
-
-fn document(document: &Value) -> Vec<u8> {
-    // Into memory, with text keys only: nothing to fail.
-    let mut bytes = serde_json::to_vec_pretty(document).unwrap_or_default();
+fn document(document: &impl Serialize) -> Vec<u8> {
+    let mut bytes = json_bytes(document);
     bytes.push(b'\n');
     bytes
-}
-
-fn row(report: &Report, view: &PhaseView<'_>, index: usize) -> Map<String, Value> {
-    let counts = view.counts;
-    let folder = Path::new("phases").join(view.name);
-    let path = |file: &str| folder.join(file).to_string_lossy().into_owned();
-    let mut row = identity(report, view, index);
-    let mut put = |key: &str, value: Value| row.insert(key.to_owned(), value);
-    // Additive, where there is any: hung up on by plan is neither an error nor a success.
-    if counts.cancelled > 0 {
-        put("cancelled_request_count", counts.cancelled.into());
-    }
-    put("error_request_count", counts.errors.into());
-    put("error_summary", json::error_summary(view.errors));
-    put("metrics_csv", path(CSV).into());
-    put("metrics_json", path(JSON).into());
-    put("successful_request_count", counts.valid.into());
-    let total = counts.valid + counts.errors + counts.cancelled;
-    put("total_request_count", total.into());
-    row
 }

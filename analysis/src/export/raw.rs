@@ -1,12 +1,12 @@
 //! One line of `profile_export_raw.jsonl`: what was sent and what came back, byte for byte, with the
 //! stamp of each part. Stamps are those of the monotonic clock; `metadata` has the wall time.
 
+use pinfire_artifacts::{SentPacket, SentResponse, append};
 use pinfire_base::clock::Stamp;
 use pinfire_base::record::{Capture, Outcome};
-use serde::Serialize;
 use serde::de::IgnoredAny;
 
-use super::{heads, records::append};
+use super::heads;
 use crate::metric::Request;
 use crate::reading::Verdict;
 
@@ -28,7 +28,7 @@ pub(super) fn write(line: &mut Vec<u8>, request: &Request<'_>, body: &[u8]) {
     append(line, &responses(request, capture));
     if let Verdict::Error(problem) | Verdict::Cancelled(problem) = &request.reading.verdict {
         line.extend_from_slice(b",\"error\":");
-        append(line, problem);
+        append(line, &problem.details());
     }
     line.extend_from_slice(b",\"payload\":");
     payload(line, body);
@@ -48,32 +48,8 @@ fn payload(line: &mut Vec<u8>, body: &[u8]) {
     line.extend(bytes);
 }
 
-#[derive(Serialize)]
-struct Response {
-    perf_ns: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    packets: Option<Vec<Packet>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-    /// Base64.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    raw_bytes: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_type: Option<String>,
-    /// Additive: the rest of an answer that was cut off.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    incomplete: bool,
-}
-
-#[derive(Serialize)]
-struct Packet {
-    name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    value: Option<String>,
-}
-
 /// What came, in order.
-fn responses(request: &Request<'_>, capture: &Capture) -> Vec<Response> {
+fn responses(request: &Request<'_>, capture: &Capture) -> Vec<SentResponse> {
     let record = request.record;
     let complete = record.outcome == Outcome::Complete;
     let last_read = capture.reads.last().map(|read| read.at);
@@ -102,7 +78,7 @@ fn responses(request: &Request<'_>, capture: &Capture) -> Vec<Response> {
     }
     if !rest.is_empty() {
         let text = String::from_utf8(rest.to_vec());
-        responses.push(Response {
+        responses.push(SentResponse {
             perf_ns: end.nanos(),
             packets: None,
             raw_bytes: text.is_err().then(|| base64(rest)),
@@ -115,15 +91,15 @@ fn responses(request: &Request<'_>, capture: &Capture) -> Vec<Response> {
 }
 
 /// Appends a message of an event stream, unless it is blank.
-fn push_message(responses: &mut Vec<Response>, message: &[u8], at: Stamp) {
+fn push_message(responses: &mut Vec<SentResponse>, message: &[u8], at: Stamp) {
     let text = String::from_utf8_lossy(message);
-    let packets: Vec<Packet> = text
+    let packets: Vec<SentPacket> = text
         .split(['\n', '\r'])
         .filter(|line| !line.trim().is_empty())
         .map(packet)
         .collect();
     if !packets.is_empty() {
-        responses.push(Response {
+        responses.push(SentResponse {
             perf_ns: at.nanos(),
             packets: Some(packets),
             text: None,
@@ -135,16 +111,16 @@ fn push_message(responses: &mut Vec<Response>, message: &[u8], at: Stamp) {
 }
 
 /// `name: value`; a line that begins with a colon is a comment, one without a colon a bare name.
-fn packet(line: &str) -> Packet {
+fn packet(line: &str) -> SentPacket {
     match line.split_once(':') {
-        Some((name, value)) => Packet {
+        Some((name, value)) => SentPacket {
             name: match name.trim() {
                 "" => "comment".to_owned(),
                 name => name.to_owned(),
             },
             value: Some(value.trim().to_owned()),
         },
-        None => Packet {
+        None => SentPacket {
             name: line.trim().to_owned(),
             value: None,
         },

@@ -1,19 +1,15 @@
 //! One line of `profile_export.jsonl`: metadata, metrics in display units, the error if there is one.
-//!
-//! Keys stand in AIPerf's order, absent ones are left out. What the plan to hang up on a request came to
-//! is under `metadata.cancellation`: nothing that a cancelled request showed is thrown away.
 
+use std::borrow::Cow;
+
+use pinfire_artifacts::{LineCancellation, Metadata, MetricText, OUR_PROCESSOR, append};
 use pinfire_base::clock::WallAnchor;
 use pinfire_base::record::{Outcome, Phase, Stage};
-use serde::Serialize;
 
 use super::{raw, trace_data};
 use crate::collect::RowValue;
 use crate::metric::{METRICS, Request};
 use crate::reading::Verdict;
-
-/// `record_processor_id` of every line that pinfire writes: there is but one.
-pub(crate) const OUR_PROCESSOR: &str = "record_processor_00000000";
 
 /// Writes lines; holds what is the same in all of them.
 pub struct LineWriter {
@@ -26,83 +22,11 @@ pub struct LineWriter {
     http_trace: bool,
 }
 
-/// `"tag":{"value":` and `,"unit":"ms"}` of a metric that is shown per request.
+/// The bytes around a metric that is shown per request.
 struct Around {
-    before: Vec<u8>,
-    after: Vec<u8>,
+    text: MetricText,
     /// The unit is changed on the way out, so whole numbers become fractions.
     divisor: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct Metadata<'a> {
-    session_num: u64,
-    x_request_id: &'a str,
-    x_correlation_id: &'a str,
-    conversation_id: &'a str,
-    turn_index: u32,
-    credit_issued_ns: u64,
-    /// Additive: the instant it was due, where it had to wait for its slots.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scheduled_ns: Option<u64>,
-    request_start_ns: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_ack_ns: Option<u64>,
-    request_end_ns: u64,
-    worker_id: &'a str,
-    record_processor_id: &'static str,
-    benchmark_phase: &'static str,
-    phase_index: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    profiling_index: Option<u32>,
-    phase_name: &'static str,
-    phase_kind: &'static str,
-    was_cancelled: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cancellation_time_ns: Option<u64>,
-    context_overflow_skip: bool,
-    agent_depth: u32,
-    root_correlation_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cancellation: Option<Cancellation<'a>>,
-}
-
-/// Additive, after all fields of AIPerf.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Cancellation<'a> {
-    Done {
-        trigger: &'a str,
-        mode: &'static str,
-        asked_delay_ms: f64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        written_ns: Option<u64>,
-        triggered_ns: u64,
-        due_ns: u64,
-        asked_ns: u64,
-        closed_ns: u64,
-        achieved_delay_ms: f64,
-        delay_error_us: f64,
-        how: &'static str,
-        phase: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        after_half_close: Option<&'static str>,
-        events_received: u32,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        output_text: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        reasoning_text: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        tokens_received: Option<u64>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        time_to_first_token_ms: Option<f64>,
-    },
-    Missed {
-        trigger: &'a str,
-        mode: &'static str,
-        asked_delay_ms: f64,
-        outcome: &'static str,
-    },
 }
 
 impl LineWriter {
@@ -110,8 +34,7 @@ impl LineWriter {
     pub fn new(has_warmup: bool) -> Self {
         let around = METRICS.iter().map(|metric| {
             metric.is_per_record().then(|| Around {
-                before: format!("\"{}\":{{\"value\":", metric.tag).into_bytes(),
-                after: format!(",\"unit\":\"{}\"}}", metric.shown.name()).into_bytes(),
+                text: MetricText::new(metric.tag, metric.shown.name()),
                 divisor: (metric.unit != metric.shown).then(|| metric.divisor()),
             })
         });
@@ -172,7 +95,7 @@ impl LineWriter {
             line.extend_from_slice(b",\"error\":");
             match request.told.and_then(|told| told.error) {
                 Some(error) => line.extend_from_slice(error.as_bytes()),
-                None => append(line, problem),
+                None => append(line, &problem.details()),
             }
         }
         line.extend_from_slice(b"}\n");
@@ -188,46 +111,39 @@ impl LineWriter {
         let was_cancelled = matches!(request.reading.verdict, Verdict::Cancelled(_));
         let wall = |stamp| request.anchor.unix_nanos(stamp);
         let end = wall(record.times.end);
-        let trigger = record.cancel.map(|cancel| cancel.trigger.name());
-        let trigger = trigger.unwrap_or_default();
         let metadata = Metadata {
             session_num: record.index,
-            x_request_id: &id,
-            x_correlation_id: &correlation,
-            conversation_id: &request.entry.session_id,
-            turn_index: request.entry.turn,
-            credit_issued_ns: wall(record.times.admitted),
+            x_request_id: Cow::Borrowed(&id),
+            x_correlation_id: Cow::Borrowed(&correlation),
+            conversation_id: Some(Cow::Borrowed(&request.entry.session_id)),
+            turn_index: Some(request.entry.turn),
+            credit_issued_ns: Some(wall(record.times.admitted)),
             scheduled_ns: (record.times.scheduled != record.times.admitted)
                 .then(|| wall(record.times.scheduled)),
             request_start_ns: wall(record.times.start),
             request_ack_ns: record.times.head.map(wall),
             request_end_ns: end,
-            worker_id: &worker,
-            record_processor_id: OUR_PROCESSOR,
-            benchmark_phase: phase,
+            worker_id: Cow::Borrowed(&worker),
+            record_processor_id: Cow::Borrowed(OUR_PROCESSOR),
+            benchmark_phase: Some(Cow::Borrowed(phase)),
             phase_index: u32::from(is_profiling && self.has_warmup),
             profiling_index: is_profiling.then_some(0),
-            phase_name: phase,
-            phase_kind: phase,
+            phase_name: Cow::Borrowed(phase),
+            phase_kind: Cow::Borrowed(phase),
             was_cancelled,
             cancellation_time_ns: was_cancelled.then_some(end),
             context_overflow_skip: false,
             agent_depth: 0,
-            root_correlation_id: &correlation,
-            cancellation: cancellation(request, request.anchor, &trigger),
+            root_correlation_id: Cow::Borrowed(&correlation),
+            cancellation: cancellation(request, request.anchor),
         };
         append(line, &metadata);
     }
 }
 
-/// Into memory, with text keys only: nothing to fail.
-pub(super) fn append(line: &mut Vec<u8>, value: &impl Serialize) {
-    let _ = serde_json::to_writer(line, value);
-}
-
 impl Around {
     fn write(&self, line: &mut Vec<u8>, value: &RowValue) {
-        line.extend_from_slice(&self.before);
+        line.extend_from_slice(&self.text.before);
         match (value, self.divisor) {
             (RowValue::Whole(whole), None) => append(line, whole),
             (RowValue::Whole(whole), Some(divisor)) => append(line, &(*whole as f64 / divisor)),
@@ -245,51 +161,48 @@ impl Around {
                 line.push(b']');
             }
         }
-        line.extend_from_slice(&self.after);
+        line.extend_from_slice(&self.text.after);
     }
 }
 
-fn cancellation<'a>(
-    request: &Request<'a>,
-    anchor: WallAnchor,
-    trigger: &'a str,
-) -> Option<Cancellation<'a>> {
+fn cancellation<'a>(request: &Request<'a>, anchor: WallAnchor) -> Option<LineCancellation<'a>> {
     let record = request.record;
     let cancel = record.cancel?;
-    let asked_delay_ms = cancel.delay.as_millis_f64();
-    let mode = cancel.leave.name();
+    let mode = Cow::Borrowed(cancel.leave.name());
+    let planned = LineCancellation {
+        trigger: Some(cancel.trigger.name()),
+        mode: Some(mode.clone()),
+        asked_delay_ms: Some(cancel.delay.as_millis_f64()),
+        ..LineCancellation::default()
+    };
     let Some(done) = cancel.done.filter(|_| record.outcome == Outcome::Cancelled) else {
         let outcome = match record.outcome {
             Outcome::Complete => "finished_first",
             _ => "failed_first",
         };
-        return Some(Cancellation::Missed {
-            trigger,
-            mode,
-            asked_delay_ms,
-            outcome,
+        return Some(LineCancellation {
+            outcome: Some(Cow::Borrowed(outcome)),
+            ..planned
         });
     };
     let late = done.closed.since(done.due).nanos();
     let reading = request.reading;
-    Some(Cancellation::Done {
-        trigger,
-        mode,
-        asked_delay_ms,
+    Some(LineCancellation {
         written_ns: record.times.written.map(|t2| anchor.unix_nanos(t2)),
-        triggered_ns: anchor.unix_nanos(done.triggered),
-        due_ns: anchor.unix_nanos(done.due),
-        asked_ns: anchor.unix_nanos(done.asked),
-        closed_ns: anchor.unix_nanos(done.closed),
-        achieved_delay_ms: done.closed.since(done.triggered).as_millis_f64(),
-        delay_error_us: late as f64 / 1e3,
-        how: mode,
-        phase: Stage::name(done.stage),
-        after_half_close: done.after.map(|after| after.name()),
-        events_received: reading.events,
-        output_text: reading.output.as_deref(),
-        reasoning_text: reading.reasoning.as_deref(),
+        triggered_ns: Some(anchor.unix_nanos(done.triggered)),
+        due_ns: Some(anchor.unix_nanos(done.due)),
+        asked_ns: Some(anchor.unix_nanos(done.asked)),
+        closed_ns: Some(anchor.unix_nanos(done.closed)),
+        achieved_delay_ms: Some(done.closed.since(done.triggered).as_millis_f64()),
+        delay_error_us: Some(late as f64 / 1e3),
+        how: Some(mode),
+        phase: Some(Cow::Borrowed(Stage::name(done.stage))),
+        after_half_close: done.after.map(|after| Cow::Borrowed(after.name())),
+        events_received: Some(reading.events.into()),
+        output_text: reading.output.as_deref().map(Cow::Borrowed),
+        reasoning_text: reading.reasoning.as_deref().map(Cow::Borrowed),
         tokens_received: request.osl(),
         time_to_first_token_ms: request.ttft().map(|ttft| ttft as f64 / 1e6),
+        ..planned
     })
 }

@@ -1,12 +1,11 @@
 //! Time slices as tidy CSV and as JSON; a reader places a slice by its bounds, not by its number.
 
-use ::csv::{Terminator, WriterBuilder};
-use serde_json::{Map, Value, json};
+use pinfire_artifacts::slices::SlicesFile;
 
-use super::csv::two_decimals;
+use super::csv::{two_decimals, written};
 use super::input_config;
-use super::json::block;
-use crate::report::{Block, Report, Slice};
+use super::json::metrics;
+use crate::report::{Block, Report};
 
 const HEADER: [&str; 7] = [
     "Timeslice",
@@ -20,29 +19,25 @@ const HEADER: [&str; 7] = [
 
 /// The CSV's bytes: one row per slice, metric and statistic that exists.
 pub(super) fn csv(report: &Report) -> Vec<u8> {
-    let mut writer = WriterBuilder::new()
-        .terminator(Terminator::CRLF)
-        .from_writer(Vec::new());
-    // Into memory, with rows of one length: the two ways to fail do not exist.
-    let _ = writer.write_record(HEADER);
+    let mut rows = vec![HEADER.map(str::to_owned).to_vec()];
     for (number, slice) in report.slices.iter().enumerate() {
         let mut blocks: Vec<&Block> = slice.blocks.iter().collect();
         blocks.sort_by_key(|block| block.metric.tag);
         for block in blocks {
-            for (name, value) in statistics(block) {
-                let _ = writer.write_record([
-                    number.to_string().as_str(),
-                    slice.start_unix.to_string().as_str(),
-                    slice.end_unix.to_string().as_str(),
-                    block.metric.name,
-                    block.metric.shown.name(),
-                    &name,
-                    &two_decimals(Some(value)),
-                ]);
-            }
+            rows.extend(statistics(block).map(|(name, value)| {
+                vec![
+                    number.to_string(),
+                    slice.start_unix.to_string(),
+                    slice.end_unix.to_string(),
+                    block.metric.name.to_owned(),
+                    block.metric.shown.name().to_owned(),
+                    name,
+                    two_decimals(Some(value)),
+                ]
+            }));
         }
     }
-    writer.into_inner().unwrap_or_default()
+    written(rows)
 }
 
 /// The figures that exist, in the order of every table; the count is not among them.
@@ -64,29 +59,18 @@ fn statistics(block: &Block) -> impl Iterator<Item = (String, f64)> {
     all.filter_map(|(name, value)| Some((name, value.filter(|v| v.is_finite())?)))
 }
 
-/// The JSON's bytes.
-pub(super) fn json(report: &Report) -> Vec<u8> {
-    let slices: Vec<Value> = (0..)
-        .zip(&report.slices)
-        .map(|(n, slice)| one(n, slice))
-        .collect();
-    let document = json!({
-        "timeslices": slices,
-        "input_config": input_config::shown(&report.facts),
+/// The JSON.
+pub(super) fn json(report: &Report) -> SlicesFile {
+    let slices = (0..).zip(&report.slices);
+    let slices = slices.map(|(number, slice)| pinfire_artifacts::slices::Slice {
+        timeslice_index: Some(number),
+        start_ns: Some(slice.start_unix),
+        end_ns: Some(slice.end_unix),
+        is_complete: (!slice.complete).then_some(false),
+        metrics: metrics(&slice.blocks).collect(),
     });
-    // Into memory, with text keys only: nothing to fail.
-    serde_json::to_vec_pretty(&document).unwrap_or_default()
-}
-
-fn one(number: u64, slice: &Slice) -> Value {
-    let mut map = Map::new();
-    map.insert("timeslice_index".into(), number.into());
-    map.insert("start_ns".into(), slice.start_unix.into());
-    map.insert("end_ns".into(), slice.end_unix.into());
-    if !slice.complete {
-        map.insert("is_complete".into(), false.into());
+    SlicesFile {
+        timeslices: slices.collect(),
+        input_config: Some(input_config::shown(&report.facts)),
     }
-    let blocks = slice.blocks.iter();
-    map.extend(blocks.map(|one| (one.metric.tag.to_owned(), block(one))));
-    map.into()
 }

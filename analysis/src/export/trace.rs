@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use pinfire_artifacts::WriteError;
+
 use super::console::{number, thousands};
 use super::table::{Align, Table};
-use super::{ExportError, fs};
 use crate::trace::{TraceFigures, TraceStats};
 
 impl TraceFigures {
@@ -55,11 +56,11 @@ impl TraceFigures {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<(), ExportError> {
-        let failed = |source| ExportError::new("write", path, source);
+    pub fn write(&self, path: &Path) -> Result<(), WriteError> {
+        let failed = |source| WriteError::new("write", path, source);
         let mut json = serde_json::to_vec_pretty(self).map_err(|cause| failed(cause.into()))?;
         json.push(b'\n');
-        fs::write(path, json).map_err(failed)
+        std::fs::write(path, json).map_err(failed)
     }
 }
 

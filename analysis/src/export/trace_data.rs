@@ -6,75 +6,12 @@
 
 use std::net::SocketAddr;
 
+use pinfire_artifacts::TraceData;
 use pinfire_base::clock::Stamp;
 use pinfire_base::record::{Capture, Outcome, Piece};
-use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::heads;
 use crate::metric::Request;
-
-#[derive(Serialize)]
-pub(super) struct TraceData {
-    trace_type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_send_start_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    request_headers: Map<String, Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_headers_sent_ns: Option<u64>,
-    request_chunks: Vec<(u64, u32)>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    request_send_end_ns: Option<u64>,
-    request_chunks_count: usize,
-    request_bytes_total: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_status_code: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_reason: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_receive_start_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    response_headers: Map<String, Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_headers_received_ns: Option<u64>,
-    response_chunks: Vec<(u64, u32)>,
-    response_chunks_count: usize,
-    response_bytes_total: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response_receive_end_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_timestamp_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tcp_connect_start_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tcp_connect_end_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connection_reused_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    local_ip: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    local_port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remote_ip: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remote_port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sending_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    waiting_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    receiving_ns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration_ns: Option<u64>,
-    blocked_ns: u64,
-    dns_lookup_ns: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    connecting_ns: Option<u64>,
-    /// Additive: the share of TLS in `connecting_ns`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tls_handshake_ns: Option<u64>,
-}
 
 /// The object of a request whose connection was kept.
 pub(super) fn of(request: &Request<'_>, capture: &Capture) -> TraceData {

@@ -4,27 +4,48 @@
 //! the same problem. What differs between requests (offsets, byte counts, error numbers) goes into
 //! the cause.
 
+use std::borrow::Cow;
 use std::io;
 
+use pinfire_artifacts::ErrorDetails;
 use pinfire_base::record::{Cancel, Failure, Stage, Trigger};
 use pinfire_dialect::answer::{Reported, reported};
-use serde::Serialize;
 use serde_json::Value;
 
 /// What went wrong with a request, in the exports' terms.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Problem {
     /// HTTP status or the like.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<i64>,
     /// Name of the kind; those of AIPerf where it has one.
-    #[serde(rename = "type")]
     pub kind: String,
     /// What happened, equal for equal problems.
     pub message: String,
     /// What differs from request to request.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+}
+
+impl Problem {
+    /// From a file; AIPerf leaves out what it does not know.
+    pub fn of(details: &ErrorDetails<'_>) -> Self {
+        let text = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
+        Self {
+            code: details.code,
+            kind: text(&details.kind).unwrap_or_default(),
+            message: text(&details.message).unwrap_or_default(),
+            cause: text(&details.cause),
+        }
+    }
+
+    /// As the files have it.
+    pub fn details(&self) -> ErrorDetails<'_> {
+        ErrorDetails {
+            code: self.code,
+            kind: Some(Cow::Borrowed(&self.kind)),
+            message: Some(Cow::Borrowed(&self.message)),
+            cause: self.cause.as_deref().map(Cow::Borrowed),
+        }
+    }
 }
 
 /// The server of a run as messages name it: `host:port`.

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use pinfire_artifacts::samples::{GpuLine, TelemetryData};
+use pinfire_artifacts::{Lines, LinesError};
 use pinfire_base::clock::Stamp;
-use serde_json::Value;
 
 use super::RebuildError;
-use super::lines::Lines;
 use crate::facts::PhaseWindow;
-use crate::scrape::gpu::{GRACE, GpuHistory, GpuTelemetry, TelemetryLine};
+use crate::scrape::gpu::{GRACE, GpuHistory, GpuTelemetry, is_known};
 use crate::scrape::reduce::Window;
 
 /// Reads the lines of a run. None where nobody looked at GPUs, and where the summary knows more than
@@ -17,7 +17,7 @@ use crate::scrape::reduce::Window;
 /// summary, `first` the start of its first request.
 pub(super) fn read(
     path: Option<&Path>,
-    told: Option<&Value>,
+    told: Option<&TelemetryData>,
     measured: Option<&PhaseWindow>,
     first: Stamp,
     warnings: &mut Vec<String>,
@@ -30,7 +30,7 @@ pub(super) fn read(
                 Ok(Some(line)) => line,
                 Ok(None) => break,
                 // Whatever it is, the requests are there all the same.
-                Err(RebuildError::Line { .. }) => {
+                Err(LinesError::Line { .. }) => {
                     warnings.push(format!(
                         "{}: GPU figures that are not known here; those of the run's summary are kept, \
                          and the tables of the GPUs left out",
@@ -38,11 +38,13 @@ pub(super) fn read(
                     ));
                     return Ok(None);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
-            let place = exporters.iter().position(|known| known.url == line.url);
+            let place = exporters
+                .iter()
+                .position(|known| known.url == line.telemetry_source_url);
             let place = place.unwrap_or_else(|| {
-                exporters.push(GpuHistory::new(&line.url));
+                exporters.push(GpuHistory::new(&line.telemetry_source_url));
                 exporters.len() - 1
             });
             if let Some(exporter) = exporters.get_mut(place) {
@@ -50,23 +52,17 @@ pub(super) fn read(
             }
         }
     }
-    let texts = |pointer: &str, of: fn(&Value) -> Option<&str>| -> Vec<String> {
-        let list = told.and_then(|told| told.pointer(pointer));
-        let list = list.and_then(Value::as_array).into_iter().flatten();
-        list.filter_map(of).map(str::to_owned).collect()
-    };
-    let mut configured = texts("/summary/endpoints_configured", Value::as_str);
+    let mut configured =
+        told.map_or_else(Vec::new, |told| told.summary.endpoints_configured.clone());
     if told.is_none() {
         configured.extend(exporters.iter().map(|exporter| exporter.url.clone()));
     }
-    let failures = texts("/error_summary", |error| {
-        error.pointer("/error_details/message")?.as_str()
-    });
-    if exporters.is_empty() {
-        let told_more = told.and_then(|told| told.pointer("/endpoints")?.as_object());
-        if told.is_none() || told_more.is_some_and(|endpoints| !endpoints.is_empty()) {
-            return Ok(None);
-        }
+    let errors = told.map_or(&[][..], |told| &told.error_summary);
+    let failures = errors.iter();
+    let failures =
+        failures.filter_map(|error| Some(error.error_details.message.as_deref()?.to_owned()));
+    if exporters.is_empty() && told.is_none_or(|told| !told.endpoints.is_empty()) {
+        return Ok(None);
     }
     let start = measured.map_or(first, |measured| measured.start);
     // A run that was killed has no end: it went on until the last look at least.
@@ -76,7 +72,7 @@ pub(super) fn read(
     Ok(Some(GpuTelemetry {
         configured,
         exporters,
-        failures,
+        failures: failures.collect(),
         window: Window {
             start,
             end,
@@ -85,9 +81,8 @@ pub(super) fn read(
     }))
 }
 
-fn read_line(line: &[u8]) -> Result<TelemetryLine, String> {
-    let known = serde_json::from_slice(line)
-        .ok()
-        .filter(TelemetryLine::is_known);
-    known.ok_or_else(|| "GPU figures that are not known here".to_owned())
+fn read_line(line: &[u8]) -> Result<GpuLine, String> {
+    let line: Option<GpuLine> = serde_json::from_slice(line).ok();
+    line.filter(is_known)
+        .ok_or_else(|| "GPU figures that are not known here".to_owned())
 }

@@ -1,45 +1,15 @@
 //! What the lines of the two per-request files have in common: metadata, error, the plan to cancel.
 
+use pinfire_artifacts::{ErrorDetails, LineCancellation, Metadata, Verbatim};
 use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::record::{
     AfterHalfClose, Cancel, Correlation, Disconnect, Failure, Leave, Outcome, Phase, Record, Stage,
     Times, Transcript, Trigger, Wire,
 };
 use pinfire_base::uuid::Uuid;
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
 
-use crate::export::records::OUR_PROCESSOR;
 use crate::facts::EntryFacts;
 use crate::reading::{Problem, Verdict};
-
-/// The fields of `metadata` that anything depends on. What else stands there is handed on.
-#[derive(Deserialize)]
-pub(super) struct Metadata {
-    #[serde(default)]
-    pub(super) session_num: u64,
-    #[serde(default)]
-    pub(super) x_request_id: String,
-    #[serde(default)]
-    pub(super) conversation_id: Option<String>,
-    #[serde(default)]
-    pub(super) turn_index: Option<u32>,
-    pub(super) credit_issued_ns: Option<u64>,
-    /// Ours: the instant it was due, where it had to wait for its slots.
-    pub(super) scheduled_ns: Option<u64>,
-    pub(super) request_start_ns: u64,
-    pub(super) request_ack_ns: Option<u64>,
-    pub(super) request_end_ns: u64,
-    #[serde(default)]
-    pub(super) record_processor_id: Option<String>,
-    #[serde(default)]
-    pub(super) benchmark_phase: Option<String>,
-    #[serde(default)]
-    pub(super) was_cancelled: bool,
-    #[serde(default)]
-    pub(super) cancellation: Option<Value>,
-}
 
 /// One request out of a file, before its answer is read.
 pub(super) struct Found {
@@ -51,8 +21,8 @@ pub(super) struct Found {
     pub(super) error: Option<String>,
     /// What the file says it amounts to, if that is not an answer.
     pub(super) verdict: Option<Verdict>,
-    /// The plan to cancel as the file tells it.
-    pub(super) cancellation: Option<Value>,
+    /// What the plan to cancel it came to, as the file tells it.
+    pub(super) cancellation: Option<LineCancellation<'static>>,
     /// `x_request_id`, by which the two files are joined.
     pub(super) id: u128,
     /// pinfire wrote it.
@@ -66,14 +36,12 @@ pub(super) fn at(unix_nanos: u64) -> Stamp {
 
 impl Found {
     /// From the two objects that every line has.
-    pub(super) fn new(metadata: &RawValue, error: Option<&RawValue>) -> Result<Self, String> {
-        let told: Metadata =
-            serde_json::from_str(metadata.get()).map_err(|e| format!("metadata: {e}"))?;
-        let problem = error
-            .map(|error| serde_json::from_str::<ToldError>(error.get()))
-            .transpose()
-            .map_err(|e| format!("error: {e}"))?
-            .map(Problem::from);
+    pub(super) fn new(
+        metadata: &Verbatim<'_, Metadata<'_>>,
+        error: Option<&Verbatim<'_, ErrorDetails<'_>>>,
+    ) -> Self {
+        let told = &metadata.value;
+        let problem = error.map(|error| Problem::of(&error.value));
         let start = at(told.request_start_ns);
         let end = at(told.request_end_ns.max(told.request_start_ns));
         let admitted = told.credit_issued_ns.map_or(start, at);
@@ -81,7 +49,7 @@ impl Found {
             && problem
                 .as_ref()
                 .is_some_and(|problem| problem.code == Some(499));
-        let cancel = cancel(&told, problem.as_ref(), by_plan);
+        let cancel = cancel(told, problem.as_ref(), by_plan);
         let outcome = match (&problem, by_plan) {
             (None, _) => Outcome::Complete,
             (Some(_), true) => Outcome::Cancelled,
@@ -93,13 +61,10 @@ impl Found {
             false => Verdict::Error(problem),
         });
         let request_id = uuid(&told.x_request_id);
-        let warmup = told.benchmark_phase.as_deref() == Some("warmup");
-        let written = told
-            .cancellation
-            .as_ref()
-            .and_then(|plan| plan.get("written_ns")?.as_u64());
+        let plan = told.cancellation.as_ref();
+        let written = plan.and_then(|plan| plan.written_ns);
         let record = Record {
-            phase: if warmup {
+            phase: if told.is_warmup() {
                 Phase::Warmup
             } else {
                 Phase::Profiling
@@ -130,40 +95,23 @@ impl Found {
             body: None,
             capture: None,
         };
-        Ok(Self {
+        Self {
             record,
             entry: EntryFacts {
-                session_id: told.conversation_id.unwrap_or_default(),
+                session_id: told
+                    .conversation_id
+                    .as_deref()
+                    .unwrap_or_default()
+                    .to_owned(),
                 turn: told.turn_index.unwrap_or(0),
                 ..EntryFacts::default()
             },
-            metadata: metadata.get().to_owned(),
-            error: error.map(|error| error.get().to_owned()),
+            metadata: metadata.json.to_owned(),
+            error: error.map(|error| error.json.to_owned()),
             verdict,
-            is_ours: told.record_processor_id.as_deref() == Some(OUR_PROCESSOR),
-            cancellation: told.cancellation,
+            is_ours: told.is_ours(),
+            cancellation: plan.cloned().map(LineCancellation::owned),
             id: u128::from_be_bytes(request_id.0),
-        })
-    }
-}
-
-/// An `error` object; AIPerf leaves out what it does not know.
-#[derive(Deserialize)]
-struct ToldError {
-    code: Option<i64>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    message: Option<String>,
-    cause: Option<String>,
-}
-
-impl From<ToldError> for Problem {
-    fn from(told: ToldError) -> Self {
-        Self {
-            code: told.code,
-            kind: told.kind.unwrap_or_default(),
-            message: told.message.unwrap_or_default(),
-            cause: told.cause,
         }
     }
 }
@@ -187,7 +135,7 @@ pub(super) fn uuid(text: &str) -> Uuid {
 }
 
 /// The plan to hang up: ours says all of it, AIPerf's message names the delay.
-fn cancel(told: &Metadata, problem: Option<&Problem>, by_plan: bool) -> Option<Cancel> {
+fn cancel(told: &Metadata<'_>, problem: Option<&Problem>, by_plan: bool) -> Option<Cancel> {
     let Some(plan) = &told.cancellation else {
         let delay = problem.filter(|_| by_plan).map(|problem| {
             let words = problem.message.split_whitespace();
@@ -197,55 +145,49 @@ fn cancel(told: &Metadata, problem: Option<&Problem>, by_plan: bool) -> Option<C
         })?;
         return Some(Cancel::after(delay));
     };
-    let delay_ms = plan.get("asked_delay_ms").and_then(Value::as_f64);
-    let instant = |key: &str| plan.get(key)?.as_u64().map(at);
-    let stage = plan.get("phase").and_then(Value::as_str);
-    let stage = [
+    let stages = [
         Stage::Connecting,
         Stage::Sending,
         Stage::Waiting,
         Stage::Streaming,
-    ]
-    .into_iter()
-    .find(|known| stage == Some(known.name()));
-    let text = |key: &str| plan.get(key).and_then(Value::as_str);
+    ];
     // A file of an older version knows the plain hang-up only.
-    let trigger = text("trigger").and_then(Trigger::from_name);
+    let trigger = plan.trigger.as_deref().and_then(Trigger::from_name);
     let trigger = trigger.unwrap_or_default();
+    let mode = plan.mode.as_deref();
     let leave = Leave::ALL
         .into_iter()
-        .find(|leave| text("mode") == Some(leave.name()))
-        .unwrap_or_default();
+        .find(|leave| mode == Some(leave.name()));
+    let after = plan.after_half_close.as_deref();
     let after = AfterHalfClose::ALL
         .into_iter()
-        .find(|after| text("after_half_close") == Some(after.name()));
-    let delay = Span::from_secs_f64(delay_ms.unwrap_or(0.0) / 1e3);
-    let done = match (
-        instant("due_ns"),
-        instant("asked_ns"),
-        instant("closed_ns"),
-        stage,
-    ) {
-        (Some(due), Some(asked), Some(closed), Some(stage)) => Some(Disconnect {
+        .find(|known| after == Some(known.name()));
+    let delay = Span::from_secs_f64(plan.asked_delay_ms.unwrap_or(0.0) / 1e3);
+    let done = plan.done().and_then(|done| {
+        let due = at(done.due_ns);
+        Some(Disconnect {
             due,
-            asked,
-            closed,
-            stage,
-            triggered: instant("triggered_ns").unwrap_or(due - delay),
+            asked: at(done.asked_ns),
+            closed: at(done.closed_ns),
+            stage: stages
+                .into_iter()
+                .find(|known| done.phase == known.name())?,
+            triggered: plan.triggered_ns.map_or(due - delay, at),
             after,
-        }),
-        _ => None,
-    };
+        })
+    });
     Some(Cancel {
         delay,
         trigger,
-        leave,
+        leave: leave.unwrap_or_default(),
         done,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use pinfire_artifacts::RequestLine;
+
     use super::*;
 
     #[test]
@@ -257,9 +199,10 @@ mod tests {
     }
 
     fn found(metadata: &str, error: Option<&str>) -> Found {
-        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
-        let error = error.map(raw);
-        Found::new(&raw(metadata), error.as_deref()).unwrap()
+        let error = error.map_or_else(String::new, |error| format!(",\"error\":{error}"));
+        let line = format!("{{\"metadata\":{metadata}{error}}}");
+        let line = RequestLine::read(line.as_bytes()).unwrap();
+        Found::new(&line.metadata, line.error.as_ref())
     }
 
     #[test]

@@ -5,10 +5,8 @@
 //! per-request file, whose values give the instants and counts back. Both are read line by line, so
 //! that files may be larger than memory.
 
-mod files;
 mod gpus;
 mod line;
-mod lines;
 mod raw;
 mod summary;
 mod values;
@@ -18,20 +16,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pinfire_artifacts::config::InputConfig;
+use pinfire_artifacts::{
+    Carried, FindError, LineNumber, Lines, LinesError, ReadError, RunFiles, Summary, WriteError,
+    read_json,
+};
 use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::health::Counts;
 use pinfire_dialect::{Answers, EndpointKind};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use self::files::RunFiles;
 use self::line::Found;
-use self::lines::{LineNumber, Lines};
-use self::raw::RawLine;
-use self::summary::Summary;
+use self::raw::RawRequest;
 use self::values::{Beside, ValueLine, Values};
 use crate::collect::{Collector, Read, RowValue, Told};
-use crate::export::{ExportError, Outside};
-use crate::facts::{EntryFacts, RunEnd, RunFacts};
+use crate::export::Outside;
+use crate::facts::{CancellationFacts, EntryFacts, PhaseWindow, RunEnd, RunFacts};
 use crate::goodput::{self, GoodputError, Slos};
 use crate::metric::conditions;
 use crate::pool::Pool;
@@ -84,14 +84,39 @@ pub enum RebuildError {
     Endpoint(String),
     /// A file cannot be written.
     #[error(transparent)]
-    Write(#[from] ExportError),
+    Write(#[from] WriteError),
 }
 
-impl RebuildError {
-    fn read(path: &Path, cause: io::Error) -> Self {
-        Self::Read {
-            path: path.to_owned(),
-            cause,
+impl From<LinesError> for RebuildError {
+    fn from(error: LinesError) -> Self {
+        match error {
+            LinesError::Read { path, cause } => Self::Read { path, cause },
+            LinesError::Line { path, number, what } => Self::Line { path, number, what },
+        }
+    }
+}
+
+impl From<ReadError> for RebuildError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Read { path, cause } => Self::Read { path, cause },
+            ReadError::Content { path, cause } => Self::Read {
+                path,
+                cause: io::Error::other(format!("it is no summary of a run: {cause}")),
+            },
+        }
+    }
+}
+
+impl From<FindError> for RebuildError {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Read { path, cause } => Self::Read { path, cause },
+            FindError::None { path, .. } => Self::NoRequests { dir: path },
+            FindError::Several { path, prefixes } => Self::Several {
+                dir: path,
+                names: prefixes.join(", "),
+            },
         }
     }
 }
@@ -114,8 +139,11 @@ pub struct Rebuild {
     pub facts: RunFacts,
     /// What the user should know.
     pub warnings: Vec<String>,
-    files: RunFiles,
-    summary: Summary,
+    raw: Option<PathBuf>,
+    lines: Option<PathBuf>,
+    gpus: Option<PathBuf>,
+    /// Window of the measured phase.
+    window: Option<PhaseWindow>,
     counting: summary::Counting,
     /// AIPerf wrote it: some times are told another way.
     of_aiperf: bool,
@@ -130,59 +158,70 @@ impl Rebuild {
     /// # Errors
     /// There is no run, or it is of a kind that cannot be read.
     pub fn open(dir: &Path, version: &str) -> Result<Self, RebuildError> {
-        let mut files = RunFiles::find(dir)?;
+        let files = RunFiles::find(dir)?;
+        let (mut raw, lines) = (files.raw(), files.lines());
+        if raw.is_none() && lines.is_none() {
+            return Err(RebuildError::NoRequests {
+                dir: dir.to_owned(),
+            });
+        }
         let mut warnings = Vec::new();
         // A run that was killed has left its start; a summary beside it is of a run before it.
-        let (summary, incomplete) = match (&files.started, &files.summary) {
+        let (summary, incomplete) = match (files.started(), files.summary()) {
             (Some(started), _) => {
                 let reason = "the run was ended from outside before it could write its summary";
-                (Summary::read(started)?, Some(reason.to_owned()))
+                (Some(read_json(&started)?), Some(reason.to_owned()))
             }
             (None, Some(path)) => {
-                let summary = Summary::read(path)?;
-                let incomplete = summary.incomplete();
-                (summary, incomplete)
+                let summary = read_json(&path)?;
+                let incomplete = summary::incomplete(&summary);
+                (Some(summary), incomplete)
             }
             (None, None) => {
                 warnings.push(format!(
                     "there is no {} in {}: what was asked of the run is read off its requests",
-                    files.names.json,
+                    files.names().json,
                     dir.display()
                 ));
                 let reason = "the run has left no summary";
-                (Summary::none(), Some(reason.to_owned()))
+                (None, Some(reason.to_owned()))
             }
         };
-        let mut facts = summary.facts(version)?;
-        facts.files = files.names.clone();
-        let first = First::of(&files)?;
-        if first.raw_is_of_another_run {
-            let raw = files.raw.take();
+        let first = First::of(raw.as_deref(), lines.as_deref())?;
+        if first.raw_is_of_another_run
+            && let Some(raw) = raw.take()
+        {
             warnings.push(format!(
                 "{} is of another run than {}, and is left out",
-                raw.unwrap_or_default().display(),
-                files.names.jsonl
+                raw.display(),
+                files.names().jsonl
             ));
         }
-        if summary.is_none() {
+        let is_ours = summary.as_ref().map_or(first.is_ours, Summary::is_ours);
+        let without = summary.is_none();
+        let summary: Summary = summary.unwrap_or_default();
+        let window = summary::window(&summary, first.start);
+        let counting = summary::Counting::of(&summary);
+        let slos = summary.config().map(|config| config.slos.clone());
+        let promises = summary::promises(&slos.unwrap_or_default());
+        let mut facts = summary::facts(summary, version)?;
+        facts.files = files.names().clone();
+        if without {
             first.tell(&mut facts);
         }
-        if let Some(length) = summary.slice() {
-            facts.slice = Some(length);
-        }
         if facts.cancellation.is_none() && first.has_plan {
-            let unknown = crate::facts::CancellationFacts::of(0.0, pinfire_base::clock::Span::ZERO);
-            facts.cancellation = Some(unknown);
+            facts.cancellation = Some(CancellationFacts::of(0.0, Span::ZERO));
         }
-        let promises = summary.promises();
         let mut rebuild = Self {
-            counting: summary.counting(),
-            of_aiperf: !summary.is_ours().unwrap_or(first.is_ours),
+            counting,
+            of_aiperf: !is_ours,
             first: first.start,
             facts,
             warnings,
-            files,
-            summary,
+            raw,
+            lines,
+            gpus: files.gpus(),
+            window,
             incomplete,
         };
         if !promises.is_empty()
@@ -209,31 +248,25 @@ impl Rebuild {
         );
         facts.slos = Slos::new(&goodput::parse(limits)?, conditions)?;
         self.warnings.extend(facts.slos.warnings());
-        let shown: Map<String, Value> = facts
-            .slos
-            .shown()
-            .map(|(tag, limit)| (tag.to_owned(), limit.into()))
-            .collect();
-        self.tell("/slos", shown.into());
+        let shown = facts.slos.shown();
+        let shown = shown.map(|(tag, limit)| (tag.to_owned(), limit)).collect();
+        if let Some(config) = self.told_config() {
+            config.set_slos(shown);
+        }
         Ok(())
     }
 
     /// Slices the run, into others than its own if it had any.
     pub fn slice(&mut self, length: Span) {
         self.facts.slice = Some(length);
-        self.tell("/artifacts/slice_duration", length.as_secs_f64().into());
+        if let Some(config) = self.told_config() {
+            config.set_slice_duration(length.as_secs_f64());
+        }
     }
 
-    /// Changes what the files say was asked.
-    fn tell(&mut self, pointer: &str, value: Value) {
-        let told = self.facts.told.as_mut();
-        let Some(config) = told.and_then(|told| told.summary.get_mut("input_config")) else {
-            return;
-        };
-        let (folder, key) = pointer.rsplit_once('/').unwrap_or(("", pointer));
-        if let Some(Value::Object(fields)) = config.pointer_mut(folder) {
-            fields.insert(key.to_owned(), value);
-        }
+    /// What the files say was asked.
+    fn told_config(&mut self) -> Option<&mut Carried<InputConfig>> {
+        self.facts.told.as_mut()?.summary.input_config.as_mut()
     }
 
     /// Whether the server's own counts are the lengths of this run.
@@ -248,17 +281,17 @@ impl Rebuild {
 
     /// Whether the requests themselves are there, so that tokens can be counted anew.
     pub fn has_texts(&self) -> bool {
-        self.files.raw.is_some()
+        self.raw.is_some()
     }
 
     /// Whether the run's own counts are there.
     pub fn has_counts(&self) -> bool {
-        self.files.lines.is_some()
+        self.lines.is_some()
     }
 
     /// Bytes of the file that is read.
     pub fn size(&self) -> u64 {
-        let path = self.files.raw.as_ref().or(self.files.lines.as_ref());
+        let path = self.raw.as_ref().or(self.lines.as_ref());
         let size = path.and_then(|path| std::fs::metadata(path).ok());
         size.map_or(0, |data| data.len())
     }
@@ -277,18 +310,17 @@ impl Rebuild {
         if let Some(told) = &mut self.facts.told {
             told.client_counts = !matches!(counting, Counting::ByServer);
         }
-        let window = self.summary.window(self.first);
         let told = self.facts.told.as_ref();
-        let told = told.and_then(|told| told.summary.get("telemetry_data"));
+        let told = told.and_then(|told| told.summary.telemetry_data.as_deref());
         let mut gpu = gpus::read(
-            self.files.gpus.as_deref(),
+            self.gpus.as_deref(),
             told,
-            window.as_ref(),
+            self.window.as_ref(),
             line::at(self.first),
             &mut self.warnings,
         )?;
         let end = RunEnd {
-            profiling: window,
+            profiling: self.window,
             interrupted: self.incomplete.take(),
             ..RunEnd::default()
         };
@@ -311,11 +343,13 @@ impl Rebuild {
             lines: 0,
             last: line::at(0),
         };
-        let lines = match &self.files.raw {
-            Some(path) => sink.raw(path, self.files.lines.as_deref(), &mut warnings)?,
-            None => sink.values(self.files.lines.as_deref().unwrap_or(Path::new("")))?,
+        let lines = match (&self.raw, &self.lines) {
+            (Some(raw), beside) => sink.raw(raw, beside.as_deref(), &mut warnings)?,
+            (None, Some(lines)) => sink.values(lines)?,
+            // One of them was there when the run was opened.
+            (None, None) => unreachable!("a run without requests is not opened"),
         };
-        if lines.torn {
+        if lines.torn().is_some() {
             warnings.push(
                 "the last line is cut off in the middle, as a killed run leaves it; it is left out"
                     .to_owned(),
@@ -353,7 +387,7 @@ const LOOKED_AT: usize = 100;
 const LOOKED_AT_BESIDE: usize = 1_000;
 
 impl First {
-    fn of(files: &RunFiles) -> Result<Self, RebuildError> {
+    fn of(raw: Option<&Path>, lines: Option<&Path>) -> Result<Self, RebuildError> {
         let mut first = Self {
             start: 0,
             is_ours: false,
@@ -365,10 +399,10 @@ impl First {
             raw_is_of_another_run: false,
         };
         let (mut in_raw, mut in_lines) = (HashSet::new(), HashSet::new());
-        if let Some(path) = &files.raw {
+        if let Some(path) = raw {
             let mut lines = Lines::open(path)?;
             for _ in 0..LOOKED_AT {
-                let Some(line) = lines.next(RawLine::read)? else {
+                let Some(line) = lines.next(RawRequest::read)? else {
                     break;
                 };
                 first.see(&line.found);
@@ -379,7 +413,7 @@ impl First {
                 }
             }
         }
-        if let Some(path) = &files.lines {
+        if let Some(path) = lines {
             let mut lines = Lines::open(path)?;
             let mut counted = None;
             for _ in 0..LOOKED_AT_BESIDE {
@@ -454,8 +488,8 @@ struct ReadLine {
 
 impl Reader {
     /// Reads a raw line; what the per-request file says of it comes later.
-    fn raw(&self, line: RawLine) -> ReadLine {
-        let RawLine { found, body } = line;
+    fn raw(&self, line: RawRequest) -> ReadLine {
+        let RawRequest { found, body } = line;
         let mut reading = Reading::of(&found.record, &self.rules);
         if let Some(verdict) = &found.verdict {
             reading.verdict = verdict.clone();
@@ -516,13 +550,7 @@ impl Reader {
 impl TokenCounts {
     /// Of a request that was left the tokens stand with what came of that.
     fn or_received(mut self, found: &Found) -> Self {
-        let received = || {
-            found
-                .cancellation
-                .as_ref()?
-                .get("tokens_received")?
-                .as_u64()
-        };
+        let received = || found.cancellation.as_ref()?.tokens_received;
         if self.osl().is_none() {
             self.output = received();
         }
@@ -555,7 +583,7 @@ impl Sink<'_> {
         let mut others = Beside::open(beside)?;
         let mut alone = 0_u64;
         let reader = Arc::clone(&self.reader);
-        let read = move |line: &[u8]| RawLine::read(line).map(|line| reader.raw(line));
+        let read = move |line: &[u8]| RawRequest::read(line).map(|line| reader.raw(line));
         let lines = self.each(path, read, |sink, read| {
             match others.of(read.found.id)? {
                 Some(mut values) => sink.reader.beside(read, &mut values),
@@ -602,7 +630,7 @@ impl Sink<'_> {
             while let Some((number, read)) = done.pop_front() {
                 if let Some(mut read) = lines.judge(number, read)? {
                     prepare(self, &mut read)?;
-                    self.take(&read, lines.bytes)?;
+                    self.take(&read, lines.bytes())?;
                 }
             }
             if ended {
@@ -634,7 +662,8 @@ impl Sink<'_> {
         Ok(())
     }
 
-    fn finish(self, mut end: RunEnd) -> Result<Report, RebuildError> {
+    fn finish(mut self, mut end: RunEnd) -> Result<Report, RebuildError> {
+        self.collector.check()?;
         let seen = self.collector.progress();
         let all = seen.valid + seen.errors + seen.cancelled;
         // There is no second count: the files are what there is.
@@ -649,17 +678,13 @@ impl Sink<'_> {
         let mut report = self.collector.finish(end)?;
         if let Some(told) = &mut report.facts.told {
             // The run's own account is kept as long as it speaks of the same requests.
-            let agrees = told
-                .summary
-                .get("request_accounting")
-                .is_some_and(|account| {
-                    let count = |key: &str| account.get(key).and_then(Value::as_u64);
-                    count("valid") == Some(seen.valid)
-                        && count("errors") == Some(seen.errors)
-                        && count("cancelled_by_plan") == Some(seen.cancelled)
-                });
-            if !agrees {
-                told.summary.shift_remove("request_accounting");
+            let counts = &mut told.summary.request_accounting;
+            if !counts.as_ref().is_some_and(|counts| {
+                counts.valid == seen.valid
+                    && counts.errors == seen.errors
+                    && counts.cancelled_by_plan == seen.cancelled
+            }) {
+                *counts = None;
             }
         }
         Ok(report)

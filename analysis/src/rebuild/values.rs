@@ -7,40 +7,20 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
+use pinfire_artifacts::{Lines, Measured, RequestLine};
 use pinfire_base::clock::Span;
 use pinfire_dialect::Usage;
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::RebuildError;
 use super::line::Found;
-use super::lines::Lines;
 use crate::collect::RowValue;
 use crate::metric::{METRICS, Of};
 use crate::reading::{Content, Reading, Verdict};
 use crate::tokens::TokenCounts;
 
-#[derive(Deserialize)]
-struct Line<'a> {
-    #[serde(borrow)]
-    metadata: &'a RawValue,
-    #[serde(default)]
-    metrics: HashMap<String, MetricValue>,
-    #[serde(borrow)]
-    trace_data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct MetricValue {
-    value: Value,
-}
-
 /// The metrics of a line, and its `trace_data`.
 #[derive(Default)]
-pub(super) struct Values(HashMap<String, MetricValue>, Option<String>);
+pub(super) struct Values(HashMap<String, Measured>, Option<String>);
 
 /// A line with its values.
 pub(super) struct ValueLine {
@@ -51,13 +31,14 @@ pub(super) struct ValueLine {
 impl ValueLine {
     /// Reads a line.
     pub(super) fn read(line: &[u8]) -> Result<Self, String> {
-        let line: Line<'_> = serde_json::from_slice(line).map_err(|e| e.to_string())?;
+        let line = RequestLine::read(line)?;
+        let found = Found::new(&line.metadata, line.error.as_ref());
+        let metrics = line.metrics.into_iter();
+        let metrics = metrics.map(|(tag, metric)| (tag.into_owned(), metric.value));
+        let trace = line.trace_data.map(str::to_owned);
         Ok(Self {
-            found: Found::new(line.metadata, line.error)?,
-            values: Values(
-                line.metrics,
-                line.trace_data.map(|trace| trace.get().to_owned()),
-            ),
+            found,
+            values: Values(metrics.collect(), trace),
         })
     }
 }
@@ -67,7 +48,7 @@ const HTTP: &str = "http_req_";
 
 impl Values {
     fn number(&self, tag: &str) -> Option<f64> {
-        self.0.get(tag)?.value.as_f64()
+        self.0.get(tag)?.one()
     }
 
     fn whole(&self, tag: &str) -> Option<u64> {
@@ -87,7 +68,7 @@ impl Values {
 
     /// A time that the line gives in milliseconds.
     fn nanos(&self, tag: &str) -> Option<u64> {
-        nanos(&self.0.get(tag)?.value)
+        nanos(self.number(tag)?)
     }
 
     /// The run's own counts. `output_token_count` is left out where it is 0.
@@ -154,8 +135,8 @@ impl Values {
             (Some(first), _) => {
                 let mut at = first;
                 stamps.push(after(at));
-                let gaps = self.0.get("inter_chunk_latency").map(|gaps| &gaps.value);
-                for gap in gaps.and_then(Value::as_array).into_iter().flatten() {
+                let gaps = self.0.get("inter_chunk_latency");
+                for &gap in gaps.map_or(&[][..], Measured::all) {
                     at += nanos(gap).unwrap_or(0);
                     stamps.push(after(at));
                 }
@@ -170,16 +151,15 @@ impl Values {
             output: !streams || output_from.is_some_and(|from| at >= from),
         });
         let plan = found.cancellation.as_ref();
-        let told = |key: &str| plan?.get(key)?.as_u64();
-        let text = |key: &str| Some(plan?.get(key)?.as_str()?.to_owned());
         let tokens = self.tokens();
         let content: Vec<Content> = content.collect();
-        let events = told("events_received").unwrap_or(content.len() as u64);
+        let events = plan.and_then(|plan| plan.events_received);
+        let events = events.unwrap_or(content.len() as u64);
         Reading {
             first_chunk_tokens: self.first_chunk(&content, tokens.osl(), per_chunk_usage),
             content,
-            output: text("output_text"),
-            reasoning: text("reasoning_text"),
+            output: plan.and_then(|plan| Some(plan.output_text.as_deref()?.to_owned())),
+            reasoning: plan.and_then(|plan| Some(plan.reasoning_text.as_deref()?.to_owned())),
             usage: self.usage(),
             finish: None,
             events: u32::try_from(events).unwrap_or(u32::MAX),
@@ -217,9 +197,8 @@ impl Values {
 }
 
 /// Milliseconds as they are written to the nanoseconds that they were.
-fn nanos(milliseconds: &Value) -> Option<u64> {
-    let value = milliseconds.as_f64()?;
-    (value >= 0.0).then_some((value * 1e6).round() as u64)
+fn nanos(milliseconds: f64) -> Option<u64> {
+    (milliseconds >= 0.0).then_some((milliseconds * 1e6).round() as u64)
 }
 
 /// How far the lines of the two files may be out of step.

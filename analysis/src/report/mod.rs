@@ -66,6 +66,8 @@ pub struct Report {
     pub slices: Vec<Slice>,
     /// The per-request file, if one was written.
     pub jsonl: Option<PathBuf>,
+    /// The file of everything sent and received, if one was written.
+    pub raw: Option<PathBuf>,
     /// What servers and GPUs said of themselves.
     pub outside: Outside,
     /// Whether the server let go of what was cancelled, where that was asked.
@@ -115,6 +117,7 @@ impl Report {
             coarse,
             slices,
             jsonl,
+            raw: None,
             outside: Outside::default(),
             release: None,
             facts,

@@ -1,10 +1,13 @@
 //! GPU telemetry from DCGM exporters: fields to figures, energy, and what the files hold.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use pinfire_artifacts::samples::{
+    self, Exporter, GpuLine, Sampled, TelemetryData, TelemetrySummary,
+};
+use pinfire_artifacts::{Block, ErrorCount, ErrorDetails, Ordered, append};
 use pinfire_base::clock::{Span, Stamp, WallAnchor};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
 
 use super::Scrape;
 use super::files::{local_time, short_url};
@@ -83,23 +86,18 @@ const FIELDS: [Field; 11] = [
 ];
 
 /// What names a GPU.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Identity {
     /// Place in its machine.
-    #[serde(rename = "gpu_index")]
     pub index: u64,
     /// Unique over machines.
-    #[serde(rename = "gpu_uuid")]
     pub uuid: String,
     /// `NVIDIA H200`.
-    #[serde(rename = "gpu_model_name", default)]
     pub model: String,
-    #[serde(rename = "pci_bus_id")]
     pci: Option<String>,
     device: Option<String>,
     hostname: Option<String>,
     namespace: Option<String>,
-    #[serde(rename = "pod_name")]
     pod: Option<String>,
 }
 
@@ -135,14 +133,24 @@ impl GpuHistory {
     }
 
     /// Takes in what a line of `gpu_telemetry_export.jsonl` says; its instant is its wall time.
-    pub(crate) fn recall(&mut self, line: &TelemetryLine) {
-        let identity = &line.identity;
+    pub(crate) fn recall(&mut self, line: &GpuLine) {
+        let identity = Identity {
+            index: line.gpu_index,
+            uuid: line.gpu_uuid.clone(),
+            model: line.gpu_model_name.clone(),
+            pci: line.pci_bus_id.clone(),
+            device: line.device.clone(),
+            hostname: line.hostname.clone(),
+            namespace: line.namespace.clone(),
+            pod: line.pod_name.clone(),
+        };
         let key = (identity.index, identity.uuid.clone());
         let mut values: Values = [None; FIELDS.len()];
         for (slot, field) in values.iter_mut().zip(&FIELDS) {
-            *slot = line.values.get(field.key).and_then(Value::as_f64);
+            let told = line.values().find(|(key, _)| *key == field.key);
+            *slot = told.map(|(_, value)| value);
         }
-        self.keep(key, identity.clone(), Stamp::from_nanos(line.at), values);
+        self.keep(key, identity, Stamp::from_nanos(line.timestamp_ns), values);
     }
 
     /// The last instant at which it showed anything.
@@ -210,63 +218,36 @@ impl GpuHistory {
     }
 }
 
-/// Adds what is known of a GPU's names.
-fn put_known<const N: usize>(map: &mut Map<String, Value>, texts: [(&str, &Option<String>); N]) {
-    for (key, text) in texts {
-        if let Some(text) = text {
-            map.insert(key.into(), text.as_str().into());
-        }
-    }
-}
-
 fn line(url: &str, gpu: &Identity, values: &Values, unix: u64, out: &mut Vec<u8>) {
-    let mut map = Map::new();
-    map.insert("gpu_index".into(), gpu.index.into());
-    map.insert("gpu_uuid".into(), gpu.uuid.as_str().into());
-    map.insert("gpu_model_name".into(), gpu.model.as_str().into());
-    let texts = [
-        ("pci_bus_id", &gpu.pci),
-        ("device", &gpu.device),
-        ("hostname", &gpu.hostname),
-        ("namespace", &gpu.namespace),
-        ("pod_name", &gpu.pod),
-    ];
-    put_known(&mut map, texts);
-    map.insert("platform".into(), PLATFORM.into());
-    map.insert("timestamp_ns".into(), unix.into());
-    map.insert("telemetry_source_url".into(), url.into());
     let data = FIELDS.iter().zip(values);
-    let data = data.filter_map(|(field, value)| Some((field.key.to_owned(), (*value)?.into())));
-    map.insert("telemetry_data".into(), Value::Object(data.collect()));
-    if let Ok(bytes) = serde_json::to_vec(&map) {
-        out.extend(bytes);
-        out.push(b'\n');
-    }
+    let data = data.filter_map(|(field, value)| {
+        let value = (*value).filter(|value| value.is_finite())?;
+        Some((field.key.to_owned(), Some(Sampled::Number(value))))
+    });
+    let line = GpuLine {
+        gpu_index: gpu.index,
+        gpu_uuid: gpu.uuid.clone(),
+        gpu_model_name: gpu.model.clone(),
+        pci_bus_id: gpu.pci.clone(),
+        device: gpu.device.clone(),
+        hostname: gpu.hostname.clone(),
+        namespace: gpu.namespace.clone(),
+        pod_name: gpu.pod.clone(),
+        platform: PLATFORM.to_owned(),
+        timestamp_ns: unix,
+        telemetry_source_url: url.to_owned(),
+        telemetry_data: data.collect(),
+    };
+    append(out, &line);
+    out.push(b'\n');
 }
 
-/// A line of `gpu_telemetry_export.jsonl`.
-#[derive(Deserialize)]
-pub(crate) struct TelemetryLine {
-    #[serde(flatten)]
-    identity: Identity,
-    /// `nvidia`, or another maker's; not there in old files of AIPerf.
-    #[serde(default)]
-    platform: String,
-    #[serde(rename = "timestamp_ns")]
-    at: u64,
-    /// The page.
-    #[serde(rename = "telemetry_source_url")]
-    pub(crate) url: String,
-    #[serde(rename = "telemetry_data")]
-    values: BTreeMap<String, Value>,
-}
-
-impl TelemetryLine {
-    /// Whether all that it says is known here: the make of the GPU and each figure.
-    pub(crate) fn is_known(&self) -> bool {
-        let known = |key: &String| FIELDS.iter().any(|field| field.key == key);
-        self.platform == PLATFORM && self.values.keys().all(known)
-    }
+/// Whether all that a line says is known here: where it is from, the make of the GPU, and each figure.
+pub fn is_known(line: &GpuLine) -> bool {
+    let known = |key: &String| FIELDS.iter().any(|field| field.key == key);
+    line.platform == PLATFORM
+        && !line.telemetry_source_url.is_empty()
+        && line.telemetry_data.keys().all(known)
 }
 
 /// The figures of one field of one GPU.
@@ -525,56 +506,60 @@ impl GpuTelemetry {
     }
 
     /// `telemetry_data` of the summary.
-    pub fn json(&self, facts: &RunFacts) -> Value {
-        let mut endpoints = Map::new();
+    pub fn summary(&self, facts: &RunFacts) -> TelemetryData {
+        let mut endpoints = Ordered::default();
         for exporter in self
             .exporters
             .iter()
             .filter(|exporter| !exporter.is_empty())
         {
-            let mut gpus = Map::new();
+            let mut gpus: Ordered<samples::Gpu> = Ordered::default();
             for gpu in exporter.gpus.values() {
                 let identity = &gpu.identity;
-                let mut map = Map::new();
-                map.insert("gpu_index".into(), identity.index.into());
-                map.insert("gpu_name".into(), identity.model.as_str().into());
-                map.insert("gpu_uuid".into(), identity.uuid.as_str().into());
-                map.insert("platform".into(), PLATFORM.into());
-                let texts = [
-                    ("hostname", &identity.hostname),
-                    ("namespace", &identity.namespace),
-                    ("pod_name", &identity.pod),
-                ];
-                put_known(&mut map, texts);
-                let metrics = FIELDS.iter().enumerate().filter_map(|(at, field)| {
-                    let figures = self.figures(gpu, at)?;
-                    Some((field.key.to_owned(), block(field.unit, &figures)))
-                });
-                map.insert("metrics".into(), Value::Object(metrics.collect()));
                 // One place may be held by two of them over the nodes behind one exporter.
                 let mut key = format!("gpu_{}", identity.index);
                 if gpus.contains_key(&key) {
                     key = format!("{key}_{}", identity.uuid);
                 }
-                gpus.insert(key, map.into());
+                gpus.insert(key, self.one(gpu));
             }
-            endpoints.insert(short_url(&exporter.url).to_owned(), json!({ "gpus": gpus }));
+            endpoints.insert(short_url(&exporter.url).to_owned(), Exporter { gpus });
         }
-        let successful: Vec<&str> = self.exporters.iter().map(|e| e.url.as_str()).collect();
-        let errors = self
-            .failures
-            .iter()
-            .map(|failure| json!({"error_details": {"message": failure}, "count": 1}));
-        json!({
-            "summary": {
-                "endpoints_configured": self.configured,
-                "endpoints_successful": successful,
-                "start_time": local_time(facts, self.window.start),
-                "end_time": local_time(facts, self.window.end),
+        let errors = self.failures.iter().map(|failure| ErrorCount {
+            error_details: ErrorDetails {
+                message: Some(Cow::Owned(failure.clone())),
+                ..ErrorDetails::default()
             },
-            "endpoints": endpoints,
-            "error_summary": errors.collect::<Vec<_>>(),
-        })
+            count: 1,
+        });
+        TelemetryData {
+            summary: TelemetrySummary {
+                endpoints_configured: self.configured.clone(),
+                endpoints_successful: self.exporters.iter().map(|e| e.url.clone()).collect(),
+                start_time: local_time(facts, self.window.start),
+                end_time: local_time(facts, self.window.end),
+            },
+            endpoints,
+            error_summary: errors.collect(),
+        }
+    }
+
+    fn one(&self, gpu: &Gpu) -> samples::Gpu {
+        let identity = &gpu.identity;
+        let metrics = FIELDS.iter().enumerate().filter_map(|(at, field)| {
+            let figures = self.figures(gpu, at)?;
+            Some((field.key.to_owned(), block(field.unit, &figures)))
+        });
+        samples::Gpu {
+            gpu_index: identity.index,
+            gpu_name: identity.model.clone(),
+            gpu_uuid: identity.uuid.clone(),
+            platform: PLATFORM.to_owned(),
+            hostname: identity.hostname.clone(),
+            namespace: identity.namespace.clone(),
+            pod_name: identity.pod.clone(),
+            metrics: metrics.collect(),
+        }
     }
 
     /// The third table of the CSV: its header and its rows.
@@ -697,21 +682,20 @@ pub(crate) fn digits(value: f64) -> String {
     format!("{value:.*}", (leading + 2).min(18))
 }
 
-fn block(unit: &str, figures: &GpuFigures) -> Value {
-    let mut map = Map::new();
-    map.insert("unit".into(), unit.into());
-    map.insert("avg".into(), figures.avg.into());
+fn block(unit: &str, figures: &GpuFigures) -> Block {
+    let mut block = Block::of(unit);
+    block.put("avg", figures.avg);
     if let Some(spread) = &figures.spread {
         for (q, value) in PERCENTILES.into_iter().zip(spread.percentiles) {
-            map.insert(format!("p{q}"), value.into());
+            block.put(&format!("p{q}"), value);
         }
-        map.insert("min".into(), spread.min.into());
-        map.insert("max".into(), spread.max.into());
-        map.insert("std".into(), spread.std.into());
-        map.insert("count".into(), spread.count.into());
-        map.insert("sum".into(), spread.sum.into());
+        block.put("min", spread.min);
+        block.put("max", spread.max);
+        block.put("std", spread.std);
+        block.put_count("count", spread.count);
+        block.put("sum", spread.sum);
     }
-    map.into()
+    block
 }
 
 /// A counter's value at an instant, on the line between the samples around it; outside of them that of
@@ -731,6 +715,8 @@ fn at_instant(values: &[(Stamp, f64)], at: Stamp) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn at(seconds: f64) -> Stamp {
@@ -790,7 +776,7 @@ mod tests {
             "1",
             WallAnchor::fixed(at(1.0), 1_800_000_001_000_000_000),
         );
-        let json = telemetry.json(&facts);
+        let json = serde_json::to_value(telemetry.summary(&facts)).unwrap();
         let gpu = &json["endpoints"]["127.0.0.1:9400"]["gpus"]["gpu_0"];
         assert_eq!(
             (&gpu["gpu_uuid"], &gpu["hostname"]),

@@ -3,27 +3,37 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use pinfire_artifacts::sweep::{Collated, CollatedFigures, CollatedMetric, CollatedRun};
 
 use super::{Cell, Sweep};
 use crate::compare::{FilesError, Run, Stat};
-
-/// The figures of all runs together, in the file's order.
-const FIGURES: [(&str, Stat); 6] = [
-    ("mean", Stat::Avg),
-    ("std", Stat::Std),
-    ("p50", Stat::Percentile(50.0)),
-    ("p90", Stat::Percentile(90.0)),
-    ("p95", Stat::Percentile(95.0)),
-    ("p99", Stat::Percentile(99.0)),
-];
 
 /// A metric over the runs.
 #[derive(Default)]
 struct Pooled {
     unit: String,
     values: Vec<f64>,
-    per_run: Vec<Value>,
+    per_run: Vec<CollatedRun>,
+}
+
+impl Pooled {
+    fn metric(mut self) -> CollatedMetric {
+        self.values.sort_unstable_by(f64::total_cmp);
+        let of = |stat: Stat| stat.of(&self.values);
+        CollatedMetric {
+            unit: self.unit,
+            combined: CollatedFigures {
+                mean: of(Stat::Avg),
+                std: of(Stat::Std),
+                p50: of(Stat::Percentile(50.0)),
+                p90: of(Stat::Percentile(90.0)),
+                p95: of(Stat::Percentile(95.0)),
+                p99: of(Stat::Percentile(99.0)),
+                count: self.values.len(),
+            },
+            per_run: self.per_run,
+        }
+    }
 }
 
 impl Sweep {
@@ -32,44 +42,28 @@ impl Sweep {
     ///
     /// # Errors
     /// The lines of a run cannot be read.
-    pub fn collated_json(&self, cell: &Cell) -> Result<Option<Value>, FilesError> {
+    pub fn collated(&self, cell: &Cell) -> Result<Option<Collated>, FilesError> {
         let mut metrics: BTreeMap<String, Pooled> = BTreeMap::new();
         for trial in cell.good() {
             for (tag, values) in Run::read(&trial.folder)?.values {
                 let pooled = metrics.entry(tag).or_default();
                 pooled.unit = values.unit;
-                pooled.per_run.push(json!({
-                    "label": trial.label,
-                    "mean": Stat::Avg.of(&values.values),
-                    "count": values.values.len(),
-                }));
+                pooled.per_run.push(CollatedRun {
+                    label: trial.label.clone(),
+                    mean: Stat::Avg.of(&values.values),
+                    count: values.values.len(),
+                });
                 pooled.values.extend(values.values);
             }
         }
-        let metrics: Map<String, Value> = metrics
-            .into_iter()
-            .map(|(tag, mut pooled)| {
-                pooled.values.sort_unstable_by(f64::total_cmp);
-                let figures = FIGURES
-                    .iter()
-                    .map(|(name, stat)| ((*name).to_owned(), json!(stat.of(&pooled.values))));
-                let mut combined: Map<String, Value> = figures.collect();
-                combined.insert("count".to_owned(), pooled.values.len().into());
-                let block = json!({
-                    "unit": pooled.unit,
-                    "combined": combined,
-                    "per_run": pooled.per_run,
-                });
-                (tag, block)
-            })
-            .collect();
-        Ok((!metrics.is_empty()).then(|| {
-            json!({
-                "schema_version": "1.0.0",
-                "aiperf_version": self.version,
-                "metadata": self.confidence_metadata(cell),
-                "metrics": metrics,
-            })
-        }))
+        let metrics = metrics.into_iter();
+        let metrics = metrics.map(|(tag, pooled)| (tag, pooled.metric()));
+        let file = Collated {
+            schema_version: "1.0.0".to_owned(),
+            aiperf_version: self.version.clone(),
+            metadata: self.confidence_metadata(cell),
+            metrics: metrics.collect(),
+        };
+        Ok(Some(file).filter(|file| !file.metrics.is_empty()))
     }
 }

@@ -1,29 +1,34 @@
 //! `profile_export_aiperf_aggregate.json` and its CSV: what the runs of one point say together.
 
-use serde_json::{Map, Value, json};
+use pinfire_artifacts::sweep::{Aggregate, AggregateBlock, AggregateMetadata, FailedRun};
 
-use super::{Cell, Spread, Sweep, bare, csv, figures};
+use super::{Cell, Spread, Sweep, csv, figures, rows_of};
 
 impl Sweep {
     /// The file of one point.
-    pub fn confidence_json(&self, cell: &Cell) -> Value {
-        let mut metrics = Map::new();
-        for (name, unit, spread) in self.spreads(cell) {
-            metrics.insert(
-                name,
-                json!({
-                    "mean": spread.mean, "std": spread.std, "min": spread.min, "max": spread.max,
-                    "cv": spread.cv, "se": spread.se, "ci_low": spread.ci_low,
-                    "ci_high": spread.ci_high, "t_critical": spread.t_critical, "unit": unit,
-                }),
-            );
+    pub fn confidence(&self, cell: &Cell) -> Aggregate {
+        let metrics = self.spreads(cell).into_iter();
+        let metrics = metrics.map(|(name, unit, spread)| {
+            let block = AggregateBlock {
+                mean: Some(spread.mean),
+                std: Some(spread.std),
+                min: Some(spread.min),
+                max: Some(spread.max),
+                cv: Some(spread.cv),
+                se: Some(spread.se),
+                ci_low: Some(spread.ci_low),
+                ci_high: Some(spread.ci_high),
+                t_critical: spread.t_critical,
+                unit,
+            };
+            (name, block)
+        });
+        Aggregate {
+            schema_version: "1.0".to_owned(),
+            aiperf_version: self.version.clone(),
+            metadata: self.confidence_metadata(cell),
+            metrics: metrics.collect(),
         }
-        json!({
-            "schema_version": "1.0",
-            "aiperf_version": self.version,
-            "metadata": self.confidence_metadata(cell),
-            "metrics": metrics,
-        })
     }
 
     /// Its CSV twin.
@@ -60,10 +65,8 @@ impl Sweep {
             ]);
         }
         rows.push(Vec::new());
-        for (key, value) in self.confidence_metadata(cell) {
-            rows.push(vec![key, bare(&value)]);
-        }
-        csv(&rows)
+        rows.extend(rows_of(&self.confidence_metadata(cell)));
+        csv(rows)
     }
 
     /// `<tag>_<figure>`, unit and spread.
@@ -80,39 +83,33 @@ impl Sweep {
         all.collect()
     }
 
-    pub(super) fn confidence_metadata(&self, cell: &Cell) -> Map<String, Value> {
+    pub(super) fn confidence_metadata(&self, cell: &Cell) -> AggregateMetadata {
         let failed = cell.trials.iter().filter_map(|trial| {
-            let error = trial.error.as_ref()?;
-            Some(json!({"label": trial.label, "error": error}))
+            Some(FailedRun {
+                label: trial.label.clone(),
+                error: trial.error.clone()?,
+            })
         });
-        let labels: Vec<&str> = cell.trials.iter().map(|t| t.label.as_str()).collect();
-        let mut map = Map::new();
-        let mut put = |key: &str, value: Value| map.insert(key.to_owned(), value);
-        put("aggregation_type", "confidence".into());
-        put("num_profile_runs", cell.trials.len().into());
-        put("num_successful_runs", cell.good().count().into());
-        put("failed_runs", failed.collect());
-        put("confidence_level", self.level.into());
-        put("run_labels", labels.into());
-        put("cooldown_seconds", self.cooldown_s.into());
-        if cell.trials.len() == 1 {
-            put("single_run", true.into());
+        let swept = !self.parameters.is_empty();
+        let pairs = self.parameters.iter().zip(&cell.values);
+        let values = pairs.map(|(p, value)| (p.path.clone(), value.clone()));
+        let good: Vec<_> = cell.good().collect();
+        let convergence = self.convergence.as_ref();
+        AggregateMetadata {
+            aggregation_type: "confidence".to_owned(),
+            num_profile_runs: cell.trials.len() as u64,
+            num_successful_runs: Some(good.len() as u64),
+            failed_runs: failed.collect(),
+            confidence_level: self.level,
+            run_labels: cell.trials.iter().map(|t| t.label.clone()).collect(),
+            cooldown_seconds: self.cooldown_s,
+            single_run: (cell.trials.len() == 1).then_some(true),
+            variation_label: swept.then(|| cell.label.clone()),
+            variation_values: swept.then(|| values.collect()),
+            sweep_mode: swept.then(|| self.mode.clone()),
+            model: Some(self.models.join(",")),
+            convergence: convergence.map(|rule| rule.agreement(&good, self.level)),
         }
-        if !self.parameters.is_empty() {
-            put("variation_label", cell.label.as_str().into());
-            let pairs = self.parameters.iter().zip(&cell.values);
-            let values: Map<String, Value> = pairs
-                .map(|(p, value)| (p.path.clone(), value.clone()))
-                .collect();
-            put("variation_values", values.into());
-            put("sweep_mode", self.mode.as_str().into());
-        }
-        put("model", self.models.join(",").into());
-        if let Some(convergence) = &self.convergence {
-            let good: Vec<_> = cell.good().collect();
-            put("convergence", convergence.json(&good, self.level));
-        }
-        map
     }
 
     /// What to think of the spread of a point's runs, for the console.

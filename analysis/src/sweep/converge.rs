@@ -1,6 +1,6 @@
 //! Adaptive stopping of repeated runs: whether the runs that a point has are enough.
 
-use serde_json::{Value, json};
+use pinfire_artifacts::sweep::Agreement;
 
 use super::{Spread, Trial};
 use crate::compare::{Figure, Run, Stat};
@@ -117,18 +117,18 @@ impl Convergence {
     }
 
     /// What was asked and what came of it, for the aggregate file.
-    pub fn json(&self, trials: &[&Trial], level: f64) -> Value {
+    pub fn agreement(&self, trials: &[&Trial], level: f64) -> Agreement {
         let said = self.of(trials, level);
         let of_figure = self.mode != Mode::Distribution;
-        json!({
-            "metric": self.figure.tag,
-            "stat": of_figure.then(|| self.figure.stat.name()),
-            "mode": self.mode.name(),
-            "threshold": self.threshold,
-            "min_runs": self.least,
-            "value": said.value,
-            "converged": said.enough,
-        })
+        Agreement {
+            metric: self.figure.tag.clone(),
+            stat: of_figure.then(|| self.figure.stat.name()),
+            mode: self.mode.name().to_owned(),
+            threshold: self.threshold,
+            min_runs: self.least,
+            value: said.value,
+            converged: said.enough,
+        }
     }
 
     /// The same in words.
@@ -202,10 +202,10 @@ fn beyond(lambda: f64) -> f64 {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use serde_json::Map;
+    use pinfire_artifacts::{Block, Summary};
+    use serde_json::json;
 
     use super::*;
-    use crate::compare::Block;
 
     fn rule(mode: Mode) -> Convergence {
         Convergence {
@@ -218,17 +218,11 @@ mod tests {
 
     fn trial(folder: &Path, ttft: Option<f64>) -> Trial {
         let block = ttft.map(|ttft| {
-            let mut block = Block::default();
-            block.stats.insert("avg".into(), ttft);
+            let mut block = Block::of("ms");
+            block.put("avg", ttft);
             ("time_to_first_token".to_owned(), block)
         });
-        Trial {
-            label: String::new(),
-            folder: folder.to_owned(),
-            summary: Map::new(),
-            blocks: block.into_iter().collect(),
-            error: None,
-        }
+        Trial::of("", folder, &Summary::of_metrics(block))
     }
 
     fn said(rule: &Convergence, values: &[f64]) -> Converged {
@@ -302,7 +296,7 @@ mod tests {
             std::fs::create_dir(&path).unwrap();
             let line = |v: u32| {
                 let metrics = json!({"time_to_first_token": {"value": v, "unit": "ms"}});
-                let metadata = json!({"benchmark_phase": "profiling"});
+                let metadata = json!({"benchmark_phase": "profiling", "request_start_ns": 1, "request_end_ns": 2});
                 json!({"metadata": metadata, "metrics": metrics, "error": null}).to_string() + "\n"
             };
             let text: String = (from..from + 50).map(line).collect();

@@ -1,51 +1,53 @@
 //! `profile_export_aiperf_sweep.json` and its CSV: all points together.
 
-use serde_json::{Map, Value, json};
+use pinfire_artifacts::Ordered;
+use pinfire_artifacts::summary::Cancellation;
+use pinfire_artifacts::sweep::{
+    BestPoint, BestPoints, Combination, CombinationMetric, FailedRun, ParetoAxes, PointValues,
+    SlaConstraints, SweepFile, SweepMetadata, SweepParameter,
+};
 
-use super::{Cell, Marks, Spread, Sweep, bare, csv, figures, pareto};
+use super::{Cell, Marks, Spread, Sweep, bare, csv, figures, pareto, rows_of};
 use crate::compare::Stat;
 
 impl Sweep {
     /// The file.
-    pub fn json(&self) -> Value {
+    pub fn file(&self) -> SweepFile {
         let marks = self.marks();
         let (good, all) = self.counts();
         let failed = self.cells.iter().flat_map(|cell| {
             cell.trials.iter().filter_map(|trial| {
                 let label = [cell.label.as_str(), trial.label.as_str()];
                 let label = label.into_iter().filter(|part| !part.is_empty());
-                let label = label.collect::<Vec<_>>().join(": ");
-                Some(json!({"label": label, "error": trial.error.as_ref()?}))
+                Some(FailedRun {
+                    label: label.collect::<Vec<_>>().join(": "),
+                    error: trial.error.clone()?,
+                })
             })
         });
-        let per_cell = self
-            .with_figures()
-            .zip_marks(&marks)
-            .map(|(cell, marks)| self.combination(cell, marks));
-        let optimal = |of: fn(&Marks) -> bool| -> Vec<Value> {
+        let points = self.with_figures().zip_marks(&marks);
+        let optimal = |of: fn(&Marks) -> bool| -> Vec<PointValues> {
             let cells = self.with_figures().zip_marks(&marks);
             let chosen = cells.filter(|(_, marks)| of(marks));
-            chosen
-                .map(|(cell, _)| self.parameters_of(cell).into())
-                .collect()
+            chosen.map(|(cell, _)| self.parameters_of(cell)).collect()
         };
-        let saturated = optimal(|marks| marks.saturated);
-        let sweet = optimal(|marks| marks.sweet_spot);
-        json!({
-            "schema_version": "1.0",
-            "tool_version": format!("pinfire {}", self.version),
-            "aggregation_type": "sweep",
-            "num_profile_runs": all,
-            "num_successful_runs": good,
-            "failed_runs": failed.collect::<Vec<_>>(),
-            "metadata": self.metadata(&marks),
-            "per_combination_metrics": per_cell.collect::<Vec<_>>(),
-            "best_configurations": self.best(&marks),
-            "pareto_optimal": optimal(|marks| marks.optimal),
-            "pareto_optimal_tps": optimal(|marks| marks.front),
-            "sweet_spot": sweet.first(),
-            "saturated": saturated,
-        })
+        SweepFile {
+            schema_version: "1.0".to_owned(),
+            tool_version: format!("pinfire {}", self.version),
+            aggregation_type: "sweep".to_owned(),
+            num_profile_runs: all,
+            num_successful_runs: good,
+            failed_runs: failed.collect(),
+            metadata: self.metadata(&marks),
+            per_combination_metrics: points
+                .map(|(cell, marks)| self.combination(cell, marks))
+                .collect(),
+            best_configurations: self.best(&marks),
+            pareto_optimal: optimal(|marks| marks.optimal),
+            pareto_optimal_tps: optimal(|marks| marks.front),
+            sweet_spot: optimal(|marks| marks.sweet_spot).into_iter().next(),
+            saturated: optimal(|marks| marks.saturated),
+        }
     }
 
     /// Points of which at least one run counts.
@@ -53,113 +55,94 @@ impl Sweep {
         WithFigures(self)
     }
 
-    fn metadata(&self, marks: &[Marks]) -> Value {
-        let parameters: Vec<Value> = self
-            .parameters
-            .iter()
-            .map(|p| json!({"name": p.name, "path": p.path, "values": p.values}))
-            .collect();
-        let mut map = Map::new();
-        let mut put = |key: &str, value: Value| map.insert(key.to_owned(), value);
-        put("sweep_parameters", parameters.into());
-        put("num_combinations", self.cells.len().into());
-        put("sweep_mode", self.mode.as_str().into());
-        put("confidence_level", self.level.into());
-        put("num_trials_per_value", self.trials.into());
-        put("aggregation_type", "sweep".into());
-        if let Some(gpus) = self.num_gpus {
-            put("num_gpus", gpus.into());
-        }
-        if !self.objectives.is_empty() {
-            let texts: Vec<&str> = self
-                .objectives
-                .iter()
-                .map(|slo| slo.text.as_str())
-                .collect();
-            let feasible = marks.iter().filter(|marks| marks.feasible).count();
-            put(
-                "sla_constraints",
-                json!({
-                    "active_filters": texts,
-                    "feasible_count": feasible,
-                    "infeasible_count": self.cells.len() - feasible,
-                }),
-            );
-        }
-        put(
-            "pareto_axes",
-            json!({
-                "pareto_optimal": ["request_throughput avg, larger", "time_to_first_token p99 (else request_latency p99), smaller"],
-                "pareto_optimal_tps": ["output_token_throughput avg per GPU, larger", "output_token_throughput_per_user avg, larger"],
+    fn metadata(&self, marks: &[Marks]) -> SweepMetadata {
+        let parameters = self.parameters.iter().map(|p| SweepParameter {
+            name: p.name.clone(),
+            path: p.path.clone(),
+            values: p.values.clone(),
+        });
+        let feasible = marks.iter().filter(|marks| marks.feasible).count();
+        let texts = self.objectives.iter().map(|slo| slo.text.clone());
+        let axes = |texts: [&str; 2]| texts.map(str::to_owned).to_vec();
+        SweepMetadata {
+            sweep_parameters: parameters.collect(),
+            num_combinations: self.cells.len(),
+            sweep_mode: self.mode.clone(),
+            confidence_level: self.level,
+            num_trials_per_value: self.trials,
+            aggregation_type: "sweep".to_owned(),
+            num_gpus: self.num_gpus,
+            sla_constraints: (!self.objectives.is_empty()).then(|| SlaConstraints {
+                active_filters: texts.collect(),
+                feasible_count: feasible,
+                infeasible_count: self.cells.len() - feasible,
             }),
-        );
-        map.into()
+            pareto_axes: ParetoAxes {
+                pareto_optimal: axes([
+                    "request_throughput avg, larger",
+                    "time_to_first_token p99 (else request_latency p99), smaller",
+                ]),
+                pareto_optimal_tps: axes([
+                    "output_token_throughput avg per GPU, larger",
+                    "output_token_throughput_per_user avg, larger",
+                ]),
+            },
+        }
     }
 
-    fn combination(&self, cell: &Cell, marks: &Marks) -> Value {
-        let mut map = Map::new();
-        map.insert("parameters".into(), self.parameters_of(cell).into());
-        let metrics = if self.trials == 1 {
-            one_trial(cell)
-        } else {
-            several_trials(cell, self.level)
-        };
-        map.insert("metrics".into(), metrics.into());
-        let mut put = |key: &str, value: Option<f64>| {
-            if let Some(value) = value {
-                map.insert(key.to_owned(), value.into());
-            }
-        };
+    fn combination(&self, cell: &Cell, marks: &Marks) -> Combination {
         let gpus = self.num_gpus.map(|gpus| gpus as f64);
-        put("total_tps", cell.total_tps());
-        put(
-            "tps_per_gpu",
-            cell.total_tps().zip(gpus).map(|(tps, gpus)| tps / gpus),
-        );
-        put("tps_per_user", cell.tps_per_user());
-        put("num_gpus", gpus);
-        put("goodput", cell.figure("goodput", Stat::Avg));
+        let total_tps = cell.total_tps();
+        let finite = |value: Option<f64>| value.filter(|value| value.is_finite());
+        let point = Combination {
+            parameters: self.parameters_of(cell),
+            metrics: if self.trials == 1 {
+                one_trial(cell)
+            } else {
+                several_trials(cell, self.level)
+            },
+            total_tps,
+            tps_per_gpu: total_tps.zip(gpus).map(|(tps, gpus)| tps / gpus),
+            tps_per_user: cell.tps_per_user(),
+            num_gpus: gpus,
+            goodput: cell.figure("goodput", Stat::Avg),
+            trials: cell.good().count(),
+            pareto_optimal: marks.optimal,
+            pareto_optimal_tps: marks.front,
+            sweet_spot: marks.sweet_spot,
+            saturated: marks.saturated,
+            feasible: (!self.objectives.is_empty()).then_some(marks.feasible),
+            ..Combination::default()
+        };
         // What the cancels of a point came to; the metrics above are of answered requests alone.
-        let planned: Vec<&Value> = cell
+        let planned: Vec<&Cancellation> = cell
             .good()
-            .filter_map(|trial| trial.summary.get("cancellation"))
+            .filter_map(|trial| trial.cancellation.as_ref())
             .collect();
-        if !planned.is_empty() {
-            let of = |key: &str| -> Option<f64> {
-                let numbers = planned.iter().filter_map(|planned| {
-                    let value = planned.get(key)?;
-                    value.as_f64().or_else(|| value.get("sum")?.as_f64())
-                });
-                let values: Vec<f64> = numbers.collect();
-                (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-            };
-            let cancelled = cell.figure("cancelled_request_count", Stat::Avg);
-            let answered = cell.figure("request_count", Stat::Avg).unwrap_or(0.0);
-            let failed = cell.figure("error_request_count", Stat::Avg).unwrap_or(0.0);
-            let fraction = cancelled.map(|count| count / (count + answered + failed));
-            put("cancelled_count", cancelled);
-            put("cancelled_fraction", fraction.filter(|f| f.is_finite()));
-            put("cancellation_rate_asked", of("rate_asked"));
-            put("cancellation_rate_reached", of("rate_reached"));
-            put("cancellation_delay_asked_ms", of("delay_asked_ms"));
-            put("wasted_tokens", of("tokens_received"));
+        if planned.is_empty() {
+            return point;
         }
-        map.insert("trials".into(), cell.good().count().into());
-        let flags = [
-            ("pareto_optimal", marks.optimal),
-            ("pareto_optimal_tps", marks.front),
-            ("sweet_spot", marks.sweet_spot),
-            ("saturated", marks.saturated),
-        ];
-        map.extend(flags.map(|(key, flag)| (key.to_owned(), flag.into())));
-        if !self.objectives.is_empty() {
-            map.insert("feasible".into(), marks.feasible.into());
+        let mean = |of: fn(&Cancellation) -> Option<f64>| -> Option<f64> {
+            let values: Vec<f64> = planned.iter().filter_map(|planned| of(planned)).collect();
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        let cancelled = cell.figure("cancelled_request_count", Stat::Avg);
+        let answered = cell.figure("request_count", Stat::Avg).unwrap_or(0.0);
+        let failed = cell.figure("error_request_count", Stat::Avg).unwrap_or(0.0);
+        let fraction = cancelled.map(|count| count / (count + answered + failed));
+        Combination {
+            cancelled_count: cancelled,
+            cancelled_fraction: finite(fraction),
+            cancellation_rate_asked: mean(|planned| planned.rate_asked),
+            cancellation_rate_reached: mean(|planned| planned.rate_reached),
+            cancellation_delay_asked_ms: mean(|planned| planned.delay_asked_ms),
+            wasted_tokens: mean(|planned| planned.tokens_received.as_ref()?.get("sum")),
+            ..point
         }
-        map.into()
     }
 
     /// Largest throughput and smallest p99, among the points that meet the objectives if any does.
-    fn best(&self, marks: &[Marks]) -> Value {
+    fn best(&self, marks: &[Marks]) -> BestPoints {
         let any = marks.iter().any(|marks| marks.feasible);
         let cells: Vec<&Cell> = self
             .with_figures()
@@ -167,63 +150,65 @@ impl Sweep {
             .filter(|(_, marks)| marks.feasible || !any)
             .map(|(cell, _)| cell)
             .collect();
-        let mut best = Map::new();
         let throughput = cells
             .iter()
             .filter_map(|cell| Some((*cell, cell.figure("request_throughput", Stat::Avg)?)))
             .max_by(|x, y| x.1.total_cmp(&y.1));
-        if let Some((cell, value)) = throughput {
-            best.insert(
-                "best_throughput".into(),
-                json!({"parameters": self.parameters_of(cell), "metric": value, "unit": "requests/sec"}),
-            );
-        }
         let latency = cells
             .iter()
             .filter_map(|cell| Some((*cell, pareto::p99(cell)?)))
             .min_by(|x, y| x.1.1.total_cmp(&y.1.1));
-        if let Some((cell, (tag, value))) = latency {
-            best.insert(
-                "best_latency_p99".into(),
-                json!({"parameters": self.parameters_of(cell), "metric": value, "unit": "ms", "tag": tag}),
-            );
+        BestPoints {
+            best_throughput: throughput.map(|(cell, metric)| BestPoint {
+                parameters: self.parameters_of(cell),
+                metric,
+                unit: "requests/sec".to_owned(),
+                tag: None,
+            }),
+            best_latency_p99: latency.map(|(cell, (tag, metric))| BestPoint {
+                parameters: self.parameters_of(cell),
+                metric,
+                unit: "ms".to_owned(),
+                tag: Some(tag.to_owned()),
+            }),
         }
-        best.into()
     }
 
     /// The CSV twin: points, best, front, metadata.
     pub fn csv(&self) -> Vec<u8> {
-        let file = self.json();
-        let points = file["per_combination_metrics"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        let mut metrics: Vec<String> = Vec::new();
-        for point in &points {
-            for name in point["metrics"].as_object().into_iter().flat_map(Map::keys) {
-                if !metrics.contains(name) {
-                    metrics.push(name.clone());
-                }
+        let file = self.file();
+        let points = &file.per_combination_metrics;
+        let mut metrics: Vec<&String> = Vec::new();
+        for name in points.iter().flat_map(|point| point.metrics.keys()) {
+            if !metrics.contains(&name) {
+                metrics.push(name);
             }
         }
         const COLUMNS: [&str; 5] = ["mean", "std", "min", "max", "cv"];
         let names: Vec<String> = self.parameters.iter().map(|p| p.name.clone()).collect();
+        let value =
+            |point: &PointValues, name: &String| point.get(name).map_or_else(String::new, bare);
         let mut head = names.clone();
         for metric in &metrics {
             head.extend(COLUMNS.map(|column| format!("{metric}_{column}")));
         }
         let mut rows = vec![head];
-        for point in &points {
+        for point in points {
             let mut row: Vec<String> = names
                 .iter()
-                .map(|name| bare(&point["parameters"][name]))
+                .map(|name| value(&point.parameters, name))
                 .collect();
             for metric in &metrics {
-                row.extend(COLUMNS.map(|column| {
-                    let value = point["metrics"][metric][column].as_f64();
-                    let digits = if column == "cv" { 4 } else { 2 };
-                    value.map_or_else(String::new, |value| format!("{value:.digits$}"))
-                }));
+                let empty = CombinationMetric::default();
+                let metric = point.metrics.get(*metric).unwrap_or(&empty);
+                let two = [metric.mean, metric.std, metric.min, metric.max].map(|value| (value, 2));
+                row.extend(
+                    two.into_iter()
+                        .chain([(metric.cv, 4)])
+                        .map(|(value, digits)| {
+                            value.map_or_else(String::new, |value| format!("{value:.digits$}"))
+                        }),
+                );
             }
             rows.push(row);
         }
@@ -234,54 +219,42 @@ impl Sweep {
         head.extend(names.clone());
         head.extend(cells(&["Metric", "Unit"]));
         rows.push(head);
-        for (key, title) in [
-            ("best_throughput", "Best Throughput"),
-            ("best_latency_p99", "Best Latency (p99)"),
+        let best = &file.best_configurations;
+        for (best, title) in [
+            (&best.best_throughput, "Best Throughput"),
+            (&best.best_latency_p99, "Best Latency (p99)"),
         ] {
-            let best = &file["best_configurations"][key];
-            if best.is_null() {
-                continue;
+            if let Some(best) = best {
+                let mut row = cells(&[title]);
+                row.extend(names.iter().map(|name| value(&best.parameters, name)));
+                row.push(format!("{:.2}", best.metric));
+                row.push(best.unit.clone());
+                rows.push(row);
             }
-            let mut row = cells(&[title]);
-            row.extend(names.iter().map(|name| bare(&best["parameters"][name])));
-            row.push(format!(
-                "{:.2}",
-                best["metric"].as_f64().unwrap_or(f64::NAN)
-            ));
-            row.push(bare(&best["unit"]));
-            rows.push(row);
         }
         rows.push(Vec::new());
         rows.push(cells(&["Pareto Optimal Points"]));
-        let optimal = file["pareto_optimal"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        if optimal.is_empty() {
+        if file.pareto_optimal.is_empty() {
             rows.push(cells(&["None"]));
         } else {
             rows.push(names.clone());
         }
-        for point in optimal {
-            rows.push(names.iter().map(|name| bare(&point[name])).collect());
+        for point in &file.pareto_optimal {
+            rows.push(names.iter().map(|name| value(point, name)).collect());
         }
         rows.push(Vec::new());
         rows.push(cells(&["Metadata"]));
         rows.push(cells(&["Field", "Value"]));
-        let top = [
-            "aggregation_type",
+        rows.push(cells(&["aggregation_type", &file.aggregation_type]));
+        rows.push(cells(&[
             "num_profile_runs",
-            "num_successful_runs",
-        ];
-        for key in top {
-            rows.push(vec![key.to_owned(), bare(&file[key])]);
-        }
-        for (key, value) in file["metadata"].as_object().into_iter().flatten() {
-            if key != "aggregation_type" {
-                rows.push(vec![key.clone(), bare(value)]);
-            }
-        }
-        csv(&rows)
+            &file.num_profile_runs.to_string(),
+        ]));
+        let good = file.num_successful_runs.to_string();
+        rows.push(cells(&["num_successful_runs", &good]));
+        let metadata = rows_of(&file.metadata).into_iter();
+        rows.extend(metadata.filter(|row| row[0] != "aggregation_type"));
+        csv(rows)
     }
 }
 
@@ -296,53 +269,52 @@ impl<'a> WithFigures<'a> {
 }
 
 /// By tag: the block with mean and a collapsed interval.
-fn one_trial(cell: &Cell) -> Map<String, Value> {
-    let mut metrics = Map::new();
-    for (tag, block) in cell
-        .good()
-        .next()
-        .into_iter()
-        .flat_map(|trial| &trial.blocks)
-    {
-        let Some(&avg) = block.stats.get("avg") else {
-            continue;
+fn one_trial(cell: &Cell) -> Ordered<CombinationMetric> {
+    let blocks = cell.good().next().into_iter();
+    let blocks = blocks.flat_map(|trial| &trial.blocks);
+    let metrics = blocks.filter_map(|(tag, block)| {
+        let avg = block.get("avg")?;
+        let shown = ["avg", "std", "min", "max"];
+        let more = super::ordered(block).into_iter();
+        let more = more
+            .filter(|name| !shown.contains(&name.as_str()))
+            .filter_map(|name| Some((name.clone(), block.get(&name)?)));
+        let metric = CombinationMetric {
+            mean: Some(avg),
+            avg: Some(avg),
+            std: Some(0.0),
+            min: block.get("min").or(Some(avg)),
+            max: block.get("max").or(Some(avg)),
+            cv: Some(0.0),
+            ci_low: Some(avg),
+            ci_high: Some(avg),
+            unit: block.unit.clone(),
+            more: more.collect(),
         };
-        let stat = |name: &str| block.stats.get(name).copied().unwrap_or(avg);
-        let mut map = Map::new();
-        for (key, value) in [
-            ("mean", avg),
-            ("avg", avg),
-            ("std", 0.0),
-            ("min", stat("min")),
-            ("max", stat("max")),
-            ("cv", 0.0),
-            ("ci_low", avg),
-            ("ci_high", avg),
-        ] {
-            map.insert(key.into(), value.into());
-        }
-        map.insert("unit".into(), block.unit.as_str().into());
-        for name in super::ordered(block) {
-            if let (false, Some(value)) = (map.contains_key(&name), block.stats.get(&name)) {
-                map.insert(name.clone(), (*value).into());
-            }
-        }
-        metrics.insert(tag.clone(), map.into());
-    }
-    metrics
+        Some((tag.clone(), metric))
+    });
+    metrics.collect()
 }
 
 /// By `<tag>_<figure>`: the spread over the runs.
-fn several_trials(cell: &Cell, level: f64) -> Map<String, Value> {
+fn several_trials(cell: &Cell, level: f64) -> Ordered<CombinationMetric> {
     let all = figures(cell)
         .into_iter()
         .filter_map(|(tag, stat, unit, values)| {
             let spread = Spread::of(&values, level)?;
-            let block = json!({
-                "mean": spread.mean, "std": spread.std, "min": spread.min, "max": spread.max,
-                "cv": spread.cv, "ci_low": spread.ci_low, "ci_high": spread.ci_high, "unit": unit,
-            });
-            Some((format!("{tag}_{stat}"), block))
+            let metric = CombinationMetric {
+                mean: Some(spread.mean),
+                avg: None,
+                std: Some(spread.std),
+                min: Some(spread.min),
+                max: Some(spread.max),
+                cv: Some(spread.cv),
+                ci_low: Some(spread.ci_low),
+                ci_high: Some(spread.ci_high),
+                unit,
+                more: Ordered::default(),
+            };
+            Some((format!("{tag}_{stat}"), metric))
         });
     all.collect()
 }

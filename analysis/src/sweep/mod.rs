@@ -19,9 +19,11 @@ pub use spread::{Spread, t_critical};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use pinfire_artifacts::sweep::PointValues;
+use pinfire_artifacts::{Block, RunFiles, Summary, csv_bytes, summary};
+use serde_json::Value;
 
-use crate::compare::{Block, FilesError, Objective, RunFiles, Stat, blocks, read_object};
+use crate::compare::{FilesError, Objective, Stat};
 
 /// Good requests (`--goodput`) in percent of the answered ones: a figure for objectives.
 pub const GOOD_SHARE: &str = "good_share";
@@ -44,39 +46,52 @@ pub struct Trial {
     pub label: String,
     /// Its folder.
     pub folder: PathBuf,
-    /// What of its summary is no metric and asked for here: `is_complete`, `error_summary`,
-    /// `cancellation`. The whole of it would be most of what a long sweep holds.
-    pub summary: Map<String, Value>,
-    /// The metrics in that.
+    /// It ended in order.
+    pub is_complete: bool,
+    /// The first line of its most frequent error.
+    pub first_error: Option<String>,
+    /// What came of planned cancellation.
+    pub cancellation: Option<summary::Cancellation>,
+    /// Its metrics.
     pub blocks: Vec<(String, Block)>,
     /// Why it does not count.
     pub error: Option<String>,
 }
 
 impl Trial {
+    /// What a summary says of a run, as far as a sweep asks: the whole of it would be most of what a long
+    /// sweep holds.
+    pub fn of(label: &str, folder: &Path, summary: &Summary) -> Self {
+        let errors = summary.error_summary.as_ref();
+        let first = errors.and_then(|errors| errors.first()?.error_details.message.as_ref());
+        let first = first.and_then(|message| message.lines().next());
+        let with_value = summary
+            .metrics()
+            .filter(|(_, block)| block.get("avg").is_some());
+        Self {
+            label: label.to_owned(),
+            folder: folder.to_owned(),
+            is_complete: summary.is_complete == Some(true),
+            first_error: first.map(str::to_owned),
+            cancellation: summary.cancellation.as_deref().cloned(),
+            blocks: with_value
+                .map(|(tag, block)| (tag.to_owned(), block.clone()))
+                .collect(),
+            error: None,
+        }
+    }
+
     /// Reads what a run has written.
     ///
     /// # Errors
     /// There is no summary, or no readable one.
     pub fn read(label: &str, folder: &Path) -> Result<Self, FilesError> {
-        let files = RunFiles::find(folder)?;
-        let json = files.json.ok_or_else(|| FilesError::NoRun {
+        let summary = RunFiles::find(folder)?.read_summary()?;
+        let summary = summary.ok_or_else(|| FilesError::NoRun {
             folder: folder.to_owned(),
             hint: String::new(),
         })?;
-        let whole = read_object(&json)?;
-        let blocks = blocks(&whole);
-        let asked = ["is_complete", "error_summary", "cancellation"];
-        let summary = whole
-            .into_iter()
-            .filter(|(key, _)| asked.contains(&key.as_str()));
-        Ok(Self {
-            label: label.to_owned(),
-            folder: folder.to_owned(),
-            summary: summary.collect(),
-            blocks,
-            error: None,
-        })
+        Ok(Self::of(label, folder, &summary))
     }
 
     /// A run that does not count.
@@ -84,7 +99,9 @@ impl Trial {
         Self {
             label: label.to_owned(),
             folder: folder.to_owned(),
-            summary: Map::new(),
+            is_complete: false,
+            first_error: None,
+            cancellation: None,
             blocks: Vec::new(),
             error: Some(error),
         }
@@ -97,7 +114,7 @@ impl Trial {
             return Some(100.0 * good / self.figure("request_count", Stat::Avg)?);
         }
         let (_, block) = self.blocks.iter().find(|(known, _)| known == tag)?;
-        block.stats.get(&stat.name()).copied()
+        block.get(&stat.name())
     }
 }
 
@@ -183,7 +200,7 @@ impl Sweep {
     }
 
     /// The points as name and value.
-    pub fn parameters_of(&self, cell: &Cell) -> Map<String, Value> {
+    pub fn parameters_of(&self, cell: &Cell) -> PointValues {
         let pairs = self.parameters.iter().zip(&cell.values);
         pairs
             .map(|(p, value)| (p.name.clone(), value.clone()))
@@ -220,7 +237,7 @@ fn figures(cell: &Cell) -> Vec<(String, String, String, Vec<f64>)> {
     for trial in cell.good() {
         for (tag, block) in &trial.blocks {
             for stat in ordered(block) {
-                let Some(&value) = block.stats.get(&stat) else {
+                let Some(value) = block.get(&stat) else {
                     continue;
                 };
                 let place = *places
@@ -262,24 +279,28 @@ fn ordered(block: &Block) -> Vec<String> {
     stats
 }
 
-/// CSV from rows of cells.
-fn csv(rows: &[Vec<String>]) -> Vec<u8> {
-    let mut writer = csv::WriterBuilder::new()
-        .flexible(true)
-        .from_writer(Vec::new());
-    for row in rows {
-        // Into memory; an empty row is an empty line.
-        let _ = if row.is_empty() {
-            writer.write_record([""])
-        } else {
-            writer.write_record(row)
-        };
-    }
-    let bytes = writer.into_inner().unwrap_or_default();
+/// CSV from rows of cells; an empty row is an empty line.
+fn csv(rows: Vec<Vec<String>>) -> Vec<u8> {
+    let empty = || vec![String::new()];
+    let rows = rows
+        .into_iter()
+        .map(|row| if row.is_empty() { empty() } else { row });
+    let bytes = csv_bytes(&mut csv::WriterBuilder::new(), rows);
     // The writer quotes a lone empty field, so that it is a row; here it is a gap.
     String::from_utf8_lossy(&bytes)
         .replace("\n\"\"\n", "\n\n")
         .into_bytes()
+}
+
+/// The fields of a part of a file with their values, as rows of a table.
+fn rows_of(part: &impl serde::Serialize) -> Vec<Vec<String>> {
+    let fields = match serde_json::to_value(part) {
+        Ok(Value::Object(fields)) => fields,
+        // Only what is no object, or has keys that are no texts.
+        other => unreachable!("a part of a file is an object: {other:?}"),
+    };
+    let rows = fields.into_iter();
+    rows.map(|(key, value)| vec![key, bare(&value)]).collect()
 }
 
 /// A value as text: strings bare.

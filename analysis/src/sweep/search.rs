@@ -5,7 +5,11 @@
 //! the highest that passes and the lowest that fails is tried until they are close. At last the
 //! boundary is run again, because one run can be lucky.
 
-use serde_json::{Map, Value, json};
+use pinfire_artifacts::sweep::{
+    Boundary, Knee, KneeEvidence, KneeRun, PointValues, SearchConfig, SearchHistory,
+    SearchIteration,
+};
+use serde_json::Value;
 
 use super::Trial;
 use crate::compare::{Objective, Operator};
@@ -216,70 +220,76 @@ impl Search {
         }
     }
 
-    /// `search_history.json`: AIPerf's keys, and `knee` with what it rests on.
-    pub fn json(&self, path: &str, objectives: &[Objective], end: End, order: &[f64]) -> Value {
+    /// `search_history.json`.
+    pub fn history(
+        &self,
+        path: &str,
+        objectives: &[Objective],
+        end: End,
+        order: &[f64],
+        base_seed: u64,
+    ) -> SearchHistory {
         let (feasible, infeasible) = self.boundary();
-        let texts: Vec<&str> = objectives.iter().map(|slo| slo.text.as_str()).collect();
+        let point = |value: f64| PointValues::from_iter([(path.to_owned(), number(value))]);
         let mut seen: Vec<f64> = Vec::new();
         let iterations = order.iter().enumerate().filter_map(|(at, &value)| {
             let run = seen.iter().filter(|&&other| other == value).count();
             seen.push(value);
             let tried = self.tried.iter().find(|tried| tried.value == value)?;
             let verdict = tried.verdicts.get(run)?;
-            let mut map = Map::new();
-            map.insert("iteration_idx".into(), at.into());
-            map.insert("variation_values".into(), json!({path: number(value)}));
-            map.insert("run".into(), (run + 1).into());
-            map.insert(
-                "objective_values".into(),
-                values(objectives, verdict).into(),
-            );
-            map.insert("feasible".into(), verdict.passes.into());
             let above = infeasible.is_some_and(|low| verdict.passes && value >= low.value);
-            map.insert("non_monotonic_warning".into(), above.into());
-            if let Some(error) = &verdict.error {
-                map.insert("error".into(), error.as_str().into());
-            }
-            Some(Value::Object(map))
+            Some(SearchIteration {
+                iteration_idx: at,
+                variation_values: point(value),
+                run: run + 1,
+                objective_values: values(objectives, verdict),
+                feasible: verdict.passes,
+                non_monotonic_warning: above,
+                error: verdict.error.clone(),
+            })
         });
-        let iterations: Vec<Value> = iterations.collect();
-        let evidence = |tried: &Tried| {
-            let runs: Vec<Value> = tried
+        let iterations = iterations.collect();
+        let evidence = |tried: &Tried| KneeEvidence {
+            value: number(tried.value),
+            runs_that_pass: tried.passes(),
+            runs: tried
                 .verdicts
                 .iter()
-                .map(|verdict| {
-                    json!({"feasible": verdict.passes, "objective_values": values(objectives, verdict)})
+                .map(|verdict| KneeRun {
+                    feasible: verdict.passes,
+                    objective_values: values(objectives, verdict),
                 })
-                .collect();
-            json!({"value": number(tried.value), "runs_that_pass": tried.passes(), "runs": runs})
+                .collect(),
         };
-        json!({
-            "schema_version": "1.0",
-            "config": {
-                "swept_dim_path": path,
-                "low": number(self.range.low),
-                "high": number(self.range.high),
-                "tolerance": self.range.tolerance,
-                "max_iterations": self.most,
-                "runs_at_boundary": self.runs_at_boundary,
-                "slos": texts,
+        let value = |tried: &Tried| number(tried.value);
+        SearchHistory {
+            schema_version: "1.0".to_owned(),
+            config: SearchConfig {
+                swept_dim_path: path.to_owned(),
+                low: number(self.range.low),
+                high: number(self.range.high),
+                tolerance: self.range.tolerance,
+                max_iterations: self.most,
+                runs_at_boundary: self.runs_at_boundary,
+                slos: objectives.iter().map(|slo| slo.text.clone()).collect(),
+                base_seed: Some(base_seed),
             },
-            "iterations": iterations,
-            "best_trials": feasible.map(|tried| json!([{path: number(tried.value)}])),
-            "boundary_summary": {
-                "swept_dim_path": path,
-                "feasible_max": feasible.map(|tried| number(tried.value)),
-                "infeasible_min": infeasible.map(|tried| number(tried.value)),
+            iterations,
+            best_trials: feasible.map(|tried| vec![point(tried.value)]),
+            boundary_summary: Boundary {
+                swept_dim_path: path.to_owned(),
+                feasible_max: feasible.map(value),
+                infeasible_min: infeasible.map(value),
             },
-            "knee": {
-                "value": feasible.map(|tried| number(tried.value)),
-                "noisy": self.is_noisy(),
-                "feasible": feasible.map(evidence),
-                "infeasible": infeasible.map(evidence),
+            knee: Knee {
+                value: feasible.map(value),
+                noisy: self.is_noisy(),
+                feasible: feasible.map(evidence),
+                infeasible: infeasible.map(evidence),
             },
-            "recipe": Value::Null,
-            "convergence_reason": end.name(),
-        })
+            recipe: None,
+            convergence_reason: end.name().to_owned(),
+        }
     }
 
     /// What came of it, for a person.
@@ -328,7 +338,7 @@ impl Search {
 }
 
 /// Figures by objective.
-fn values(objectives: &[Objective], verdict: &Verdict) -> Map<String, Value> {
+fn values(objectives: &[Objective], verdict: &Verdict) -> PointValues {
     let pairs = objectives.iter().zip(&verdict.figures);
     pairs
         .map(|(slo, figure)| (slo.figure.to_string(), (*figure).into()))
@@ -467,7 +477,8 @@ mod tests {
         let mut search = search(1.0, 512.0, true);
         let slo = [Objective::parse("ttft.p99<=500").unwrap()];
         let (order, end) = against(&mut search, |value| value <= 100.0);
-        let json = search.json("phases.profiling.concurrency", &slo, end, &order);
+        let history = search.history("phases.profiling.concurrency", &slo, end, &order, 1);
+        let json = serde_json::to_value(history).unwrap();
         let boundary = &json["boundary_summary"];
         assert!(boundary["feasible_max"].as_u64().unwrap() <= 100);
         assert!(boundary["infeasible_min"].as_u64().unwrap() > 100);

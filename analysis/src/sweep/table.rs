@@ -120,7 +120,7 @@ impl Sweep {
             row.extend(flags.map(|flag| flag.to_string()));
             rows.push(row);
         }
-        csv(&rows)
+        csv(rows)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sweeps of made-up runs: frontiers, spreads, and the files that show them.
 
+use pinfire_artifacts::Summary;
 use serde_json::json;
 
 use super::*;
@@ -13,16 +14,8 @@ fn trial(label: &str, tps: f64, user: f64, ttft: f64) -> Trial {
         "time_to_first_token": {"unit": "ms", "avg": ttft, "p50": ttft, "p99": 2.0 * ttft, "min": 1.0, "max": 3.0 * ttft, "count": 10},
         "input_config": {"phases": []},
     });
-    let Value::Object(summary) = summary else {
-        unreachable!("an object")
-    };
-    Trial {
-        label: label.into(),
-        folder: PathBuf::from(label),
-        blocks: blocks(&summary),
-        summary,
-        error: None,
-    }
+    let summary: Summary = serde_json::from_value(summary).unwrap();
+    Trial::of(label, Path::new(label), &summary)
 }
 
 /// The table of the document that the product started from.
@@ -96,7 +89,7 @@ fn the_sweep_of_the_seeds_has_its_front_its_sweet_spot_and_its_collapse() {
 
 #[test]
 fn one_trial_a_point_has_best_points_and_fronts_all_the_same() {
-    let json = seeds().json();
+    let json = serde_json::to_value(seeds().file()).unwrap();
     let best = &json["best_configurations"];
     assert_eq!(best["best_throughput"]["parameters"]["concurrency"], 200);
     assert_eq!(
@@ -145,7 +138,7 @@ fn repeated() -> Sweep {
 #[test]
 fn repeated_runs_have_intervals_and_failed_ones_are_named() {
     let sweep = repeated();
-    let json = sweep.json();
+    let json = serde_json::to_value(sweep.file()).unwrap();
     assert_eq!(
         (&json["num_profile_runs"], &json["num_successful_runs"]),
         (&json!(4), &json!(3))
@@ -161,7 +154,7 @@ fn repeated_runs_have_intervals_and_failed_ones_are_named() {
     assert_eq!((&ttft["mean"], &ttft["std"]), (&json!(44.0), &json!(4.0)));
     let half = 4.302_65 * 4.0 / 3.0_f64.sqrt();
     assert!((ttft["ci_high"].as_f64().unwrap() - 44.0 - half).abs() < 1e-3);
-    let file = sweep.confidence_json(&sweep.cells[0]);
+    let file = serde_json::to_value(sweep.confidence(&sweep.cells[0])).unwrap();
     assert_eq!(file["schema_version"], "1.0");
     let metadata = &file["metadata"];
     assert_eq!(
@@ -223,7 +216,7 @@ fn the_csv_twins_have_their_parts() {
 fn objectives_choose_the_front_and_the_best() {
     let mut sweep = seeds();
     sweep.objectives = vec![Objective::parse("ttft.p99<=600").unwrap()];
-    let json = sweep.json();
+    let json = serde_json::to_value(sweep.file()).unwrap();
     let constraints = &json["metadata"]["sla_constraints"];
     assert_eq!(
         (
@@ -242,7 +235,7 @@ fn objectives_choose_the_front_and_the_best() {
     );
     // None is met: the best of all, and an empty front.
     sweep.objectives = vec![Objective::parse("goodput>1").unwrap()];
-    let json = sweep.json();
+    let json = serde_json::to_value(sweep.file()).unwrap();
     assert_eq!(
         json["best_configurations"]["best_throughput"]["parameters"]["concurrency"],
         200

@@ -180,7 +180,7 @@ fn phases_have_files_of_their_own_and_a_manifest() {
     records.push(RecordParts::streamed(1).warmup().status(503).end(6.0));
     let mut facts = facts(dir.path());
     facts.warmup = Some(PhaseFacts::default());
-    facts.files = crate::export::FileNames::with_prefix("mine");
+    facts.files = pinfire_artifacts::FileNames::with_prefix("mine");
     let mut end = end(&records);
     end.warmup = Some(PhaseWindow {
         start: ms(-100.0),

@@ -8,6 +8,7 @@ use pinfire_analysis::{
     rebuild::{Counting, Rebuild},
     stats::Percentiles,
 };
+use pinfire_artifacts::RunFolder;
 use pinfire_base::tokens::TokenCounter;
 use pinfire_workload::text::{Wanted, resolve};
 
@@ -28,8 +29,13 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
         Some(output) => output.clone(),
         None => folder.join("report"),
     };
-    std::fs::create_dir_all(&output)
-        .with_context(|| format!("the folder {} cannot be made", output.display()))?;
+    let written_to = RunFolder::create(&output)?;
+    if !same(&output, folder) && RunFolder::is_busy(folder) {
+        say::warning(format_args!(
+            "a run is still writing to {}: this is the report of what there is so far",
+            folder.display()
+        ));
+    }
     rebuild.facts.artifact_dir.clone_from(&output);
     rebuild.facts.rate_window = settings::rate_window(&flags.rate_window)?;
     rebuild.facts.thresholds = settings::thresholds()?;
@@ -81,7 +87,9 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
         report.forget_start();
     }
     show::report(&report, width, written.as_ref().ok());
-    written?;
+    let written = written?;
+    let files = report.files(Some(&written)).into_iter();
+    written_to.check(files.map(|(_, path)| path))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,7 +14,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, parser::ValueSou
 
 use crate::args::{self, Cli};
 
-pub use resolved::{Given, RESOLVED};
+pub use resolved::Given;
 pub use templates::TEMPLATES;
 
 /// A flag that a file gives.

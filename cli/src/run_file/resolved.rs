@@ -7,9 +7,6 @@ use clap::{ArgMatches, Command, parser::ValueSource};
 use super::Item;
 use crate::cmd::profile::secret;
 
-/// The file among the artifacts.
-pub const RESOLVED: &str = "resolved_config.yaml";
-
 /// Flags that say nothing about the run that a file should repeat.
 const NOT_OF_THE_RUN: &[&str] = &["config", "dry-run"];
 

@@ -2,8 +2,6 @@
 //! of servers whose metrics are known.
 
 use std::{
-    fs::File,
-    io::{BufWriter, Write},
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -12,6 +10,7 @@ use std::{
 };
 
 use pinfire_analysis::scrape::{Scrape, ServerKinds, Watched, files::lines, gpu::GpuHistory};
+use pinfire_artifacts::{LineFile, WriteError};
 use pinfire_base::{
     clock::{Span, WallAnchor},
     record::Phase,
@@ -93,8 +92,8 @@ impl CurrentPhase {
 /// The file that all pages of one kind write to; made with the first line.
 pub struct LinesFile {
     path: PathBuf,
-    file: Option<BufWriter<File>>,
-    broken: bool,
+    file: Option<LineFile>,
+    failed: Option<WriteError>,
 }
 
 impl LinesFile {
@@ -103,30 +102,38 @@ impl LinesFile {
         Arc::new(Mutex::new(Self {
             path,
             file: None,
-            broken: false,
+            failed: None,
         }))
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() || self.broken {
+        if bytes.is_empty() || self.failed.is_some() {
             return;
         }
         if let Err(error) = self.try_write(bytes) {
-            self.broken = true;
-            say::warning(format_args!(
-                "cannot write {}: {error}",
-                self.path.display()
-            ));
+            say::warning(&error);
+            self.failed = Some(error);
         }
     }
 
-    fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    fn try_write(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(BufWriter::new(File::create(&self.path)?)),
+            none => none.insert(LineFile::create(&self.path)?),
         };
-        file.write_all(bytes)?;
+        file.write(bytes)?;
         file.flush()
+    }
+
+    /// What was written is there.
+    ///
+    /// # Errors
+    /// A line could not be written, or what was written is gone.
+    pub fn check(&mut self) -> Result<(), WriteError> {
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.file.as_mut().map_or(Ok(()), LineFile::check),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use pinfire_analysis::{
         reduce::Window,
     },
 };
+use pinfire_artifacts::WriteError;
 use pinfire_base::{
     clock::{Span, Stamp, WallAnchor},
     record::Phase,
@@ -54,6 +55,16 @@ pub struct Watch {
     anchor: WallAnchor,
     plan: Plan,
     started: Stamp,
+    /// The files that pages write to line by line.
+    files: Vec<Arc<Mutex<LinesFile>>>,
+}
+
+/// What was seen of a run from outside of it.
+#[derive(Default)]
+pub struct Observed {
+    pub outside: Outside,
+    /// The first file of it that could not be written, or is gone.
+    pub unwritten: Option<WriteError>,
 }
 
 /// How the pages of one kind are scraped and where their lines go.
@@ -95,13 +106,14 @@ impl Watch {
         let (folder, files) = (&settings.artifact_dir, &settings.files);
         let mut watch = Self {
             endpoints: Vec::new(),
+            files: Vec::new(),
             phase: Arc::default(),
             anchor: run.engine.anchor(),
             plan: plan.clone(),
             started: Stamp::now(),
         };
         if let Some(server) = &plan.server {
-            let lines = folder.join(format!("{}.jsonl", files.server_metrics));
+            let lines = folder.join(files.server_metrics("jsonl"));
             let kind = PageKind {
                 behind: Behind::Server,
                 interval: server.interval,
@@ -134,6 +146,7 @@ impl Watch {
     }
 
     fn subscribe(&mut self, pages: Vec<Candidate>, kind: &PageKind, scrapers: &mut Scrapers) {
+        self.files.extend(kind.lines.clone());
         for page in pages {
             let scraper = match scrapers.of(&page, kind.limits) {
                 Ok(scraper) => scraper,
@@ -183,10 +196,10 @@ impl Watch {
     }
 
     /// Waits for what is counted late, and sums up.
-    pub fn finish(self, end: &RunEnd, facts: &RunFacts) -> Outside {
+    pub fn finish(self, end: &RunEnd, facts: &RunFacts) -> Observed {
         let now = Stamp::now();
         let Some(measured) = &end.profiling else {
-            return Outside::default();
+            return Observed::default();
         };
         if end.interrupted.is_none() {
             self.flush(measured.end.unwrap_or(now), facts.cancellation.is_some());
@@ -197,6 +210,7 @@ impl Watch {
             say::warning(format_args!("--server-metrics {}", absent.line));
         }
         let mut outside = Outside::default();
+        let mut unwritten = None;
         if gathered.servers.is_empty() {
             if let (Some(_), Some(absent)) = (&self.plan.server, gathered.absent.first()) {
                 say::line(format_args!("no server metrics ({})", absent.line));
@@ -210,7 +224,10 @@ impl Watch {
             };
             match metrics.write(facts) {
                 Ok(files) => outside.files = files,
-                Err(error) => say::warning(error),
+                Err(error) => {
+                    say::warning(&error);
+                    unwritten = Some(error);
+                }
             }
             outside.server = Some(metrics);
         }
@@ -226,7 +243,12 @@ impl Watch {
                 ..windows.measured
             },
         });
-        outside
+        let checked = self.files.iter().map(|file| held(file).check());
+        let lost = checked.filter_map(Result::err).next();
+        Observed {
+            outside,
+            unwritten: unwritten.or(lost),
+        }
     }
 
     /// Takes what the pages have shown.

@@ -30,6 +30,10 @@ use pinfire_analysis::{
     scrape::gpu,
     sweep::{Cell, GOOD_SHARE, Sweep},
 };
+use pinfire_artifacts::{
+    AGGREGATE_CSV, AGGREGATE_JSON, COLLATED_JSON, PARETO_CSV, RunFolder, SWEEP_CSV, SWEEP_JSON,
+    json_bytes, replace,
+};
 use serde_json::{Map, Value};
 
 use self::{
@@ -407,9 +411,7 @@ impl Plan {
         for line in &self.lines {
             say::warning(line);
         }
-        std::fs::create_dir_all(&self.base).with_context(|| {
-            format!("the artifact folder {} cannot be made", self.base.display())
-        })?;
+        let folder = RunFolder::create(&self.base)?;
         self.stored.write(&self.base)?;
         let interrupt = Interrupt::watch()?;
         let seed = self.stored.seeds;
@@ -486,6 +488,7 @@ impl Plan {
             self.tell_agreement(place);
         }
         runner.end();
+        folder.check([])?;
         self.write()?;
         if self.show_table {
             show::text(DEFAULT_WIDTH, |width, colour| self.tables(width, colour));
@@ -571,22 +574,15 @@ impl Plan {
                 (true, 2.., true) => self.base.join(&cell.dir).join("aggregate"),
                 _ => self.base.join("aggregate").join(&cell.dir),
             };
-            write(
-                &dir,
-                "profile_export_aiperf_aggregate.json",
-                &pretty(&self.sweep.confidence_json(cell))?,
-            )?;
-            write(
-                &dir,
-                "profile_export_aiperf_aggregate.csv",
-                &self.sweep.confidence_csv(cell),
-            )?;
+            create(&dir)?;
+            let aggregate = json_bytes(&self.sweep.confidence(cell));
+            replace(&dir.join(AGGREGATE_JSON), &aggregate)?;
+            replace(&dir.join(AGGREGATE_CSV), &self.sweep.confidence_csv(cell))?;
             // As AIPerf: where the number of runs was left to the runs.
             if self.sweep.convergence.is_some()
-                && let Some(collated) = self.sweep.collated_json(cell)?
+                && let Some(collated) = self.sweep.collated(cell)?
             {
-                let name = "profile_export_aiperf_collated.json";
-                write(&dir, name, &pretty(&collated)?)?;
+                replace(&dir.join(COLLATED_JSON), &json_bytes(&collated))?;
             }
         }
         if sweep {
@@ -603,13 +599,14 @@ impl Plan {
 
 /// Writes what all points say together.
 fn write_sweep(sweep: &Sweep, dir: &Path) -> Result<()> {
-    write(
-        dir,
-        "profile_export_aiperf_sweep.json",
-        &pretty(&sweep.json())?,
-    )?;
-    write(dir, "profile_export_aiperf_sweep.csv", &sweep.csv())?;
-    write(dir, "pareto_table.csv", &sweep.table_csv())
+    create(dir)?;
+    replace(&dir.join(SWEEP_JSON), &json_bytes(&sweep.file()))?;
+    replace(&dir.join(SWEEP_CSV), &sweep.csv())?;
+    Ok(replace(&dir.join(PARETO_CSV), &sweep.table_csv())?)
+}
+
+fn create(dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))
 }
 
 /// Flags that say how runs are made of a line, and are not of a run.
@@ -655,18 +652,4 @@ fn place(base: &Path, dir: &str, label: &str, trials: usize, independent: bool) 
         (false, _, false) => base.join("profile_runs").join(label).join(dir),
         (false, _, true) => base.join(dir).join("profile_runs").join(label),
     }
-}
-
-fn pretty(value: &Value) -> Result<Vec<u8>> {
-    Ok(serde_json::to_vec_pretty(value)?)
-}
-
-/// Writes a file as a whole: a reader never sees half of it.
-fn write(dir: &Path, name: &str, content: &[u8]) -> Result<()> {
-    let path = dir.join(name);
-    let temporary = dir.join(format!("{name}.tmp"));
-    std::fs::create_dir_all(dir)
-        .and_then(|()| std::fs::write(&temporary, content))
-        .and_then(|()| std::fs::rename(&temporary, &path))
-        .with_context(|| format!("cannot write {}", path.display()))
 }

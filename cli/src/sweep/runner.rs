@@ -2,13 +2,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use indicatif::ProgressBar;
 use pinfire_analysis::{compare::Stat, export::DEFAULT_WIDTH, sweep::Trial};
+use pinfire_artifacts::{RUN_MARKER, json_bytes, read_json, replace, sweep::RunMarker};
 use pinfire_base::clock::{Span, Stamp};
-use serde_json::{Value, json};
 
-use super::{pretty, write};
 use crate::{
     args::Profile,
     cmd::profile::{self, Request},
@@ -16,9 +15,6 @@ use crate::{
     settings::Settings,
     terminal::show,
 };
-
-/// Written into the folder of a run when it is finished.
-const MARKER: &str = "run_config.json";
 
 /// A run, decided.
 pub struct Planned {
@@ -61,7 +57,7 @@ impl<'a> Runner<'a> {
         let total = self.total as u64;
         self.bar.get_or_insert_with(|| ui.whole("Runs", total));
         // What is left of an earlier one must not be taken for this one's.
-        let _ = std::fs::remove_file(run.folder.join(MARKER));
+        let _ = std::fs::remove_file(run.folder.join(RUN_MARKER));
         match self.made(&run) {
             Ok(trial) => trial,
             Err(error) => Trial::failed(&run.label, &run.folder, format!("{error:#}")),
@@ -88,30 +84,30 @@ impl<'a> Runner<'a> {
         if let Some(reason) = done.interrupted {
             return Err(anyhow!(reason));
         }
-        let trial = Trial::read(&run.label, &run.folder)?;
+        let summary = done.summary.context("a run of several has a summary")?;
+        let trial = Trial::of(&run.label, &run.folder, &summary);
         let answered = trial.figure("request_count", Stat::Avg).unwrap_or(0.0);
         let cancelled = trial
             .figure("cancelled_request_count", Stat::Avg)
             .unwrap_or(0.0);
         if !done.success || answered + cancelled == 0.0 {
-            return Err(anyhow!(
-                "no request was answered{}",
-                first_error(&trial).map_or_else(String::new, |error| format!(" ({error})"))
-            ));
+            let first = trial.first_error.as_ref();
+            let first = first.map_or_else(String::new, |error| format!(" ({error})"));
+            return Err(anyhow!("no request was answered{first}"));
         }
         let part = run.settings.part.as_ref();
-        let marker = json!({
-            "tool_version": format!("pinfire {}", env!("CARGO_PKG_VERSION")),
-            "sweep_id": part.map(|part| &part.sweep_id),
-            "run_label": run.label,
-            "trial": run.trial,
-            "variation_index": run.cell,
-            "variation_label": part.map(|part| &part.variation_label),
-            "variation_values": part.map(|part| &part.variation_values),
-            "random_seed": run.settings.seed.value,
-            "arguments": run.stored,
-        });
-        write(&run.folder, MARKER, &pretty(&marker)?)?;
+        let marker = RunMarker {
+            tool_version: format!("pinfire {}", env!("CARGO_PKG_VERSION")),
+            sweep_id: part.map(|part| part.sweep_id.clone()),
+            run_label: run.label.clone(),
+            trial: run.trial as u64,
+            variation_index: run.cell as u64,
+            variation_label: part.map(|part| part.variation_label.clone()),
+            variation_values: part.map(|part| part.variation_values.clone().into_iter().collect()),
+            random_seed: run.settings.seed.value,
+            arguments: run.stored.clone(),
+        };
+        replace(&run.folder.join(RUN_MARKER), &json_bytes(&marker))?;
         Ok(trial)
     }
 
@@ -159,21 +155,10 @@ impl<'a> Runner<'a> {
 
 /// What an earlier sweep has left of a run, if it was finished and was asked the same.
 pub fn finished(run: &Planned) -> Option<Trial> {
-    let text = std::fs::read(run.folder.join(MARKER)).ok()?;
-    let marker: Value = serde_json::from_slice(&text).ok()?;
-    let words = marker.get("arguments")?.as_array()?;
-    let same = words.len() == run.stored.len()
-        && words.iter().zip(&run.stored).all(|(old, new)| old == new);
+    // One that cannot be read is made again.
+    let marker: RunMarker = read_json(&run.folder.join(RUN_MARKER)).ok()?;
     let trial = Trial::read(&run.label, &run.folder).ok()?;
-    let whole = trial.summary.get("is_complete") == Some(&Value::Bool(true));
-    (same && whole).then_some(trial)
-}
-
-fn first_error(trial: &Trial) -> Option<String> {
-    let first = trial.summary.get("error_summary")?.get(0)?;
-    let details = first.get("error_details")?;
-    let message = details.get("message")?.as_str()?;
-    Some(message.lines().next()?.to_owned())
+    (marker.arguments == run.stored && trial.is_complete).then_some(trial)
 }
 
 /// The few figures of a line.

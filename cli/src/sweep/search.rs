@@ -10,15 +10,14 @@ use pinfire_analysis::{
         search::{End, Range, Search, Step, Verdict, of_goodput},
     },
 };
+use pinfire_artifacts::{RunFolder, SEARCH_HISTORY, json_bytes, replace};
 
 use super::{
     Maker, Parse, Typed,
     axes::{self, Axis, ListFlag},
-    pretty,
     runner::{self, Runner},
     seeds::Seeds,
     stored::Stored,
-    write,
 };
 use crate::{
     args::Profile,
@@ -162,8 +161,7 @@ pub fn run(typed: &Typed, flags: &Profile, parse: Parse) -> Result<ExitCode> {
         arguments: typed.line.stored(),
         seeds,
     };
-    std::fs::create_dir_all(&base)
-        .with_context(|| format!("the artifact folder {} cannot be made", base.display()))?;
+    let artifacts = RunFolder::create(&base)?;
     stored.write(&base)?;
     for warning in first.warnings.iter().chain(&first.load.warnings) {
         say::warning(warning);
@@ -262,11 +260,9 @@ pub fn run(typed: &Typed, flags: &Profile, parse: Parse) -> Result<ExitCode> {
         }
     };
     runner.end();
-    let mut history = search.json(flag.path, &objectives, end, &order);
-    if let Some(config) = history.get_mut("config").and_then(|c| c.as_object_mut()) {
-        config.insert("base_seed".into(), seeds.base.into());
-    }
-    write(&base, "search_history.json", &pretty(&history)?)?;
+    artifacts.check([])?;
+    let history = search.history(flag.path, &objectives, end, &order, seeds.base);
+    replace(&base.join(SEARCH_HISTORY), &json_bytes(&history))?;
     cells.sort_by(|x, y| {
         let load = |cell: &Cell| cell.values.first().and_then(serde_json::Value::as_f64);
         load(x)

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use anyhow::{Result, anyhow};
+use pinfire_artifacts::{
+    ReadError, SWEEP_CONFIG, json_bytes, read_json, replace, sweep::SweepConfig,
+};
 
-use super::{pretty, seeds::Seeds, write};
-
-/// The file at the top of a sweep.
-const NAME: &str = "sweep_config.json";
+use super::seeds::Seeds;
 
 /// A sweep as it was begun.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,16 +25,16 @@ impl Stored {
     /// The file cannot be written.
     pub fn write(&self, base: &Path) -> Result<()> {
         let seeds = self.seeds;
-        let value = json!({
-            "tool_version": format!("pinfire {}", env!("CARGO_PKG_VERSION")),
-            "sweep_id": self.sweep_id,
-            "arguments": self.arguments,
-            "base_seed": seeds.base,
-            "seed_drawn_per_run": seeds.drawn,
-            "same_seed": seeds.same,
-            "vary_seed_per_trial": seeds.vary,
-        });
-        write(base, NAME, &pretty(&value)?)
+        let config = SweepConfig {
+            tool_version: format!("pinfire {}", env!("CARGO_PKG_VERSION")),
+            sweep_id: self.sweep_id.clone(),
+            arguments: self.arguments.clone(),
+            base_seed: seeds.base,
+            seed_drawn_per_run: seeds.drawn,
+            same_seed: seeds.same,
+            vary_seed_per_trial: seeds.vary,
+        };
+        Ok(replace(&base.join(SWEEP_CONFIG), &json_bytes(&config))?)
     }
 
     /// Reads it.
@@ -43,27 +42,25 @@ impl Stored {
     /// # Errors
     /// There is none, or it is damaged.
     pub fn read(base: &Path) -> Result<Self> {
-        let path = base.join(NAME);
-        let text = std::fs::read(&path)
-            .with_context(|| format!("--resume {}: {NAME} cannot be read", base.display()))?;
-        let value: Value = serde_json::from_slice(&text)
-            .with_context(|| format!("--resume: {} is damaged", path.display()))?;
-        let read = || {
-            let words = value["arguments"].as_array()?;
-            Some(Self {
-                sweep_id: value["sweep_id"].as_str()?.to_owned(),
-                arguments: words
-                    .iter()
-                    .map(|word| word.as_str().map(str::to_owned))
-                    .collect::<Option<_>>()?,
-                seeds: Seeds {
-                    base: value["base_seed"].as_u64()?,
-                    drawn: value["seed_drawn_per_run"].as_bool()?,
-                    same: value["same_seed"].as_bool()?,
-                    vary: value["vary_seed_per_trial"].as_bool()?,
-                },
-            })
-        };
-        read().with_context(|| format!("--resume: {} is damaged", path.display()))
+        let path = base.join(SWEEP_CONFIG);
+        let config: SweepConfig = read_json(&path).map_err(|error| match error {
+            ReadError::Read { cause, .. } => anyhow!(cause).context(format!(
+                "--resume {}: {SWEEP_CONFIG} cannot be read",
+                base.display()
+            )),
+            ReadError::Content { cause, .. } => {
+                anyhow!(cause).context(format!("--resume: {} is damaged", path.display()))
+            }
+        })?;
+        Ok(Self {
+            sweep_id: config.sweep_id,
+            arguments: config.arguments,
+            seeds: Seeds {
+                base: config.base_seed,
+                drawn: config.seed_drawn_per_run,
+                same: config.same_seed,
+                vary: config.vary_seed_per_trial,
+            },
+        })
     }
 }

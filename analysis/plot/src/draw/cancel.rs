@@ -300,22 +300,22 @@ pub fn client_health(preset: &Preset, run: &Run) -> Result<Figure, String> {
         ))
     });
     let closings: Vec<Point> = closings.collect();
-    let health = &run.summary["client_health"];
+    let health = run
+        .summary()
+        .and_then(|summary| summary.client_health.as_deref());
     let scheduled = sends.iter().any(|point| point.y > 0.1);
-    let known = [
-        ("timer lateness", "timer_lateness"),
-        ("receive delay", "receive_delay"),
-        ("send lateness", "send_lateness"),
-    ];
-    let known: Vec<(String, f64)> = known
+    let known = health.map(|health| {
+        [
+            ("timer lateness", health.timer_lateness.p99),
+            ("receive delay", health.receive_delay.p99),
+            ("send lateness", health.send_lateness.p99),
+        ]
+    });
+    let known = known
         .into_iter()
-        .filter_map(|(name, key)| {
-            Some((
-                format!("{name} p99"),
-                health[key]["p99"].as_f64().filter(|value| *value > 0.0)?,
-            ))
-        })
-        .collect();
+        .flatten()
+        .filter_map(|(name, p99)| Some((format!("{name} p99"), p99.filter(|value| *value > 0.0)?)));
+    let known: Vec<(String, f64)> = known.collect();
     if !scheduled && closings.is_empty() && known.is_empty() {
         return Err("the run says nothing of the client's lateness".to_owned());
     }
@@ -353,20 +353,15 @@ pub fn client_health(preset: &Preset, run: &Run) -> Result<Figure, String> {
             vec![Point::at(0.0, value), Point::at(last, value)],
         ));
     }
-    if health["client_was_bottleneck"] == true {
-        let reasons = health["reasons"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|reason| reason.as_str());
-        figure.notes.push(format!(
+    match health {
+        Some(health) if health.client_was_bottleneck => figure.notes.push(format!(
             "The client was the bottleneck: {}.",
-            reasons.collect::<Vec<_>>().join("; ")
-        ));
-    } else if health.is_object() {
-        figure
+            health.reasons.join("; ")
+        )),
+        Some(_) => figure
             .notes
-            .push("The client was not the bottleneck.".to_owned());
+            .push("The client was not the bottleneck.".to_owned()),
+        None => {}
     }
     Ok(figure)
 }

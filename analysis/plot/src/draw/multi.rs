@@ -8,7 +8,7 @@ use super::common::{empty, label};
 use crate::{
     config::{Class, Classification},
     figure::{Axis, Figure, Ink, Mark, Point, Series},
-    load::{Run, larger_is_better, name_of},
+    load::{Run, Told, larger_is_better, name_of},
     preset::{Column, Preset},
     scale::number,
 };
@@ -369,12 +369,10 @@ fn interval(
     is_x: bool,
 ) -> (f64, f64, usize) {
     if let [at] = list
-        && at.run.is_cell
+        && let Told::Cell(cell) = &at.run.told
     {
         let measure = if is_x { &preset.x } else { &preset.y };
-        let n = at.run.summary["metadata"]["num_successful_runs"]
-            .as_u64()
-            .unwrap_or(1) as usize;
+        let n = cell.metadata.num_successful_runs.unwrap_or(1) as usize;
         let Some(measure) = measure else {
             return (of(at), 0.0, n);
         };
@@ -385,12 +383,10 @@ fn interval(
             ),
             tag => (tag, 1.0),
         };
-        let metrics = &at.run.summary["metrics"];
         let block = [preset.stat_of(measure), "avg"]
             .into_iter()
-            .map(|stat| &metrics[format!("{tag}_{stat}")])
-            .find(|block| block.is_object());
-        let std = block.and_then(|block| block["std"].as_f64()).unwrap_or(0.0) / divisor;
+            .find_map(|stat| at.run.of_trials(tag, stat));
+        let std = block.and_then(|block| block.std).unwrap_or(0.0) / divisor;
         return (of(at), half(std, n, level), n);
     }
     let n = list.len();

@@ -11,7 +11,7 @@ use crate::{
 /// Of every answered request two values; `request_number` counts lines, `timestamp` is the end since
 /// the first end in seconds.
 fn pairs(run: &Run, x: &str, y: &str) -> Result<Vec<(usize, [f64; 2])>, String> {
-    if run.is_cell {
+    if run.is_cell() {
         return Err("the statistics of several trials hold no single requests".to_owned());
     }
     let first_end = run

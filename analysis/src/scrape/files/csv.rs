@@ -1,6 +1,7 @@
 //! `server_metrics_export.csv`: six lines of comment, then one section per type.
 
 use ::csv::{Terminator, WriterBuilder};
+use pinfire_artifacts::csv_bytes;
 
 use super::{PERCENTILES, Row, ServerMetrics, short_url};
 use crate::facts::RunFacts;
@@ -34,18 +35,13 @@ pub(super) fn of(metrics: &ServerMetrics, facts: &RunFacts) -> Vec<u8> {
     if !infos.is_empty() {
         sections.push(info_section(&infos));
     }
-    for (place, section) in sections.iter().enumerate() {
+    for (place, section) in sections.into_iter().enumerate() {
         if place > 0 {
             text.push(b'\n');
         }
-        let mut writer = WriterBuilder::new()
-            .terminator(Terminator::Any(b'\n'))
-            .from_writer(Vec::new());
-        for row in section {
-            // Into memory, with rows of one length: the two ways to fail do not exist.
-            let _ = writer.write_record(row);
-        }
-        text.extend(writer.into_inner().unwrap_or_default());
+        let mut builder = WriterBuilder::new();
+        builder.terminator(Terminator::Any(b'\n'));
+        text.extend(csv_bytes(&mut builder, section));
     }
     text
 }

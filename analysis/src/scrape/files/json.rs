@@ -1,7 +1,13 @@
 //! `server_metrics_export.json`, schema 1.1.
 
+use pinfire_artifacts::server::{
+    CancellationCheck, EndpointInfo, MetricSeries, ScrapeSummary, Series, SeriesSlice,
+    ServerMetricsFile, ServerPhaseMetrics, TimeRange,
+};
+use pinfire_artifacts::summary::Head;
+use pinfire_artifacts::{Carried, Ordered, finite};
 use pinfire_base::clock::Stamp;
-use serde_json::{Map, Value, json};
+use serde_json::Number;
 
 use super::{PERCENTILES, Row, ServerMetrics, Watched, local_time};
 use crate::export::input_config;
@@ -9,84 +15,75 @@ use crate::facts::RunFacts;
 use crate::scrape::reduce::{Reduced, Slice, SliceStats, Stats, Window, mean_and_deviation};
 use crate::scrape::server_kinds::Levels;
 
-pub(super) fn of(metrics: &ServerMetrics, facts: &RunFacts) -> Map<String, Value> {
-    let mut document = Map::new();
-    let mut put = |key: &str, value: Value| {
-        if !value.is_null() {
-            document.insert(key.to_owned(), value);
-        }
-    };
-    put("schema_version", "1.1".into());
-    put("aiperf_version", facts.version.as_str().into());
-    put("tool_version", format!("pinfire {}", facts.version).into());
-    put("benchmark_id", facts.benchmark_id.as_str().into());
-    put("summary", summary(metrics, facts));
-    put("metrics_phase", "profiling".into());
-    put("metrics", all(metrics, facts, metrics.window));
-    if let Some(window) = metrics.warmup {
-        put("warmup_metrics", all(metrics, facts, window));
+pub(super) fn of(metrics: &ServerMetrics, facts: &RunFacts) -> ServerMetricsFile {
+    let checks = metrics.endpoints.iter();
+    ServerMetricsFile {
+        head: Head::ours("1.1", &facts.version, &facts.benchmark_id),
+        summary: summary(metrics, facts),
+        metrics_phase: "profiling".to_owned(),
+        metrics: all(metrics, facts, metrics.window),
+        warmup_metrics: metrics.warmup.map(|window| all(metrics, facts, window)),
+        cancellation_check: checks
+            .filter_map(|endpoint| check(endpoint, metrics.window))
+            .collect(),
+        warnings: metrics.warnings(),
+        input_config: Some(Carried::new(input_config::of(facts))),
     }
-    let checks: Vec<Value> = metrics
-        .endpoints
-        .iter()
-        .filter_map(|endpoint| check(endpoint, metrics.window))
-        .collect();
-    if !checks.is_empty() {
-        put("cancellation_check", checks.into());
-    }
-    let warnings = metrics.warnings();
-    if !warnings.is_empty() {
-        put("warnings", warnings.into());
-    }
-    put("input_config", input_config::of(facts).into());
-    document
 }
 
-pub(super) fn of_phase(metrics: &ServerMetrics, facts: &RunFacts, phase: &str) -> Option<Value> {
+pub(super) fn of_phase(
+    metrics: &ServerMetrics,
+    facts: &RunFacts,
+    phase: &str,
+) -> Option<ServerPhaseMetrics> {
     let window = match phase {
         "warmup" => metrics.warmup?,
         _ => metrics.window,
     };
-    let urls: Vec<&str> = metrics.endpoints.iter().map(|e| e.url.as_str()).collect();
-    Some(json!({
-        "endpoints_successful": urls,
-        "metrics_phase": phase,
-        "metrics": all(metrics, facts, window),
-    }))
+    Some(ServerPhaseMetrics {
+        endpoints_successful: urls(metrics),
+        metrics_phase: phase.to_owned(),
+        metrics: all(metrics, facts, window),
+    })
 }
 
-fn summary(metrics: &ServerMetrics, facts: &RunFacts) -> Value {
+fn urls(metrics: &ServerMetrics) -> Vec<String> {
+    metrics.endpoints.iter().map(|e| e.url.clone()).collect()
+}
+
+fn summary(metrics: &ServerMetrics, facts: &RunFacts) -> ScrapeSummary {
     let unix = |at| facts.anchor.unix_nanos(at);
-    let urls: Vec<&str> = metrics.endpoints.iter().map(|e| e.url.as_str()).collect();
-    let range =
-        |window: Window| json!({"start_ns": unix(window.start), "end_ns": unix(window.end)});
-    let mut ranges = Map::new();
-    ranges.insert("profiling".into(), range(metrics.window));
-    if let Some(window) = metrics.warmup {
-        ranges.insert("warmup".into(), range(window));
+    let range = |start, end| TimeRange {
+        start_ns: unix(start),
+        end_ns: unix(end),
+    };
+    let window = metrics.window;
+    let mut ranges = Ordered::default();
+    ranges.insert("profiling".to_owned(), range(window.start, window.end));
+    if let Some(warmup) = metrics.warmup {
+        ranges.insert("warmup".to_owned(), range(warmup.start, warmup.end));
     }
     let info = metrics.endpoints.iter().filter_map(|endpoint| {
         let info = endpoint_info(endpoint, &unix)?;
         Some((endpoint.url.clone(), info))
     });
-    let info: Map<String, Value> = info.collect();
     // The looks behind the totals, so that AIPerf's own window can be computed from the file too.
     let looks = metrics.endpoints.iter().flat_map(|e| &e.history.looks);
     let inside = looks.map(|look| look.at);
-    let inside = inside.filter(|at| *at >= metrics.window.start && *at <= metrics.window.until);
-    let last = inside.max().unwrap_or(metrics.window.end);
-    json!({
-        "endpoints_configured": urls,
-        "endpoints_successful": urls,
-        "start_time": local_time(facts, metrics.window.start),
-        "end_time": local_time(facts, metrics.window.end),
-        "endpoint_info": info,
-        "phase_time_ranges": ranges,
-        "scrape_window": {"start_ns": unix(metrics.window.start), "end_ns": unix(last)},
-    })
+    let inside = inside.filter(|at| *at >= window.start && *at <= window.until);
+    let last = inside.max().unwrap_or(window.end);
+    ScrapeSummary {
+        endpoints_configured: urls(metrics),
+        endpoints_successful: urls(metrics),
+        start_time: local_time(facts, window.start),
+        end_time: local_time(facts, window.end),
+        endpoint_info: info.collect(),
+        phase_time_ranges: ranges,
+        scrape_window: range(window.start, last),
+    }
 }
 
-fn endpoint_info(endpoint: &Watched, unix: &impl Fn(Stamp) -> u64) -> Option<Value> {
+fn endpoint_info(endpoint: &Watched, unix: &impl Fn(Stamp) -> u64) -> Option<EndpointInfo> {
     let looks = &endpoint.history.looks;
     let (first, last) = (looks.first()?, looks.last()?);
     let latencies: Vec<f64> = looks
@@ -103,57 +100,54 @@ fn endpoint_info(endpoint: &Watched, unix: &impl Fn(Stamp) -> u64) -> Option<Val
     let [gap, _] = mean_and_deviation(&gaps);
     let [.., median, _, _, _, _] = super::super::reduce::linear_percentiles(&gaps);
     let (first_update, last_update) = (updates.first()?, updates.last()?);
-    Some(json!({
-        "total_fetches": looks.len(),
-        "first_fetch_ns": unix(first.at),
-        "last_fetch_ns": unix(last.at),
-        "avg_fetch_latency_ms": latency,
-        "unique_updates": updates.len(),
-        "first_update_ns": unix(*first_update),
-        "last_update_ns": unix(*last_update),
-        "duration_seconds": last.at.since(first.at).as_secs_f64(),
-        "avg_update_interval_ms": gap,
-        "median_update_interval_ms": median,
-    }))
+    Some(EndpointInfo {
+        total_fetches: looks.len(),
+        first_fetch_ns: unix(first.at),
+        last_fetch_ns: unix(last.at),
+        avg_fetch_latency_ms: Some(latency),
+        unique_updates: updates.len(),
+        first_update_ns: unix(*first_update),
+        last_update_ns: unix(*last_update),
+        duration_seconds: last.at.since(first.at).as_secs_f64(),
+        avg_update_interval_ms: Some(gap),
+        median_update_interval_ms: Some(median),
+    })
 }
 
-fn all(metrics: &ServerMetrics, facts: &RunFacts, window: Window) -> Value {
+fn all(metrics: &ServerMetrics, facts: &RunFacts, window: Window) -> Ordered<MetricSeries> {
     let rows = metrics.rows(window).into_iter();
-    let rows = rows.map(|(name, row)| (name, metric(&row, facts)));
-    Value::Object(rows.collect())
+    rows.map(|(name, row)| (name, metric(&row, facts)))
+        .collect()
 }
 
-fn metric(row: &Row<'_>, facts: &RunFacts) -> Value {
-    let mut map = Map::new();
-    map.insert("type".into(), row.kind.name().into());
-    map.insert("description".into(), row.help.into());
-    if let Some(unit) = row.unit {
-        map.insert("unit".into(), unit.into());
-    }
-    let series = row.series.iter().map(|(endpoint, labels, reduced)| {
-        let mut map = Map::new();
-        map.insert("endpoint_url".into(), endpoint.url.as_str().into());
-        if !labels.is_empty() {
-            let labels = labels.iter().cloned();
-            let labels = labels.map(|(name, value)| (name, value.into()));
-            map.insert("labels".into(), Value::Object(labels.collect()));
-        }
-        put_stats(&mut map, reduced);
-        if !reduced.slices.is_empty() {
-            let slices = reduced.slices.iter().map(|each| slice(each, facts));
-            map.insert("timeslices".into(), slices.collect());
-        }
-        Value::Object(map)
+fn metric(row: &Row<'_>, facts: &RunFacts) -> MetricSeries {
+    let series = row.series.iter().map(|(endpoint, labels, reduced)| Series {
+        endpoint_url: endpoint.url.clone(),
+        labels: labels.iter().cloned().collect(),
+        stats: stats(reduced),
+        buckets: match &reduced.stats {
+            Stats::Histogram(histogram) => Some(buckets(&histogram.buckets)),
+            Stats::Gauge(_) | Stats::Counter(_) => None,
+        },
+        timeslices: reduced
+            .slices
+            .iter()
+            .map(|each| slice(each, facts))
+            .collect(),
     });
-    map.insert("series".into(), series.collect());
-    map.into()
+    MetricSeries {
+        kind: row.kind.name().to_owned(),
+        description: row.help.to_owned(),
+        unit: row.unit.map(str::to_owned),
+        series: series.collect(),
+    }
 }
 
-fn put_stats(map: &mut Map<String, Value>, reduced: &Reduced) {
-    let mut stats = Map::new();
+fn stats(reduced: &Reduced) -> Ordered<Number> {
+    let mut stats = Ordered::default();
     let mut put = |key: &str, value: f64| {
-        if value.is_finite() {
-            stats.insert(key.to_owned(), value.into());
+        if let Some(value) = finite(value) {
+            stats.insert(key.to_owned(), value);
         }
     };
     match &reduced.stats {
@@ -189,35 +183,28 @@ fn put_stats(map: &mut Map<String, Value>, reduced: &Reduced) {
             for (key, value) in PERCENTILES.into_iter().zip(estimates) {
                 put(&format!("{key}_estimate"), value);
             }
+            // A count is whole.
+            stats.insert("count".to_owned(), (histogram.count as u64).into());
         }
     }
-    if let Stats::Histogram(histogram) = &reduced.stats {
-        // A count is whole.
-        stats.insert("count".into(), (histogram.count as u64).into());
-        map.insert("stats".into(), stats.into());
-        map.insert("buckets".into(), buckets(&histogram.buckets));
-    } else {
-        map.insert("stats".into(), stats.into());
-    }
+    stats
 }
 
-fn buckets(buckets: &[(String, f64)]) -> Value {
-    let whole = buckets
-        .iter()
-        .map(|(le, count)| (le.clone(), (*count as u64).into()));
-    Value::Object(whole.collect())
+fn buckets(buckets: &[(String, f64)]) -> Ordered<u64> {
+    let whole = buckets.iter();
+    whole
+        .map(|(le, count)| (le.clone(), *count as u64))
+        .collect()
 }
 
-fn slice(slice: &Slice, facts: &RunFacts) -> Value {
-    let mut map = Map::new();
-    map.insert(
-        "start_ns".into(),
-        facts.anchor.unix_nanos(slice.start).into(),
-    );
-    map.insert("end_ns".into(), facts.anchor.unix_nanos(slice.end).into());
+fn slice(slice: &Slice, facts: &RunFacts) -> SeriesSlice {
+    let mut stats = Ordered::default();
     let mut put = |key: &str, value: f64| {
-        map.insert(key.to_owned(), value.into());
+        if let Some(value) = finite(value) {
+            stats.insert(key.to_owned(), value);
+        }
     };
+    let mut by_bound = None;
     match &slice.stats {
         SliceStats::Gauge([avg, min, max]) => {
             put("avg", *avg);
@@ -228,25 +215,28 @@ fn slice(slice: &Slice, facts: &RunFacts) -> Value {
             put("total", *total);
             put("rate", *rate);
         }
-        SliceStats::Histogram(count, sum, by_bound) => {
+        SliceStats::Histogram(count, sum, bounds) => {
             put("count", *count);
             put("sum", *sum);
             if *count > 0.0 {
                 put("avg", sum / count);
             }
-            map.insert("count".into(), (*count as u64).into());
-            map.insert("buckets".into(), buckets(by_bound));
+            stats.insert("count".to_owned(), (*count as u64).into());
+            by_bound = Some(buckets(bounds));
         }
     }
-    if !slice.complete {
-        map.insert("is_complete".into(), false.into());
+    SeriesSlice {
+        start_ns: facts.anchor.unix_nanos(slice.start),
+        end_ns: facts.anchor.unix_nanos(slice.end),
+        stats,
+        buckets: by_bound,
+        is_complete: (!slice.complete).then_some(false),
     }
-    map.into()
 }
 
 /// What the known metrics say about requests that were hung up on. Only differences between instants
 /// at rest are meant to be read; `valid_at_rest` says whether the server was at rest at both ends.
-fn check(endpoint: &Watched, window: Window) -> Option<Value> {
+fn check(endpoint: &Watched, window: Window) -> Option<CancellationCheck> {
     let server = endpoint.server.as_deref()?;
     let before = endpoint
         .levels
@@ -265,12 +255,10 @@ fn check(endpoint: &Watched, window: Window) -> Option<Value> {
         .levels
         .iter()
         .find(|(at, levels)| *at >= window.end && levels.held() == Some(0.0));
-    let mut map = Map::new();
-    map.insert("endpoint_url".into(), endpoint.url.as_str().into());
-    map.insert("server".into(), server.into());
+    let mut levels = Ordered::default();
     let mut put = |key: &str, value: Option<f64>| {
-        if let Some(value) = value.filter(|value| value.is_finite()) {
-            map.insert(key.to_owned(), value.into());
+        if let Some(value) = value.and_then(finite) {
+            levels.insert(key.to_owned(), value);
         }
     };
     put("aborted", grown(|levels| levels.aborted));
@@ -292,10 +280,11 @@ fn check(endpoint: &Watched, window: Window) -> Option<Value> {
         "at_rest_after_ms",
         at_rest.map(|(at, _)| at.since(window.end).as_millis_f64()),
     );
-    if let Some(formula) = &endpoint.aborted_formula {
-        map.insert("aborted_formula".into(), formula.as_str().into());
-    }
-    let rest = before.held() == Some(0.0) && last.held() == Some(0.0);
-    map.insert("valid_at_rest".into(), rest.into());
-    Some(map.into())
+    Some(CancellationCheck {
+        endpoint_url: endpoint.url.clone(),
+        server: server.to_owned(),
+        levels,
+        aborted_formula: endpoint.aborted_formula.clone(),
+        valid_at_rest: before.held() == Some(0.0) && last.held() == Some(0.0),
+    })
 }

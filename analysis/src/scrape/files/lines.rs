@@ -1,11 +1,12 @@
 //! `server_metrics_export.jsonl`: one line per look at a page that had changed, values as they were.
 
+use pinfire_artifacts::samples::{ServerLine, ServerPhase, ServerPoint};
+use pinfire_artifacts::{Ordered, append};
 use pinfire_base::clock::WallAnchor;
 use pinfire_base::record::Phase;
-use serde_json::{Map, Value, json};
 
 use crate::scrape::Scrape;
-use crate::scrape::text::{Kind, Value as Shown};
+use crate::scrape::text::{Kind, Point, Value as Shown};
 
 /// The line, with its end. `phase` is that during which the page was asked for and its place among the
 /// phases, none before the first.
@@ -22,7 +23,7 @@ pub fn line(
         .filter(|family| family.kind != Kind::Counter)
         .map(|family| family.name.as_str())
         .collect();
-    let mut metrics = Map::new();
+    let mut metrics: Ordered<Vec<ServerPoint>> = Ordered::default();
     for family in &scrape.exposition.families {
         if family.name.ends_with("_info") {
             continue;
@@ -32,52 +33,59 @@ pub fn line(
             Some(bare) if family.kind == Kind::Counter && !names.contains(&bare) => bare,
             _ => &family.name,
         };
-        let points = family.points.iter().map(|point| {
-            let mut map = Map::new();
-            if !point.labels.is_empty() {
-                let labels = point.labels.iter().cloned();
-                let labels = labels.map(|(name, value)| (name, value.into()));
-                map.insert("labels".into(), Value::Object(labels.collect()));
-            }
-            match &point.value {
-                Shown::Scalar(value) => {
-                    map.insert("value".into(), (*value).into());
-                }
-                Shown::Histogram(histogram) => {
-                    let buckets = histogram.buckets.iter();
-                    let buckets = buckets.map(|b| (b.le.clone(), b.count.into()));
-                    map.insert("buckets".into(), Value::Object(buckets.collect()));
-                    map.insert("sum".into(), histogram.sum.into());
-                    map.insert("count".into(), histogram.count.into());
-                }
-            }
-            Value::Object(map)
-        });
+        let points = family.points.iter().map(point);
         metrics.insert(name.to_owned(), points.collect());
     }
     let unix = |at| anchor.unix_nanos(at);
-    let mut line = json!({
-        "endpoint_url": url,
-        "timestamp_ns": unix(scrape.at),
-        "endpoint_latency_ns": scrape.latency().nanos(),
-        "metrics": metrics,
-        "request_sent_ns": unix(scrape.sent),
-        "first_byte_ns": unix(scrape.at),
-    });
-    if let (Some((phase, index)), Some(map)) = (phase, line.as_object_mut()) {
+    let phase = phase.map(|(phase, index)| {
         let name = match phase {
             Phase::Warmup => "warmup",
             Phase::Profiling => "profiling",
         };
-        map.insert("benchmark_phase".into(), name.into());
-        map.insert("phase_index".into(), index.into());
-        if phase == Phase::Profiling {
-            map.insert("profiling_index".into(), 0.into());
+        ServerPhase {
+            benchmark_phase: name.to_owned(),
+            phase_index: index,
+            profiling_index: (phase == Phase::Profiling).then_some(0),
+            phase_name: name.to_owned(),
+            phase_kind: name.to_owned(),
         }
-        map.insert("phase_name".into(), name.into());
-        map.insert("phase_kind".into(), name.into());
-    }
-    let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
+    });
+    let line = ServerLine {
+        endpoint_url: url.to_owned(),
+        timestamp_ns: unix(scrape.at),
+        endpoint_latency_ns: scrape.latency().nanos(),
+        metrics,
+        request_sent_ns: unix(scrape.sent),
+        first_byte_ns: unix(scrape.at),
+        phase,
+    };
+    let mut bytes = Vec::new();
+    append(&mut bytes, &line);
     bytes.push(b'\n');
     bytes
+}
+
+fn point(point: &Point) -> ServerPoint {
+    let point_of = ServerPoint {
+        labels: point.labels.iter().cloned().collect(),
+        ..ServerPoint::default()
+    };
+    // What JSON has no number for is null.
+    let number = |value: f64| Some(Some(value).filter(|value| value.is_finite()));
+    match &point.value {
+        Shown::Scalar(value) => ServerPoint {
+            value: number(*value),
+            ..point_of
+        },
+        Shown::Histogram(histogram) => {
+            let buckets = histogram.buckets.iter();
+            let buckets = buckets.map(|b| (b.le.clone(), number(b.count).flatten()));
+            ServerPoint {
+                buckets: Some(buckets.collect()),
+                sum: number(histogram.sum),
+                count: number(histogram.count),
+                ..point_of
+            }
+        }
+    }
 }

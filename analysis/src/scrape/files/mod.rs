@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use pinfire_artifacts::server::ServerPhaseMetrics;
+use pinfire_artifacts::{WriteError, json_bytes, replace};
 use pinfire_base::clock::{Span, Stamp};
 
 use super::history::{History, Metric};
@@ -18,7 +20,6 @@ use super::reduce::{Reduced, Window, reduce};
 use super::server_kinds::Levels;
 use super::text::{Kind, Labels};
 use super::units;
-use crate::export::{ExportError, replace};
 use crate::facts::RunFacts;
 
 /// The columns of gauges after `avg`, `min`, `max` and `std`.
@@ -117,12 +118,11 @@ impl ServerMetrics {
 
     /// `server_metrics_export.json`.
     pub fn json(&self, facts: &RunFacts) -> Vec<u8> {
-        // Into memory, with text keys only: nothing to fail.
-        serde_json::to_vec_pretty(&json::of(self, facts)).unwrap_or_default()
+        json_bytes(&json::of(self, facts))
     }
 
     /// What the servers said during one phase alone, `warmup` or `profiling`; none if it did not run.
-    pub fn of_phase(&self, facts: &RunFacts, phase: &str) -> Option<serde_json::Value> {
+    pub fn of_phase(&self, facts: &RunFacts, phase: &str) -> Option<ServerPhaseMetrics> {
         json::of_phase(self, facts, phase)
     }
 
@@ -136,7 +136,7 @@ impl ServerMetrics {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn write(&self, facts: &RunFacts) -> Result<Vec<(&'static str, PathBuf)>, ExportError> {
+    pub fn write(&self, facts: &RunFacts) -> Result<Vec<(&'static str, PathBuf)>, WriteError> {
         let mut files = Vec::new();
         for format in [
             MetricsFormat::Csv,
@@ -147,7 +147,7 @@ impl ServerMetrics {
             if !facts.watch.formats.contains(&format) {
                 continue;
             }
-            let name = format!("{}.{}", facts.files.server_metrics, format.name());
+            let name = facts.files.server_metrics(format.name());
             let path = facts.artifact_dir.join(name);
             let content = match format {
                 MetricsFormat::Json => Some(self.json(facts)),
@@ -158,7 +158,7 @@ impl ServerMetrics {
                     Ok(None) => continue,
                     Err(error) => {
                         let error = std::io::Error::other(error.to_string());
-                        return Err(ExportError::new("write", &path, error));
+                        return Err(WriteError::new("write", &path, error));
                     }
                 },
             };

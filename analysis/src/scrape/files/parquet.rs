@@ -12,6 +12,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
+use pinfire_artifacts::json_line;
 use pinfire_base::clock::Stamp;
 
 use super::{ServerMetrics, Watched, shown_name};
@@ -227,7 +228,7 @@ impl ServerMetrics {
             ("time_filter_end_ns", unix(window.end)),
             ("profiling_duration_ns", length.nanos().to_string()),
             ("profiling_duration_seconds", length.as_secs_f64().to_string()),
-            ("input_config", json(input_config::of(facts).into())),
+            ("input_config", json_line(&input_config::of(facts))),
             ("model_names", json(facts.models.clone().into())),
             ("endpoint_urls", json(urls.into())),
             ("endpoint_count", self.endpoints.len().to_string()),

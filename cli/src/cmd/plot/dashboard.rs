@@ -108,8 +108,8 @@ struct Known {
 type Stamp = [Option<(u64, std::time::SystemTime)>; 2];
 
 fn stamp(found: &Found) -> Stamp {
-    [found.summary(), found.records()].map(|path| {
-        let about = path.metadata().ok()?;
+    [Some(found.summary()), found.records()].map(|path| {
+        let about = path?.metadata().ok()?;
         Some((about.len(), about.modified().ok()?))
     })
 }

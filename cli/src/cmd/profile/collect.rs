@@ -13,7 +13,6 @@ use anyhow::{Context, Result, anyhow};
 use crossbeam_channel::Receiver;
 use pinfire_analysis::{
     collect::Collector,
-    export::ExportError,
     facts::{RunEnd, RunFacts},
     pool::Pool,
     reading::Reading,
@@ -21,6 +20,7 @@ use pinfire_analysis::{
     report::Report,
     tokens::TokenCounts,
 };
+use pinfire_artifacts::WriteError;
 use pinfire_base::tokens::TokenCounter;
 use pinfire_base::{
     clock::{Span, Stamp},
@@ -58,7 +58,7 @@ pub struct Collecting {
 struct Gathered {
     collector: Collector,
     /// The first error of the per-request file.
-    failed: Option<ExportError>,
+    failed: Option<WriteError>,
     requests: Vec<RequestSpan>,
 }
 
@@ -66,7 +66,7 @@ struct Gathered {
 pub struct Collected {
     pub report: Report,
     /// The first error of the per-request file.
-    pub unwritten: Option<ExportError>,
+    pub unwritten: Option<WriteError>,
     /// The requests as a verdict on what became of them needs them, if there is to be one.
     pub requests: Vec<RequestSpan>,
 }
@@ -159,7 +159,8 @@ impl Collecting {
         } = self.thread.join().map_err(|_| {
             anyhow!("the analysis thread crashed: this is a bug in pinfire, please report it")
         })?;
-        if let Err(error) = collector.flush() {
+        if let Err(error) = collector.check() {
+            // Nobody is told of a file that is not there.
             collector.stop_writing();
             failed = failed.or(Some(error));
         }

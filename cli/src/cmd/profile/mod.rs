@@ -12,13 +12,15 @@ use std::{io::Write, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use pinfire_analysis::{
-    export::{DEFAULT_WIDTH, Outside, forget_earlier, write_start},
+    export::{DEFAULT_WIDTH, Outside, write_start},
     reclaim::{ReclaimReport, Verdict},
     redact,
     report::Report,
 };
+use pinfire_artifacts::{INPUTS, RESOLVED_CONFIG, RunFolder, Summary};
 use pinfire_base::record::Phase;
 use pinfire_engine::run::Engine;
+use pinfire_workload::dataset::inputs_json;
 
 pub use self::command_line::{secret, shown};
 use self::{collect::Collecting, phases::Phases, plans::Plans};
@@ -26,7 +28,6 @@ use crate::{
     args::Profile,
     reclaim::{self, ReclaimCheck},
     run::{KeptEngine, PreparedRun, ReachableServers, dataset, signals::Interrupt},
-    run_file::RESOLVED,
     scrape::{page::Scrapers, watch::Watch},
     settings::Settings,
     terminal::{
@@ -69,6 +70,8 @@ pub struct Done {
     pub success: bool,
     /// Why it ended before its time.
     pub interrupted: Option<String>,
+    /// What it sums up to, where it is one of several runs.
+    pub summary: Option<Summary>,
     /// Whether the server let go of what was cancelled, where that was judged.
     pub release: Option<Verdict>,
 }
@@ -108,9 +111,10 @@ pub fn one(
 ) -> Result<Done> {
     let connections = settings.slots().saturating_add(settings.kept_sockets());
     let reachable = ReachableServers::check(settings, connections)?;
-    let log_file = open_folder(settings)?;
+    let folder = RunFolder::create(&settings.artifact_dir)?;
+    let log_file = open_log(settings)?;
     store_resolved(request.flags, settings)?;
-    let dataset = make_dataset(settings)?;
+    let dataset = make_dataset(settings, &folder)?;
     let mut run = PreparedRun::start(settings, reachable, dataset, kept)?;
     say_how(settings, &run.engine);
     if let Some(probe) = &settings.probe {
@@ -118,7 +122,7 @@ pub fn one(
     }
     let mut facts = facts::of(&run, request.arguments)?;
     facts.log_file = Some(log_file);
-    forget_earlier(&facts);
+    folder.clear(&settings.files)?;
     log::info(&facts.cli_command);
     let watchers = Watchers::start(&mut run, interrupt)?;
     if let Err(error) = write_start(&facts) {
@@ -146,31 +150,33 @@ pub fn one(
     if let Some(check) = &check {
         check.load_has_ended();
     }
-    let outside = watch.finish(&load.end, &facts);
+    let observed = watch.finish(&load.end, &facts);
     let stopped = interrupt.asked() || load.lost.is_some();
     let collected = collecting.finish(load.end, settings.ui)?;
     let verdict = check.map(|check| match stopped {
         true => Err(anyhow::anyhow!("the run was stopped")),
         false => check.finish(collected.requests, interrupt),
     });
+    let lost = load.lost;
+    let lost = lost.or_else(|| folder.check([]).err().map(Into::into));
+    let lost = lost.or(collected.unwritten.map(Into::into));
     Results {
         report: collected.report,
-        outside,
+        outside: observed.outside,
         release: None,
     }
     .judged(verdict, settings, interrupt)
     .publish(
         settings,
+        &folder,
         load.gave_up,
-        load.lost.or(collected.unwritten.map(Into::into)),
+        lost.or(observed.unwritten.map(Into::into)),
     )
 }
 
-/// Makes the artifact folder, if need be, and opens the log in it.
-fn open_folder(settings: &Settings) -> Result<PathBuf> {
+/// Opens the log in the artifact folder.
+fn open_log(settings: &Settings) -> Result<PathBuf> {
     let folder = &settings.artifact_dir;
-    std::fs::create_dir_all(folder)
-        .with_context(|| format!("the artifact folder {} cannot be made", folder.display()))?;
     log::open(folder, secrets(settings)).with_context(|| {
         format!(
             "the artifact folder {} cannot be written to",
@@ -179,16 +185,16 @@ fn open_folder(settings: &Settings) -> Result<PathBuf> {
     })
 }
 
-/// Makes the dataset, says what is odd about it, and writes what is sent beside the results.
-fn make_dataset(settings: &Settings) -> Result<dataset::Prepared> {
+/// Makes the dataset, says what is odd about it, and writes what is sent beside the results, if that is
+/// not in a file already; what an earlier run has sent is taken away then.
+fn make_dataset(settings: &Settings, folder: &RunFolder) -> Result<dataset::Prepared> {
     let prepared = dataset::prepare(settings)?;
     for warning in &prepared.warnings {
         say::warning(warning);
     }
-    let inputs =
-        pinfire_workload::dataset::inputs_json::write(&settings.artifact_dir, &prepared.dataset);
-    if let Err(error) = inputs {
-        say::warning(error);
+    let inputs = inputs_json::write(folder.path(), &prepared.dataset)?;
+    if inputs.is_none() {
+        folder.remove(INPUTS)?;
     }
     Ok(prepared)
 }
@@ -257,6 +263,7 @@ impl Results {
     fn publish(
         mut self,
         settings: &Settings,
+        folder: &RunFolder,
         gave_up: bool,
         lost: Option<anyhow::Error>,
     ) -> Result<Done> {
@@ -274,7 +281,10 @@ impl Results {
         if let Some(lost) = lost {
             return Err(lost);
         }
-        written?;
+        let written = written?;
+        let resolved = folder.path().join(RESOLVED_CONFIG);
+        let named = report.files(Some(&written)).into_iter();
+        folder.check(named.map(|(_, path)| path).chain([resolved.as_path()]))?;
         log::info(format_args!(
             "the results are in {}",
             settings.artifact_dir.display()
@@ -283,6 +293,7 @@ impl Results {
         report.mark_ready()?;
         Ok(Done {
             success: !gave_up && report.is_success(),
+            summary: settings.part.as_ref().map(|_| report.summary()),
             interrupted: report.end.interrupted,
             release: self.release,
         })
@@ -293,7 +304,7 @@ impl Results {
 fn store_resolved(flags: &Profile, settings: &Settings) -> Result<()> {
     let mut given = flags.run_file.given.clone();
     given.set("random-seed", "Load", settings.seed.value.to_string());
-    let path = settings.artifact_dir.join(RESOLVED);
+    let path = settings.artifact_dir.join(RESOLVED_CONFIG);
     let folder = std::env::current_dir().unwrap_or_default();
     let text = format!(
         "# The run as it was. In the folder {}\n# this repeats it: pinfire profile --config {}\n{}",

@@ -1,7 +1,41 @@
-//! Names of the artifact files.
+//! Names of the files.
+
+/// What a run is, written before its first request: the head of its summary. It is taken away when the
+/// summary is there, so that one that stays is of a run that was killed.
+pub const STARTED: &str = ".pinfire_run.json";
+/// Says that every other file of the run is written.
+pub const READY: &str = ".aiperf_results_ready.json";
+/// The requests as they are sent.
+pub const INPUTS: &str = "inputs.json";
+/// The config file that repeats the run.
+pub const RESOLVED_CONFIG: &str = "resolved_config.yaml";
+/// The log, inside the run's folder.
+pub const LOG: &str = "logs/pinfire.log";
+/// The folder of what each phase of a run shows by itself.
+pub const PHASES: &str = "phases";
+/// What those phases are.
+pub const PHASE_MANIFEST: &str = "phase_manifest.json";
+/// Written into the folder of a run of a sweep when that run is finished.
+pub const RUN_MARKER: &str = "run_config.json";
+/// A sweep as it was begun, so that it can be resumed.
+pub const SWEEP_CONFIG: &str = "sweep_config.json";
+/// All points of a sweep.
+pub const SWEEP_JSON: &str = "profile_export_aiperf_sweep.json";
+/// The same as a table.
+pub const SWEEP_CSV: &str = "profile_export_aiperf_sweep.csv";
+/// The table of a sweep's points with their marks.
+pub const PARETO_CSV: &str = "pareto_table.csv";
+/// The repeated runs of one point.
+pub const AGGREGATE_JSON: &str = "profile_export_aiperf_aggregate.json";
+/// The same as a table.
+pub const AGGREGATE_CSV: &str = "profile_export_aiperf_aggregate.csv";
+/// The requests of all runs of one point together.
+pub const COLLATED_JSON: &str = "profile_export_aiperf_collated.json";
+/// What a search tried.
+pub const SEARCH_HISTORY: &str = "search_history.json";
 
 /// File names of a run; `inputs.json` and the log are never prefixed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct FileNames {
     /// Table of metrics.
     pub csv: String,
@@ -81,6 +115,38 @@ impl FileNames {
             slices_csv: format!("{stem}_timeslices.csv"),
             slices_json: format!("{stem}_timeslices.json"),
         }
+    }
+
+    /// The prefix, where the names are not the usual ones.
+    pub fn prefix(&self) -> Option<&str> {
+        if *self == Self::default() {
+            None
+        } else {
+            self.json.strip_suffix(".json")
+        }
+    }
+
+    /// The file of server metrics with this ending (`json`, `csv`, `jsonl`, `parquet`).
+    pub fn server_metrics(&self, ending: &str) -> String {
+        format!("{}.{ending}", self.server_metrics)
+    }
+
+    /// Every file that a run under these names may leave in its folder.
+    pub fn all(&self) -> Vec<String> {
+        let server = ["json", "csv", "jsonl", "parquet"].map(|ending| self.server_metrics(ending));
+        let mut all = vec![
+            self.csv.clone(),
+            self.json.clone(),
+            self.jsonl.clone(),
+            self.raw.clone(),
+            self.console.clone(),
+            self.gpu_telemetry.clone(),
+            self.release.clone(),
+            self.slices_csv.clone(),
+            self.slices_json.clone(),
+        ];
+        all.extend(server);
+        all
     }
 }
 

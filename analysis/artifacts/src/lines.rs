@@ -4,41 +4,67 @@
 //! out. Anything else that cannot be read is an error with its place.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::RebuildError;
+/// A file of lines cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LinesError {
+    /// The file.
+    #[error("cannot read {}: {cause}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// One of its lines.
+    #[error("{}, line {number}: {what}", path.display())]
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// Which line, from 1.
+        number: u64,
+        /// What is wrong.
+        what: String,
+    },
+}
 
 /// The lines of a file that is being read.
-pub(super) struct Lines {
+pub struct Lines {
     path: PathBuf,
     reader: BufReader<File>,
     line: Vec<u8>,
     number: u64,
-    /// Bytes read so far.
-    pub(super) bytes: u64,
-    /// The last line was cut off.
-    pub(super) torn: bool,
+    bytes: u64,
+    torn: Option<u64>,
 }
 
 impl Lines {
-    pub(super) fn open(path: &Path) -> Result<Self, RebuildError> {
-        let file = File::open(path).map_err(|cause| RebuildError::read(path, cause))?;
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, LinesError> {
+        let file = File::open(path).map_err(|cause| read(path, cause))?;
         Ok(Self {
             path: path.to_owned(),
             reader: BufReader::with_capacity(1 << 18, file),
             line: Vec::new(),
             number: 0,
             bytes: 0,
-            torn: false,
+            torn: None,
         })
     }
 
     /// What `read` makes of the next line that is not blank; `None` at the end.
-    pub(super) fn next<T>(
+    ///
+    /// # Errors
+    /// The line cannot be read, and is not the last one cut off.
+    pub fn next<T>(
         &mut self,
-        read: impl Fn(&[u8]) -> Result<T, String>,
-    ) -> Result<Option<T>, RebuildError> {
+        read: impl FnOnce(&[u8]) -> Result<T, String>,
+    ) -> Result<Option<T>, LinesError> {
         let Some(line) = self.step()? else {
             return Ok(None);
         };
@@ -47,24 +73,30 @@ impl Lines {
     }
 
     /// The next line that is not blank, to be read elsewhere and then to be [judged](Self::judge).
-    pub(super) fn next_bytes(&mut self) -> Result<Option<(LineNumber, Vec<u8>)>, RebuildError> {
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn next_bytes(&mut self) -> Result<Option<(LineNumber, Vec<u8>)>, LinesError> {
         let line = self.step()?;
         Ok(line.map(|line| (line, self.line.trim_ascii().to_vec())))
     }
 
     /// What was read of a line: nothing, if it is the last and cut off.
-    pub(super) fn judge<T>(
+    ///
+    /// # Errors
+    /// It could not be read, and is not the last one cut off.
+    pub fn judge<T>(
         &mut self,
         line: LineNumber,
         found: Result<T, String>,
-    ) -> Result<Option<T>, RebuildError> {
+    ) -> Result<Option<T>, LinesError> {
         match found {
             Ok(found) => Ok(Some(found)),
             Err(_) if !line.whole => {
-                self.torn = true;
+                self.torn = Some(line.number);
                 Ok(None)
             }
-            Err(what) => Err(RebuildError::Line {
+            Err(what) => Err(LinesError::Line {
                 path: self.path.clone(),
                 number: line.number,
                 what,
@@ -72,14 +104,24 @@ impl Lines {
         }
     }
 
+    /// Bytes read so far.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The number of the last line, if that was cut off.
+    pub const fn torn(&self) -> Option<u64> {
+        self.torn
+    }
+
     /// Goes to the next line that is not blank.
-    fn step(&mut self) -> Result<Option<LineNumber>, RebuildError> {
+    fn step(&mut self) -> Result<Option<LineNumber>, LinesError> {
         loop {
             self.line.clear();
             let taken = self
                 .reader
                 .read_until(b'\n', &mut self.line)
-                .map_err(|cause| RebuildError::read(&self.path, cause))?;
+                .map_err(|cause| read(&self.path, cause))?;
             if taken == 0 {
                 return Ok(None);
             }
@@ -95,9 +137,16 @@ impl Lines {
     }
 }
 
+fn read(path: &Path, cause: io::Error) -> LinesError {
+    LinesError::Read {
+        path: path.to_owned(),
+        cause,
+    }
+}
+
 /// Which line it was.
-#[derive(Clone, Copy)]
-pub(super) struct LineNumber {
+#[derive(Clone, Copy, Debug)]
+pub struct LineNumber {
     number: u64,
     /// It has its line end; only the last one of a file can be without.
     whole: bool,

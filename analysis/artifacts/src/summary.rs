@@ -1,0 +1,534 @@
+//! `profile_export_aiperf.json`: a fixed head, a fixed list of metrics, the run, all other metrics.
+//!
+//! Blocks of pinfire's own (`cancellation`, `client_health`, `request_accounting`, …) come last, so that
+//! no key of AIPerf moves.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::InputConfig;
+use crate::samples::TelemetryData;
+use crate::{Block, Carried, ErrorCount, Metrics, Ordered, Part};
+
+/// The metrics before the run's data, in this order.
+const FIRST: [&str; 25] = [
+    "request_throughput",
+    "request_latency",
+    "request_count",
+    "time_to_first_token",
+    "time_to_second_token",
+    "inter_token_latency",
+    "output_token_throughput",
+    "output_token_throughput_per_user",
+    "output_sequence_length",
+    "input_sequence_length",
+    "goodput",
+    "good_request_count",
+    "output_token_count",
+    "reasoning_token_count",
+    "min_request_timestamp",
+    "max_response_timestamp",
+    "inter_chunk_latency",
+    "total_output_tokens",
+    "total_reasoning_tokens",
+    "benchmark_duration",
+    "total_isl",
+    "total_osl",
+    "error_request_count",
+    "error_isl",
+    "total_error_isl",
+];
+
+/// Which program wrote a file, and of which run.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Head {
+    /// Version of the layout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<String>,
+    /// Version of the tool, where readers of AIPerf's files look for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aiperf_version: Option<String>,
+    /// Name and version of the tool; in pinfire's files only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_version: Option<String>,
+    /// Id of the run, 12 hex digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub benchmark_id: Option<String>,
+}
+
+impl Head {
+    /// Of a file of pinfire.
+    pub fn ours(schema: &str, version: &str, benchmark_id: &str) -> Self {
+        Self {
+            schema_version: Some(schema.to_owned()),
+            aiperf_version: Some(version.to_owned()),
+            tool_version: Some(format!("pinfire {version}")),
+            benchmark_id: Some(benchmark_id.to_owned()),
+        }
+    }
+}
+
+/// The summary of a run, of one of its phases, or (with what is known then) of a run that has begun.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Summary {
+    /// Who wrote it.
+    #[serde(flatten)]
+    pub head: Head,
+    /// The metrics that stand before the run's data; of a summary that was read, none. Use
+    /// [`metrics`](Self::metrics) and [`of_metrics`](Self::of_metrics).
+    #[serde(flatten, skip_deserializing)]
+    pub first: Metrics,
+    /// What the GPUs showed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub telemetry_data: Option<Carried<TelemetryData>>,
+    /// What was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_config: Option<Carried<InputConfig>>,
+    /// Which run it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_info: Option<Carried<RunInfo>>,
+    /// It ended before its time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub was_cancelled: Option<bool>,
+    /// It did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_complete: Option<bool>,
+    /// Why it ended before its time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete_reason: Option<String>,
+    /// What went wrong, and how often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_summary: Option<Vec<ErrorCount>>,
+    /// Begin of the measured phase, in local time without a zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<String>,
+    /// Its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<String>,
+    /// The metrics of the warmup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_metrics: Option<Metrics>,
+    /// All other metrics; of a summary that was read, all.
+    #[serde(flatten)]
+    pub others: Metrics,
+    /// Throughputs per GPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_gpu: Option<PerGpu>,
+    /// What came of planned cancellation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancellation: Option<Carried<Cancellation>>,
+    /// Whether the server freed what was cancelled: `release.json` without its timeline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<Value>,
+    /// What is approximate in a run with more requests than are kept exactly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approximation: Option<Approximation>,
+    /// How far the client itself can be trusted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_health: Option<Carried<ClientHealth>>,
+    /// Whether every request is accounted for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_accounting: Option<Carried<Accounting>>,
+    /// GPUs of the server; old versions have it here.
+    #[serde(skip_serializing)]
+    pub num_gpus: Option<f64>,
+}
+
+impl Summary {
+    /// With these metrics: those of AIPerf's fixed list first, the others behind the run's data.
+    pub fn of_metrics(metrics: impl IntoIterator<Item = (String, Block)>) -> Self {
+        let mut found: Ordered<Block> = metrics.into_iter().collect();
+        let first = FIRST.iter();
+        let first = first.filter_map(|tag| found.shift_remove_entry(*tag));
+        Self {
+            first: first.collect(),
+            others: found.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Appends a metric.
+    pub fn insert(&mut self, tag: &str, block: Block) {
+        self.others.insert(tag, block);
+    }
+
+    /// A metric.
+    pub fn metric(&self, tag: &str) -> Option<&Block> {
+        self.first.get(tag).or_else(|| self.others.get(tag))
+    }
+
+    /// A statistic of a metric.
+    pub fn figure(&self, tag: &str, stat: &str) -> Option<f64> {
+        self.metric(tag)?.get(stat)
+    }
+
+    /// All metrics, in the order of the file.
+    pub fn metrics(&self) -> impl Iterator<Item = (&str, &Block)> {
+        self.first.iter().chain(self.others.iter())
+    }
+
+    /// What was asked, if it is told.
+    pub fn config(&self) -> Option<&InputConfig> {
+        self.input_config.as_deref()
+    }
+
+    /// Whether pinfire wrote it.
+    pub fn is_ours(&self) -> bool {
+        self.head.tool_version.is_some()
+    }
+
+    /// The seed of everything drawn.
+    pub fn random_seed(&self) -> Option<u64> {
+        let of_run = self.run_info.as_deref().and_then(|info| info.random_seed);
+        of_run.or_else(|| self.config()?.dataset()?.random_seed)
+    }
+
+    /// The command line.
+    pub fn cli_command(&self) -> Option<&str> {
+        let of_run = self.run_info.as_deref();
+        let of_run = of_run.and_then(|info| info.cli_command.as_deref());
+        of_run.or_else(|| self.config()?.cli_command.as_deref())
+    }
+}
+
+/// Which run it is.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct RunInfo {
+    /// Id of the run.
+    pub benchmark_id: Option<String>,
+    /// The same of all runs of a sweep.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep_id: Option<String>,
+    /// The seed of everything drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub random_seed: Option<u64>,
+    /// Number of the run among those of its point, from 0.
+    pub trial: u64,
+    /// Such as `trial_0001`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_label: Option<String>,
+    /// The point of a sweep: `path=value, path=value`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variation_label: Option<String>,
+    /// Its number, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variation_index: Option<u64>,
+    /// Its value by path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<std::collections::BTreeMap<String, Value>>")
+    )]
+    pub variation_values: Option<Ordered<Value>>,
+    /// The command line, credentials hidden.
+    pub cli_command: Option<String>,
+}
+
+impl Part for RunInfo {}
+
+/// Throughputs per GPU.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PerGpu {
+    /// GPUs of the server.
+    pub num_gpus: u64,
+    /// Throughput by tag.
+    #[serde(flatten)]
+    pub metrics: Metrics,
+}
+
+/// What came of planned cancellation.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Cancellation {
+    /// Share of the requests that was asked, in percent.
+    pub rate_asked: Option<f64>,
+    /// Share of the requests that ended that were cancelled, in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_reached: Option<f64>,
+    /// Requests that were chosen.
+    pub chosen: u64,
+    /// Those that were cancelled.
+    pub cancelled: u64,
+    /// Those that were answered before.
+    pub finished_first: u64,
+    /// Those that failed, or were cut off by the end of the run, before.
+    pub failed_first: u64,
+    /// From when the delay counts.
+    pub trigger: String,
+    /// How the client disconnects.
+    pub mode: String,
+    /// The delay as typed.
+    pub delay_asked: String,
+    /// All that is due disconnects at multiples of this many seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wave_s: Option<f64>,
+    /// The delay; of a distribution, its mean.
+    pub delay_asked_ms: Option<f64>,
+    /// From the trigger to the disconnect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub achieved_delay: Option<Block>,
+    /// From when it was due to the disconnect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay_error: Option<Block>,
+    /// Cancelled requests by how far they were.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "std::collections::BTreeMap<String, u64>")
+    )]
+    pub phases: Ordered<u64>,
+    /// The same in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<std::collections::BTreeMap<String, f64>>")
+    )]
+    pub phases_pct: Option<Ordered<f64>>,
+    /// Phases in which none was cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phases_not_covered: Option<Vec<String>>,
+    /// Answers that were read on after a half-close, by how they ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "Option<std::collections::BTreeMap<String, u64>>")
+    )]
+    pub after_half_close: Option<Ordered<u64>>,
+    /// Events that each cancelled request had received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events_received: Option<Block>,
+    /// The tokens in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_received: Option<Block>,
+    /// Cancelled requests that had a connection.
+    pub connections_closed: u64,
+    /// What it did to other requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<Neighbours>,
+}
+
+impl Part for Cancellation {}
+
+/// Finished requests that were in flight at a cancellation, and those that were not.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Neighbours {
+    /// At least one disconnect went out between their start and their end.
+    pub overlapping: Finished,
+    /// None did.
+    pub apart: Finished,
+}
+
+/// Finished requests of one kind.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Finished {
+    /// How many.
+    pub requests: u64,
+    /// Their times to first token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_to_first_token: Option<Block>,
+    /// Their inter token latencies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inter_token_latency: Option<Block>,
+}
+
+/// What is approximate.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Approximation {
+    /// Requests of a phase that are kept exactly.
+    pub exact_records: u64,
+    /// Digits of percentiles beyond.
+    pub percentile_digits: u32,
+    /// Width of a bin of curves beyond.
+    pub curve_bin_sec: f64,
+}
+
+/// How far the client itself can be trusted.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ClientHealth {
+    /// How late deadlines were.
+    pub timer_lateness: Lateness,
+    /// How late requests were sent.
+    pub send_lateness: Lateness,
+    /// How long received bytes waited in the kernel.
+    pub receive_delay: Lateness,
+    /// Length of one turn of a core's loop.
+    pub turn: Lateness,
+    /// Connections that took long.
+    pub slow_connects: u64,
+    /// Open requests against what was asked.
+    pub concurrency: HeldConcurrency,
+    /// The client was the bottleneck of the run.
+    pub client_was_bottleneck: bool,
+    /// Why.
+    pub reasons: Vec<String>,
+    /// `io_uring` or `epoll`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// Core by core.
+    pub cores: Vec<CoreAccount>,
+}
+
+impl Part for ClientHealth {}
+
+/// A distribution of durations.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Lateness {
+    /// `us`.
+    pub unit: String,
+    /// How many durations.
+    pub count: u64,
+    /// Median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50: Option<f64>,
+    /// 90th percentile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p90: Option<f64>,
+    /// 99th percentile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99: Option<f64>,
+    /// Largest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+}
+
+/// Open requests while all slots should have been taken.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct HeldConcurrency {
+    /// What was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<u32>,
+    /// Average over the window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_avg: Option<f64>,
+    /// Most at any time of the window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_max: Option<f64>,
+    /// Length of the window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_sec: Option<f64>,
+}
+
+/// A core's account of itself.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CoreAccount {
+    /// The CPU it was pinned to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<usize>,
+    /// How late deadlines were.
+    pub timer_lateness: Lateness,
+    /// How late requests were sent.
+    pub send_lateness: Lateness,
+    /// How long received bytes waited in the kernel.
+    pub receive_delay: Lateness,
+    /// Length of one turn of its loop.
+    pub turn: Lateness,
+    /// CPU time.
+    pub cpu_time_sec: f64,
+    /// Wall time.
+    pub wall_time_sec: f64,
+    /// Calls that received bytes.
+    pub receives: u64,
+    /// Events received.
+    pub events: u64,
+    /// Connections made.
+    pub connects: u64,
+    /// Those that took long.
+    pub slow_connects: u64,
+    /// Idle connections that the server had closed.
+    pub stale_closed: u64,
+}
+
+/// The counts of a run and where they differ.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Accounting {
+    /// Requests that were started.
+    pub due: u64,
+    /// Those whose last byte was sent.
+    pub sent: u64,
+    /// Those that were answered or failed.
+    pub completed: u64,
+    /// Answered.
+    pub valid: u64,
+    /// Failed.
+    pub errors: u64,
+    /// Cancelled by plan.
+    pub cancelled_by_plan: u64,
+    /// Cut off by the end of the run.
+    pub dropped_at_end: u64,
+    /// Length of the measured phase.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase_duration_sec: Option<f64>,
+    /// The two countings agree.
+    pub agrees: bool,
+    /// Where they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub differences: Option<Vec<String>>,
+}
+
+impl Part for Accounting {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(avg: f64) -> Block {
+        let mut block = Block::of("ms");
+        block.put("avg", avg);
+        block
+    }
+
+    #[test]
+    fn metrics_stand_in_their_places_and_come_back() {
+        let metrics = ["zeta", "time_to_first_token", "request_latency", "alpha"];
+        let metrics = metrics.map(|tag| (tag.to_owned(), block(1.5)));
+        let mut summary = Summary {
+            head: Head::ours("1.4", "0.1", "abc"),
+            is_complete: Some(true),
+            ..Summary::of_metrics(metrics)
+        };
+        summary.request_accounting = Some(Carried::new(Accounting::default()));
+        let text = serde_json::to_string(&summary).unwrap();
+        let places: Vec<_> = [
+            "\"schema_version\"",
+            "\"request_latency\"",
+            "\"time_to_first_token\"",
+            "\"is_complete\"",
+            "\"zeta\"",
+            "\"alpha\"",
+            "\"request_accounting\"",
+        ]
+        .map(|key| text.find(key).unwrap())
+        .to_vec();
+        assert!(places.is_sorted(), "{text}");
+        let read: Summary = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.figure("zeta", "avg"), Some(1.5));
+        assert_eq!(read.figure("request_latency", "avg"), Some(1.5));
+        assert_eq!(read.metrics().count(), 4);
+        assert_eq!(read.head, summary.head);
+        assert_eq!(read.is_complete, Some(true));
+    }
+}
