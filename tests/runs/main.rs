@@ -17,6 +17,7 @@ mod endpoints;
 mod ends;
 mod figures;
 mod files;
+mod folders;
 mod malformed;
 mod prompts;
 mod python;
