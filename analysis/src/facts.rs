@@ -13,8 +13,8 @@ use pinfire_dialect::{Answers, Endpoint};
 use serde_json::{Map, Value};
 
 use crate::goodput::Slos;
-use crate::scrape::files::MetricsFormat;
 use crate::stats::Percentiles;
+use pinfire_scrape::files::MetricsFormat;
 
 /// Requests of a phase that are kept exactly where nothing else is asked for. Below it a run takes
 /// some 50 MB for its figures.

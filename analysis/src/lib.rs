@@ -17,7 +17,6 @@ pub mod rebuild;
 pub mod reclaim;
 pub mod redact;
 pub mod report;
-pub mod scrape;
 pub mod sketch;
 pub mod stats;
 pub mod sweep;

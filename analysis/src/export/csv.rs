@@ -4,8 +4,8 @@ use ::csv::{Terminator, WriterBuilder};
 use pinfire_artifacts::csv_bytes;
 
 use crate::report::{Block, Report};
-use crate::scrape::gpu::{EnergyMetric, digits};
 use crate::stats::{Figures, Percentiles};
+use pinfire_scrape::gpu::{EnergyMetric, digits};
 
 /// The columns, with the run's own percentiles between `sum` and `std`.
 fn header(percentiles: &Percentiles) -> Vec<String> {

@@ -19,6 +19,24 @@ pub(crate) fn shown(facts: &RunFacts) -> Carried<InputConfig> {
 }
 
 /// What was asked.
+impl RunFacts {
+    /// The run as the files of scraped metrics name it.
+    pub fn scraped(&self) -> pinfire_scrape::Run {
+        pinfire_scrape::Run {
+            version: self.version.clone(),
+            benchmark_id: self.benchmark_id.clone(),
+            anchor: self.anchor,
+            models: self.models.clone(),
+            concurrency: self.profiling.concurrency,
+            rate: self.profiling.rate,
+            input_config: of(self),
+            folder: self.artifact_dir.clone(),
+            files: self.files.clone(),
+            formats: self.watch.formats.clone(),
+        }
+    }
+}
+
 pub(crate) fn of(facts: &RunFacts) -> InputConfig {
     let named = |name: &String| Named { name: name.clone() };
     let warmup = facts.warmup.as_ref();

@@ -18,8 +18,8 @@ use crate::collect::ErrorGroup;
 use crate::facts::RunFacts;
 use crate::reclaim::ReclaimReport;
 use crate::report::{self, Cancellation, Report};
-use crate::scrape::gpu;
 use crate::stats::Figures;
+use pinfire_scrape::gpu;
 
 /// What stands of the summary before the first request.
 pub(super) fn of_start(facts: &RunFacts) -> Summary {
@@ -76,7 +76,7 @@ pub(super) fn of(report: &Report) -> Summary {
     let mut summary = Summary {
         head: head(facts),
         telemetry_data: match &report.outside.gpu {
-            Some(gpu) => Some(Carried::new(gpu.summary(facts))),
+            Some(gpu) => Some(Carried::new(gpu.summary(&facts.anchor))),
             None => told.and_then(|told| told.telemetry_data.clone()),
         },
         input_config: Some(input_config::shown(facts)),

@@ -3,10 +3,10 @@
 use super::console::{PRODUCT, metric_table, number};
 use super::table::{Align, Table, style};
 use crate::report::Report;
-use crate::scrape::files::short_url;
-use crate::scrape::gpu::{EnergyMetric, GpuTelemetry, Work};
-use crate::scrape::server_kinds::Levels;
-use crate::scrape::{ServerMetrics, Watched};
+use pinfire_scrape::files::short_url;
+use pinfire_scrape::gpu::{EnergyMetric, GpuTelemetry, Work};
+use pinfire_scrape::server_kinds::Levels;
+use pinfire_scrape::{ServerMetrics, Watched};
 
 /// What was seen of a run from outside of it.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -129,7 +129,7 @@ fn panel(server: &ServerMetrics, endpoint: &Watched) -> Table {
             .filter_map(of)
             .next_back();
         let Some(end) = end else { continue };
-        let [avg, _] = crate::scrape::reduce::mean_and_deviation(&values);
+        let [avg, _] = pinfire_scrape::reduce::mean_and_deviation(&values);
         let seen = |value: f64| Some(value).filter(|_| !values.is_empty());
         table.row(vec![
             name.to_owned(),

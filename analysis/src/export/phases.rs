@@ -12,9 +12,9 @@ use super::{csv, json};
 use crate::collect::{ErrorGroup, Progress};
 use crate::facts::PhaseWindow;
 use crate::report::{Block, Report};
-use crate::scrape::files::MetricsFormat;
-use crate::scrape::gpu::GpuTelemetry;
-use crate::scrape::reduce::Window;
+use pinfire_scrape::files::MetricsFormat;
+use pinfire_scrape::gpu::GpuTelemetry;
+use pinfire_scrape::reduce::Window;
 
 /// One phase of a run.
 pub(super) struct PhaseView<'a> {
@@ -93,7 +93,7 @@ impl PhaseFiles {
         let wanted = facts.watch.formats.contains(&MetricsFormat::Json);
         let servers = report.outside.server.as_ref().filter(|_| wanted);
         let servers = servers.and_then(|servers| {
-            let data = servers.of_phase(facts, view.name)?;
+            let data = servers.of_phase(&facts.anchor, view.name)?;
             Some(outside(report, view, index, data, servers.warnings()))
         });
         let gpus = report.outside.gpu.as_ref().filter(|gpus| !gpus.is_empty());
@@ -110,7 +110,7 @@ impl PhaseFiles {
                 window,
                 ..gpus.clone()
             };
-            let data = of_phase.summary(facts);
+            let data = of_phase.summary(&facts.anchor);
             Some(outside(report, view, index, data, gpus.failures.clone()))
         });
         Self { servers, gpus }

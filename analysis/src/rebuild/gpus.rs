@@ -8,8 +8,8 @@ use pinfire_base::clock::Stamp;
 
 use super::RebuildError;
 use crate::facts::PhaseWindow;
-use crate::scrape::gpu::{GRACE, GpuHistory, GpuTelemetry, is_known};
-use crate::scrape::reduce::Window;
+use pinfire_scrape::gpu::{GRACE, GpuHistory, GpuTelemetry, is_known};
+use pinfire_scrape::reduce::Window;
 
 /// Reads the lines of a run. None where nobody looked at GPUs, and where the summary knows more than
 /// the lines: these are gone, or they say what is not known here (another make, figures of the user's own,

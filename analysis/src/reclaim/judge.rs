@@ -6,7 +6,7 @@ use super::{
     Canary, Counter, CounterVerdict, Effect, End, Evidence, LevelSample, ReclaimReport, Share,
     Timeline, Verdict, Wave, WaveReport, tell, timeline::Wanted,
 };
-use crate::scrape::Levels;
+use pinfire_scrape::Levels;
 
 /// A counter may differ from the client's count by this share and still agree.
 const COUNTER_SLACK: f64 = 0.1;

@@ -16,7 +16,7 @@ mod timeline;
 use pinfire_base::clock::{Span, Stamp};
 use serde::Serialize;
 
-use crate::scrape::Levels;
+use pinfire_scrape::Levels;
 
 pub use effect::Effect;
 pub use timeline::Timeline;

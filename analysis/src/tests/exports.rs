@@ -6,9 +6,9 @@ use tempfile::tempdir;
 use super::{end, facts, golden, run};
 use crate::export::Outside;
 use crate::report::Report;
-use crate::scrape::gpu::GpuTelemetry;
-use crate::scrape::reduce::Window;
 use crate::testing::RecordParts;
+use pinfire_scrape::gpu::GpuTelemetry;
+use pinfire_scrape::reduce::Window;
 
 fn report() -> Report {
     let dir = tempdir().unwrap();

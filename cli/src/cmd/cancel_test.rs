@@ -4,11 +4,8 @@ use std::{io::Write, path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Parser;
-use pinfire_analysis::{
-    reclaim::{
-        Asker, Canary, Evidence, LevelSample, ReclaimReport, RequestSpan, Wave, page as html_page,
-    },
-    scrape::ServerKinds,
+use pinfire_analysis::reclaim::{
+    Asker, Canary, Evidence, LevelSample, ReclaimReport, RequestSpan, Wave, page as html_page,
 };
 use pinfire_base::{
     clock::Span,
@@ -16,6 +13,7 @@ use pinfire_base::{
     record::{Leave, Record, Trigger},
 };
 use pinfire_engine::{plan::PhasePlan, schedule::CancelPlan};
+use pinfire_scrape::ServerKinds;
 
 use crate::{
     args::{CancelTest, Cli, Command, Profile},

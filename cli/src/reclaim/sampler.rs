@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use pinfire_analysis::{
-    reclaim::LevelSample,
-    scrape::{Levels, ServerKinds},
-};
+use pinfire_analysis::reclaim::LevelSample;
 use pinfire_base::clock::{Span, Stamp};
+use pinfire_scrape::{Levels, ServerKinds};
 
 use super::requester::STOPPED;
 use crate::{

@@ -2,8 +2,8 @@
 
 use std::{io::Read, sync::Arc, time::Duration};
 
-use pinfire_analysis::scrape::{Scrape, Unreadable};
 use pinfire_base::clock::Stamp;
+use pinfire_scrape::{Scrape, Unreadable};
 use ureq::{
     Agent,
     tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},

@@ -1,5 +1,5 @@
 //! The scraping of `/metrics` pages: in threads of its own, off the engine's CPUs, never in the way
-//! of the load. What is read there is `pinfire_analysis::scrape`.
+//! of the load. What is read there is `pinfire_scrape`.
 
 pub mod client;
 pub mod page;

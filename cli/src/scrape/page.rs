@@ -14,8 +14,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use pinfire_analysis::scrape::Scrape;
 use pinfire_base::clock::{Span, Stamp};
+use pinfire_scrape::Scrape;
 
 use super::{
     client::{Client, Page, ScrapeError, Trust},
@@ -384,7 +384,7 @@ fn next_due(due: Stamp, interval: Span, now: Stamp) -> Stamp {
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
-    use pinfire_analysis::scrape::{Levels, ServerKind, ServerKinds};
+    use pinfire_scrape::{Levels, ServerKind, ServerKinds};
     use pinfire_tools::mock;
 
     use super::*;

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use pinfire_analysis::{
-    facts::WatchFacts,
-    scrape::{ServerKinds, files::MetricsFormat},
-};
+use pinfire_analysis::facts::WatchFacts;
 use pinfire_base::{clock::Span, url::TargetUrl};
+use pinfire_scrape::{ServerKinds, files::MetricsFormat};
 
 use super::{client::Trust, page::Limits};
 use crate::{args, environment};
@@ -197,7 +195,7 @@ fn gpu(flags: &args::Watch) -> Result<Option<GpuPlan>> {
             connect: limit,
             whole: limit,
         },
-        grace: grace.map_or(pinfire_analysis::scrape::gpu::GRACE, Span::from_nanos),
+        grace: grace.map_or(pinfire_scrape::gpu::GRACE, Span::from_nanos),
     }))
 }
 

@@ -9,12 +9,12 @@ use std::{
     },
 };
 
-use pinfire_analysis::scrape::{Scrape, ServerKinds, Watched, files::lines, gpu::GpuHistory};
 use pinfire_artifacts::{LineFile, WriteError};
 use pinfire_base::{
     clock::{Span, WallAnchor},
     record::Phase,
 };
+use pinfire_scrape::{Scrape, ServerKinds, Watched, files::lines, gpu::GpuHistory};
 
 use super::{
     client::ScrapeError,

@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex};
 use pinfire_analysis::{
     export::Outside,
     facts::{PhaseWindow, RunEnd, RunFacts},
-    scrape::{
-        ServerMetrics, Watched,
-        files::MetricsFormat,
-        gpu::{GpuHistory, GpuTelemetry},
-        reduce::Window,
-    },
 };
 use pinfire_artifacts::WriteError;
 use pinfire_base::{
     clock::{Span, Stamp, WallAnchor},
     record::Phase,
+};
+use pinfire_scrape::{
+    ServerMetrics, Watched,
+    files::MetricsFormat,
+    gpu::{GpuHistory, GpuTelemetry},
+    reduce::Window,
 };
 
 use super::{
@@ -222,7 +222,7 @@ impl Watch {
                 warmup: windows.warmup,
                 slice: facts.slice,
             };
-            match metrics.write(facts) {
+            match metrics.write(&facts.scraped()) {
                 Ok(files) => outside.files = files,
                 Err(error) => {
                     say::warning(&error);

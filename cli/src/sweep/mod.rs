@@ -27,13 +27,13 @@ use pinfire_analysis::{
     export::DEFAULT_WIDTH,
     facts::PartFacts,
     metric,
-    scrape::gpu,
     sweep::{Cell, GOOD_SHARE, Sweep},
 };
 use pinfire_artifacts::{
     AGGREGATE_CSV, AGGREGATE_JSON, COLLATED_JSON, PARETO_CSV, RunFolder, SWEEP_CSV, SWEEP_JSON,
     json_bytes, replace,
 };
+use pinfire_scrape::gpu;
 use serde_json::{Map, Value};
 
 use self::{

@@ -1,6 +1,6 @@
 //! Figures over time: throughput, time slices, samples of GPUs and servers.
 
-use pinfire_analysis::scrape::gpu;
+use pinfire_scrape::gpu;
 
 use super::common::{SECONDS, empty, label, line, quantile, sorted};
 use crate::{

@@ -6,9 +6,14 @@ use pinfire_base::clock::{Stamp, WallAnchor};
 use pinfire_base::record::Phase;
 use serde_json::{Value, json};
 
+use pinfire_artifacts::{
+    FileNames,
+    config::{InputConfig, ScrapeConfig},
+};
+
 use super::*;
-use crate::scrape::server_kinds::ServerKind;
-use crate::scrape::{Scrape, reduce::Window};
+use crate::server_kinds::ServerKind;
+use crate::{Scrape, reduce::Window};
 
 const UNIX: u64 = 1_800_000_000_000_000_000;
 
@@ -16,16 +21,25 @@ fn at(seconds: f64) -> Stamp {
     Stamp::from_nanos((seconds * 1e9) as u64)
 }
 
-fn facts() -> RunFacts {
-    let mut facts = RunFacts::new(
-        "4f1c2a9be07d",
-        "1.2.3",
-        WallAnchor::fixed(at(1.0), UNIX + 1_000_000_000),
-    );
-    facts.watch.server = true;
-    facts.watch.formats = MetricsFormat::ALL.to_vec();
-    facts.models = vec!["m".into()];
-    facts
+fn run() -> Run {
+    Run {
+        version: "1.2.3".into(),
+        benchmark_id: "4f1c2a9be07d".into(),
+        anchor: WallAnchor::fixed(at(1.0), UNIX + 1_000_000_000),
+        models: vec!["m".into()],
+        concurrency: None,
+        rate: None,
+        input_config: InputConfig {
+            server_metrics: ScrapeConfig {
+                enabled: true,
+                ..ScrapeConfig::default()
+            },
+            ..InputConfig::default()
+        },
+        folder: "artifacts".into(),
+        files: FileNames::default(),
+        formats: MetricsFormat::ALL.to_vec(),
+    }
 }
 
 fn page(running: u32, stop: u32, in_bucket: u32, sum: f64) -> String {
@@ -86,7 +100,7 @@ fn metrics() -> ServerMetrics {
 
 #[test]
 fn the_json() {
-    let json: Value = serde_json::from_slice(&metrics().json(&facts())).unwrap();
+    let json: Value = serde_json::from_slice(&metrics().json(&run())).unwrap();
     assert_eq!(
         (&json["schema_version"], &json["metrics_phase"]),
         (&json!("1.1"), &json!("profiling"))
@@ -172,7 +186,7 @@ fn the_json() {
 
 #[test]
 fn the_csv() {
-    let text = String::from_utf8(metrics().csv(&facts())).unwrap();
+    let text = String::from_utf8(metrics().csv(&run())).unwrap();
     assert!(!text.contains('\r'));
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(
@@ -214,7 +228,7 @@ fn the_csv() {
 fn the_lines() {
     let stamps = [at(1.0), at(1.5), at(2.0)];
     let scrape = Scrape::read(stamps, page(2, 11, 3, 1.5).as_bytes(), None).unwrap();
-    let anchor = facts().anchor;
+    let anchor = run().anchor;
     let line = |phase| {
         let bytes = lines::line("http://a:1/metrics", &scrape, phase, &anchor);
         assert_eq!(bytes.last(), Some(&b'\n'));
@@ -289,7 +303,7 @@ fn rows_of(reader: &SerializedFileReader<std::fs::File>) -> Vec<Value> {
 #[cfg(feature = "parquet")]
 #[test]
 fn the_parquet_read_back() {
-    let bytes = metrics().parquet(&facts()).unwrap().unwrap();
+    let bytes = metrics().parquet(&run()).unwrap().unwrap();
     assert_eq!(
         (&bytes[..4], &bytes[bytes.len() - 4..]),
         (&b"PAR1"[..], &b"PAR1"[..])
@@ -381,5 +395,5 @@ fn nothing_seen_is_no_parquet() {
     let mut metrics = metrics();
     metrics.endpoints.clear();
     assert!(metrics.is_empty());
-    assert_eq!(metrics.parquet(&facts()).unwrap(), None);
+    assert_eq!(metrics.parquet(&run()).unwrap(), None);
 }

@@ -11,9 +11,12 @@ pub mod server_kinds;
 pub mod text;
 mod units;
 
-use pinfire_base::clock::{Span, Stamp};
+use std::path::PathBuf;
 
-pub use files::{ServerMetrics, Watched};
+use pinfire_artifacts::{FileNames, config::InputConfig};
+use pinfire_base::clock::{Span, Stamp, WallAnchor};
+
+pub use files::{MetricsFormat, ServerMetrics, Watched};
 pub use server_kinds::{Levels, ServerKind, ServerKinds};
 pub use text::{Exposition, Unreadable};
 
@@ -53,4 +56,29 @@ impl Scrape {
     pub fn latency(&self) -> Span {
         self.done.since(self.sent)
     }
+}
+
+/// The run that the metrics belong to, as their files name it, and which files there shall be.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Run {
+    /// The tool's own version.
+    pub version: String,
+    /// The run's id.
+    pub benchmark_id: String,
+    /// Wall time of its stamps.
+    pub anchor: WallAnchor,
+    /// Its models.
+    pub models: Vec<String>,
+    /// Concurrency of the measured phase, if it was asked for.
+    pub concurrency: Option<u32>,
+    /// Request rate of the measured phase, if it was asked for.
+    pub rate: Option<f64>,
+    /// What was asked of it.
+    pub input_config: InputConfig,
+    /// Its artifact folder.
+    pub folder: PathBuf,
+    /// The names of its files.
+    pub files: FileNames,
+    /// The forms that are wanted.
+    pub formats: Vec<MetricsFormat>,
 }

@@ -6,34 +6,35 @@ use pinfire_artifacts::server::{
 };
 use pinfire_artifacts::summary::Head;
 use pinfire_artifacts::{Carried, Ordered, finite};
-use pinfire_base::clock::Stamp;
+use pinfire_base::clock::{Stamp, WallAnchor};
 use serde_json::Number;
 
 use super::{PERCENTILES, Row, ServerMetrics, Watched, local_time};
-use crate::export::input_config;
-use crate::facts::RunFacts;
-use crate::scrape::reduce::{Reduced, Slice, SliceStats, Stats, Window, mean_and_deviation};
-use crate::scrape::server_kinds::Levels;
+use crate::Run;
+use crate::reduce::{Reduced, Slice, SliceStats, Stats, Window, mean_and_deviation};
+use crate::server_kinds::Levels;
 
-pub(super) fn of(metrics: &ServerMetrics, facts: &RunFacts) -> ServerMetricsFile {
+pub(super) fn of(metrics: &ServerMetrics, run: &Run) -> ServerMetricsFile {
     let checks = metrics.endpoints.iter();
     ServerMetricsFile {
-        head: Head::ours("1.1", &facts.version, &facts.benchmark_id),
-        summary: summary(metrics, facts),
+        head: Head::ours("1.1", &run.version, &run.benchmark_id),
+        summary: summary(metrics, &run.anchor),
         metrics_phase: "profiling".to_owned(),
-        metrics: all(metrics, facts, metrics.window),
-        warmup_metrics: metrics.warmup.map(|window| all(metrics, facts, window)),
+        metrics: all(metrics, &run.anchor, metrics.window),
+        warmup_metrics: metrics
+            .warmup
+            .map(|window| all(metrics, &run.anchor, window)),
         cancellation_check: checks
             .filter_map(|endpoint| check(endpoint, metrics.window))
             .collect(),
         warnings: metrics.warnings(),
-        input_config: Some(Carried::new(input_config::of(facts))),
+        input_config: Some(Carried::new(run.input_config.clone())),
     }
 }
 
 pub(super) fn of_phase(
     metrics: &ServerMetrics,
-    facts: &RunFacts,
+    anchor: &WallAnchor,
     phase: &str,
 ) -> Option<ServerPhaseMetrics> {
     let window = match phase {
@@ -43,7 +44,7 @@ pub(super) fn of_phase(
     Some(ServerPhaseMetrics {
         endpoints_successful: urls(metrics),
         metrics_phase: phase.to_owned(),
-        metrics: all(metrics, facts, window),
+        metrics: all(metrics, anchor, window),
     })
 }
 
@@ -51,8 +52,8 @@ fn urls(metrics: &ServerMetrics) -> Vec<String> {
     metrics.endpoints.iter().map(|e| e.url.clone()).collect()
 }
 
-fn summary(metrics: &ServerMetrics, facts: &RunFacts) -> ScrapeSummary {
-    let unix = |at| facts.anchor.unix_nanos(at);
+fn summary(metrics: &ServerMetrics, anchor: &WallAnchor) -> ScrapeSummary {
+    let unix = |at| anchor.unix_nanos(at);
     let range = |start, end| TimeRange {
         start_ns: unix(start),
         end_ns: unix(end),
@@ -75,8 +76,8 @@ fn summary(metrics: &ServerMetrics, facts: &RunFacts) -> ScrapeSummary {
     ScrapeSummary {
         endpoints_configured: urls(metrics),
         endpoints_successful: urls(metrics),
-        start_time: local_time(facts, window.start),
-        end_time: local_time(facts, window.end),
+        start_time: local_time(anchor, window.start),
+        end_time: local_time(anchor, window.end),
         endpoint_info: info.collect(),
         phase_time_ranges: ranges,
         scrape_window: range(window.start, last),
@@ -114,13 +115,13 @@ fn endpoint_info(endpoint: &Watched, unix: &impl Fn(Stamp) -> u64) -> Option<End
     })
 }
 
-fn all(metrics: &ServerMetrics, facts: &RunFacts, window: Window) -> Ordered<MetricSeries> {
+fn all(metrics: &ServerMetrics, anchor: &WallAnchor, window: Window) -> Ordered<MetricSeries> {
     let rows = metrics.rows(window).into_iter();
-    rows.map(|(name, row)| (name, metric(&row, facts)))
+    rows.map(|(name, row)| (name, metric(&row, anchor)))
         .collect()
 }
 
-fn metric(row: &Row<'_>, facts: &RunFacts) -> MetricSeries {
+fn metric(row: &Row<'_>, anchor: &WallAnchor) -> MetricSeries {
     let series = row.series.iter().map(|(endpoint, labels, reduced)| Series {
         endpoint_url: endpoint.url.clone(),
         labels: labels.iter().cloned().collect(),
@@ -132,7 +133,7 @@ fn metric(row: &Row<'_>, facts: &RunFacts) -> MetricSeries {
         timeslices: reduced
             .slices
             .iter()
-            .map(|each| slice(each, facts))
+            .map(|each| slice(each, anchor))
             .collect(),
     });
     MetricSeries {
@@ -197,7 +198,7 @@ fn buckets(buckets: &[(String, f64)]) -> Ordered<u64> {
         .collect()
 }
 
-fn slice(slice: &Slice, facts: &RunFacts) -> SeriesSlice {
+fn slice(slice: &Slice, anchor: &WallAnchor) -> SeriesSlice {
     let mut stats = Ordered::default();
     let mut put = |key: &str, value: f64| {
         if let Some(value) = finite(value) {
@@ -226,8 +227,8 @@ fn slice(slice: &Slice, facts: &RunFacts) -> SeriesSlice {
         }
     }
     SeriesSlice {
-        start_ns: facts.anchor.unix_nanos(slice.start),
-        end_ns: facts.anchor.unix_nanos(slice.end),
+        start_ns: anchor.unix_nanos(slice.start),
+        end_ns: anchor.unix_nanos(slice.end),
         stats,
         buckets: by_bound,
         is_complete: (!slice.complete).then_some(false),

@@ -16,12 +16,11 @@ use pinfire_artifacts::json_line;
 use pinfire_base::clock::Stamp;
 
 use super::{ServerMetrics, Watched, shown_name};
-use crate::export::input_config;
-use crate::facts::RunFacts;
-use crate::scrape::history::{Metric, Points, Series};
-use crate::scrape::reduce::{bucket_growth, growth};
-use crate::scrape::text::{Kind, Labels};
-use crate::scrape::units;
+use crate::Run;
+use crate::history::{Metric, Points, Series};
+use crate::reduce::{bucket_growth, growth};
+use crate::text::{Kind, Labels};
+use crate::units;
 
 /// Rows of one group.
 const GROUP: usize = 100_000;
@@ -77,14 +76,14 @@ impl ServerMetrics {
     ///
     /// # Errors
     /// The library refuses what it is given, which is a defect.
-    pub fn parquet(&self, facts: &RunFacts) -> Result<Option<Vec<u8>>, ParquetError> {
+    pub fn parquet(&self, run: &Run) -> Result<Option<Vec<u8>>, ParquetError> {
         let mut labels: BTreeSet<&str> = BTreeSet::new();
         for (_, _, _, set, _) in self.all_series() {
             labels.extend(set.iter().map(|(name, _)| name.as_str()));
         }
         labels.retain(|label| !FIXED.contains(label));
         let labels: Vec<String> = labels.into_iter().map(str::to_owned).collect();
-        let mut table = Table::new(labels, self.metadata(facts))?;
+        let mut table = Table::new(labels, self.metadata(run))?;
         let names = self.names();
         let mut written = 0;
         for (endpoint, name, metric, set, series) in self.all_series() {
@@ -97,7 +96,7 @@ impl ServerMetrics {
                 &table.labels,
             );
             written += self.rows_of(endpoint, metric, series, |at, cells| {
-                let unix = i64::try_from(facts.anchor.unix_nanos(at)).unwrap_or(i64::MAX);
+                let unix = i64::try_from(run.anchor.unix_nanos(at)).unwrap_or(i64::MAX);
                 table.add(&owner, unix, cells)
             })?;
         }
@@ -187,8 +186,8 @@ impl ServerMetrics {
         Ok(rows)
     }
 
-    fn metadata(&self, facts: &RunFacts) -> Vec<(String, String)> {
-        let unix = |at| facts.anchor.unix_nanos(at).to_string();
+    fn metadata(&self, run: &Run) -> Vec<(String, String)> {
+        let unix = |at| run.anchor.unix_nanos(at).to_string();
         let window = self.window;
         let mut kinds = [
             (Kind::Gauge, 0),
@@ -213,14 +212,14 @@ impl ServerMetrics {
         let urls: Vec<&str> = self.endpoints.iter().map(|e| e.url.as_str()).collect();
         let labels: Vec<&str> = labels.into_iter().collect();
         let length = window.end.since(window.start);
-        let written = jiff::Timestamp::from_nanosecond(facts.anchor.unix_nanos(window.end).into());
+        let written = jiff::Timestamp::from_nanosecond(run.anchor.unix_nanos(window.end).into());
         let written = written.map(|time| time.to_string()).unwrap_or_default();
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let mut pairs =
             vec![
             ("schema_version", "1.0".to_owned()),
-            ("version", facts.version.clone()),
-            ("benchmark_id", facts.benchmark_id.clone()),
+            ("version", run.version.clone()),
+            ("benchmark_id", run.benchmark_id.clone()),
             ("export_timestamp_utc", written),
             ("exporter", "pinfire".to_owned()),
             ("hostname", hostname.trim().to_owned()),
@@ -228,8 +227,8 @@ impl ServerMetrics {
             ("time_filter_end_ns", unix(window.end)),
             ("profiling_duration_ns", length.nanos().to_string()),
             ("profiling_duration_seconds", length.as_secs_f64().to_string()),
-            ("input_config", json_line(&input_config::of(facts))),
-            ("model_names", json(facts.models.clone().into())),
+            ("input_config", json_line(&run.input_config)),
+            ("model_names", json(run.models.clone().into())),
             ("endpoint_urls", json(urls.into())),
             ("endpoint_count", self.endpoints.len().to_string()),
             ("label_columns", json(labels.clone().into())),
@@ -242,11 +241,10 @@ impl ServerMetrics {
                     .to_owned(),
             ),
         ];
-        let asked = &facts.profiling;
-        let concurrency = asked
+        let concurrency = run
             .concurrency
             .map(|slots| ("concurrency", slots.to_string()));
-        let rate = asked.rate.map(|rate| ("request_rate", rate.to_string()));
+        let rate = run.rate.map(|rate| ("request_rate", rate.to_string()));
         pairs.extend(concurrency.into_iter().chain(rate));
         let pairs = pairs.into_iter();
         pairs

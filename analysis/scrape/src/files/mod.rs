@@ -13,14 +13,14 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use pinfire_artifacts::server::ServerPhaseMetrics;
 use pinfire_artifacts::{WriteError, json_bytes, replace};
-use pinfire_base::clock::{Span, Stamp};
+use pinfire_base::clock::{Span, Stamp, WallAnchor};
 
 use super::history::{History, Metric};
 use super::reduce::{Reduced, Window, reduce};
 use super::server_kinds::Levels;
 use super::text::{Kind, Labels};
 use super::units;
-use crate::facts::RunFacts;
+use crate::Run;
 
 /// The columns of gauges after `avg`, `min`, `max` and `std`.
 const PERCENTILES: [&str; 9] = ["p1", "p5", "p10", "p25", "p50", "p75", "p90", "p95", "p99"];
@@ -117,18 +117,18 @@ impl ServerMetrics {
     }
 
     /// `server_metrics_export.json`.
-    pub fn json(&self, facts: &RunFacts) -> Vec<u8> {
-        json_bytes(&json::of(self, facts))
+    pub fn json(&self, run: &Run) -> Vec<u8> {
+        json_bytes(&json::of(self, run))
     }
 
     /// What the servers said during one phase alone, `warmup` or `profiling`; none if it did not run.
-    pub fn of_phase(&self, facts: &RunFacts, phase: &str) -> Option<ServerPhaseMetrics> {
-        json::of_phase(self, facts, phase)
+    pub fn of_phase(&self, anchor: &WallAnchor, phase: &str) -> Option<ServerPhaseMetrics> {
+        json::of_phase(self, anchor, phase)
     }
 
     /// `server_metrics_export.csv`.
-    pub fn csv(&self, facts: &RunFacts) -> Vec<u8> {
-        csv::of(self, facts)
+    pub fn csv(&self, run: &Run) -> Vec<u8> {
+        csv::of(self, run)
     }
 
     /// Writes the files of all forms that are asked for; that of lines is there already. Gives what
@@ -136,7 +136,7 @@ impl ServerMetrics {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn write(&self, facts: &RunFacts) -> Result<Vec<(&'static str, PathBuf)>, WriteError> {
+    pub fn write(&self, run: &Run) -> Result<Vec<(&'static str, PathBuf)>, WriteError> {
         let mut files = Vec::new();
         for format in [
             MetricsFormat::Csv,
@@ -144,16 +144,16 @@ impl ServerMetrics {
             MetricsFormat::Jsonl,
             MetricsFormat::Parquet,
         ] {
-            if !facts.watch.formats.contains(&format) {
+            if !run.formats.contains(&format) {
                 continue;
             }
-            let name = facts.files.server_metrics(format.name());
-            let path = facts.artifact_dir.join(name);
+            let name = run.files.server_metrics(format.name());
+            let path = run.folder.join(name);
             let content = match format {
-                MetricsFormat::Json => Some(self.json(facts)),
-                MetricsFormat::Csv => Some(self.csv(facts)),
+                MetricsFormat::Json => Some(self.json(run)),
+                MetricsFormat::Csv => Some(self.csv(run)),
                 MetricsFormat::Jsonl => None,
-                MetricsFormat::Parquet => match self.parquet(facts) {
+                MetricsFormat::Parquet => match self.parquet(run) {
                     Ok(Some(bytes)) => Some(bytes),
                     Ok(None) => continue,
                     Err(error) => {
@@ -260,14 +260,14 @@ fn shown_name(name: &str, metric: &Metric, others: &BTreeSet<&str>) -> String {
 }
 
 /// `host:port` and any path but `/metrics`.
-pub(crate) fn short_url(url: &str) -> &str {
+pub fn short_url(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.strip_suffix("/metrics").unwrap_or(rest)
 }
 
 /// Local time to the microsecond, without a zone.
-pub(crate) fn local_time(facts: &RunFacts, at: Stamp) -> Option<String> {
-    let nanos = i128::from(facts.anchor.unix_nanos(at));
+pub(crate) fn local_time(anchor: &WallAnchor, at: Stamp) -> Option<String> {
+    let nanos = i128::from(anchor.unix_nanos(at));
     let time = Timestamp::from_nanosecond(nanos).ok()?;
     let local = time.to_zoned(TimeZone::system());
     Some(local.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string())

@@ -5,8 +5,8 @@ use pinfire_artifacts::{Ordered, append};
 use pinfire_base::clock::WallAnchor;
 use pinfire_base::record::Phase;
 
-use crate::scrape::Scrape;
-use crate::scrape::text::{Kind, Point, Value as Shown};
+use crate::Scrape;
+use crate::text::{Kind, Point, Value as Shown};
 
 /// The line, with its end. `phase` is that during which the page was asked for and its place among the
 /// phases, none before the first.

@@ -1,7 +1,7 @@
 //! Parquet in a build without the feature `parquet`: it is refused.
 
 use super::ServerMetrics;
-use crate::facts::RunFacts;
+use crate::Run;
 
 /// This build has no Parquet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -13,7 +13,7 @@ impl ServerMetrics {
     ///
     /// # Errors
     /// Always: this build has no Parquet.
-    pub const fn parquet(&self, _: &RunFacts) -> Result<Option<Vec<u8>>, NoParquet> {
+    pub const fn parquet(&self, _: &Run) -> Result<Option<Vec<u8>>, NoParquet> {
         Err(NoParquet)
     }
 }

@@ -13,7 +13,6 @@ use super::Scrape;
 use super::files::{local_time, short_url};
 use super::reduce::{PERCENTILES, Window, linear_percentiles, mean_and_deviation};
 use super::text::Value as Shown;
-use crate::facts::RunFacts;
 
 /// How a field is reduced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,7 +132,7 @@ impl GpuHistory {
     }
 
     /// Takes in what a line of `gpu_telemetry_export.jsonl` says; its instant is its wall time.
-    pub(crate) fn recall(&mut self, line: &GpuLine) {
+    pub fn recall(&mut self, line: &GpuLine) {
         let identity = Identity {
             index: line.gpu_index,
             uuid: line.gpu_uuid.clone(),
@@ -154,7 +153,7 @@ impl GpuHistory {
     }
 
     /// The last instant at which it showed anything.
-    pub(crate) fn last_look(&self) -> Option<Stamp> {
+    pub fn last_look(&self) -> Option<Stamp> {
         let looks = self.gpus.values().filter_map(|gpu| gpu.samples.last());
         looks.map(|(at, _)| *at).max()
     }
@@ -324,7 +323,7 @@ pub struct Work {
 
 impl GpuTelemetry {
     /// Figures are of the time until `end`, as far as that is after the window's start.
-    pub(crate) fn end_at(&mut self, end: Stamp) {
+    pub fn end_at(&mut self, end: Stamp) {
         self.window.end = end.max(self.window.start);
         self.window.until = self.window.end + GRACE;
     }
@@ -506,7 +505,7 @@ impl GpuTelemetry {
     }
 
     /// `telemetry_data` of the summary.
-    pub fn summary(&self, facts: &RunFacts) -> TelemetryData {
+    pub fn summary(&self, anchor: &WallAnchor) -> TelemetryData {
         let mut endpoints = Ordered::default();
         for exporter in self
             .exporters
@@ -536,8 +535,8 @@ impl GpuTelemetry {
             summary: TelemetrySummary {
                 endpoints_configured: self.configured.clone(),
                 endpoints_successful: self.exporters.iter().map(|e| e.url.clone()).collect(),
-                start_time: local_time(facts, self.window.start),
-                end_time: local_time(facts, self.window.end),
+                start_time: local_time(anchor, self.window.start),
+                end_time: local_time(anchor, self.window.end),
             },
             endpoints,
             error_summary: errors.collect(),
@@ -673,7 +672,7 @@ fn name_with_unit(field: &Field) -> String {
 }
 
 /// Two decimals, more where that would leave less than three digits that count.
-pub(crate) fn digits(value: f64) -> String {
+pub fn digits(value: f64) -> String {
     let size = value.abs();
     if size == 0.0 || size >= 1.0 {
         return format!("{value:.2}");
@@ -771,12 +770,8 @@ mod tests {
     #[test]
     fn fields_are_scaled_and_reduced() {
         let (telemetry, lines) = telemetry();
-        let facts = RunFacts::new(
-            "id",
-            "1",
-            WallAnchor::fixed(at(1.0), 1_800_000_001_000_000_000),
-        );
-        let json = serde_json::to_value(telemetry.summary(&facts)).unwrap();
+        let anchor = WallAnchor::fixed(at(1.0), 1_800_000_001_000_000_000);
+        let json = serde_json::to_value(telemetry.summary(&anchor)).unwrap();
         let gpu = &json["endpoints"]["127.0.0.1:9400"]["gpus"]["gpu_0"];
         assert_eq!(
             (&gpu["gpu_uuid"], &gpu["hostname"]),

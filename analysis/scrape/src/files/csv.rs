@@ -4,17 +4,17 @@ use ::csv::{Terminator, WriterBuilder};
 use pinfire_artifacts::csv_bytes;
 
 use super::{PERCENTILES, Row, ServerMetrics, short_url};
-use crate::facts::RunFacts;
-use crate::scrape::reduce::{Reduced, Stats};
-use crate::scrape::text::Kind;
+use crate::Run;
+use crate::reduce::{Reduced, Stats};
+use crate::text::Kind;
 
 const KINDS: [Kind; 4] = [Kind::Gauge, Kind::Counter, Kind::Histogram, Kind::Unknown];
 
-pub(super) fn of(metrics: &ServerMetrics, facts: &RunFacts) -> Vec<u8> {
+pub(super) fn of(metrics: &ServerMetrics, run: &Run) -> Vec<u8> {
     let mut text = format!(
         "# Server Metrics Export (CSV)\n# aiperf_version: {}\n# schema_version: 1.0\n\
          # benchmark_id: {}\n# Note: same id as in the JSON and Parquet files\n#\n",
-        facts.version, facts.benchmark_id
+        run.version, run.benchmark_id
     )
     .into_bytes();
     let rows = metrics.rows(metrics.window);
@@ -88,7 +88,7 @@ fn label_columns<'a>(rows: &[(&str, &Row<'a>)]) -> Vec<&'a str> {
     let mut columns: Vec<&'a str> = Vec::new();
     for (_, row) in rows {
         for (_, labels, _) in &row.series {
-            let labels: &'a crate::scrape::text::Labels = labels;
+            let labels: &'a crate::text::Labels = labels;
             for (name, _) in labels {
                 if !columns.contains(&name.as_str()) {
                     columns.push(name);

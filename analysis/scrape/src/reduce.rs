@@ -472,7 +472,7 @@ fn learned(growth: &Growth<Grown>, width: usize) -> Vec<Learned> {
 }
 
 /// Mean and sample standard deviation; the latter 0 of one value.
-pub(crate) fn mean_and_deviation(values: &[f64]) -> [f64; 2] {
+pub fn mean_and_deviation(values: &[f64]) -> [f64; 2] {
     let n = values.len() as f64;
     if values.is_empty() {
         return [0.0; 2];
