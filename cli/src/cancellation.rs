@@ -1,138 +1,147 @@
-//! Which requests are left, when and how: the flags together.
+//! Which requests are left, when and how: the settings together.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use pinfire_analysis::facts::CancellationFacts;
 use pinfire_base::{
     clock::Span,
     delay::Delay,
     record::{Leave, Trigger},
 };
+use pinfire_config::{Get, Given, Refusal, RunConfig, demand, numbers::CancelTrigger};
 use pinfire_dialect::EndpointKind;
 use pinfire_engine::schedule::CancelPlan;
 use pinfire_proto::Scan;
 use pinfire_workload::dataset::Dataset;
-
-use crate::{args::Profile, settings::named, values::TriggerFlag};
 
 /// Planned cancellation as asked.
 #[derive(Clone, Debug)]
 pub struct Cancellation {
     pub rate: f64,
     pub delay: Delay,
-    pub trigger: TriggerFlag,
+    pub trigger: CancelTrigger,
     pub leave: Leave,
     pub wave: Option<Span>,
 }
 
 impl Cancellation {
-    /// Checks the flags together; `None` cancels nothing.
+    /// Checks the settings together; `None` cancels nothing.
     ///
     /// # Errors
     /// The first combination that makes no sense, with the way out.
-    pub fn new(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<Option<Self>> {
-        let asked = &flags.cancellation;
-        let rate = asked.request_cancellation_rate;
-        let given = [
+    pub fn new(config: &RunConfig, kind: EndpointKind, streaming: bool) -> Result<Option<Self>> {
+        let asked = &config.cancellation;
+        let (rate, patience) = (&asked.request_cancellation_rate, &asked.patience);
+        let of_delay: [(&str, &dyn Given); 3] = [
             (
                 "--request-cancellation-delay",
-                asked.request_cancellation_delay.is_some(),
+                &asked.request_cancellation_delay,
             ),
             (
                 "--request-cancellation-trigger",
-                asked.request_cancellation_trigger.is_some(),
+                &asked.request_cancellation_trigger,
             ),
             (
                 "--request-cancellation-wave",
-                asked.request_cancellation_wave.is_some(),
+                &asked.request_cancellation_wave,
             ),
         ];
-        if asked.patience.is_some() {
-            for (flag, given) in given {
-                ensure!(
-                    !given,
+        let mode: (&str, &dyn Given) = (
+            "--request-cancellation-mode",
+            &asked.request_cancellation_mode,
+        );
+        if patience.is_some() {
+            if let Some((flag, other)) = of_delay.iter().find(|(_, other)| other.is_given()) {
+                let message = format!(
                     "{flag} and --patience exclude each other: patience is a trigger and a delay of \
                      its own"
                 );
+                return Err(Refusal::about(&[*other, patience], message).into());
             }
         } else if rate.is_none() {
-            let mode = [(
-                "--request-cancellation-mode",
-                asked.request_cancellation_mode.is_some(),
-            )];
-            for (flag, given) in given.into_iter().chain(mode) {
-                ensure!(
-                    !given,
+            let mut others = of_delay.iter().chain([&mode]);
+            if let Some((flag, other)) = others.find(|(_, other)| other.is_given()) {
+                let message = format!(
                     "{flag} needs --request-cancellation-rate: without a rate nothing is cancelled"
                 );
+                return Err(Refusal::about(&[*other], message).into());
             }
             return Ok(None);
         }
-        let trigger = match asked.patience {
-            Some(_) => TriggerFlag::At(Trigger::Patience),
+        let trigger = match patience {
+            Some(_) => CancelTrigger::At(Trigger::Patience),
             None => asked
                 .request_cancellation_trigger
-                .unwrap_or(TriggerFlag::At(Trigger::Sent)),
+                .get()
+                .unwrap_or(CancelTrigger::At(Trigger::Sent)),
         };
-        let delay = asked.patience.or(asked.request_cancellation_delay);
-        let mode = asked.request_cancellation_mode.as_deref().unwrap_or("fin");
+        let delay = patience.get().or(asked.request_cancellation_delay.get());
+        let mode = asked.request_cancellation_mode.get();
         let cancellation = Self {
             // Without a share all users have the same patience.
-            rate: rate.unwrap_or(100.0),
+            rate: rate.get().unwrap_or(100.0),
             delay: delay.unwrap_or(Delay::Fixed(Span::ZERO)),
             trigger,
-            leave: named(
-                "--request-cancellation-mode",
-                mode,
-                &Leave::ALL.map(|leave| (leave.name(), leave)),
-            )?,
-            wave: asked.request_cancellation_wave.map(Span::from_secs_f64),
+            leave: mode.map_or(Leave::Fin, Leave::from),
+            wave: asked
+                .request_cancellation_wave
+                .get()
+                .map(Span::from_secs_f64),
         };
-        cancellation.suits(flags, kind, streaming)?;
+        cancellation.suits(config, kind, streaming)?;
         Ok(Some(cancellation))
     }
 
     /// Whether it means something for this kind of endpoint and its connections.
-    fn suits(&self, flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<()> {
-        let (trigger, mode) = (self.trigger, self.leave.name());
+    fn suits(&self, config: &RunConfig, kind: EndpointKind, streaming: bool) -> Result<()> {
+        let (asked, trigger, mode) = (&config.cancellation, self.trigger, self.leave.name());
         let flag = match trigger {
-            TriggerFlag::At(Trigger::Patience) => "--patience".to_owned(),
+            CancelTrigger::At(Trigger::Patience) => "--patience".to_owned(),
             other => format!("--request-cancellation-trigger {other}"),
         };
         let of_tokens = matches!(
             trigger,
-            TriggerFlag::At(Trigger::FirstToken | Trigger::Tokens(_) | Trigger::Patience)
-                | TriggerFlag::Fraction(_)
+            CancelTrigger::At(Trigger::FirstToken | Trigger::Tokens(_) | Trigger::Patience)
+                | CancelTrigger::Fraction(_)
         );
-        ensure!(
+        demand!(
             streaming || !of_tokens,
+            [
+                asked.request_cancellation_trigger,
+                asked.patience,
+                config.endpoint.streaming
+            ],
             "{flag} needs --streaming: without a stream no token comes before the last"
         );
         let counts = matches!(
             trigger,
-            TriggerFlag::At(Trigger::Tokens(_)) | TriggerFlag::Fraction(_)
+            CancelTrigger::At(Trigger::Tokens(_)) | CancelTrigger::Fraction(_)
         );
-        ensure!(
+        demand!(
             !counts || kind.row().scan != Scan::Keep,
+            [
+                asked.request_cancellation_trigger,
+                config.endpoint.endpoint_type
+            ],
             "{flag} counts the chunks of chat and completions, not the events of {}; take \
              first-token with a delay",
             kind.name()
         );
-        ensure!(
-            !(trigger == TriggerFlag::At(Trigger::Connect) && self.leave == Leave::HalfClose),
+        demand!(
+            !(trigger == CancelTrigger::At(Trigger::Connect) && self.leave == Leave::HalfClose),
+            [
+                asked.request_cancellation_trigger,
+                asked.request_cancellation_mode
+            ],
             "{flag} and --request-cancellation-mode half-close exclude each other: nothing has been \
              sent that could be answered"
         );
-        if self.leave == Leave::Rst {
-            let unix = flags
-                .endpoint
-                .url
-                .iter()
-                .any(|url| url.starts_with("unix:"));
-            ensure!(
-                !unix,
-                "--request-cancellation-mode {mode}: a socket in the file system has no reset; take fin"
-            );
-        }
+        let mut urls = config.endpoint.url.iter();
+        let unix = urls.find(|url| url.get().starts_with("unix:"));
+        demand!(
+            self.leave != Leave::Rst || unix.is_none(),
+            [asked.request_cancellation_mode, config.endpoint.url],
+            "--request-cancellation-mode {mode}: a socket in the file system has no reset; take fin"
+        );
         Ok(())
     }
 
@@ -146,8 +155,8 @@ impl Cancellation {
             plan = plan.in_waves(wave);
         }
         let share = match self.trigger {
-            TriggerFlag::At(trigger) => return Ok(plan.from_trigger(trigger)),
-            TriggerFlag::Fraction(share) => share,
+            CancelTrigger::At(trigger) => return Ok(plan.from_trigger(trigger)),
+            CancelTrigger::Fraction(share) => share,
         };
         let mut counts = Vec::new();
         for turn in dataset.turns() {
@@ -189,9 +198,13 @@ mod tests {
     use crate::args::typed;
 
     fn asked(more: &str) -> Result<Option<Cancellation>> {
-        let flags = typed(more.split_whitespace())?;
-        let kind = EndpointKind::from_name(&flags.endpoint.endpoint_type)?;
-        Cancellation::new(&flags, kind, flags.endpoint.streaming)
+        let config = typed(more.split_whitespace())?;
+        let endpoint = &config.endpoint;
+        Cancellation::new(
+            &config,
+            endpoint.endpoint_type.value,
+            endpoint.streaming.value,
+        )
     }
 
     #[test]
@@ -223,10 +236,6 @@ mod tests {
                 &["connect", "half-close"],
             ),
             (
-                "RATE --request-cancellation-mode bye",
-                &["bye", "half-close"],
-            ),
-            (
                 "RATE --request-cancellation-mode rst --url unix:/tmp/s",
                 &["rst", "fin"],
             ),
@@ -244,11 +253,11 @@ mod tests {
     fn the_defaults_are_aiperfs_meaning() {
         assert!(asked("").unwrap().is_none());
         let plain = asked("--request-cancellation-rate 5").unwrap().unwrap();
-        assert_eq!(plain.trigger, TriggerFlag::At(Trigger::Sent));
+        assert_eq!(plain.trigger, CancelTrigger::At(Trigger::Sent));
         assert_eq!((plain.leave, plain.wave), (Leave::Fin, None));
         assert_eq!(plain.delay, Delay::Fixed(Span::ZERO));
         let patient = asked("--streaming --patience ttft:1.5").unwrap().unwrap();
         assert_eq!(patient.rate, 100.0);
-        assert_eq!(patient.trigger, TriggerFlag::At(Trigger::Patience));
+        assert_eq!(patient.trigger, CancelTrigger::At(Trigger::Patience));
     }
 }

@@ -1,9 +1,13 @@
-//! Where the requests come from: the flags of dataset, conversations and fixed schedule, decided.
+//! Where the requests come from: the settings of dataset, conversations and fixed schedule, decided.
 
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::Result;
 use pinfire_base::clock::Span;
+use pinfire_config::{
+    Blame, Get, Given, Refusal, RunConfig, demand, refuse,
+    sections::{Conversations, Schedule},
+};
 use pinfire_dialect::EndpointKind;
 use pinfire_workload::dataset::{
     file::{FileSpec, Format, Support, detect},
@@ -11,7 +15,6 @@ use pinfire_workload::dataset::{
     synthetic::{SyntheticSpec, TurnSpec},
 };
 
-use crate::args::{Conversations, Profile, Schedule};
 use crate::prompts::{self, Prompts};
 use crate::synthesis;
 
@@ -42,74 +45,84 @@ const DEFAULT_ENTRIES: u64 = 100;
 /// Mean input length of synthetic prompts.
 const DEFAULT_ISL: u32 = 550;
 
-/// Reads the flags; `sent` is the most conversations that the run begins, warmup included, and
-/// `in_order` that it takes them as they stand in the file.
+/// Reads the settings; `sent` is the most conversations that the run begins, warmup included, and
+/// `in_order` that it takes them as they are in the file.
 ///
 /// # Errors
 /// The first combination that makes no sense, with the way out.
-pub fn decide(flags: &Profile, kind: EndpointKind, sent: u64, in_order: bool) -> Result<Input> {
-    let input = &flags.input;
-    ensure!(
+pub fn decide(config: &RunConfig, kind: EndpointKind, sent: u64, in_order: bool) -> Result<Input> {
+    let input = &config.input;
+    demand!(
         input.osl_stddev.is_none() || input.osl.is_some(),
+        [input.osl_stddev],
         "--osl-stddev needs --osl: the mean is missing"
     );
-    let Some(path) = &input.input_file else {
-        return synthetic(flags, kind).map(Input::Synthetic);
+    let Some(path) = input.input_file.get() else {
+        return synthetic(config, kind).map(Input::Synthetic);
     };
-    ensure!(
+    demand!(
         path.exists(),
+        [input.input_file],
         "--input-file {}: there is no such file",
         path.display()
     );
-    let schedule = &flags.schedule;
-    ensure!(
-        !(schedule.fixed_schedule && schedule.no_fixed_schedule),
-        "--fixed-schedule and --no-fixed-schedule exclude each other"
-    );
-    let shaping = synthetic_only(flags);
-    ensure!(
-        shaping.is_empty(),
-        "for synthetic prompts only, not with --input-file: {}; leave it out",
-        shaping.join(", ")
-    );
-    let (format, named) = format(input.custom_dataset_type.as_deref(), path)?;
-    if !matches!(format.support, Support::Mooncake) {
-        return file(flags, path, format).map(Input::File);
+    let shaping: Vec<_> = synthetic_only(config)
+        .into_iter()
+        .filter(|(_, setting)| setting.is_given())
+        .collect();
+    if !shaping.is_empty() {
+        let flags: Vec<&str> = shaping.iter().map(|(flag, _)| *flag).collect();
+        let settings: Vec<&dyn Given> = shaping.iter().map(|(_, setting)| *setting).collect();
+        let message = format!(
+            "for synthetic prompts only, not with --input-file: {}; leave it out",
+            flags.join(", ")
+        );
+        return Err(Refusal::about(&settings, message).into());
     }
-    no_entries(flags, format)?;
-    let fixed = fixed(&flags.schedule, path, named)?;
+    let (format, named) = format(config, &path)?;
+    if !matches!(format.support, Support::Mooncake) {
+        return file(config, &path, format).map(Input::File);
+    }
+    no_entries(config, format)?;
+    let fixed = fixed(&config.schedule, &path, named)?;
     let limit = match fixed {
         // The schedule ends with the trace, unless the user asks for less of it.
-        Some(_) => flags.load.request_count,
+        Some(_) => config.load.request_count.get(),
         // Any other order than the file's may reach all of it.
         None => in_order.then_some(sent),
     };
     Ok(Input::Mooncake(MooncakeSpec {
-        path: path.clone(),
-        block_size: input.isl_block_size.map_or(DEFAULT_BLOCK_SIZE, tokens),
+        path,
+        block_size: input
+            .isl_block_size
+            .get()
+            .map_or(DEFAULT_BLOCK_SIZE, tokens),
         limit: limit.map(size),
-        osl_mean: input.osl,
-        osl_stddev: input.osl_stddev.unwrap_or(0.0),
+        osl_mean: input.osl.get(),
+        osl_stddev: input.osl_stddev.get().unwrap_or(0.0),
         fixed,
-        speedup: flags.schedule.synthesis_speedup_ratio.unwrap_or(1.0),
-        synthesis: synthesis::decide(&flags.synthesis),
-        ignore_delays: flags.schedule.ignore_trace_delays,
-        delay_cap: delay_cap(&flags.conversations),
+        speedup: config.schedule.synthesis_speedup_ratio.get().unwrap_or(1.0),
+        synthesis: synthesis::decide(&config.synthesis),
+        ignore_delays: config.schedule.ignore_trace_delays.value,
+        delay_cap: delay_cap(&config.conversations),
     }))
 }
 
 /// The format of an input file, and whether the user named it.
-fn format(given: Option<&str>, path: &Path) -> Result<(&'static Format, bool)> {
-    let (format, said) = match given {
-        Some(name) => match Format::named(name) {
+fn format(config: &RunConfig, path: &Path) -> Result<(&'static Format, bool)> {
+    let given = &config.input.custom_dataset_type;
+    let about: [&dyn Given; 2] = [given, &config.input.input_file];
+    let (format, said) = match given.get() {
+        Some(name) => match Format::named(&name) {
             Some(format) => (format, format!("--custom-dataset-type {name}")),
-            None => bail!(
+            None => refuse!(
+                [given],
                 "--custom-dataset-type {name}: there is no such format; it must be one of: {}",
                 Format::built_names()
             ),
         },
         None => {
-            let format = detect(path)?;
+            let format = detect(path).about(&about)?;
             let said = format!(
                 "--input-file {} has the format {}",
                 path.display(),
@@ -118,81 +131,102 @@ fn format(given: Option<&str>, path: &Path) -> Result<(&'static Format, bool)> {
             (format, said)
         }
     };
-    ensure!(
+    demand!(
         format.is_built(),
+        [given, config.input.input_file],
         "{said}: that one is not built; turn it into one of: {}",
         Format::built_names()
     );
-    format.check_kind(path)?;
+    format.check_kind(path).about(&about)?;
     Ok((format, given.is_some()))
 }
 
 /// Everything but synthetic prompts and Mooncake traces.
-fn file(flags: &Profile, path: &Path, format: &'static Format) -> Result<FileSpec> {
-    let (input, schedule, name) = (&flags.input, &flags.schedule, format.name);
-    ensure!(
+fn file(config: &RunConfig, path: &Path, format: &'static Format) -> Result<FileSpec> {
+    let (input, schedule, name) = (&config.input, &config.schedule, format.name);
+    demand!(
         input.isl_block_size.is_none(),
+        [input.isl_block_size],
         "--isl-block-size is for traces with hash ids, {name} has none; leave it out"
     );
-    ensure!(
-        schedule.synthesis_speedup_ratio.is_none() && !schedule.ignore_trace_delays,
+    demand!(
+        schedule.synthesis_speedup_ratio.is_none() && !schedule.ignore_trace_delays.value,
+        [
+            schedule.synthesis_speedup_ratio,
+            schedule.ignore_trace_delays
+        ],
         "--synthesis-speedup-ratio and --ignore-trace-delays are for traces, {name} is none; leave \
          them out"
     );
-    synthesis::refuse(&flags.synthesis, name)?;
+    synthesis::refuse(&config.synthesis, name)?;
     if format.verbatim {
-        let given = [
-            ("--osl", input.osl.is_some()),
-            ("--extra-inputs", !input.extra_inputs.is_empty()),
-            (
-                "--use-legacy-max-tokens",
-                flags.endpoint.use_legacy_max_tokens,
-            ),
-        ];
-        let given = given.into_iter().filter(|(_, given)| *given);
-        let given: Vec<&str> = given.map(|(flag, _)| flag).collect();
-        ensure!(
-            given.is_empty(),
-            "{}: the bodies of {name} are sent as they are, nothing is put into them; leave it out",
-            given.join(", ")
-        );
+        nothing_put_in(config, name)?;
     }
     if !format.drawn {
-        no_entries(flags, format)?;
+        no_entries(config, format)?;
     }
-    let fixed = match schedule.fixed_schedule {
-        true => {
-            ensure!(
-                format.timed,
-                "--fixed-schedule: {name} has no timestamps; leave it out"
-            );
-            fixed_spec(schedule)?
-        }
-        false => {
-            no_offsets(schedule)?;
-            None
-        }
+    let fixed = if schedule.fixed_schedule.get() == Some(true) {
+        demand!(
+            format.timed,
+            [schedule.fixed_schedule],
+            "--fixed-schedule: {name} has no timestamps; leave it out"
+        );
+        fixed_spec(schedule)?
+    } else {
+        no_offsets(schedule)?;
+        None
     };
+    let requests = config.load.request_count.get();
     let entries = input
         .num_dataset_entries
-        .or(flags.conversations.num_conversations)
-        .or(flags.load.request_count);
+        .get()
+        .or(config.conversations.num_conversations.get())
+        .or(requests);
     Ok(FileSpec {
         path: path.to_path_buf(),
         format,
         entries: entries.filter(|_| format.drawn).map(size),
-        osl_mean: input.osl,
-        osl_stddev: input.osl_stddev.unwrap_or(0.0),
-        limit: fixed.and(flags.load.request_count).map(size),
+        osl_mean: input.osl.get(),
+        osl_stddev: input.osl_stddev.get().unwrap_or(0.0),
+        limit: fixed.and(requests).map(size),
         fixed,
-        delay_cap: delay_cap(&flags.conversations),
+        delay_cap: delay_cap(&config.conversations),
     })
 }
 
+/// Bodies that are sent as they are take nothing.
+fn nothing_put_in(config: &RunConfig, name: &str) -> Result<()> {
+    let all: [(&str, &dyn Given, bool); 3] = [
+        ("--osl", &config.input.osl, config.input.osl.is_some()),
+        (
+            "--extra-inputs",
+            &config.input.extra_inputs,
+            !config.input.extra_inputs.is_empty(),
+        ),
+        (
+            "--use-legacy-max-tokens",
+            &config.endpoint.use_legacy_max_tokens,
+            config.endpoint.use_legacy_max_tokens.value,
+        ),
+    ];
+    let given: Vec<_> = all.into_iter().filter(|(_, _, given)| *given).collect();
+    if given.is_empty() {
+        return Ok(());
+    }
+    let flags: Vec<&str> = given.iter().map(|(flag, ..)| *flag).collect();
+    let settings: Vec<&dyn Given> = given.iter().map(|(_, setting, _)| *setting).collect();
+    let message = format!(
+        "{}: the bodies of {name} are sent as they are, nothing is put into them; leave it out",
+        flags.join(", ")
+    );
+    Err(Refusal::about(&settings, message).into())
+}
+
 /// Only what is made up has a number of entries to be chosen.
-fn no_entries(flags: &Profile, format: &Format) -> Result<()> {
-    ensure!(
-        flags.input.num_dataset_entries.is_none(),
+fn no_entries(config: &RunConfig, format: &Format) -> Result<()> {
+    demand!(
+        config.input.num_dataset_entries.is_none(),
+        [config.input.num_dataset_entries],
         "--num-dataset-entries is for synthetic prompts and random_pool; all entries of a \
          {} file are taken, so leave it out (--num-conversations limits how many are sent)",
         format.name
@@ -200,63 +234,48 @@ fn no_entries(flags: &Profile, format: &Format) -> Result<()> {
     Ok(())
 }
 
-fn synthetic(flags: &Profile, kind: EndpointKind) -> Result<SyntheticSpec> {
-    let (input, conversations) = (&flags.input, &flags.conversations);
-    ensure!(
-        input.custom_dataset_type.is_none(),
-        "--custom-dataset-type needs --input-file"
-    );
-    ensure!(
-        input.isl_block_size.is_none(),
-        "--isl-block-size is for traces with hash ids; it needs --input-file"
-    );
-    ensure!(
-        !flags.schedule.fixed_schedule,
-        "--fixed-schedule: synthetic prompts have no timestamps; give a trace with --input-file and \
-         --custom-dataset-type mooncake_trace"
-    );
-    no_offsets(&flags.schedule)?;
-    ensure!(
-        flags.schedule.synthesis_speedup_ratio.is_none() && !flags.schedule.ignore_trace_delays,
-        "--synthesis-speedup-ratio and --ignore-trace-delays are for the times of a trace; they need \
-         --input-file"
-    );
-    synthesis::refuse(&flags.synthesis, "synthetic prompts")?;
+fn synthetic(config: &RunConfig, kind: EndpointKind) -> Result<SyntheticSpec> {
+    let (input, conversations) = (&config.input, &config.conversations);
+    nothing_of_a_file(config)?;
     let Prompts {
         lengths,
         texts,
         prefixes,
         user_context_length,
         rankings,
-    } = prompts::decide(flags, kind)?;
-    let isl_mean = input.isl.unwrap_or(DEFAULT_ISL);
-    ensure!(
+    } = prompts::decide(config, kind)?;
+    let isl_mean = input.isl.get().unwrap_or(DEFAULT_ISL);
+    demand!(
         isl_mean > 0,
+        [input.isl],
         "--isl 0 leaves nothing to send; it must be at least 1"
     );
-    ensure!(
+    demand!(
         kind != EndpointKind::Raw,
+        [config.endpoint.endpoint_type],
         "--endpoint-type raw sends complete payloads and makes none; give a dataset that has them \
          with --input-file"
     );
-    ensure!(
+    demand!(
         kind.row().takes_system_message || conversations.shared_system_prompt_length.is_none(),
+        [conversations.shared_system_prompt_length],
         "--shared-system-prompt-length: {} has no system messages; use --endpoint-type chat",
         kind.name()
     );
     let count = input
         .num_dataset_entries
-        .or(conversations.num_conversations)
-        .or(flags.load.request_count)
+        .get()
+        .or(conversations.num_conversations.get())
+        .or(config.load.request_count.get())
         .unwrap_or(DEFAULT_ENTRIES);
     Ok(SyntheticSpec {
         count: size(count),
         isl_mean,
-        isl_stddev: input.isl_stddev.unwrap_or(0.0),
-        osl_mean: input.osl,
-        osl_stddev: input.osl_stddev.unwrap_or(0.0),
+        isl_stddev: input.isl_stddev.get().unwrap_or(0.0),
+        osl_mean: input.osl.get(),
+        osl_stddev: input.osl_stddev.get().unwrap_or(0.0),
         turns: turns(conversations, kind)?,
-        system_length: conversations.shared_system_prompt_length.map(tokens),
+        system_length: conversations.shared_system_prompt_length.get().map(tokens),
         lengths,
         texts,
         prefixes,
@@ -265,20 +284,53 @@ fn synthetic(flags: &Profile, kind: EndpointKind) -> Result<SyntheticSpec> {
     })
 }
 
-fn turns(flags: &Conversations, kind: EndpointKind) -> Result<TurnSpec> {
-    let mean = flags.session_turns_mean.unwrap_or(1);
-    let stddev = flags.session_turns_stddev.unwrap_or(0);
-    ensure!(
+/// What is about the lines of a file means nothing without one.
+fn nothing_of_a_file(config: &RunConfig) -> Result<()> {
+    let (input, schedule) = (&config.input, &config.schedule);
+    demand!(
+        input.custom_dataset_type.is_none(),
+        [input.custom_dataset_type],
+        "--custom-dataset-type needs --input-file"
+    );
+    demand!(
+        input.isl_block_size.is_none(),
+        [input.isl_block_size],
+        "--isl-block-size is for traces with hash ids; it needs --input-file"
+    );
+    demand!(
+        schedule.fixed_schedule.get() != Some(true),
+        [schedule.fixed_schedule],
+        "--fixed-schedule: synthetic prompts have no timestamps; give a trace with --input-file and \
+         --custom-dataset-type mooncake_trace"
+    );
+    no_offsets(schedule)?;
+    demand!(
+        schedule.synthesis_speedup_ratio.is_none() && !schedule.ignore_trace_delays.value,
+        [
+            schedule.synthesis_speedup_ratio,
+            schedule.ignore_trace_delays
+        ],
+        "--synthesis-speedup-ratio and --ignore-trace-delays are for the times of a trace; they need \
+         --input-file"
+    );
+    synthesis::refuse(&config.synthesis, "synthetic prompts")
+}
+
+fn turns(asked: &Conversations, kind: EndpointKind) -> Result<TurnSpec> {
+    let mean = asked.session_turns_mean.get().unwrap_or(1);
+    let stddev = asked.session_turns_stddev.get().unwrap_or(0);
+    demand!(
         kind.row().several_turns || (mean == 1 && stddev == 0),
+        [asked.session_turns_mean, asked.session_turns_stddev],
         "--session-turns-mean and --session-turns-stddev: {} has no conversations of several turns; \
          use --endpoint-type chat",
         kind.name()
     );
-    let delay_mean_ms = flags.session_turn_delay_mean.unwrap_or(0.0);
-    ensure!(
-        delay_mean_ms > 0.0
-            || (flags.session_turn_delay_stddev.unwrap_or(0.0) == 0.0
-                && flags.session_delay_ratio.is_none()),
+    let delay_mean_ms = asked.session_turn_delay_mean.get().unwrap_or(0.0);
+    let delay_stddev_ms = asked.session_turn_delay_stddev.get().unwrap_or(0.0);
+    demand!(
+        delay_mean_ms > 0.0 || (delay_stddev_ms == 0.0 && asked.session_delay_ratio.is_none()),
+        [asked.session_turn_delay_stddev, asked.session_delay_ratio],
         "--session-turn-delay-stddev and --session-delay-ratio alone make no delay; add \
          --session-turn-delay-mean"
     );
@@ -286,60 +338,54 @@ fn turns(flags: &Conversations, kind: EndpointKind) -> Result<TurnSpec> {
         mean: tokens(mean),
         stddev: stddev as f64,
         delay_mean_ms,
-        delay_stddev_ms: flags.session_turn_delay_stddev.unwrap_or(0.0),
-        delay_ratio: flags.session_delay_ratio.unwrap_or(1.0),
-        delay_cap: delay_cap(flags),
+        delay_stddev_ms,
+        delay_ratio: asked.session_delay_ratio.get().unwrap_or(1.0),
+        delay_cap: delay_cap(asked),
     })
 }
 
-/// The given flags that only shape synthetic data.
-fn synthetic_only(flags: &Profile) -> Vec<&'static str> {
-    let (input, conversations) = (&flags.input, &flags.conversations);
-    let all = [
-        ("--isl", input.isl.is_some()),
-        ("--isl-stddev", input.isl_stddev.is_some()),
-        (
-            "--session-turns-mean",
-            conversations.session_turns_mean.is_some(),
-        ),
+/// The settings that only shape synthetic data.
+fn synthetic_only(config: &RunConfig) -> Vec<(&'static str, &dyn Given)> {
+    let (input, conversations) = (&config.input, &config.conversations);
+    let mut all: Vec<(&'static str, &dyn Given)> = vec![
+        ("--isl", &input.isl),
+        ("--isl-stddev", &input.isl_stddev),
+        ("--session-turns-mean", &conversations.session_turns_mean),
         (
             "--session-turns-stddev",
-            conversations.session_turns_stddev.is_some(),
+            &conversations.session_turns_stddev,
         ),
         (
             "--session-turn-delay-mean",
-            conversations.session_turn_delay_mean.is_some(),
+            &conversations.session_turn_delay_mean,
         ),
         (
             "--session-turn-delay-stddev",
-            conversations.session_turn_delay_stddev.is_some(),
+            &conversations.session_turn_delay_stddev,
         ),
-        (
-            "--session-delay-ratio",
-            conversations.session_delay_ratio.is_some(),
-        ),
+        ("--session-delay-ratio", &conversations.session_delay_ratio),
         (
             "--shared-system-prompt-length",
-            conversations.shared_system_prompt_length.is_some(),
+            &conversations.shared_system_prompt_length,
         ),
     ];
-    let given = all.into_iter().filter(|(_, given)| *given);
-    let given = given.map(|(name, _)| name);
-    given.chain(prompts::given(flags)).collect()
+    all.extend(prompts::shaping(config));
+    all
 }
 
 /// What a fixed schedule over this trace takes, if there is to be one: asked for, or because the
 /// user named the format, the trace has timestamps, and nothing speaks against it.
 fn fixed(schedule: &Schedule, path: &Path, named: bool) -> Result<Option<FixedSpec>> {
     let timed = mooncake::has_timestamps(path)?;
-    ensure!(
-        timed || !schedule.fixed_schedule,
+    let asked = schedule.fixed_schedule.get();
+    demand!(
+        timed || asked != Some(true),
+        [schedule.fixed_schedule],
         "--fixed-schedule: the first line of {} has no timestamp; leave the flag out to send the \
          trace as fast as --concurrency allows",
         path.display()
     );
-    let wanted = schedule.fixed_schedule || (named && timed);
-    if !wanted || schedule.no_fixed_schedule {
+    if !asked.unwrap_or(named && timed) {
         return no_offsets(schedule).map(|()| None);
     }
     fixed_spec(schedule)
@@ -347,44 +393,52 @@ fn fixed(schedule: &Schedule, path: &Path, named: bool) -> Result<Option<FixedSp
 
 /// Which part of the file a fixed schedule takes, and where its time begins.
 fn fixed_spec(schedule: &Schedule) -> Result<Option<FixedSpec>> {
-    let (start_ms, end_ms) = (
-        schedule.fixed_schedule_start_offset,
-        schedule.fixed_schedule_end_offset,
+    let (start, end) = (
+        &schedule.fixed_schedule_start_offset,
+        &schedule.fixed_schedule_end_offset,
     );
-    let auto_offset = schedule.fixed_schedule_auto_offset;
-    ensure!(
-        auto_offset != Some(true) || start_ms.is_none(),
+    let auto = &schedule.fixed_schedule_auto_offset;
+    demand!(
+        auto.get() != Some(true) || start.is_none(),
+        [auto, start],
         "--fixed-schedule-auto-offset and --fixed-schedule-start-offset cannot both be set: each \
          says where the schedule begins"
     );
-    if let (Some(start), Some(end)) = (start_ms, end_ms) {
-        ensure!(
-            start <= end,
-            "--fixed-schedule-start-offset {start} is after --fixed-schedule-end-offset {end}; it \
+    let (start_ms, end_ms) = (start.get(), end.get());
+    if let (Some(first), Some(last)) = (start_ms, end_ms) {
+        demand!(
+            first <= last,
+            [start, end],
+            "--fixed-schedule-start-offset {first} is after --fixed-schedule-end-offset {last}; it \
              must not be"
         );
     }
     Ok(Some(FixedSpec {
         start_ms,
         end_ms,
-        auto_offset: auto_offset.unwrap_or(start_ms.is_none()),
+        auto_offset: auto.get().unwrap_or(start_ms.is_none()),
     }))
 }
 
 /// The offsets belong to a fixed schedule.
 fn no_offsets(schedule: &Schedule) -> Result<()> {
-    ensure!(
-        schedule.fixed_schedule_auto_offset.is_none()
-            && schedule.fixed_schedule_start_offset.is_none()
-            && schedule.fixed_schedule_end_offset.is_none(),
+    let (auto, start, end) = (
+        &schedule.fixed_schedule_auto_offset,
+        &schedule.fixed_schedule_start_offset,
+        &schedule.fixed_schedule_end_offset,
+    );
+    demand!(
+        auto.is_none() && start.is_none() && end.is_none(),
+        [auto, start, end],
         "--fixed-schedule-auto-offset, --fixed-schedule-start-offset and \
          --fixed-schedule-end-offset need a fixed schedule; add --fixed-schedule, or leave them out"
     );
     Ok(())
 }
 
-fn delay_cap(flags: &Conversations) -> Option<Span> {
-    flags.inter_turn_delay_cap_seconds.map(Span::from_secs_f64)
+fn delay_cap(asked: &Conversations) -> Option<Span> {
+    let seconds = asked.inter_turn_delay_cap_seconds.get();
+    seconds.map(Span::from_secs_f64)
 }
 
 fn tokens(count: u64) -> u32 {
@@ -401,7 +455,7 @@ mod tests {
     use crate::args::typed;
     use pinfire_workload::dataset::mooncake::Synthesis;
 
-    fn parsed(flags: &str) -> Box<Profile> {
+    fn parsed(flags: &str) -> RunConfig {
         typed(flags.split_whitespace()).unwrap()
     }
 
@@ -529,7 +583,12 @@ mod tests {
             "--user-context-prompt-length",
             "--rankings-passages-mean",
         ] {
-            let flags = format!("{file} {flag} 2");
+            let value = if flag == "--random-corpus-style" {
+                "vllm"
+            } else {
+                "2"
+            };
+            let flags = format!("{file} {flag} {value}");
             refused(
                 &flags,
                 EndpointKind::Chat,
@@ -579,8 +638,9 @@ mod tests {
         assert!(!fixed(&untimed));
         let flags = format!("{untimed} --fixed-schedule");
         refused(&flags, EndpointKind::Chat, &["trace.jsonl", "no timestamp"]);
-        let flags = format!("{timed} --fixed-schedule --no-fixed-schedule");
-        refused(&flags, EndpointKind::Chat, &["exclude each other"]);
+        let both = format!("{timed} --fixed-schedule --no-fixed-schedule");
+        let error = typed(both.split_whitespace()).unwrap_err().to_string();
+        assert!(error.contains("exclude each other"), "{error}");
     }
 
     #[test]

@@ -1,11 +1,14 @@
-//! The load of each phase: mode, limits and ends, from the flags, with what follows from them.
+//! The load of each phase: mode, limits and ends, from the settings, with what follows from them.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 use pinfire_base::clock::Span;
+use pinfire_config::{
+    Blame, Get, Given, Refusal, RunConfig, Sourced, demand, refuse,
+    setting::Setting,
+    words::{ArrivalPattern, WarmupPattern},
+};
 use pinfire_engine::schedule::{Pattern, RateProfile};
 use serde::Deserialize;
-
-use crate::{args::Profile, values::word};
 
 /// Requests sent when nothing says how many, nor for how long.
 pub const DEFAULT_REQUESTS: u64 = 10;
@@ -58,109 +61,20 @@ pub struct Load {
 }
 
 impl Load {
-    /// Checks the flags together.
+    /// Checks the settings together.
     ///
     /// # Errors
     /// The first combination that makes no sense, with the way out.
-    pub fn new(flags: &Profile, fixed_schedule: bool) -> Result<Self> {
-        let load = &flags.load;
+    pub fn new(config: &RunConfig, fixed_schedule: bool) -> Result<Self> {
         let mut warnings = Vec::new();
-        let rated = load.request_rate.is_some() || load.request_rate_series.is_some();
-        ensure!(
-            load.request_rate.is_none() || load.request_rate_series.is_none(),
-            "--request-rate and --request-rate-series exclude each other"
-        );
-        ensure!(
-            !(fixed_schedule && rated),
-            "a fixed schedule and a rate exclude each other: drop --request-rate (or the series), or \
-             add --no-fixed-schedule to ignore the trace's timestamps"
-        );
-        let explicit = load.arrival_pattern.as_deref();
-        ensure!(
-            load.arrival_smoothness.is_none() || rated,
-            "--arrival-smoothness shapes gamma arrivals; it needs --request-rate"
-        );
-        let pattern = pattern("--arrival-pattern", explicit, load.arrival_smoothness)?;
-        ensure!(
-            load.arrival_smoothness.is_none() || matches!(pattern, Pattern::Gamma { .. }),
-            "--arrival-smoothness is only for --arrival-pattern gamma"
-        );
-        if explicit.is_some() && !rated {
-            warnings.push("--arrival-pattern has no effect without --request-rate".to_owned());
-        }
-        ensure!(
-            load.request_rate_ramp_duration.is_none() || rated || load.user_centric_rate.is_some(),
-            "--request-rate-ramp-duration is only for rate-controlled scheduling; add --request-rate"
-        );
-        ensure!(
-            load.benchmark_grace_period.is_none() || load.benchmark_duration.is_some(),
-            "--benchmark-grace-period needs --benchmark-duration"
-        );
-        ensure!(
-            load.prefill_concurrency.is_none() || flags.endpoint.streaming,
-            "--prefill-concurrency needs --streaming: without a stream there is no first token"
-        );
-        let users = users(flags, fixed_schedule, &mut warnings)?;
-        let mode = if fixed_schedule {
-            Mode::FixedSchedule
-        } else if let Some(users) = users {
-            users
-        } else if let Some(path) = &load.request_rate_series {
-            let ramp = load.request_rate_ramp_duration.map(Span::from_secs_f64);
-            series(path, pattern, ramp.unwrap_or(Span::ZERO))?
-        } else if let Some(rate) = load.request_rate {
-            rate_mode(rate, pattern, load.request_rate_ramp_duration)
-        } else {
-            Mode::Concurrency
-        };
-        let concurrency = load
-            .concurrency
-            .or(matches!(mode, Mode::Concurrency).then_some(1));
-        limits_agree(load.prefill_concurrency, concurrency)?;
-        if load.concurrency_ramp_duration.is_some() && load.concurrency.is_none() {
-            warnings.push("--concurrency-ramp-duration has no effect without --concurrency".into());
-        }
-        if load.prefill_concurrency_ramp_duration.is_some() && load.prefill_concurrency.is_none() {
-            warnings.push(
-                "--prefill-concurrency-ramp-duration has no effect without --prefill-concurrency"
-                    .to_owned(),
-            );
-        }
-        let sessions = flags.conversations.num_conversations;
-        let ends =
-            load.request_count.is_some() || load.benchmark_duration.is_some() || sessions.is_some();
-        let profiling = PhaseLoad {
-            requests: load
-                .request_count
-                .or((!ends && !fixed_schedule).then_some(DEFAULT_REQUESTS)),
-            sessions,
-            duration: load.benchmark_duration.map(Span::from_secs_f64),
-            grace: grace(load.benchmark_grace_period.unwrap_or(DEFAULT_GRACE)),
-            concurrency,
-            concurrency_ramp: load.concurrency_ramp_duration.map(Span::from_secs_f64),
-            prefill: load.prefill_concurrency,
-            prefill_ramp: load
-                .prefill_concurrency_ramp_duration
-                .map(Span::from_secs_f64),
-            mode,
-        };
-        if let Mode::Users { users, .. } = profiling.mode {
-            let least = [profiling.requests, profiling.sessions];
-            if let Some(least) = least.into_iter().flatten().min()
-                && least < users
-            {
-                bail!(
-                    "{least} requests or conversations are fewer than --num-users {users}: each user \
-                     needs at least one; raise --request-count or --num-conversations"
-                );
-            }
-        }
-        let warmup = warmup(flags, &profiling, pattern, &mut warnings)?;
+        let pattern = arrivals(config, fixed_schedule, &mut warnings)?;
+        let profiling = profiling(config, fixed_schedule, pattern, &mut warnings)?;
+        let warmup = warmup(config, &profiling, pattern, &mut warnings)?;
         Ok(Self {
             warmup,
             profiling,
-            seamless: load.warmup_seamless,
-            failed_threshold: load.failed_request_threshold,
+            seamless: config.warmup.warmup_seamless.value,
+            failed_threshold: config.load.failed_request_threshold.get(),
             warnings,
         })
     }
@@ -266,32 +180,155 @@ impl std::fmt::Display for PhaseLoad {
     }
 }
 
-fn users(flags: &Profile, fixed: bool, warnings: &mut Vec<String>) -> Result<Option<Mode>> {
-    let load = &flags.load;
-    let Some(rate) = load.user_centric_rate else {
-        ensure!(
+/// The arrival pattern of the measurement, and what goes with a rate.
+fn arrivals(
+    config: &RunConfig,
+    fixed_schedule: bool,
+    warnings: &mut Vec<String>,
+) -> Result<Pattern> {
+    let load = &config.load;
+    let (rate, series) = (&load.request_rate, &load.request_rate_series);
+    let rated = rate.is_some() || series.is_some();
+    demand!(
+        rate.is_none() || series.is_none(),
+        [rate, series],
+        "--request-rate and --request-rate-series exclude each other"
+    );
+    demand!(
+        !(fixed_schedule && rated),
+        [rate, series, config.schedule.fixed_schedule],
+        "a fixed schedule and a rate exclude each other: drop --request-rate (or the series), or add \
+         --no-fixed-schedule to ignore the trace's timestamps"
+    );
+    let smoothness = &load.arrival_smoothness;
+    demand!(
+        smoothness.is_none() || rated,
+        [smoothness],
+        "--arrival-smoothness shapes gamma arrivals; it needs --request-rate"
+    );
+    let pattern = pattern(load.arrival_pattern.get(), smoothness.get());
+    demand!(
+        smoothness.is_none() || matches!(pattern, Pattern::Gamma { .. }),
+        [smoothness, load.arrival_pattern],
+        "--arrival-smoothness is only for --arrival-pattern gamma"
+    );
+    if load.arrival_pattern.is_some() && !rated {
+        warnings.push("--arrival-pattern has no effect without --request-rate".to_owned());
+    }
+    demand!(
+        load.request_rate_ramp_duration.is_none() || rated || load.user_centric_rate.is_some(),
+        [load.request_rate_ramp_duration],
+        "--request-rate-ramp-duration is only for rate-controlled scheduling; add --request-rate"
+    );
+    Ok(pattern)
+}
+
+fn profiling(
+    config: &RunConfig,
+    fixed_schedule: bool,
+    pattern: Pattern,
+    warnings: &mut Vec<String>,
+) -> Result<PhaseLoad> {
+    let load = &config.load;
+    demand!(
+        load.benchmark_grace_period.is_none() || load.benchmark_duration.is_some(),
+        [load.benchmark_grace_period],
+        "--benchmark-grace-period needs --benchmark-duration"
+    );
+    demand!(
+        load.prefill_concurrency.is_none() || config.endpoint.streaming.value,
+        [load.prefill_concurrency, config.endpoint.streaming],
+        "--prefill-concurrency needs --streaming: without a stream there is no first token"
+    );
+    let users = users(config, fixed_schedule, warnings)?;
+    let mode = if fixed_schedule {
+        Mode::FixedSchedule
+    } else if let Some(users) = users {
+        users
+    } else if let Some(path) = load.request_rate_series.get() {
+        let ramp = span(&load.request_rate_ramp_duration);
+        series(&path, pattern, ramp.unwrap_or(Span::ZERO)).about(&[&load.request_rate_series])?
+    } else if let Some(rate) = load.request_rate.get() {
+        rate_mode(rate, pattern, load.request_rate_ramp_duration.get())
+    } else {
+        Mode::Concurrency
+    };
+    let limit = load.concurrency.get();
+    let concurrency = limit.or(matches!(mode, Mode::Concurrency).then_some(1));
+    limits_agree(
+        (&load.prefill_concurrency, load.prefill_concurrency.get()),
+        (&load.concurrency, concurrency),
+    )?;
+    if load.concurrency_ramp_duration.is_some() && load.concurrency.is_none() {
+        warnings.push("--concurrency-ramp-duration has no effect without --concurrency".into());
+    }
+    if load.prefill_concurrency_ramp_duration.is_some() && load.prefill_concurrency.is_none() {
+        warnings.push(
+            "--prefill-concurrency-ramp-duration has no effect without --prefill-concurrency"
+                .to_owned(),
+        );
+    }
+    let (requests, sessions) = (&load.request_count, &config.conversations.num_conversations);
+    let ends = requests.is_some() || load.benchmark_duration.is_some() || sessions.is_some();
+    let profiling = PhaseLoad {
+        requests: requests
+            .get()
+            .or((!ends && !fixed_schedule).then_some(DEFAULT_REQUESTS)),
+        sessions: sessions.get(),
+        duration: span(&load.benchmark_duration),
+        grace: grace(load.benchmark_grace_period.get().unwrap_or(DEFAULT_GRACE)),
+        concurrency,
+        concurrency_ramp: span(&load.concurrency_ramp_duration),
+        prefill: load.prefill_concurrency.get(),
+        prefill_ramp: span(&load.prefill_concurrency_ramp_duration),
+        mode,
+    };
+    let least = [profiling.requests, profiling.sessions]
+        .into_iter()
+        .flatten()
+        .min();
+    if let (Mode::Users { users, .. }, Some(least)) = (&profiling.mode, least) {
+        demand!(
+            least >= *users,
+            [load.num_users, requests, sessions],
+            "{least} requests or conversations are fewer than --num-users {users}: each user needs at \
+             least one; raise --request-count or --num-conversations"
+        );
+    }
+    Ok(profiling)
+}
+
+fn users(config: &RunConfig, fixed: bool, warnings: &mut Vec<String>) -> Result<Option<Mode>> {
+    let load = &config.load;
+    let rate = &load.user_centric_rate;
+    let Some(per_second) = rate.get() else {
+        demand!(
             load.num_users.is_none(),
+            [load.num_users],
             "--num-users needs --user-centric-rate; add it or drop the users"
         );
         return Ok(None);
     };
-    ensure!(
+    demand!(
         !fixed,
+        [rate, config.schedule.fixed_schedule],
         "a fixed schedule and --user-centric-rate exclude each other; add --no-fixed-schedule to \
          ignore the trace's timestamps"
     );
-    ensure!(
+    demand!(
         load.request_rate_series.is_none(),
+        [rate, load.request_rate_series],
         "--user-centric-rate and --request-rate-series are not supported together"
     );
-    ensure!(
-        flags.input.input_file.is_some()
-            || flags.conversations.session_turns_mean.unwrap_or(1) >= 2,
+    let turns = &config.conversations.session_turns_mean;
+    demand!(
+        config.input.input_file.is_some() || turns.get().unwrap_or(1) >= 2,
+        [rate, turns],
         "--user-centric-rate needs conversations: --session-turns-mean of at least 2; for single \
          turns take --request-rate"
     );
-    let Some(users) = load.num_users else {
-        bail!("--user-centric-rate needs --num-users");
+    let Some(users) = load.num_users.get() else {
+        refuse!([rate], "--user-centric-rate needs --num-users");
     };
     if load.request_rate.is_some() {
         warnings.push("--request-rate has no effect with --user-centric-rate".to_owned());
@@ -299,58 +336,25 @@ fn users(flags: &Profile, fixed: bool, warnings: &mut Vec<String>) -> Result<Opt
     if load.request_rate_ramp_duration.is_some() {
         warnings.push("--user-centric-rate cannot ramp: its rate is constant".to_owned());
     }
-    Ok(Some(Mode::Users { users, rate }))
+    Ok(Some(Mode::Users {
+        users,
+        rate: per_second,
+    }))
 }
 
 fn warmup(
-    flags: &Profile,
+    config: &RunConfig,
     profiling: &PhaseLoad,
     pattern_of_profiling: Pattern,
     warnings: &mut Vec<String>,
 ) -> Result<Option<PhaseLoad>> {
-    let load = &flags.load;
-    let triggered = load.warmup_request_count.is_some()
-        || load.warmup_duration.is_some()
-        || load.num_warmup_sessions.is_some();
-    for (flag, given) in [
-        ("--warmup-grace-period", load.warmup_grace_period.is_some()),
-        ("--warmup-seamless", load.warmup_seamless),
-    ] {
-        ensure!(
-            triggered || !given,
-            "{flag} needs a warmup: --warmup-request-count, --warmup-duration or \
-             --num-warmup-sessions"
-        );
-    }
-    if load.warmup_grace_period.is_some() {
-        ensure!(
-            load.warmup_duration.is_some(),
-            "--warmup-grace-period needs --warmup-duration"
-        );
-    }
-    let rate = load.warmup_request_rate.or(match profiling.mode {
-        // A series has no one rate to inherit.
-        Mode::Rate { rate, .. } if load.request_rate.is_some() => Some(rate),
-        _ => None,
-    });
-    let closed = load.warmup_arrival_pattern.as_deref() == Some("concurrency");
-    ensure!(
-        !closed || load.warmup_request_rate.is_none(),
-        "--warmup-arrival-pattern concurrency has no rate; drop --warmup-request-rate"
-    );
-    let rate = rate.filter(|_| !closed);
-    ensure!(
-        load.warmup_request_rate_ramp_duration.is_none() || rate.is_some(),
-        "--warmup-request-rate-ramp-duration needs --warmup-request-rate"
-    );
+    let (load, warmup) = (&config.load, &config.warmup);
+    let triggered = warmup.warmup_request_count.is_some()
+        || warmup.warmup_duration.is_some()
+        || warmup.num_warmup_sessions.is_some();
+    let rate = warmup_rate(config, profiling, triggered)?;
     if !triggered {
-        let alone = load.warmup_concurrency.is_some()
-            || load.warmup_prefill_concurrency.is_some()
-            || load.warmup_request_rate.is_some()
-            || load.warmup_arrival_pattern.is_some()
-            || load.warmup_concurrency_ramp_duration.is_some()
-            || load.warmup_prefill_concurrency_ramp_duration.is_some();
-        if alone {
+        if !warmup.given().is_empty() {
             warnings.push(
                 "the warmup flags make no warmup by themselves: add --warmup-request-count, \
                  --warmup-duration or --num-warmup-sessions"
@@ -361,58 +365,107 @@ fn warmup(
     }
     let mode = match rate {
         Some(rate) => {
-            let pattern = match load.warmup_arrival_pattern.as_deref() {
-                Some(text) => pattern(
-                    "--warmup-arrival-pattern",
-                    Some(text),
-                    load.arrival_smoothness,
-                )?,
+            let own = warmup.warmup_arrival_pattern.get();
+            let pattern = match own.and_then(WarmupPattern::arrivals) {
+                Some(own) => pattern(Some(own), load.arrival_smoothness.get()),
                 None => pattern_of_profiling,
             };
-            let ramp = load
-                .warmup_request_rate_ramp_duration
-                .or(load.request_rate_ramp_duration);
-            rate_mode(rate, pattern, ramp)
+            let ramp = warmup.warmup_request_rate_ramp_duration.get();
+            rate_mode(
+                rate,
+                pattern,
+                ramp.or(load.request_rate_ramp_duration.get()),
+            )
         }
         None => Mode::Concurrency,
     };
-    let concurrency =
-        load.warmup_concurrency
-            .or(load.concurrency)
-            .or(matches!(mode, Mode::Concurrency).then_some(1));
-    let prefill = load.warmup_prefill_concurrency.or(load.prefill_concurrency);
-    limits_agree(prefill, concurrency).context("warmup")?;
-    let seconds =
-        |own: Option<f64>, inherited: Option<f64>| own.or(inherited).map(Span::from_secs_f64);
+    let concurrency = warmup
+        .warmup_concurrency
+        .get()
+        .or(load.concurrency.get())
+        .or(matches!(mode, Mode::Concurrency).then_some(1));
+    let prefill = warmup
+        .warmup_prefill_concurrency
+        .get()
+        .or(load.prefill_concurrency.get());
+    limits_agree(
+        (&warmup.warmup_prefill_concurrency, prefill),
+        (&warmup.warmup_concurrency, concurrency),
+    )
+    .context("warmup")?;
     Ok(Some(PhaseLoad {
         mode,
-        requests: load.warmup_request_count,
-        sessions: load.num_warmup_sessions,
-        duration: load.warmup_duration.map(Span::from_secs_f64),
-        grace: grace(load.warmup_grace_period.unwrap_or(f64::INFINITY)),
+        requests: warmup.warmup_request_count.get(),
+        sessions: warmup.num_warmup_sessions.get(),
+        duration: span(&warmup.warmup_duration),
+        grace: grace(warmup.warmup_grace_period.get().unwrap_or(f64::INFINITY)),
         concurrency,
-        concurrency_ramp: seconds(
-            load.warmup_concurrency_ramp_duration,
-            load.concurrency_ramp_duration,
-        ),
+        concurrency_ramp: span(&warmup.warmup_concurrency_ramp_duration)
+            .or(span(&load.concurrency_ramp_duration)),
         prefill,
-        prefill_ramp: seconds(
-            load.warmup_prefill_concurrency_ramp_duration,
-            load.prefill_concurrency_ramp_duration,
-        ),
+        prefill_ramp: span(&warmup.warmup_prefill_concurrency_ramp_duration)
+            .or(span(&load.prefill_concurrency_ramp_duration)),
     }))
 }
 
-fn limits_agree(prefill: Option<u64>, concurrency: Option<u64>) -> Result<()> {
-    if let (Some(prefill), Some(concurrency)) = (prefill, concurrency)
-        && prefill > concurrency
+/// The rate of the warmup, if it has one; and what does not go with it.
+fn warmup_rate(config: &RunConfig, profiling: &PhaseLoad, triggered: bool) -> Result<Option<f64>> {
+    let warmup = &config.warmup;
+    let grace = &warmup.warmup_grace_period;
+    demand!(
+        triggered || grace.is_none(),
+        [grace],
+        "--warmup-grace-period needs a warmup: --warmup-request-count, --warmup-duration or \
+         --num-warmup-sessions"
+    );
+    demand!(
+        triggered || !warmup.warmup_seamless.value,
+        [warmup.warmup_seamless],
+        "--warmup-seamless needs a warmup: --warmup-request-count, --warmup-duration or \
+         --num-warmup-sessions"
+    );
+    demand!(
+        grace.is_none() || warmup.warmup_duration.is_some(),
+        [grace],
+        "--warmup-grace-period needs --warmup-duration"
+    );
+    let own = &warmup.warmup_request_rate;
+    let rate = own.get().or(match profiling.mode {
+        // A series has no one rate to inherit.
+        Mode::Rate { rate, .. } if config.load.request_rate.is_some() => Some(rate),
+        _ => None,
+    });
+    let closed = warmup.warmup_arrival_pattern.get() == Some(WarmupPattern::Concurrency);
+    demand!(
+        !closed || own.is_none(),
+        [own, warmup.warmup_arrival_pattern],
+        "--warmup-arrival-pattern concurrency has no rate; drop --warmup-request-rate"
+    );
+    let rate = rate.filter(|_| !closed);
+    demand!(
+        warmup.warmup_request_rate_ramp_duration.is_none() || rate.is_some(),
+        [warmup.warmup_request_rate_ramp_duration],
+        "--warmup-request-rate-ramp-duration needs --warmup-request-rate"
+    );
+    Ok(rate)
+}
+
+/// The limits of prefill and of sessions, each with the setting that gives it.
+fn limits_agree(prefill: (&dyn Given, Option<u64>), all: (&dyn Given, Option<u64>)) -> Result<()> {
+    if let (Some(prefilling), Some(concurrency)) = (prefill.1, all.1)
+        && prefilling > concurrency
     {
-        bail!(
-            "--prefill-concurrency {prefill} must not exceed --concurrency {concurrency}: a request \
+        let message = format!(
+            "--prefill-concurrency {prefilling} must not exceed --concurrency {concurrency}: a request \
              holds both"
         );
+        return Err(Refusal::about(&[prefill.0, all.0], message).into());
     }
     Ok(())
+}
+
+fn span<T: Setting<Value = f64>>(seconds: &Option<Sourced<T>>) -> Option<Span> {
+    seconds.get().map(Span::from_secs_f64)
 }
 
 fn grace(seconds: f64) -> Option<Span> {
@@ -431,36 +484,16 @@ fn rate_mode(rate: f64, pattern: Pattern, ramp: Option<f64>) -> Mode {
     }
 }
 
-fn pattern(flag: &str, text: Option<&str>, smoothness: Option<f64>) -> Result<Pattern> {
-    #[derive(Clone, Copy)]
-    enum Name {
-        Poisson,
-        Constant,
-        Gamma,
+fn pattern(asked: Option<ArrivalPattern>, smoothness: Option<f64>) -> Pattern {
+    match asked {
+        Some(ArrivalPattern::Gamma) => Pattern::Gamma {
+            smoothness: smoothness.unwrap_or(1.0),
+        },
+        Some(ArrivalPattern::Constant) => Pattern::Constant,
+        // With a rate, a burst of concurrency is poisson, as the reference has it.
+        Some(ArrivalPattern::Poisson | ArrivalPattern::ConcurrencyBurst) => Pattern::Poisson,
+        None => smoothness.map_or(Pattern::Poisson, |smoothness| Pattern::Gamma { smoothness }),
     }
-    let gamma = Pattern::Gamma {
-        smoothness: smoothness.unwrap_or(1.0),
-    };
-    let Some(text) = text else {
-        return Ok(if smoothness.is_some() {
-            gamma
-        } else {
-            Pattern::Poisson
-        });
-    };
-    let names = [
-        ("poisson", Name::Poisson),
-        ("constant", Name::Constant),
-        ("gamma", Name::Gamma),
-        // With a rate it is poisson, as the reference has it.
-        ("concurrency-burst", Name::Poisson),
-    ];
-    let name = word(text, &names).map_err(|reason| anyhow::anyhow!("{flag} {text}: {reason}"))?;
-    Ok(match name {
-        Name::Poisson => Pattern::Poisson,
-        Name::Constant => Pattern::Constant,
-        Name::Gamma => gamma,
-    })
 }
 
 /// The file of `--request-rate-series`.
@@ -508,8 +541,8 @@ mod tests {
     use crate::args::typed;
 
     fn load(more: &str) -> Result<Load> {
-        let flags = typed(more.split_whitespace())?;
-        Load::new(&flags, flags.schedule.fixed_schedule)
+        let config = typed(more.split_whitespace())?;
+        Load::new(&config, config.schedule.fixed_schedule.get() == Some(true))
     }
 
     #[test]
@@ -577,13 +610,8 @@ mod tests {
                 &["10", "11", "each user"],
             ),
             ("--request-rate 0", &["above 0"]),
-            ("--request-rate 1,2", &["sweep"]),
             ("--failed-request-threshold 2", &["between 0 and 1"]),
             ("--request-rate-series /nowhere/f", &["/nowhere/f"]),
-            (
-                "--request-rate 5 --arrival-pattern odd",
-                &["--arrival-pattern odd", "gamma"],
-            ),
         ] {
             let error = format!("{:#}", load(line).unwrap_err());
             for word in words {

@@ -6,15 +6,16 @@
 )]
 
 mod args;
+mod asked;
 mod cancellation;
 mod cmd;
 mod environment;
 mod input;
 mod load;
 mod prompts;
+mod readiness;
 mod reclaim;
 mod run;
-mod run_file;
 mod scrape;
 mod seq_dist;
 mod settings;
@@ -22,15 +23,15 @@ mod sweep;
 mod synthesis;
 mod terminal;
 mod transport;
-mod unsupported;
-mod values;
 
 use std::{io::Write, process::ExitCode};
 
-use clap::{CommandFactory, error::ErrorKind};
+use clap::{
+    FromArgMatches,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use args::{Cli, Command};
-use run_file::Refusal;
 use terminal::say;
 
 /// Records are freed on another thread than the one that made them; mimalloc makes that cheap.
@@ -38,55 +39,27 @@ use terminal::say;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args_os()
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect();
-    if let Some(message) = unsupported::first_of(&arguments) {
-        return failed(&message);
-    }
-    let arguments = match run_file::with_lists(&arguments) {
-        Ok(arguments) => arguments,
-        Err(Refusal::File(message)) => return failed(&message),
-        Err(Refusal::Flags(error)) => return failed(&in_one_line(&error.render().to_string())),
-    };
-    // Lists stand for several runs: each is read on its own, the first one here.
-    let typed = match sweep::Typed::read(&arguments) {
-        Ok(typed) => typed,
-        Err(error) => return failed(&format!("{error:#}")),
-    };
-    let arguments = typed.as_ref().map_or(arguments, sweep::Typed::first);
-    let cli = match run_file::parse(&arguments) {
+    let cli = match args::command()
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+    {
         Ok(cli) => cli,
-        Err(Refusal::File(message)) => return failed(&message),
-        Err(Refusal::Flags(error)) => {
-            let help = matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp
-                    | ErrorKind::DisplayVersion
-                    | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-            );
-            if !help {
-                return failed(&in_one_line(&error.render().to_string()));
-            }
-            // A closed stdout is no reason to fail.
-            let _ = error.print();
-            return ExitCode::SUCCESS;
-        }
+        Err(error) => return of_flags(&error),
     };
     let result = match cli.command {
-        Command::Profile(flags) => {
-            let result = match typed.filter(|typed| typed.is_sweep(&flags)) {
-                Some(typed) => typed.run(&flags, of_one_run),
-                None => cmd::profile::run(&flags, &arguments),
-            };
-            result.map_err(|error| flags.run_file.with_lines(&error))
-        }
+        Command::Profile(flags) => asked::wanted(*flags).and_then(|wanted| {
+            if wanted.is_sweep() {
+                wanted.run()
+            } else {
+                cmd::profile::run(wanted.single()?, wanted.dry_run)
+            }
+        }),
         Command::CancelTest(flags) => cmd::cancel_test::run(&flags),
         Command::AnalyzeTrace(flags) => cmd::analyze_trace::run(&flags),
         Command::Config(action) => cmd::config::run(&action),
         Command::Completions(wanted) => {
             let mut out = Vec::new();
-            clap_complete::generate(wanted.shell, &mut Cli::command(), "pinfire", &mut out);
+            clap_complete::generate(wanted.shell, &mut args::command(), "pinfire", &mut out);
             // A closed stdout is no reason to fail.
             let _ = std::io::stdout().write_all(&out);
             Ok(ExitCode::SUCCESS)
@@ -98,15 +71,35 @@ fn main() -> ExitCode {
     result.unwrap_or_else(|error| failed(&format!("{error:#}")))
 }
 
-/// The flags of one run of a sweep.
-fn of_one_run(arguments: &[String]) -> anyhow::Result<Box<args::Profile>> {
-    let cli = run_file::parse(arguments).map_err(|refusal| match refusal {
-        Refusal::File(message) => anyhow::anyhow!(message),
-        Refusal::Flags(error) => anyhow::anyhow!(in_one_line(&error.render().to_string())),
-    })?;
-    match cli.command {
-        Command::Profile(flags) => Ok(flags),
-        _ => anyhow::bail!("only `profile` makes several runs"),
+/// What came of flags that cannot be read, or that ask for help.
+fn of_flags(error: &clap::Error) -> ExitCode {
+    let help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if help {
+        // A closed stdout is no reason to fail.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if let Some(why) = not_taken(error) {
+        return failed(&why);
+    }
+    failed(&in_one_line(&error.render().to_string()))
+}
+
+/// Why a flag of AIPerf's is not taken, if that is what is wrong.
+fn not_taken(error: &clap::Error) -> Option<String> {
+    let of_profile = error
+        .get(ContextKind::Usage)
+        .is_some_and(|usage| usage.to_string().contains("pinfire profile"));
+    match error.get(ContextKind::InvalidArg)? {
+        ContextValue::String(flag) if of_profile && error.kind() == ErrorKind::UnknownArgument => {
+            pinfire_config::unsupported::why(flag.trim_start_matches('-'))
+        }
+        _ => None,
     }
 }
 
@@ -130,7 +123,6 @@ fn in_one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
 
     #[test]
     fn complaints_about_flags_are_one_line() {
@@ -141,12 +133,38 @@ mod tests {
                  '--concurrency'",
             ),
             (
-                "pinfire profile --streaming",
-                "the following required arguments were not provided: --model <NAME>",
+                "pinfire report --output x",
+                "the following required arguments were not provided: <FOLDER>",
             ),
         ] {
-            let error = Cli::try_parse_from(typed.split(' ')).unwrap_err();
+            let error = args::command()
+                .try_get_matches_from(typed.split(' '))
+                .unwrap_err();
             assert_eq!(in_one_line(&error.render().to_string()), expected);
+        }
+    }
+
+    #[test]
+    fn flags_of_the_reference_are_refused_by_name() {
+        for (typed, expected) in [
+            (
+                "pinfire profile --model m --auto-plot=5",
+                "--auto-plot belongs",
+            ),
+            ("pinfire profile --workers-max 5", "--cores N"),
+        ] {
+            let typed = typed.split(' ');
+            let error = args::command().try_get_matches_from(typed).unwrap_err();
+            let why = not_taken(&error).unwrap();
+            assert!(why.contains(expected), "{why}");
+        }
+        for typed in [
+            "pinfire profile --model m --concurency 5",
+            "pinfire plot --variant x",
+        ] {
+            let typed = typed.split(' ');
+            let error = args::command().try_get_matches_from(typed).unwrap_err();
+            assert_eq!(not_taken(&error), None);
         }
     }
 }

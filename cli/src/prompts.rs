@@ -1,7 +1,8 @@
-//! What synthetic prompts are like: the flags of lengths, batches, shared content and rankings,
+//! What synthetic prompts are like: the settings of lengths, batches, shared content and rankings,
 //! decided; and the system prompt, which datasets from files take too.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use pinfire_config::{Blame, Get, Given, Refusal, RunConfig, demand, refuse, words::RangeStyle};
 use pinfire_dialect::EndpointKind;
 use pinfire_workload::dataset::{
     lengths::{Lengths, Window},
@@ -10,7 +11,7 @@ use pinfire_workload::dataset::{
 };
 use serde::Deserialize;
 
-use crate::{args::Profile, seq_dist, values::word};
+use crate::seq_dist;
 
 /// The part of a synthetic dataset that its prompts are made by.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,29 +23,32 @@ pub struct Prompts {
     pub rankings: Option<RankingsSpec>,
 }
 
-/// Reads the flags.
+/// Reads the settings.
 ///
 /// # Errors
 /// The first combination that makes no sense, with the way out.
-pub fn decide(flags: &Profile, kind: EndpointKind) -> Result<Prompts> {
-    let (input, conversations) = (&flags.input, &flags.conversations);
-    let rankings = rankings(flags, kind)?;
-    let texts = input.prompt_batch_size.unwrap_or(1);
-    ensure!(
+pub fn decide(config: &RunConfig, kind: EndpointKind) -> Result<Prompts> {
+    let (input, conversations) = (&config.input, &config.conversations);
+    let rankings = rankings(config, kind)?;
+    let texts = input.prompt_batch_size.get().unwrap_or(1);
+    demand!(
         texts > 0,
+        [input.prompt_batch_size],
         "--prompt-batch-size 0 leaves nothing to send; it must be at least 1"
     );
-    ensure!(
-        takes_system_message(kind) || conversations.user_context_prompt_length.is_none(),
+    let context = &conversations.user_context_prompt_length;
+    demand!(
+        takes_system_message(kind) || context.is_none(),
+        [context],
         "--user-context-prompt-length: {} has no messages beside the prompt; use --endpoint-type chat",
         kind.name()
     );
     Ok(Prompts {
-        lengths: lengths(flags)?,
+        lengths: lengths(config)?,
         texts: usize::try_from(texts).unwrap_or(usize::MAX),
-        prefixes: prefixes(flags)?,
-        user_context_length: conversations
-            .user_context_prompt_length
+        prefixes: prefixes(config)?,
+        user_context_length: context
+            .get()
             .map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX)),
         rankings,
     })
@@ -55,184 +59,207 @@ fn takes_system_message(kind: EndpointKind) -> bool {
     kind.row().takes_system_message
 }
 
-/// The given flags that only shape synthetic prompts.
-pub fn given(flags: &Profile) -> Vec<&'static str> {
-    let (input, conversations) = (&flags.input, &flags.conversations);
-    let all = [
-        ("--seq-dist", input.seq_dist.is_some()),
-        ("--random-range-ratio", input.random_range_ratio.is_some()),
-        ("--random-corpus-style", input.random_corpus_style.is_some()),
-        ("--prompt-batch-size", input.prompt_batch_size.is_some()),
-        ("--num-prefix-prompts", input.num_prefix_prompts.is_some()),
-        (
-            "--prefix-prompt-length",
-            input.prefix_prompt_length.is_some(),
-        ),
+/// Flags, each with its setting.
+type Flags<'a> = Vec<(&'static str, &'a dyn Given)>;
+
+/// The first of them that was given.
+fn first_given<'a>(flags: &Flags<'a>) -> Option<(&'static str, &'a dyn Given)> {
+    flags
+        .iter()
+        .copied()
+        .find(|(_, setting)| setting.is_given())
+}
+
+/// The settings that only shape synthetic prompts.
+pub fn shaping(config: &RunConfig) -> Flags<'_> {
+    let (input, conversations) = (&config.input, &config.conversations);
+    let mut all: Flags<'_> = vec![
+        ("--seq-dist", &input.seq_dist),
+        ("--random-range-ratio", &input.random_range_ratio),
+        ("--random-corpus-style", &input.random_corpus_style),
+        ("--prompt-batch-size", &input.prompt_batch_size),
+        ("--num-prefix-prompts", &input.num_prefix_prompts),
+        ("--prefix-prompt-length", &input.prefix_prompt_length),
         (
             "--user-context-prompt-length",
-            conversations.user_context_prompt_length.is_some(),
+            &conversations.user_context_prompt_length,
         ),
     ];
-    let given = all.into_iter().filter(|(_, given)| *given);
-    let rankings = ranking_flags(flags).into_iter().filter(|(_, given)| *given);
-    given.chain(rankings).map(|(name, _)| name).collect()
+    all.extend(ranking_flags(config));
+    all
 }
 
 /// The verbatim system message of every conversation.
 ///
 /// # Errors
-/// It does not go with the other flags or the endpoint, or its file cannot be read.
-pub fn system_prompt(flags: &Profile, kind: EndpointKind) -> Result<Option<String>> {
-    let conversations = &flags.conversations;
+/// It does not go with the other settings or the endpoint, or its file cannot be read.
+pub fn system_prompt(config: &RunConfig, kind: EndpointKind) -> Result<Option<String>> {
+    let conversations = &config.conversations;
     let (text, file) = (
         &conversations.system_prompt,
         &conversations.system_prompt_file,
     );
-    let flag = match (text, file) {
+    let (flag, asked): (&str, &dyn Given) = match (text, file) {
         (None, None) => return Ok(None),
-        (Some(_), Some(_)) => bail!(
+        (Some(_), Some(_)) => refuse!(
+            [text, file],
             "--system-prompt and --system-prompt-file exclude each other: each is the whole system \
              message"
         ),
-        (Some(_), None) => "--system-prompt",
-        (None, Some(_)) => "--system-prompt-file",
+        (Some(_), None) => ("--system-prompt", text),
+        (None, Some(_)) => ("--system-prompt-file", file),
     };
-    ensure!(
-        conversations.shared_system_prompt_length.is_none(),
-        "{flag} and --shared-system-prompt-length exclude each other: each is the whole system message"
-    );
-    if let Some(prefix) = prefix_flags(flags).first() {
-        bail!("{flag} and {prefix} exclude each other: both go before the prompts");
+    let refused = |others: &[&dyn Given], message: String| {
+        let about: Vec<&dyn Given> = [asked].into_iter().chain(others.iter().copied()).collect();
+        Err(Refusal::about(&about, message).into())
+    };
+    let shared = &conversations.shared_system_prompt_length;
+    if shared.is_some() {
+        let message = format!(
+            "{flag} and --shared-system-prompt-length exclude each other: each is the whole system \
+             message"
+        );
+        return refused(&[shared], message);
     }
-    ensure!(
-        takes_system_message(kind),
-        "{flag}: {} has no system messages; use --endpoint-type chat",
-        kind.name()
-    );
-    let text = match (text, file) {
-        (Some(text), _) => text.clone(),
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .with_context(|| format!("{flag} {} cannot be read as text", path.display()))?,
+    if let Some((prefix, setting)) = prefix_flags(config).first() {
+        let message = format!("{flag} and {prefix} exclude each other: both go before the prompts");
+        return refused(&[*setting], message);
+    }
+    if !takes_system_message(kind) {
+        let message = format!(
+            "{flag}: {} has no system messages; use --endpoint-type chat",
+            kind.name()
+        );
+        return refused(&[&config.endpoint.endpoint_type], message);
+    }
+    let text = match (text.get(), file.get()) {
+        (Some(text), _) => text,
+        (None, Some(path)) => std::fs::read_to_string(&path)
+            .with_context(|| format!("{flag} {} cannot be read as text", path.display()))
+            .about(&[asked])?,
         (None, None) => return Ok(None),
     };
-    ensure!(!text.is_empty(), "{flag} is empty; leave it out");
+    if text.is_empty() {
+        return refused(&[], format!("{flag} is empty; leave it out"));
+    }
     Ok(Some(text))
 }
 
-/// The given flags of the prefix pool; 0 is as if not given.
-fn prefix_flags(flags: &Profile) -> Vec<&'static str> {
-    let input = &flags.input;
-    let all = [
-        ("--num-prefix-prompts", input.num_prefix_prompts),
-        ("--prefix-prompt-length", input.prefix_prompt_length),
-    ];
-    let given = all.into_iter().filter(|(_, value)| value.unwrap_or(0) > 0);
-    given.map(|(name, _)| name).collect()
+/// The given settings of the prefix pool; 0 is as if not given.
+fn prefix_flags(config: &RunConfig) -> Flags<'_> {
+    let (count, length) = (
+        &config.input.num_prefix_prompts,
+        &config.input.prefix_prompt_length,
+    );
+    let mut given: Flags<'_> = Vec::new();
+    if count.get().unwrap_or(0) > 0 {
+        given.push(("--num-prefix-prompts", count));
+    }
+    if length.get().unwrap_or(0) > 0 {
+        given.push(("--prefix-prompt-length", length));
+    }
+    given
 }
 
-fn prefixes(flags: &Profile) -> Result<Option<PrefixSpec>> {
-    let given = prefix_flags(flags);
-    let conversations = &flags.conversations;
-    let others = [
+fn prefixes(config: &RunConfig) -> Result<Option<PrefixSpec>> {
+    let given = prefix_flags(config);
+    let conversations = &config.conversations;
+    let others: Flags<'_> = vec![
         (
             "--shared-system-prompt-length",
-            conversations.shared_system_prompt_length.is_some(),
+            &conversations.shared_system_prompt_length,
         ),
         (
             "--user-context-prompt-length",
-            conversations.user_context_prompt_length.is_some(),
+            &conversations.user_context_prompt_length,
         ),
     ];
-    if let (Some(prefix), Some((other, _))) =
-        (given.first(), others.iter().find(|(_, given)| *given))
-    {
-        bail!("{prefix} and {other} exclude each other: each says what conversations share");
+    if let (Some((prefix, setting)), Some((other, with))) = (given.first(), first_given(&others)) {
+        let message =
+            format!("{prefix} and {other} exclude each other: each says what conversations share");
+        return Err(Refusal::about(&[*setting, with], message).into());
     }
-    let (count, length) = (
-        flags.input.num_prefix_prompts.unwrap_or(0),
-        flags.input.prefix_prompt_length.unwrap_or(0),
+    let (asked, long) = (
+        &config.input.num_prefix_prompts,
+        &config.input.prefix_prompt_length,
     );
-    match (count, length) {
+    match (asked.get().unwrap_or(0), long.get().unwrap_or(0)) {
         (0, 0) => Ok(None),
-        (_, 0) => bail!(
+        (count, 0) => refuse!(
+            [asked, long],
             "--num-prefix-prompts {count} needs --prefix-prompt-length: how many tokens a prefix has"
         ),
-        (0, _) => bail!(
+        (0, length) => refuse!(
+            [asked, long],
             "--prefix-prompt-length {length} needs --num-prefix-prompts: how many prefixes there are"
         ),
-        _ => Ok(Some(PrefixSpec {
+        (count, length) => Ok(Some(PrefixSpec {
             count: usize::try_from(count).unwrap_or(usize::MAX),
             length: u32::try_from(length).unwrap_or(u32::MAX),
         })),
     }
 }
 
-fn lengths(flags: &Profile) -> Result<Lengths> {
-    let input = &flags.input;
-    let Some(text) = &input.seq_dist else {
-        return windows(flags);
+fn lengths(config: &RunConfig) -> Result<Lengths> {
+    let input = &config.input;
+    let Some(text) = input.seq_dist.get() else {
+        return windows(config);
     };
-    ensure!(
+    demand!(
         input.random_range_ratio.is_none(),
+        [input.seq_dist, input.random_range_ratio],
         "--seq-dist and --random-range-ratio exclude each other: each says how lengths are drawn"
     );
-    ensure!(
+    demand!(
         input.random_corpus_style.is_none(),
+        [input.random_corpus_style, input.seq_dist],
         "--random-corpus-style belongs to --random-range-ratio, which does not go with --seq-dist"
     );
-    let others = [
-        ("--isl", input.isl.is_some()),
-        ("--isl-stddev", input.isl_stddev.is_some()),
-        ("--osl", input.osl.is_some()),
-        ("--osl-stddev", input.osl_stddev.is_some()),
+    let others: Flags<'_> = vec![
+        ("--isl", &input.isl),
+        ("--isl-stddev", &input.isl_stddev),
+        ("--osl", &input.osl),
+        ("--osl-stddev", &input.osl_stddev),
     ];
-    if let Some((other, _)) = others.iter().find(|(_, given)| *given) {
-        bail!(
+    if let Some((other, setting)) = first_given(&others) {
+        let message = format!(
             "--seq-dist gives input and output lengths itself: {other} would do nothing; leave it out"
         );
+        return Err(Refusal::about(&[&input.seq_dist, setting], message).into());
     }
-    let pairs = seq_dist::parse(text).map_err(|error| anyhow::anyhow!("--seq-dist: {error:#}"))?;
+    let pairs = seq_dist::parse(&text).blame(&[&input.seq_dist], "--seq-dist")?;
     Ok(Lengths::Pairs(pairs))
 }
 
-/// How a window lies around a mean.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Style {
-    /// To both sides.
-    Vllm,
-    /// Up to the mean.
-    Sglang,
-}
-
-fn windows(flags: &Profile) -> Result<Lengths> {
-    let input = &flags.input;
-    let style = match input.random_corpus_style.as_deref() {
-        None => Style::Vllm,
-        Some(text) => word(text, &[("vllm", Style::Vllm), ("sglang", Style::Sglang)])
-            .map_err(|reason| anyhow::anyhow!("--random-corpus-style {text}: {reason}"))?,
-    };
-    let Some(text) = &input.random_range_ratio else {
-        ensure!(
+fn windows(config: &RunConfig) -> Result<Lengths> {
+    let input = &config.input;
+    let style = input.random_corpus_style.get().unwrap_or(RangeStyle::Vllm);
+    let ratio = &input.random_range_ratio;
+    let Some(text) = ratio.get() else {
+        demand!(
             input.random_corpus_style.is_none(),
+            [input.random_corpus_style],
             "--random-corpus-style needs --random-range-ratio: it says how the range lies"
         );
         return Ok(Lengths::Normal);
     };
-    let (Some(isl), Some(osl)) = (input.isl, input.osl.filter(|&osl| osl > 0)) else {
+    let (Some(isl), Some(osl)) = (input.isl.get(), input.osl.get().filter(|&osl| osl > 0)) else {
         let missing = if input.isl.is_none() {
             "--isl"
         } else {
             "--osl"
         };
-        bail!(
+        refuse!(
+            [ratio],
             "--random-range-ratio needs --isl and --osl, around which it lies: {missing} is missing"
         );
     };
-    ensure!(
+    demand!(
         input.isl_stddev.is_none() && input.osl_stddev.is_none(),
+        [ratio, input.isl_stddev, input.osl_stddev],
         "--random-range-ratio draws evenly from a range: leave out --isl-stddev and --osl-stddev"
     );
-    let (inputs, outputs) = ratios(text, style)?;
+    let (inputs, outputs) = ratios(&text, style).about(&[ratio])?;
     Ok(Lengths::Uniform {
         isl: window(isl, inputs, style),
         osl: window(osl, outputs, style),
@@ -240,7 +267,7 @@ fn windows(flags: &Profile) -> Result<Lengths> {
 }
 
 /// The ratios of input and output.
-fn ratios(text: &str, style: Style) -> Result<(f64, f64)> {
+fn ratios(text: &str, style: RangeStyle) -> Result<(f64, f64)> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Both {
@@ -259,114 +286,108 @@ fn ratios(text: &str, style: Style) -> Result<(f64, f64)> {
             })?,
     };
     let fits = |ratio: f64| match style {
-        Style::Vllm => (0.0..1.0).contains(&ratio),
-        Style::Sglang => (0.0..=1.0).contains(&ratio),
+        RangeStyle::Vllm => (0.0..1.0).contains(&ratio),
+        RangeStyle::Sglang => (0.0..=1.0).contains(&ratio),
     };
     ensure!(
         fits(both.0) && fits(both.1),
         "--random-range-ratio {text}: it must be at least 0 and {} 1",
         match style {
-            Style::Vllm => "below",
-            Style::Sglang => "at most",
+            RangeStyle::Vllm => "below",
+            RangeStyle::Sglang => "at most",
         }
     );
     Ok(both)
 }
 
-fn window(mean: u32, ratio: f64, style: Style) -> Window {
+fn window(mean: u32, ratio: f64, style: RangeStyle) -> Window {
     let m = f64::from(mean);
     // Casts saturate.
     match style {
-        Style::Vllm => Window {
+        RangeStyle::Vllm => Window {
             low: (m * (1.0 - ratio)).floor() as u32,
             high: (m * (1.0 + ratio)).ceil() as u32,
         },
-        Style::Sglang => Window {
+        RangeStyle::Sglang => Window {
             low: ((m * ratio) as u32).max(1).min(mean),
             high: mean,
         },
     }
 }
 
-fn ranking_flags(flags: &Profile) -> [(&'static str, bool); 6] {
-    let flags = &flags.rankings;
-    [
-        (
-            "--rankings-passages-mean",
-            flags.rankings_passages_mean.is_some(),
-        ),
+fn ranking_flags(config: &RunConfig) -> Flags<'_> {
+    let asked = &config.rankings;
+    vec![
+        ("--rankings-passages-mean", &asked.rankings_passages_mean),
         (
             "--rankings-passages-stddev",
-            flags.rankings_passages_stddev.is_some(),
+            &asked.rankings_passages_stddev,
         ),
         (
             "--rankings-passages-prompt-token-mean",
-            flags.rankings_passages_prompt_token_mean.is_some(),
+            &asked.rankings_passages_prompt_token_mean,
         ),
         (
             "--rankings-passages-prompt-token-stddev",
-            flags.rankings_passages_prompt_token_stddev.is_some(),
+            &asked.rankings_passages_prompt_token_stddev,
         ),
         (
             "--rankings-query-prompt-token-mean",
-            flags.rankings_query_prompt_token_mean.is_some(),
+            &asked.rankings_query_prompt_token_mean,
         ),
         (
             "--rankings-query-prompt-token-stddev",
-            flags.rankings_query_prompt_token_stddev.is_some(),
+            &asked.rankings_query_prompt_token_stddev,
         ),
     ]
 }
 
 /// A query and passages, for the endpoints that rank.
-fn rankings(flags: &Profile, kind: EndpointKind) -> Result<Option<RankingsSpec>> {
+fn rankings(config: &RunConfig, kind: EndpointKind) -> Result<Option<RankingsSpec>> {
     if !kind.name().ends_with("_rankings") {
-        if let Some((flag, _)) = ranking_flags(flags).iter().find(|(_, given)| *given) {
-            bail!(
+        if let Some((flag, setting)) = first_given(&ranking_flags(config)) {
+            let message = format!(
                 "{flag}: {} does not rank; use --endpoint-type nim_rankings, cohere_rankings or \
                  hf_tei_rankings",
                 kind.name()
             );
+            return Err(Refusal::about(&[setting], message).into());
         }
         return Ok(None);
     }
-    let input = &flags.input;
-    let others = [
-        ("--isl", input.isl.is_some()),
-        ("--isl-stddev", input.isl_stddev.is_some()),
-        ("--seq-dist", input.seq_dist.is_some()),
-        ("--random-range-ratio", input.random_range_ratio.is_some()),
-        ("--prompt-batch-size", input.prompt_batch_size.is_some()),
-        ("--num-prefix-prompts", input.num_prefix_prompts.is_some()),
-        (
-            "--prefix-prompt-length",
-            input.prefix_prompt_length.is_some(),
-        ),
+    let input = &config.input;
+    let others: Flags<'_> = vec![
+        ("--isl", &input.isl),
+        ("--isl-stddev", &input.isl_stddev),
+        ("--seq-dist", &input.seq_dist),
+        ("--random-range-ratio", &input.random_range_ratio),
+        ("--prompt-batch-size", &input.prompt_batch_size),
+        ("--num-prefix-prompts", &input.num_prefix_prompts),
+        ("--prefix-prompt-length", &input.prefix_prompt_length),
     ];
-    if let Some((other, _)) = others.iter().find(|(_, given)| *given) {
-        bail!(
+    if let Some((other, setting)) = first_given(&others) {
+        let message = format!(
             "{other} does nothing for {}: its texts are a query and passages; see \
              --rankings-query-prompt-token-mean and --rankings-passages-mean",
             kind.name()
         );
+        return Err(Refusal::about(&[setting], message).into());
     }
-    let (flags, usual) = (&flags.rankings, RankingsSpec::default());
+    let (asked, usual) = (&config.rankings, RankingsSpec::default());
     let tokens = |count: Option<u64>, usual: u32| {
         count.map_or(usual, |count| u32::try_from(count).unwrap_or(u32::MAX))
     };
+    let passage = asked.rankings_passages_prompt_token_mean.get();
+    let passage_stddev = asked.rankings_passages_prompt_token_stddev.get();
+    let query = asked.rankings_query_prompt_token_mean.get();
+    let query_stddev = asked.rankings_query_prompt_token_stddev.get();
     Ok(Some(RankingsSpec {
-        passages_mean: tokens(flags.rankings_passages_mean, usual.passages_mean),
-        passages_stddev: flags.rankings_passages_stddev.unwrap_or(0.0),
-        passage_tokens_mean: tokens(
-            flags.rankings_passages_prompt_token_mean,
-            usual.passage_tokens_mean,
-        ),
-        passage_tokens_stddev: flags.rankings_passages_prompt_token_stddev.unwrap_or(0.0),
-        query_tokens_mean: tokens(
-            flags.rankings_query_prompt_token_mean,
-            usual.query_tokens_mean,
-        ),
-        query_tokens_stddev: flags.rankings_query_prompt_token_stddev.unwrap_or(0.0),
+        passages_mean: tokens(asked.rankings_passages_mean.get(), usual.passages_mean),
+        passages_stddev: asked.rankings_passages_stddev.get().unwrap_or(0.0),
+        passage_tokens_mean: tokens(passage, usual.passage_tokens_mean),
+        passage_tokens_stddev: passage_stddev.unwrap_or(0.0),
+        query_tokens_mean: tokens(query, usual.query_tokens_mean),
+        query_tokens_stddev: query_stddev.unwrap_or(0.0),
     }))
 }
 
@@ -375,7 +396,7 @@ mod tests {
     use super::*;
     use crate::args::typed;
 
-    fn parsed(flags: &[&str]) -> Box<Profile> {
+    fn parsed(flags: &[&str]) -> RunConfig {
         typed(flags.iter().copied()).unwrap()
     }
 
@@ -509,7 +530,6 @@ mod tests {
                 &["--isl-stddev"],
             ),
             ("--random-corpus-style vllm", &["--random-range-ratio"]),
-            ("--random-corpus-style x", &["vllm, sglang"]),
         ] {
             refused(flags, chat, words);
         }

@@ -1,8 +1,8 @@
-//! From the flags as typed to what the run needs, checked. Nothing after this looks at a flag.
+//! From the configuration to what the run needs, checked. Nothing after this asks what was given.
 
 use std::{path::PathBuf, sync::Arc};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use pinfire_analysis::{
     facts::{PartFacts, RateWindow, Thresholds},
     goodput::{self, Slos},
@@ -10,6 +10,14 @@ use pinfire_analysis::{
 };
 use pinfire_artifacts::FileNames;
 use pinfire_base::{clock::Span, record::Keep};
+use pinfire_config::{
+    Blame, Get, Given, RunConfig, Sourced, demand,
+    numbers::Whole,
+    refuse, sections,
+    words::{
+        ConnectionReuse, ExportLevel, IoDriver, LogLevel, SamplingStrategy, TimerPrecision, UiKind,
+    },
+};
 use pinfire_dialect::{
     Answers, BodyOptions, EndpointKind, RESPONSE_FIELD, Render, ResponseField,
     extra::{parse_extra_inputs, parse_headers},
@@ -21,20 +29,16 @@ use pinfire_engine::{
 use pinfire_workload::{body_template::Template, dataset::ModelChoice};
 
 use crate::{
-    args::Profile,
     cancellation::Cancellation,
     environment,
     input::{self, Input},
     load::{DEFAULT_REQUESTS, Load, PhaseLoad},
     prompts,
-    run::{
-        place::{Places, divide},
-        probe::Probe,
-    },
+    readiness::Probe,
+    run::place::{Places, divide},
     scrape::{client::Trust, plan::Plan},
     terminal::{progress::Ui, say, screen},
     transport::Transport,
-    values::word,
 };
 
 /// A run, decided.
@@ -93,6 +97,8 @@ pub struct Settings {
     pub num_gpus: Option<u64>,
     /// What the user should know before the run.
     pub warnings: Vec<String>,
+    /// What was asked, the seed included.
+    pub config: RunConfig,
 }
 
 /// The seed of every random decision.
@@ -104,217 +110,82 @@ pub struct Seed {
 }
 
 impl Settings {
-    /// Checks the flags together.
+    /// Checks the settings together.
     ///
     /// # Errors
     /// The first combination that makes no sense, with the way out.
-    pub fn new(flags: &Profile) -> Result<Self> {
-        let kind = EndpointKind::from_name(&flags.endpoint.endpoint_type)
-            .map_err(|unknown| anyhow!("--endpoint-type {unknown}"))?;
-        let row = kind.row();
+    pub fn new(config: &RunConfig) -> Result<Self> {
+        one_value_each(config)?;
         let mut warnings = Vec::new();
-        let streaming = flags.endpoint.streaming && row.streams;
-        if flags.endpoint.streaming && !row.streams {
-            warnings.push(format!(
-                "--streaming: {} has no streams; going on without",
-                row.name
-            ));
-        }
-        suits(flags, kind, streaming)?;
-        let endpoint_path = match flags.endpoint.endpoint.as_deref() {
-            Some(path) if path.bytes().any(|b| b <= b' ' || b >= 0x7F) => {
-                bail!("--endpoint `{path}` holds a blank or another character that needs encoding")
-            }
-            Some(path) if path.starts_with('/') => path.to_owned(),
-            Some(path) => bail!("--endpoint `{path}` must begin with `/`"),
-            None => row.default_path(streaming).to_owned(),
-        };
-        ensure!(
-            flags
-                .endpoint
-                .model
-                .iter()
-                .all(|model| !model.trim().is_empty()),
-            "--model: a model name is empty"
-        );
-        let transport = Transport::new(&flags.endpoint, &endpoint_path)?;
-        let extra = parse_extra_inputs(&flags.input.extra_inputs).context("--extra-inputs")?;
-        let template = match kind {
-            EndpointKind::Template => {
-                let template: Arc<dyn Render> = Arc::new(Template::of(&extra)?);
-                Some(template)
-            }
-            EndpointKind::Raw => {
-                ensure!(
-                    extra.keys().all(|key| key == RESPONSE_FIELD),
-                    "--extra-inputs: raw sends its payloads as they are; only {RESPONSE_FIELD} can \
-                     be given"
-                );
-                None
-            }
-            _ => None,
-        };
-        let answers = answers(kind, extra.get(RESPONSE_FIELD))?;
-        let bodies = BodyOptions {
-            endpoint: kind,
-            models: flags.endpoint.model.clone(),
-            streaming,
-            legacy_max_tokens: flags.endpoint.use_legacy_max_tokens,
-            per_chunk_usage: flags.endpoint.per_chunk_usage,
-            server_counts: flags.endpoint.use_server_token_count,
-            extra,
-            template,
-            ..BodyOptions::default()
-        };
-        let order = named(
-            "--dataset-sampling-strategy",
-            &flags.input.dataset_sampling_strategy,
-            &[
-                ("sequential", Order::Sequential),
-                ("shuffle", Order::Shuffle),
-                ("random", Order::Random),
-            ],
-        )?;
-        let slos = goodput(flags, kind, streaming)?;
+        let asked = Asked::new(config, &mut warnings)?;
+        let Asked {
+            kind, streaming, ..
+        } = asked;
+        let slos = goodput(config, kind, streaming)?;
         warnings.extend(slos.warnings());
-        let in_order = order == Order::Sequential;
-        let input = input::decide(flags, kind, most_sessions(flags), in_order)?;
-        ensure!(
-            in_order || !input.fixed_schedule(),
-            "--dataset-sampling-strategy {}: a fixed schedule is sent in its own order; leave it out, \
-             or add --no-fixed-schedule",
-            flags.input.dataset_sampling_strategy
-        );
-        let load = Load::new(flags, input.fixed_schedule())?;
+        let input = input(config, kind)?;
+        let load = Load::new(config, input.fixed_schedule())?;
         let most = load.phases().map(PhaseLoad::most_cores).max();
-        let places = divide(flags.engine.cores.as_ref(), most.unwrap_or(1))?;
-        let seed = seed(flags)?;
-        let log_level = log_level(flags)?;
-        let ui = match ui(flags.output.ui.as_deref())? {
-            Ui::Dashboard if log_level <= say::Level::Debug && flags.output.ui.is_none() => {
-                Ui::Simple
-            }
-            ui => ui,
-        };
-        if ui != Ui::Dashboard
-            && flags
-                .output
-                .ui
-                .as_deref()
-                .is_some_and(|asked| asked.eq_ignore_ascii_case("dashboard"))
-        {
-            warnings.push("--ui dashboard needs a terminal; going on with lines".to_owned());
-        }
-        let level = word(
-            &flags.output.export_level,
-            &[
-                ("summary", Level::Summary),
-                ("records", Level::Records),
-                ("raw", Level::Raw),
-            ],
-        )
-        .map_err(|e| anyhow::anyhow!("--export-level: {e}"))?;
-        let http_trace = flags.output.export_http_trace;
-        if http_trace && level == Level::Summary {
-            warnings.push(
-                "--export-http-trace: --export-level summary writes no line per request for it to be in"
-                    .to_owned(),
-            );
-        }
-        let keep = match level {
-            Level::Raw => Keep::Bytes,
-            Level::Records if http_trace => Keep::Reads,
-            _ => Keep::Transcript,
-        };
-        let cancellation = Cancellation::new(flags, kind, streaming)?;
+        let places = divide(config.engine.cores.get().as_ref(), most.unwrap_or(1))
+            .about(&[&config.engine.cores])?;
+        let seed = seed(config)?;
+        let talk = Talk::new(&config.output, &mut warnings)?;
+        let level = config.output.export_level.value;
+        let cancellation = Cancellation::new(config, kind, streaming)?;
+        let (endpoint, output, tokenizer) = (&config.endpoint, &config.output, &config.tokenizer);
         Ok(Self {
-            transport,
-            endpoint_path,
-            bodies,
-            answers,
-            headers: parse_headers(&flags.endpoint.header).context("--header")?,
-            api_key: flags.endpoint.api_key.clone(),
-            session_header: flags
-                .endpoint
-                .session_header
-                .clone()
-                .unwrap_or_else(|| "X-Correlation-ID".to_owned()),
+            transport: asked.transport,
+            endpoint_path: asked.path,
+            bodies: asked.bodies,
+            answers: asked.answers,
+            headers: headers(endpoint)?,
+            api_key: endpoint.api_key.get(),
+            session_header: session_header(endpoint),
             affinity: environment::switch("HTTP_X_SESSION_AFFINITY_FROM_CORRELATION_ID", true)?,
-            timeout: Span::from_secs_f64(flags.endpoint.request_timeout_seconds),
-            probe: Probe::new(&flags.endpoint)?,
-            reuse: named(
-                "--connection-reuse-strategy",
-                &flags.endpoint.connection_reuse_strategy,
-                &[
-                    ("pooled", Reuse::Pooled),
-                    ("sticky-user-sessions", Reuse::Sticky),
-                    ("never", Reuse::Never),
-                ],
-            )?,
-            verify_release: verify_release(flags, cancellation.is_some())?,
+            timeout: endpoint.request_timeout_seconds.value.span(),
+            probe: Probe::new(endpoint)?,
+            reuse: reuse(endpoint.connection_reuse_strategy.value),
+            verify_release: verify_release(config, cancellation.is_some())?,
             cancellation,
-            sampling: match order {
-                Order::Sequential => Sampling::Sequential,
-                Order::Shuffle => Sampling::shuffle(seed.value),
-                Order::Random => Sampling::random(seed.value),
-            },
-            model_choice: model_choice(&flags.endpoint.model_selection_strategy)?,
+            sampling: sampling(config, seed),
+            model_choice: endpoint.model_selection_strategy.value,
             seed,
             input,
-            tokenizer: flags.tokenizer.tokenizer.clone(),
-            tokenizer_revision: flags.tokenizer.tokenizer_revision.clone(),
-            trust_remote_code: flags.tokenizer.tokenizer_trust_remote_code,
-            chat_template: flags.tokenizer.apply_chat_template,
-            system_prompt: prompts::system_prompt(flags, kind)?,
-            server_counts: flags.endpoint.use_server_token_count,
-            artifact_dir: artifact_dir(flags, kind, &load.profiling.stimulus())?,
-            files: flags
-                .output
-                .profile_export_prefix
-                .as_deref()
-                .map_or_else(FileNames::default, FileNames::with_prefix),
-            lines: level != Level::Summary,
-            raw: level == Level::Raw,
-            http_trace,
-            keep,
-            rate_window: rate_window(&flags.output.rate_window)?,
+            tokenizer: tokenizer.tokenizer.get(),
+            tokenizer_revision: tokenizer.tokenizer_revision.get(),
+            trust_remote_code: tokenizer.tokenizer_trust_remote_code.value,
+            chat_template: tokenizer.apply_chat_template.value,
+            system_prompt: prompts::system_prompt(config, kind)?,
+            server_counts: endpoint.use_server_token_count.value,
+            artifact_dir: artifact_dir(config, kind, &load.profiling.stimulus())?,
+            files: file_names(output),
+            lines: level != ExportLevel::Summary,
+            raw: level == ExportLevel::Raw,
+            http_trace: output.export_http_trace.value,
+            keep: keep(output, &mut warnings),
+            rate_window: output.rate_window.value.into(),
             thresholds: thresholds()?,
-            watch: Plan::new(&flags.watch, trust(&flags.endpoint)?)?,
+            watch: Plan::new(&config.watch, trust(endpoint)?)?,
             slos,
-            slice: flags.output.slice_duration.map(slice).transpose()?,
-            exact_records: flags.output.exact_records,
-            trace_table: flags.output.show_trace_timing,
+            slice: output
+                .slice_duration
+                .get()
+                .map(slice)
+                .transpose()
+                .about(&[&output.slice_duration])?,
+            exact_records: output.exact_records.get(),
+            trace_table: output.show_trace_timing.value,
             console_width: environment::read("UI_CONSOLE_EXPORT_WIDTH")?,
-            log_level,
-            ui,
-            stats: stats(flags.output.stats_interval, ui)?,
-            engine: EngineSetup {
-                cpus: places.engine.clone(),
-                driver: named(
-                    "--io-driver",
-                    &flags.engine.io_driver,
-                    &[
-                        ("auto", DriverChoice::Auto),
-                        ("uring", DriverChoice::Uring),
-                        ("epoll", DriverChoice::Epoll),
-                    ],
-                )?,
-                precision: named(
-                    "--timer-precision",
-                    &flags.engine.timer_precision,
-                    &[
-                        ("sleep", Precision::Sleep),
-                        ("lead", Precision::Lead),
-                        ("spin", Precision::Spin),
-                    ],
-                )?,
-                realtime: flags.engine.realtime,
-            },
+            log_level: talk.level,
+            ui: talk.ui,
+            stats: talk.stats,
+            engine: engine_setup(&config.engine, &places),
             places,
             load,
             part: None,
-            num_gpus: flags.output.num_gpus,
+            num_gpus: output.num_gpus.get(),
             warnings,
+            config: with_seed(config, seed),
         })
     }
 
@@ -332,58 +203,249 @@ impl Settings {
     }
 }
 
-/// Whether the release is judged.
-fn verify_release(flags: &Profile, cancels: bool) -> Result<bool> {
-    if !flags.cancellation.verify_release {
+/// A run takes one value of each setting.
+fn one_value_each(config: &RunConfig) -> Result<()> {
+    match config.swept().first() {
+        Some(axis) => refuse!(
+            [axis.given(config)],
+            "{} has several values, and this is one run: give one",
+            axis.flag()
+        ),
+        None => Ok(()),
+    }
+}
+
+/// What is asked, and of whom.
+struct Asked {
+    kind: EndpointKind,
+    streaming: bool,
+    path: String,
+    transport: Transport,
+    bodies: BodyOptions,
+    answers: Answers,
+}
+
+impl Asked {
+    fn new(config: &RunConfig, warnings: &mut Vec<String>) -> Result<Self> {
+        let endpoint = &config.endpoint;
+        let kind = endpoint.endpoint_type.value;
+        let row = kind.row();
+        let streaming = endpoint.streaming.value && row.streams;
+        if endpoint.streaming.value && !row.streams {
+            warnings.push(format!(
+                "--streaming: {} has no streams; going on without",
+                row.name
+            ));
+        }
+        suits(config, kind, streaming)?;
+        let path =
+            endpoint_path(endpoint)?.unwrap_or_else(|| row.default_path(streaming).to_owned());
+        let models: Vec<String> = endpoint.model.iter().map(Sourced::get).collect();
+        demand!(
+            models.iter().all(|model| !model.trim().is_empty()),
+            [endpoint.model],
+            "--model: a model name is empty"
+        );
+        let transport = Transport::new(endpoint, &path)?;
+        let inputs = &config.input.extra_inputs;
+        let texts: Vec<String> = inputs.iter().map(Sourced::get).collect();
+        let extra = parse_extra_inputs(&texts).blame(&[inputs], "--extra-inputs")?;
+        let template = match kind {
+            EndpointKind::Template => {
+                let template = Template::of(&extra).about(&[inputs])?;
+                Some(Arc::new(template) as Arc<dyn Render>)
+            }
+            EndpointKind::Raw => {
+                demand!(
+                    extra.keys().all(|key| key == RESPONSE_FIELD),
+                    [inputs],
+                    "--extra-inputs: raw sends its payloads as they are; only {RESPONSE_FIELD} can be \
+                     given"
+                );
+                None
+            }
+            _ => None,
+        };
+        Ok(Self {
+            kind,
+            streaming,
+            path,
+            transport,
+            answers: answers(kind, extra.get(RESPONSE_FIELD)).about(&[inputs])?,
+            bodies: BodyOptions {
+                endpoint: kind,
+                models,
+                streaming,
+                legacy_max_tokens: endpoint.use_legacy_max_tokens.value,
+                per_chunk_usage: endpoint.per_chunk_usage.value,
+                server_counts: endpoint.use_server_token_count.value,
+                extra,
+                template,
+                ..BodyOptions::default()
+            },
+        })
+    }
+}
+
+fn endpoint_path(endpoint: &sections::Endpoint) -> Result<Option<String>> {
+    let Some(path) = endpoint.endpoint.get() else {
+        return Ok(None);
+    };
+    demand!(
+        !path.bytes().any(|b| b <= b' ' || b >= 0x7F),
+        [endpoint.endpoint],
+        "--endpoint `{path}` holds a blank or another character that needs encoding"
+    );
+    demand!(
+        path.starts_with('/'),
+        [endpoint.endpoint],
+        "--endpoint `{path}` must begin with `/`"
+    );
+    Ok(Some(path))
+}
+
+fn headers(endpoint: &sections::Endpoint) -> Result<Vec<(String, String)>> {
+    let texts: Vec<String> = endpoint.header.iter().map(Sourced::get).collect();
+    Ok(parse_headers(&texts).blame(&[&endpoint.header], "--header")?)
+}
+
+fn session_header(endpoint: &sections::Endpoint) -> String {
+    let named = endpoint.session_header.get();
+    named.unwrap_or_else(|| "X-Correlation-ID".to_owned())
+}
+
+/// Where the requests come from.
+fn input(config: &RunConfig, kind: EndpointKind) -> Result<Input> {
+    let order = &config.input.dataset_sampling_strategy;
+    let in_order = order.value == SamplingStrategy::Sequential;
+    let input = input::decide(config, kind, most_sessions(config), in_order)?;
+    demand!(
+        in_order || !input.fixed_schedule(),
+        [order],
+        "--dataset-sampling-strategy {order}: a fixed schedule is sent in its own order; leave it out, \
+         or add --no-fixed-schedule"
+    );
+    Ok(input)
+}
+
+fn sampling(config: &RunConfig, seed: Seed) -> Sampling {
+    match config.input.dataset_sampling_strategy.value {
+        SamplingStrategy::Sequential => Sampling::Sequential,
+        SamplingStrategy::Shuffle => Sampling::shuffle(seed.value),
+        SamplingStrategy::Random => Sampling::random(seed.value),
+    }
+}
+
+fn file_names(output: &sections::Output) -> FileNames {
+    let prefix = output.profile_export_prefix.get();
+    prefix.map_or_else(FileNames::default, |prefix| FileNames::with_prefix(&prefix))
+}
+
+const fn reuse(asked: ConnectionReuse) -> Reuse {
+    match asked {
+        ConnectionReuse::Pooled => Reuse::Pooled,
+        ConnectionReuse::StickyUserSessions => Reuse::Sticky,
+        ConnectionReuse::Never => Reuse::Never,
+    }
+}
+
+fn engine_setup(asked: &sections::Engine, places: &Places) -> EngineSetup {
+    EngineSetup {
+        cpus: places.engine.clone(),
+        driver: match asked.io_driver.value {
+            IoDriver::Auto => DriverChoice::Auto,
+            IoDriver::Uring => DriverChoice::Uring,
+            IoDriver::Epoll => DriverChoice::Epoll,
+        },
+        precision: match asked.timer_precision.value {
+            TimerPrecision::Sleep => Precision::Sleep,
+            TimerPrecision::Lead => Precision::Lead,
+            TimerPrecision::Spin => Precision::Spin,
+        },
+        realtime: asked.realtime.value,
+    }
+}
+
+/// What the cores keep of each request for the files.
+fn keep(output: &sections::Output, warnings: &mut Vec<String>) -> Keep {
+    let http_trace = output.export_http_trace.value;
+    match output.export_level.value {
+        ExportLevel::Raw => Keep::Bytes,
+        ExportLevel::Records if http_trace => Keep::Reads,
+        ExportLevel::Summary if http_trace => {
+            warnings.push(
+                "--export-http-trace: --export-level summary writes no line per request for it to be in"
+                    .to_owned(),
+            );
+            Keep::Transcript
+        }
+        ExportLevel::Records | ExportLevel::Summary => Keep::Transcript,
+    }
+}
+
+/// The configuration with the seed that was drawn where none was given.
+fn with_seed(config: &RunConfig, seed: Seed) -> RunConfig {
+    let mut config = config.clone();
+    if config.load.random_seed.is_none() {
+        config.load.random_seed = Some(Sourced::derived(Whole::new(seed.value)));
+    }
+    config
+}
+
+/// Whether the server's release of cancelled requests is judged.
+fn verify_release(config: &RunConfig, cancels: bool) -> Result<bool> {
+    let asked = &config.cancellation.verify_release;
+    if !asked.value {
         return Ok(false);
     }
-    ensure!(
+    demand!(
         cancels,
+        [asked],
         "--verify-release judges what becomes of cancelled requests, and none is cancelled: add \
          --request-cancellation-rate or --patience"
     );
-    ensure!(
-        !flags.watch.no_server_metrics,
+    demand!(
+        !config.watch.no_server_metrics.value,
+        [asked, config.watch.no_server_metrics],
         "--verify-release judges by the server's metrics: leave out --no-server-metrics"
     );
     Ok(true)
 }
 
-/// Whom the looks at metrics trust: as the load does.
-fn trust(flags: &crate::args::Endpoint) -> Result<Trust> {
-    let ca_cert = flags.ca_cert.as_ref().map(std::fs::read).transpose();
+/// TLS roots of the metrics scraper, the same as the load's.
+fn trust(endpoint: &sections::Endpoint) -> Result<Trust> {
+    let ca_cert = endpoint.ca_cert.get().map(std::fs::read).transpose();
     Ok(Trust {
-        insecure: flags.insecure || !environment::switch("HTTP_SSL_VERIFY", true)?,
-        ca_cert: ca_cert.context("--ca-cert")?,
+        insecure: endpoint.insecure.value || !environment::switch("HTTP_SSL_VERIFY", true)?,
+        ca_cert: ca_cert.blame(&[&endpoint.ca_cert], "--ca-cert")?,
     })
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Level {
-    Summary,
-    Records,
-    Raw,
-}
-
-/// Whether the flags about requests and answers mean something to this kind of endpoint.
-fn suits(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<()> {
-    let (endpoint, name, row) = (&flags.endpoint, kind.name(), kind.row());
-    if endpoint.per_chunk_usage {
-        ensure!(
+/// Whether the settings of requests and answers mean something to this kind of endpoint.
+fn suits(config: &RunConfig, kind: EndpointKind, streaming: bool) -> Result<()> {
+    let (endpoint, name, row) = (&config.endpoint, kind.name(), kind.row());
+    let per_chunk = &endpoint.per_chunk_usage;
+    if per_chunk.value {
+        demand!(
             kind == EndpointKind::Chat,
+            [per_chunk, endpoint.endpoint_type],
             "--per-chunk-usage is for --endpoint-type chat only, not for {name}"
         );
-        ensure!(
+        demand!(
             streaming,
+            [per_chunk, endpoint.streaming],
             "--per-chunk-usage needs --streaming: a whole answer has no chunks"
         );
-        ensure!(
-            endpoint.use_server_token_count,
+        demand!(
+            endpoint.use_server_token_count.value,
+            [per_chunk, endpoint.use_server_token_count],
             "--per-chunk-usage needs --use-server-token-count: it is for the server's own counts"
         );
     }
-    ensure!(
-        streaming || flags.load.prefill_concurrency.is_none() || !endpoint.streaming,
+    let prefill = &config.load.prefill_concurrency;
+    demand!(
+        streaming || prefill.is_none() || !endpoint.streaming.value,
+        [prefill, endpoint.endpoint_type],
         "--prefill-concurrency needs --streaming, and {name} has no streams"
     );
     // completions and messages have that name anyway.
@@ -391,18 +453,22 @@ fn suits(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<()> {
         kind,
         EndpointKind::Chat | EndpointKind::Completions | EndpointKind::Messages
     );
-    ensure!(
-        has_limit_name || !endpoint.use_legacy_max_tokens,
+    demand!(
+        has_limit_name || !endpoint.use_legacy_max_tokens.value,
+        [endpoint.use_legacy_max_tokens],
         "--use-legacy-max-tokens: {name} has no field of that name; leave it out"
     );
-    if let Some(kind) = &endpoint.request_content_type {
-        ensure!(
-            kind.eq_ignore_ascii_case("application/json"),
-            "--request-content-type {kind}: {name} takes application/json, as all endpoints of pinfire"
+    let content = endpoint.request_content_type.get();
+    if let Some(content) = content.filter(|kind| !kind.eq_ignore_ascii_case("application/json")) {
+        refuse!(
+            [endpoint.request_content_type],
+            "--request-content-type {content}: {name} takes application/json, as all endpoints of \
+             pinfire"
         );
     }
-    ensure!(
-        row.output_tokens || flags.input.osl.is_none(),
+    demand!(
+        row.output_tokens || config.input.osl.is_none(),
+        [config.input.osl],
         "--osl: {name} gives no output tokens; leave it out"
     );
     Ok(())
@@ -423,41 +489,11 @@ fn answers(kind: EndpointKind, field: Option<&serde_json::Value>) -> Result<Answ
     Ok(answers)
 }
 
-/// In which order sessions take conversations.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Order {
-    Sequential,
-    Shuffle,
-    Random,
-}
-
-fn model_choice(strategy: &str) -> Result<ModelChoice> {
-    ensure!(
-        !strategy.eq_ignore_ascii_case("weighted"),
-        "--model-selection-strategy weighted is not built; take round_robin or random, and name a \
-         model several times to have it more often"
-    );
-    named(
-        "--model-selection-strategy",
-        strategy,
-        &[
-            ("round-robin", ModelChoice::RoundRobin),
-            ("random", ModelChoice::Random),
-        ],
-    )
-}
-
-/// The value of a flag that takes one of a few words.
-///
-/// # Errors
-/// It is none of them.
-pub fn named<T: Copy>(flag: &str, text: &str, words: &[(&str, T)]) -> Result<T> {
-    word(text, words).map_err(|reason| anyhow::anyhow!("{flag} {text}: {reason}"))
-}
-
-fn seed(flags: &Profile) -> Result<Seed> {
-    if let Some(value) = flags.load.random_seed {
-        return Ok(Seed { value, fixed: true });
+fn seed(config: &RunConfig) -> Result<Seed> {
+    let given = &config.load.random_seed;
+    if let Some(value) = given.get() {
+        let fixed = given.is_given();
+        return Ok(Seed { value, fixed });
     }
     // Below 2^53, so that the seed survives readers that keep numbers as doubles.
     Ok(Seed {
@@ -467,20 +503,26 @@ fn seed(flags: &Profile) -> Result<Seed> {
 }
 
 /// The most conversations that the run begins, warmup included.
-fn most_sessions(flags: &Profile) -> u64 {
-    let load = &flags.load;
+fn most_sessions(config: &RunConfig) -> u64 {
+    let (load, warmup) = (&config.load, &config.warmup);
     let most = |caps: [Option<u64>; 2], endless: bool, otherwise: u64| {
         let capped = caps.into_iter().flatten().min();
         capped.unwrap_or(if endless { u64::MAX } else { otherwise })
     };
     let profiling = most(
-        [load.request_count, flags.conversations.num_conversations],
+        [
+            load.request_count.get(),
+            config.conversations.num_conversations.get(),
+        ],
         load.benchmark_duration.is_some(),
         DEFAULT_REQUESTS,
     );
     let warmup = most(
-        [load.warmup_request_count, load.num_warmup_sessions],
-        load.warmup_duration.is_some(),
+        [
+            warmup.warmup_request_count.get(),
+            warmup.num_warmup_sessions.get(),
+        ],
+        warmup.warmup_duration.is_some(),
         0,
     );
     profiling.saturating_add(warmup)
@@ -492,54 +534,55 @@ fn most_sessions(flags: &Profile) -> u64 {
 /// The system gives none.
 pub fn random_bits() -> Result<u64> {
     let mut bytes = [0_u8; 8];
-    let (_, rest) = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
-        .map(|filled| ((), filled))
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .context("the system gives no random bytes")?;
-    let _ = rest;
+    ensure!(
+        filled == bytes.len(),
+        "the system gives only {filled} of {} random bytes",
+        bytes.len()
+    );
     Ok(u64::from_ne_bytes(bytes))
 }
 
-fn artifact_dir(flags: &Profile, kind: EndpointKind, stimulus: &str) -> Result<PathBuf> {
-    let dir = match &flags.output.artifact_dir {
-        Some(dir) => dir.clone(),
-        None => {
-            let models = &flags.endpoint.model;
-            let mut model = models
-                .first()
-                .map_or(String::new(), |name| name.replace('/', "_"));
-            if models.len() > 1 {
-                model.push_str("_multi");
-            }
-            PathBuf::from("artifacts").join(format!(
-                "{model}-{}-{}-{stimulus}",
-                kind.row().service,
-                kind.name()
-            ))
+fn artifact_dir(config: &RunConfig, kind: EndpointKind, stimulus: &str) -> Result<PathBuf> {
+    let given = &config.output.artifact_dir;
+    let dir = given.get().unwrap_or_else(|| {
+        let models = &config.endpoint.model;
+        let mut model = models
+            .first()
+            .map_or(String::new(), |name| name.get().replace('/', "_"));
+        if models.len() > 1 {
+            model.push_str("_multi");
         }
-    };
-    ensure!(
+        PathBuf::from("artifacts").join(format!(
+            "{model}-{}-{}-{stimulus}",
+            kind.row().service,
+            kind.name()
+        ))
+    });
+    demand!(
         !dir.exists() || dir.is_dir(),
+        [given],
         "--artifact-dir {}: there is a file of that name",
         dir.display()
     );
     Ok(dir)
 }
 
-/// The promises of `--goodput`, held against what this run measures.
-fn goodput(flags: &Profile, kind: EndpointKind, streaming: bool) -> Result<Slos> {
-    let Some(text) = &flags.output.goodput else {
+/// The SLOs of `--goodput`, held against what this run measures.
+fn goodput(config: &RunConfig, kind: EndpointKind, streaming: bool) -> Result<Slos> {
+    let Some(text) = config.output.goodput.get() else {
         return Ok(Slos::default());
     };
     let conditions = conditions(
         kind.row(),
         streaming,
-        !flags.endpoint.use_server_token_count,
-        flags.cancellation.request_cancellation_rate.is_some(),
+        !config.endpoint.use_server_token_count.value,
+        config.cancellation.request_cancellation_rate.is_some(),
         true,
     );
-    let promises = goodput::parse(text);
-    let slos = promises.and_then(|promises| Slos::new(&promises, conditions));
-    slos.context("--goodput")
+    let slos = goodput::parse(&text).and_then(|slos| Slos::new(&slos, conditions));
+    Ok(slos.blame(&[&config.output.goodput], "--goodput")?)
 }
 
 /// A slice of a run; whole nanoseconds.
@@ -553,18 +596,6 @@ pub fn slice(seconds: f64) -> Result<Span> {
         "--slice-duration {seconds}: a slice is at least 0.001 s"
     );
     Ok(length)
-}
-
-/// `--rate-window`.
-///
-/// # Errors
-/// There is no such window.
-pub fn rate_window(text: &str) -> Result<RateWindow> {
-    let windows = [
-        ("benchmark", RateWindow::Benchmark),
-        ("phase", RateWindow::Phase),
-    ];
-    named("--rate-window", text, &windows)
 }
 
 /// The limits of the counters, by environment variables.
@@ -601,49 +632,61 @@ pub fn thresholds() -> Result<Thresholds> {
     Ok(thresholds)
 }
 
-/// How much is said.
-fn log_level(flags: &Profile) -> Result<say::Level> {
+/// What is said while it runs, and how.
+struct Talk {
+    level: say::Level,
+    ui: Ui,
+    stats: Option<Span>,
+}
+
+impl Talk {
+    fn new(output: &sections::Output, warnings: &mut Vec<String>) -> Result<Self> {
+        let asked = output.ui.get();
+        let level = log_level(output)?;
+        let ui = match ui(asked) {
+            Ui::Dashboard if level <= say::Level::Debug && asked.is_none() => Ui::Simple,
+            ui => ui,
+        };
+        if ui != Ui::Dashboard && asked == Some(UiKind::Dashboard) {
+            warnings.push("--ui dashboard needs a terminal; going on with lines".to_owned());
+        }
+        let stats = stats(output.stats_interval.get(), ui)?;
+        Ok(Self { level, ui, stats })
+    }
+}
+
+fn log_level(output: &sections::Output) -> Result<say::Level> {
     use say::Level;
-    let output = &flags.output;
-    let words = [
-        ("trace", Level::Trace),
-        ("debug", Level::Debug),
-        ("info", Level::Info),
-        ("notice", Level::Info),
-        ("success", Level::Info),
-        ("warning", Level::Warning),
-        ("error", Level::Error),
-        ("critical", Level::Error),
-    ];
-    let asked = output.log_level.as_deref();
-    let asked = asked.map(|asked| named("--log-level", asked, &words));
-    let asked = asked.transpose()?;
-    let verbose = match (output.extra_verbose, output.verbose) {
+    let verbose = match (output.extra_verbose.value, output.verbose.value) {
         (true, _) => Some(Level::Trace),
         (false, true) => Some(Level::Debug),
         (false, false) => None,
     };
-    ensure!(
-        asked.is_none() || verbose.is_none(),
+    demand!(
+        output.log_level.is_none() || verbose.is_none(),
+        [output.log_level, output.verbose, output.extra_verbose],
         "--log-level and --verbose (-v, -vv) say the same thing; give one of them"
     );
+    let asked = output.log_level.get().map(|level| match level {
+        LogLevel::Trace => Level::Trace,
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Info | LogLevel::Notice | LogLevel::Success => Level::Info,
+        LogLevel::Warning => Level::Warning,
+        LogLevel::Error | LogLevel::Critical => Level::Error,
+    });
     Ok(asked.or(verbose).unwrap_or(Level::Info))
 }
 
-/// `--ui`.
-///
-/// # Errors
-/// There is no such one.
-pub fn ui(asked: Option<&str>) -> Result<Ui> {
+/// How progress is shown here, where a user asked for it this way.
+pub fn ui(asked: Option<UiKind>) -> Ui {
     use std::io::IsTerminal;
-    match asked.map(str::to_lowercase).as_deref() {
-        Some("simple") => Ok(Ui::Simple),
-        Some("none") => Ok(Ui::None),
-        Some("dashboard") | None if screen::possible() => Ok(Ui::Dashboard),
-        Some("dashboard") => Ok(Ui::None),
-        Some(other) => bail!("--ui {other}: it must be one of: dashboard, simple, none"),
-        None if std::io::stderr().is_terminal() => Ok(Ui::Simple),
-        None => Ok(Ui::None),
+    match asked {
+        Some(UiKind::Simple) => Ui::Simple,
+        Some(UiKind::None) => Ui::None,
+        Some(UiKind::Dashboard) | None if screen::possible() => Ui::Dashboard,
+        Some(UiKind::Dashboard) => Ui::None,
+        None if std::io::stderr().is_terminal() => Ui::Simple,
+        None => Ui::None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! How the servers are reached: URLs and flags to addresses, TLS and local addresses, checked before
+//! How the servers are reached: URLs and settings to addresses, TLS and local addresses, checked before
 //! anything is sent.
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_base::{
     clock::Span,
-    url::{Scheme, TargetUrl, split_urls},
+    url::{Scheme, TargetUrl},
 };
 use pinfire_engine::plan::{Address, Dialling, Tls};
 use rustls::{
@@ -27,7 +27,9 @@ use rustls::{
 };
 use socket2::{Domain, Socket, Type};
 
-use crate::{args, environment, settings::named, terminal::say};
+use pinfire_config::{Blame, Get, Sourced, demand, sections::Endpoint};
+
+use crate::{environment, terminal::say};
 
 /// Limit of the trial handshake when --connect-timeout gives none.
 const TRIAL: Duration = Duration::from_secs(10);
@@ -63,77 +65,69 @@ pub struct Reached {
 }
 
 impl Transport {
-    /// Reads the flags.
+    /// Reads the settings.
     ///
     /// # Errors
-    /// A URL, a certificate or an address that cannot be used, or flags without an object.
-    pub fn new(flags: &args::Endpoint, path: &str) -> Result<Self> {
-        named("--transport", &flags.transport, &[("http", ())])?;
-        named(
-            "--url-strategy",
-            &flags.url_strategy,
-            &[("round-robin", ())],
-        )?;
+    /// A URL, a certificate or an address that cannot be used, or settings without an object.
+    pub fn new(asked: &Endpoint, path: &str) -> Result<Self> {
         ensure!(
             !environment::switch("HTTP_TRUST_ENV", false)?,
             "proxies are not supported: unset PINFIRE_HTTP_TRUST_ENV (AIPERF_HTTP_TRUST_ENV), and \
              connections go straight to --url"
         );
-        let urls = split_urls(&flags.url);
-        let embedded = |url: &&str| matches!(*url, "mock:" | "mock");
-        let server = if urls.iter().any(embedded) {
-            ensure!(
-                urls.len() == 1,
-                "--url mock: is a server of its own; it cannot be one of several"
-            );
-            Server::Embedded
-        } else {
-            let join = |url: &&str| TargetUrl::join(url, path);
-            Server::Remote(urls.iter().map(join).collect::<Result<_, _>>()?)
-        };
+        let urls: Vec<String> = asked.url.iter().map(Sourced::get).collect();
+        let server = server(asked, &urls, path)?;
         let targets = match &server {
             Server::Embedded => &[][..],
             Server::Remote(targets) => targets,
         };
         let secure = targets.iter().any(|url| url.scheme == Scheme::Https);
-        ensure!(
-            secure || (flags.ca_cert.is_none() && !flags.insecure),
+        let (ca_cert, insecure) = (&asked.ca_cert, &asked.insecure);
+        demand!(
+            secure || (ca_cert.is_none() && !insecure.value),
+            [ca_cert, insecure],
             "--ca-cert and --insecure are about certificates, and no --url begins with https://"
         );
-        let insecure = flags.insecure || !environment::switch("HTTP_SSL_VERIFY", true)?;
-        ensure!(
-            !(insecure && flags.ca_cert.is_some()),
+        let trusts_anyone = insecure.value || !environment::switch("HTTP_SSL_VERIFY", true)?;
+        demand!(
+            !(trusts_anyone && ca_cert.is_some()),
+            [ca_cert, insecure],
             "--ca-cert says whom to trust and --insecure trusts everyone; give one of them"
         );
-        let sources = flags
-            .source_ip
-            .as_deref()
-            .map_or(Ok(Vec::new()), sources)
-            .context("--source-ip")?;
-        ensure!(
+        let source_ip = &asked.source_ip;
+        let sources = source_ip.get().map(|text| sources(&text)).transpose();
+        let sources = sources
+            .blame(&[source_ip], "--source-ip")?
+            .unwrap_or_default();
+        demand!(
             sources.is_empty() || targets.iter().all(|url| url.unix.is_none()),
+            [source_ip, asked.url],
             "--source-ip is about TCP; a unix: URL has no local address"
         );
-        ensure!(
+        demand!(
             !matches!(server, Server::Embedded) || sources.iter().all(IpAddr::is_ipv4),
+            [source_ip],
             "--source-ip: the embedded server of mock: is reached over IPv4 only"
         );
         Ok(Self {
             urls: match &server {
                 Server::Embedded => vec!["mock:".to_owned()],
-                Server::Remote(_) => urls.iter().map(|&url| url.to_owned()).collect(),
+                Server::Remote(_) => urls,
             },
             server,
             dialling: Dialling {
                 sources,
-                timeout: flags.connect_timeout.map(Span::from_secs_f64),
+                timeout: asked.connect_timeout.get().map(Span::from_secs_f64),
                 // Not AIPerf's 10 MiB by default: a size that is set ends the kernel's tuning of the
                 // buffer, and 20,000 streams would be allowed 400 GB.
                 receive_buffer: environment::read("HTTP_SO_RCVBUF")?,
                 send_buffer: environment::read("HTTP_SO_SNDBUF")?,
             },
-            trust: secure.then(|| trust(flags, insecure)).transpose()?,
-            insecure,
+            trust: secure
+                .then(|| trust(asked, trusts_anyone))
+                .transpose()
+                .about(&[ca_cert])?,
+            insecure: trusts_anyone,
         })
     }
 
@@ -195,6 +189,22 @@ impl Transport {
             tls,
         })
     }
+}
+
+/// The servers that the URLs name.
+fn server(asked: &Endpoint, urls: &[String], path: &str) -> Result<Server> {
+    let embedded = |url: &String| matches!(url.as_str(), "mock:" | "mock");
+    if urls.iter().any(embedded) {
+        demand!(
+            urls.len() == 1,
+            [asked.url],
+            "--url mock: is a server of its own; it cannot be one of several"
+        );
+        return Ok(Server::Embedded);
+    }
+    let join = |url: &String| TargetUrl::join(url, path);
+    let targets = urls.iter().map(join).collect::<Result<_, _>>();
+    Ok(Server::Remote(targets.about(&[&asked.url])?))
 }
 
 /// The addresses of a host: those of IPv4 if it has any, as the reference has it.
@@ -267,7 +277,7 @@ fn number(address: IpAddr) -> u128 {
 }
 
 /// What TLS connections have in common. Sessions are resumed as rustls does by itself.
-fn trust(flags: &args::Endpoint, insecure: bool) -> Result<Arc<ClientConfig>> {
+fn trust(asked: &Endpoint, insecure: bool) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -278,7 +288,7 @@ fn trust(flags: &args::Endpoint, insecure: bool) -> Result<Arc<ClientConfig>> {
             .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
             .with_no_client_auth()
     } else {
-        let named = named_certificates(flags)?;
+        let named = named_certificates(asked)?;
         let roots = Arc::new(roots(&named)?);
         let usual = WebPkiServerVerifier::builder_with_provider(roots, provider).build()?;
         builder
@@ -305,13 +315,13 @@ fn roots(named: &[CertificateDer<'static>]) -> Result<RootCertStore> {
 }
 
 /// What --ca-cert names.
-fn named_certificates(flags: &args::Endpoint) -> Result<Vec<CertificateDer<'static>>> {
-    let Some(path) = &flags.ca_cert else {
+fn named_certificates(asked: &Endpoint) -> Result<Vec<CertificateDer<'static>>> {
+    let Some(path) = asked.ca_cert.get() else {
         return Ok(Vec::new());
     };
     let wrong = || format!("--ca-cert {}", path.display());
     let named =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        CertificateDer::pem_file_iter(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let named = named.with_context(wrong)?;
     ensure!(
         !named.is_empty(),

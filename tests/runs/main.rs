@@ -12,6 +12,7 @@ mod cancel_test;
 mod cancellation;
 mod combinations;
 mod compare;
+mod config;
 mod datasets;
 mod endpoints;
 mod ends;

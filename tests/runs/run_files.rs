@@ -1,4 +1,4 @@
-//! Run files: what they say, what flags say over them, and that a run leaves one that repeats it.
+//! Config files: what they say, what flags say over them, and that a run leaves one that repeats it.
 
 use pinfire_tests::binary::call;
 
@@ -77,7 +77,7 @@ fn a_wrong_file_is_one_line() {
             "model: m\nconcurrency: none\n",
             "run.yaml:2: concurrency: invalid value 'none'",
         ),
-        ("model: m\nui: [\n", "run.yaml:3: no YAML"),
+        ("model: m\nui: [\n", "run.yaml:2: invalid YAML"),
         ("streaming: true\n", "run.yaml: no model is named"),
         (
             "model: ${NOBODY}\n",
@@ -85,7 +85,7 @@ fn a_wrong_file_is_one_line() {
         ),
         (
             "model: m\narrival-smoothness: 2\n",
-            "it needs --request-rate (run.yaml:2 gives --arrival-smoothness)",
+            "it needs --request-rate (run.yaml:2)",
         ),
         (
             "model: m\npublic_dataset: sharegpt\n",
@@ -145,7 +145,7 @@ fn files_are_begun_checked_and_shown() {
         again.write("b.yaml", &shown.run().code(0).stdout);
         let said = again.run().code(0).stdout;
         assert!(
-            said.starts_with("b.yaml: a valid run file: 2000 requests, 100 at once"),
+            said.starts_with("b.yaml: a valid config file: 2000 requests, 100 at once"),
             "{said}"
         );
     }

@@ -469,11 +469,11 @@ fn what_makes_no_sweep_is_one_line() {
     for (flags, says) in [
         (
             "--concurrency 1,,2",
-            "--concurrency 1,,2: an element of the list is empty",
+            "'1,,2' for '--concurrency <STREAMS>': an element of the list is empty",
         ),
         (
             "--concurrency 1,x",
-            "invalid value 'x' for '--concurrency <STREAMS>'",
+            "invalid value '1,x' for '--concurrency <STREAMS>': x: it must be",
         ),
         ("--concurrency 1,0", "it must be at least 1"),
         (
@@ -484,7 +484,7 @@ fn what_makes_no_sweep_is_one_line() {
             "--concurrency 1,2 --osl 1,2,3 --sweep-type zip",
             "lists of equal length",
         ),
-        ("--concurrency 1,2 --sweep-type sobol", "--sweep-type sobol"),
+        ("--concurrency 1,2 --sweep-type sobol", "one of: grid, zip"),
         ("--concurrency 1,2 --dry-run", "--dry-run"),
         ("--concurrency 1,2 --slo ttft", "--slo `ttft`"),
         ("--warmup-request-count 1,2", "it takes one value"),

@@ -20,11 +20,6 @@ const LARGE: &[(&str, usize, &str)] = &[
         6,
         "the readers of a run's files share the error of their parent",
     ),
-    (
-        "cli/src/main.rs",
-        44,
-        "flags are read again by what runs several runs",
-    ),
 ];
 
 /// The files of one crate by their modules, and who imports whom.

@@ -165,7 +165,7 @@ fn flags_without_an_object_are_refused() {
         (
             "mock:",
             "--url-strategy random",
-            "must be one of: round-robin",
+            "must be one of: round_robin",
         ),
         ("https://h", "--ca-cert /nowhere", "--ca-cert /nowhere"),
     ] {

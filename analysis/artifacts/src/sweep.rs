@@ -135,8 +135,10 @@ pub struct RunMarker {
     pub variation_values: Option<Ordered<Value>>,
     /// The seed of everything drawn.
     pub random_seed: u64,
-    /// The words of its command line, credentials hidden.
-    pub arguments: Vec<String>,
+    /// What was asked of it, in the form that a configuration travels in; credentials are
+    /// references. Nothing of a run that an earlier version made.
+    #[serde(default)]
+    pub config: Value,
 }
 
 /// `sweep_config.json`: a sweep as it was begun.
@@ -147,8 +149,13 @@ pub struct SweepConfig {
     pub tool_version: String,
     /// The same of all its runs.
     pub sweep_id: String,
-    /// The words behind `pinfire profile`, credentials hidden.
-    pub arguments: Vec<String>,
+    /// What was asked of all runs together, in the form that a configuration travels in; credentials
+    /// are references.
+    #[serde(default)]
+    pub config: Value,
+    /// The words of a command line, of a sweep that an earlier version began.
+    #[serde(default, skip_serializing)]
+    pub arguments: Option<Vec<String>>,
     /// The seed that those of all runs are made of.
     pub base_seed: u64,
     /// Each run draws its own.

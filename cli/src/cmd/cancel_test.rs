@@ -2,8 +2,7 @@
 
 use std::{io::Write, path::Path, process::ExitCode, sync::Arc};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::Parser;
+use anyhow::{Context, Result, anyhow, ensure};
 use pinfire_analysis::reclaim::{
     Asker, Canary, Evidence, LevelSample, ReclaimReport, RequestSpan, Wave, page as html_page,
 };
@@ -12,18 +11,23 @@ use pinfire_base::{
     delay::Delay,
     record::{Leave, Record, Trigger},
 };
+use pinfire_config::{
+    RunConfig, Sourced,
+    numbers::{Count, Tokens},
+    setting::Listed,
+};
 use pinfire_engine::{plan::PhasePlan, schedule::CancelPlan};
 use pinfire_scrape::ServerKinds;
 
 use crate::{
-    args::{CancelTest, Cli, Command, Profile},
+    args::CancelTest,
     reclaim::{Floor, QUIET, Requester, Sampler, last_levels, span_of},
     run::{PreparedRun, ReachableServers, dataset, signals::Interrupt},
     scrape::{
         page::Scrapers,
         plan::{Candidate, of_server},
     },
-    settings::{Settings, named},
+    settings::Settings,
     terminal::say,
     transport::Reached,
 };
@@ -36,18 +40,13 @@ const FIRST_CANARIES: usize = 3;
 /// # Errors
 /// Anything that keeps the test from being carried out.
 pub fn run(flags: &CancelTest) -> Result<ExitCode> {
-    let profile = as_profile(flags)?;
-    let settings = Settings::new(&profile)?;
+    let settings = Settings::new(&as_config(flags))?;
     ensure!(
         settings.bodies.streaming,
         "--endpoint-type {}: cancel-test needs an endpoint that streams",
         flags.endpoint_type
     );
-    let leave = named(
-        "--request-cancellation-mode",
-        &flags.request_cancellation_mode,
-        &[Leave::Fin, Leave::Rst].map(|leave| (leave.name(), leave)),
-    )?;
+    let leave = Leave::from(flags.request_cancellation_mode);
     let kinds = server_kinds(flags.release_profile.as_deref())?;
     for warning in settings.warnings.iter().chain(&settings.load.warnings) {
         say::warning(warning);
@@ -96,53 +95,30 @@ fn server_kinds(path: Option<&Path>) -> Result<ServerKinds> {
     read().with_context(|| format!("--release-profile {}", path.display()))
 }
 
-/// The flags of a run of the same requests.
-fn as_profile(flags: &CancelTest) -> Result<Box<Profile>> {
-    let mut line = vec!["pinfire".to_owned(), "profile".to_owned()];
-    let mut add = |flag: &str, value: &str| line.push(format!("--{flag}={value}"));
-    add("model", &flags.model);
-    add("url", &flags.url);
-    add("endpoint-type", &flags.endpoint_type);
-    add("streaming", "true");
-    add("isl", &flags.isl.to_string());
-    add("osl", &flags.osl.to_string());
-    add("concurrency", &flags.concurrency.to_string());
-    let requests = flags.concurrency.saturating_mul(2);
-    add("request-count", &requests.to_string());
-    let texts = [
-        ("endpoint", &flags.endpoint),
-        ("api-key", &flags.api_key),
-        ("tokenizer", &flags.tokenizer),
-        ("cores", &flags.cores),
-    ];
-    for (flag, value) in texts {
-        if let Some(value) = value {
-            add(flag, value);
-        }
-    }
-    let lists = [
-        ("header", &flags.header),
-        ("extra-inputs", &flags.extra_inputs),
-    ];
-    for (flag, values) in lists {
-        for value in values {
-            add(flag, value);
-        }
-    }
-    if let Some(path) = &flags.ca_cert {
-        add("ca-cert", &path.to_string_lossy());
-    }
-    if flags.insecure {
-        add("insecure", "true");
-    }
-    if let Some(seed) = flags.random_seed {
-        add("random-seed", &seed.to_string());
-    }
-    match Cli::try_parse_from(line).map(|cli| cli.command) {
-        Ok(Command::Profile(profile)) => Ok(profile),
-        Ok(_) => bail!("the flags of the test's requests cannot be read"),
-        Err(error) => bail!("{}", error.render().to_string().trim()),
-    }
+/// The configuration of a run of the same requests.
+fn as_config(flags: &CancelTest) -> RunConfig {
+    let mut config = RunConfig::default();
+    let endpoint = &mut config.endpoint;
+    endpoint.model = vec![flags.model.clone()];
+    endpoint.url = vec![flags.url.clone()];
+    endpoint.endpoint_type = flags.endpoint_type.clone();
+    endpoint.streaming = Sourced::derived(true);
+    endpoint.endpoint.clone_from(&flags.endpoint);
+    endpoint.api_key.clone_from(&flags.api_key);
+    endpoint.header.clone_from(&flags.header);
+    endpoint.ca_cert.clone_from(&flags.ca_cert);
+    endpoint.insecure = flags.insecure.clone();
+    let one = |count| Some(Sourced::derived(Listed::one(Count::at_least_one(count))));
+    config.load.concurrency = one(flags.concurrency);
+    config.load.request_count = one(flags.concurrency.saturating_mul(2));
+    config.load.random_seed.clone_from(&flags.random_seed);
+    let length = |tokens: &Sourced<Tokens>| Some(Sourced::derived(Listed::one(tokens.value)));
+    config.input.isl = length(&flags.isl);
+    config.input.osl = length(&flags.osl);
+    config.input.extra_inputs.clone_from(&flags.extra_inputs);
+    config.tokenizer.tokenizer.clone_from(&flags.tokenizer);
+    config.engine.cores.clone_from(&flags.cores);
+    config
 }
 
 /// The page of the server under test.

@@ -59,11 +59,11 @@ pub fn run(flags: &Compare) -> Result<ExitCode> {
         level: flags.confidence_level,
         seed: flags.random_seed,
         rules,
-        significant: flags.significant,
+        significant: flags.significant.value,
     };
     let (a, b) = (Run::read(&flags.a)?, Run::read(&flags.b)?);
     let comparison = Comparison::new(a, b, &wanted)?;
-    let all = flags.all || !flags.metrics.is_empty();
+    let all = flags.all.value || !flags.metrics.is_empty();
     show::text(DEFAULT_WIDTH, |width, colour| {
         comparison.console(all, width, colour)
     });

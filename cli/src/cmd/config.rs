@@ -1,16 +1,16 @@
-//! `pinfire config`: run files to begin with, checked, and shown as what they stand for.
+//! `pinfire config`: config files to begin with, checked, and shown as what they stand for.
 
 use std::{io::Write, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
+use pinfire_config::{RunConfig, file::TEMPLATES, words::ConfigForm};
 
 use crate::{
-    args::{Command, ConfigAction, ConfigExpand, ConfigInit, Profile},
-    run_file::{self, Given, Refusal, TEMPLATES},
+    args::{ConfigAction, ConfigExpand, ConfigInit},
+    asked::of_file,
     settings::Settings,
-    sweep::Typed,
+    sweep,
     terminal::say,
-    values::word,
 };
 
 /// Does what is asked.
@@ -73,10 +73,10 @@ fn begin(init: &ConfigInit) -> Result<ExitCode> {
 
 /// Reads the file and checks what it says together, as a run would before it sends anything.
 fn check(file: &Path) -> Result<ExitCode> {
-    let points = read(file)?;
+    let points = sweep::configs(&of_file(file)?)?;
     let mut said = None;
-    for flags in &points {
-        let settings = Settings::new(flags).map_err(|error| flags.run_file.with_lines(&error))?;
+    for config in &points {
+        let settings = Settings::new(config)?;
         if said.is_some() {
             continue;
         }
@@ -94,70 +94,24 @@ fn check(file: &Path) -> Result<ExitCode> {
         points => format!("; {points} points, this is the first"),
     };
     print(&format!(
-        "{}: a valid run file: {}{more}\n",
+        "{}: a valid config file: {}{more}\n",
         file.display(),
         said.unwrap_or_default()
     ))
 }
 
 fn show(expand: &ConfigExpand) -> Result<ExitCode> {
-    #[derive(Clone, Copy)]
-    enum Form {
-        Text,
-        Yaml,
-        Json,
-    }
-    let forms = [
-        ("text", Form::Text),
-        ("yaml", Form::Yaml),
-        ("json", Form::Json),
-    ];
-    let form = word(&expand.format, &forms)
-        .map_err(|reason| anyhow::anyhow!("--format {}: {reason}", expand.format))?;
-    let points = read(&expand.file)?;
-    let given: Vec<&Given> = points.iter().map(|flags| &flags.run_file.given).collect();
-    print(&match (form, given.as_slice()) {
-        (Form::Text, given) => given
-            .iter()
-            .map(|given| format!("{}\n", given.typed()))
-            .collect(),
-        (Form::Yaml, given) => given
-            .iter()
-            .map(|given| given.yaml().trim_start().to_owned())
-            .collect::<Vec<_>>()
-            .join("---\n"),
-        (Form::Json, [one]) => format!("{:#}\n", one.json()),
-        (Form::Json, given) => {
-            let all: Vec<serde_json::Value> = given.iter().map(|given| given.json()).collect();
+    let points = sweep::configs(&of_file(&expand.file)?)?;
+    let texts = |of: fn(&RunConfig) -> String| points.iter().map(of).collect::<Vec<_>>();
+    print(&match (expand.format, points.as_slice()) {
+        (ConfigForm::Text, _) => texts(|config| format!("{}\n", config.command_line())).concat(),
+        (ConfigForm::Yaml, _) => texts(RunConfig::yaml).join("---\n"),
+        (ConfigForm::Json, [one]) => format!("{:#}\n", one.json()),
+        (ConfigForm::Json, all) => {
+            let all: Vec<serde_json::Value> = all.iter().map(RunConfig::json).collect();
             format!("{:#}\n", serde_json::Value::from(all))
         }
     })
-}
-
-/// The flags that a file stands for, of each of its points.
-#[expect(clippy::vec_box, reason = "each comes in its box")]
-fn read(file: &Path) -> Result<Vec<Box<Profile>>> {
-    let said = |refusal| match refusal {
-        Refusal::File(said) => anyhow::anyhow!(said),
-        Refusal::Flags(error) => {
-            anyhow::anyhow!(crate::in_one_line(&error.render().to_string()))
-        }
-    };
-    let arguments = ["pinfire", "profile", "--config"].map(str::to_owned);
-    let file = file.to_string_lossy().into_owned();
-    let all: Vec<String> = arguments.into_iter().chain([file]).collect();
-    let all = run_file::with_lists(&all).map_err(said)?;
-    let points = match Typed::read(&all)? {
-        Some(typed) => typed.all()?,
-        None => vec![all],
-    };
-    let flags = points.iter().map(
-        |point| match run_file::parse(point).map_err(said)?.command {
-            Command::Profile(flags) => Ok(flags),
-            _ => bail!("a run file stands for a profile run"),
-        },
-    );
-    flags.collect()
 }
 
 fn print(text: &str) -> Result<ExitCode> {
@@ -171,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_template_is_a_run_file_that_holds() {
+    fn every_template_is_a_config_file_that_holds() {
         for template in TEMPLATES {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("run.yaml");

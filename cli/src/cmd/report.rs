@@ -37,7 +37,7 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
         ));
     }
     rebuild.facts.artifact_dir.clone_from(&output);
-    rebuild.facts.rate_window = settings::rate_window(&flags.rate_window)?;
+    rebuild.facts.rate_window = flags.rate_window.into();
     rebuild.facts.thresholds = settings::thresholds()?;
     rebuild.facts.trace_table = flags.show_trace_timing;
     rebuild.facts.num_gpus = flags.num_gpus;
@@ -57,7 +57,7 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
     // The file may be the one that is read: it takes its name when it is whole.
     let lines = output.join(&rebuild.facts.files.jsonl);
     let unfinished = lines.with_extension("jsonl.tmp");
-    let bar = settings::ui(flags.ui.as_deref())?.bar("Reading (KiB)", rebuild.size() >> 10);
+    let bar = settings::ui(flags.ui).bar("Reading (KiB)", rebuild.size() >> 10);
     let progress = |bytes: u64| bar.set_position(bytes >> 10);
     let done = rebuild.run(counting, Some(unfinished.clone()), &progress);
     bar.finish_and_clear();

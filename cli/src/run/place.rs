@@ -6,7 +6,7 @@ use rustix::{
     thread::{CpuSet, sched_setaffinity},
 };
 
-use crate::values::Cores;
+use pinfire_config::numbers::Cores;
 
 /// The division of the CPUs.
 #[derive(Clone, PartialEq, Eq, Debug)]

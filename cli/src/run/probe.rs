@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use pinfire_analysis::reading::{Reading, Rules, Target as ServerName, Verdict};
 use pinfire_base::{
     clock::{Span, Stamp},
@@ -11,6 +11,7 @@ use pinfire_base::{
     record::{Keep, MarkKind, Outcome, Phase, Record},
     url::TargetUrl,
 };
+use pinfire_config::words::ProbeQuestion;
 use pinfire_dialect::{Answers, BodyOptions, EndpointKind};
 use pinfire_engine::{
     plan::{PhasePlan, Reuse, Target},
@@ -20,37 +21,14 @@ use pinfire_engine::{
 use pinfire_workload::dataset::one_token;
 
 use super::{PreparedRun, request::target};
-use crate::{
-    args,
-    settings::{Settings, named},
-    terminal::say,
-    transport::Reached,
-};
+use crate::{readiness::Probe, settings::Settings, terminal::say, transport::Reached};
 
-/// Seconds between two attempts when no flag says so.
-const INTERVAL: f64 = 5.0;
 /// An attempt has at least so long: a first token may wait for kernels to be compiled.
 const INFERENCE_LEAST: f64 = 30.0;
 /// A list of models has nothing to wait for.
 const MODELS_LEAST: f64 = 5.0;
 /// How often the control side looks whether an attempt has ended.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// What to ask, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Probe {
-    /// Per server, model and question.
-    budget: Span,
-    interval: Span,
-    mode: Mode,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    Models,
-    Inference,
-    Both,
-}
 
 /// One question to one server.
 #[derive(Clone, Copy)]
@@ -62,43 +40,6 @@ enum Question {
 }
 
 impl Probe {
-    /// Reads the flags.
-    ///
-    /// # Errors
-    /// A mode or an interval without a time to wait.
-    pub fn new(flags: &args::Endpoint) -> Result<Option<Self>> {
-        let mode = match &flags.wait_for_model_mode {
-            None => Mode::Inference,
-            Some(text) => named(
-                "--wait-for-model-mode",
-                text,
-                &[
-                    ("models", Mode::Models),
-                    ("inference", Mode::Inference),
-                    ("both", Mode::Both),
-                ],
-            )?,
-        };
-        let interval = flags.wait_for_model_interval.unwrap_or(INTERVAL);
-        let budget = flags.wait_for_model_timeout.unwrap_or(0.0);
-        if budget <= 0.0 {
-            ensure!(
-                mode == Mode::Inference,
-                "--wait-for-model-mode has no effect without --wait-for-model-timeout; add it"
-            );
-            ensure!(
-                interval == INTERVAL,
-                "--wait-for-model-interval has no effect without --wait-for-model-timeout; add it"
-            );
-            return Ok(None);
-        }
-        Ok(Some(Self {
-            budget: Span::from_secs_f64(budget),
-            interval: Span::from_secs_f64(interval),
-            mode,
-        }))
-    }
-
     /// Waits until every server has answered for every model.
     ///
     /// # Errors
@@ -111,11 +52,11 @@ impl Probe {
             ..
         } = run;
         let questions: &[Question] = match self.mode {
-            Mode::Models => &[Question::Models],
-            Mode::Inference => &[Question::Inference],
-            Mode::Both => &[Question::Models, Question::Inference],
+            ProbeQuestion::Models => &[Question::Models],
+            ProbeQuestion::Inference => &[Question::Inference],
+            ProbeQuestion::Both => &[Question::Models, Question::Inference],
         };
-        if self.mode != Mode::Models && !one_token(&settings.bodies)?.1 {
+        if self.mode != ProbeQuestion::Models && !one_token(&settings.bodies)?.1 {
             say::warning(format_args!(
                 "{} has no request of one word: the servers are asked with one of chat",
                 settings.bodies.endpoint.name()
@@ -302,36 +243,4 @@ fn lists(record: &Record, model: &str) -> bool {
                 models.is_some_and(|models| models.iter().any(|one| one["id"] == model))
             })
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::args::typed;
-
-    fn probe(more: &str) -> Result<Option<Probe>> {
-        Probe::new(&typed(more.split_whitespace())?.endpoint)
-    }
-
-    #[test]
-    fn a_mode_or_an_interval_needs_a_time_to_wait() {
-        assert_eq!(probe("").unwrap(), None);
-        assert_eq!(probe("--wait-for-model-timeout 0").unwrap(), None);
-        // The defaults, typed, change nothing.
-        let defaults = "--wait-for-model-mode inference --wait-for-model-interval 5";
-        assert_eq!(probe(defaults).unwrap(), None);
-        for (line, flag) in [
-            ("--wait-for-model-mode models", "--wait-for-model-mode"),
-            (
-                "--wait-for-model-timeout 0 --wait-for-model-interval 1",
-                "--wait-for-model-interval",
-            ),
-        ] {
-            let error = probe(line).unwrap_err().to_string();
-            assert!(error.starts_with(flag), "{error}");
-            assert!(error.contains("--wait-for-model-timeout"), "{error}");
-        }
-        let both = probe("--wait-for-model-timeout 2 --wait-for-model-mode Both").unwrap();
-        assert_eq!(both.map(|probe| probe.mode), Some(Mode::Both));
-    }
 }

@@ -1,14 +1,15 @@
-//! Which pages are scraped, by the flags and the servers' URLs.
+//! Which pages are scraped, by the settings and the servers' URLs.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use pinfire_analysis::facts::WatchFacts;
 use pinfire_base::{clock::Span, url::TargetUrl};
+use pinfire_config::{Blame, Get, Sourced, demand, refuse, secret::Url, sections};
 use pinfire_scrape::{ServerKinds, files::MetricsFormat};
 
 use super::{client::Trust, page::Limits};
-use crate::{args, environment};
+use crate::environment;
 
 /// A page, with other places where it may be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,24 +49,18 @@ pub struct GpuPlan {
 }
 
 impl Plan {
-    /// Reads the flags and the environment.
+    /// Reads the settings and the environment.
     ///
     /// # Errors
-    /// Flags that contradict each other, or a URL, a form or a file that cannot be used.
-    pub fn new(flags: &args::Watch, trust: Trust) -> Result<Self> {
-        let profiles = match &flags.release_profile {
+    /// Settings that contradict each other, or a URL, a form or a file that cannot be used.
+    pub fn new(asked: &sections::Watch, trust: Trust) -> Result<Self> {
+        let profiles = match asked.release_profile.get() {
             None => ServerKinds::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| {
-                    format!("--release-profile: {} cannot be read", path.display())
-                })?;
-                ServerKinds::read(&text)
-                    .map_err(|error| anyhow!("--release-profile: {}: {error}", path.display()))?
-            }
+            Some(path) => server_kinds(&path).about(&[&asked.release_profile])?,
         };
         Ok(Self {
-            server: server(flags)?,
-            gpu: gpu(flags)?,
+            server: server(asked)?,
+            gpu: gpu(asked)?,
             profiles,
             trust,
         })
@@ -91,30 +86,33 @@ impl Plan {
     }
 }
 
-fn server(flags: &args::Watch) -> Result<Option<ServerPlan>> {
-    if flags.no_server_metrics {
-        ensure!(
-            flags.server_metrics.is_empty(),
+fn server_kinds(path: &Path) -> Result<ServerKinds> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("--release-profile: {} cannot be read", path.display()))?;
+    ServerKinds::read(&text)
+        .map_err(|error| anyhow!("--release-profile: {}: {error}", path.display()))
+}
+
+fn server(asked: &sections::Watch) -> Result<Option<ServerPlan>> {
+    let (pages, forms) = (&asked.server_metrics, &asked.server_metrics_formats);
+    if asked.no_server_metrics.value {
+        demand!(
+            pages.is_empty(),
+            [pages, asked.no_server_metrics],
             "--server-metrics and --no-server-metrics: use only one of them"
         );
-        ensure!(
-            flags.server_metrics_formats.is_empty(),
+        demand!(
+            forms.is_empty(),
+            [forms, asked.no_server_metrics],
             "--server-metrics-formats and --no-server-metrics: use only one of them"
         );
         return Ok(None);
     }
-    let mut formats = Vec::new();
-    for name in words(&flags.server_metrics_formats) {
-        let found = MetricsFormat::ALL
-            .into_iter()
-            .find(|format| format.name() == name.to_lowercase());
-        formats.push(found.with_context(|| {
-            format!("--server-metrics-formats: `{name}` is none of json, csv, jsonl, parquet")
-        })?);
-    }
+    let mut formats: Vec<MetricsFormat> = forms.iter().map(Sourced::get).collect();
     if let Some(format) = formats.iter().find(|format| !format.is_built()) {
         let name = format.name();
-        bail!(
+        refuse!(
+            [forms],
             "--server-metrics-formats: this build of pinfire does not write {name} (feature `{name}`)"
         );
     }
@@ -124,7 +122,7 @@ fn server(flags: &args::Watch) -> Result<Option<ServerPlan>> {
     formats.sort_unstable();
     formats.dedup();
     Ok(Some(ServerPlan {
-        given: given("--server-metrics", &flags.server_metrics)?,
+        given: given("--server-metrics", pages)?,
         formats,
         interval: seconds("SERVER_METRICS_COLLECTION_INTERVAL", 0.333, 0.001, 300.0)?,
         flush: environment::read::<f64>("SERVER_METRICS_COLLECTION_FLUSH_PERIOD")?
@@ -142,25 +140,29 @@ fn server(flags: &args::Watch) -> Result<Option<ServerPlan>> {
     }))
 }
 
-fn gpu(flags: &args::Watch) -> Result<Option<GpuPlan>> {
-    let items = flags.gpu_telemetry.as_deref().unwrap_or_default();
-    if flags.no_gpu_telemetry {
-        ensure!(
-            flags.gpu_telemetry.is_none(),
+fn gpu(asked: &sections::Watch) -> Result<Option<GpuPlan>> {
+    let items = &asked.gpu_telemetry;
+    if asked.no_gpu_telemetry.value {
+        demand!(
+            items.is_empty(),
+            [items, asked.no_gpu_telemetry],
             "--gpu-telemetry and --no-gpu-telemetry: use only one of them"
         );
         return Ok(None);
     }
-    for item in words(items) {
-        match item {
-            "pynvml" | "nvml" | "amdsmi" => bail!(
+    for item in items {
+        match item.get().as_str() {
+            "pynvml" | "nvml" | "amdsmi" => refuse!(
+                [items],
                 "--gpu-telemetry {item}: GPUs of this machine are read from a DCGM exporter only; start \
                  one (it listens on :9400) and leave {item} out"
             ),
-            "dashboard" => bail!(
+            "dashboard" => refuse!(
+                [items],
                 "--gpu-telemetry dashboard: there is no panel of GPUs in the live display; leave it out"
             ),
-            item if item.ends_with(".csv") => bail!(
+            text if text.ends_with(".csv") => refuse!(
+                [items],
                 "--gpu-telemetry {item}: metrics of one's own are not read; the fields of DCGM that \
                  pinfire knows are in docs/SERVER-METRICS.md"
             ),
@@ -199,31 +201,32 @@ fn gpu(flags: &args::Watch) -> Result<Option<GpuPlan>> {
     }))
 }
 
-fn given(flag: &str, items: &[String]) -> Result<Vec<Candidate>> {
+fn given(flag: &str, items: &[Sourced<Url>]) -> Result<Vec<Candidate>> {
     let mut pages: Vec<Candidate> = Vec::new();
-    for item in words(items) {
-        ensure!(
-            item.starts_with("http") || item.contains(':'),
+    for item in items {
+        let url = item.get();
+        if url.is_empty() {
+            continue;
+        }
+        demand!(
+            url.starts_with("http") || url.contains(':'),
+            [item],
             "{flag} `{item}` is no URL; give it with its port, as in {item}:8000, or with http:// \
              before it"
         );
-        TargetUrl::join(item, "").map_err(|error| anyhow!("{flag}: {error}"))?;
-        ensure!(
-            !item.starts_with("unix:"),
+        TargetUrl::join(&url, "").blame(&[item], flag)?;
+        demand!(
+            !url.starts_with("unix:"),
+            [item],
             "{flag}: a page of metrics is not read over a unix: socket"
         );
-        let url = page(item);
+        let url = page(&url);
         if !pages.iter().any(|page| page.urls.contains(&url)) {
             let urls = vec![url];
             pages.push(Candidate { urls, given: true });
         }
     }
     Ok(pages)
-}
-
-fn words(items: &[String]) -> impl Iterator<Item = &str> {
-    let items = items.iter().flat_map(|item| item.split(','));
-    items.map(str::trim).filter(|item| !item.is_empty())
 }
 
 /// The page of metrics that a URL means.
@@ -274,8 +277,8 @@ mod tests {
     use crate::args::typed;
 
     fn plan(line: &str) -> Result<Plan> {
-        let flags = typed(line.split_whitespace())?;
-        Plan::new(&flags.watch, Trust::default())
+        let config = typed(line.split_whitespace())?;
+        Plan::new(&config.watch, Trust::default())
     }
 
     #[test]

@@ -7,10 +7,11 @@ use indicatif::ProgressBar;
 use pinfire_analysis::{compare::Stat, export::DEFAULT_WIDTH, sweep::Trial};
 use pinfire_artifacts::{RUN_MARKER, json_bytes, read_json, replace, sweep::RunMarker};
 use pinfire_base::clock::{Span, Stamp};
+use pinfire_config::RunConfig;
+use serde::Deserialize;
 
 use crate::{
-    args::Profile,
-    cmd::profile::{self, Request},
+    cmd::profile,
     run::{KeptEngine, signals::Interrupt},
     settings::Settings,
     terminal::show,
@@ -25,10 +26,9 @@ pub struct Planned {
     /// Such as `trial_0001`.
     pub label: String,
     pub folder: PathBuf,
-    pub arguments: Vec<String>,
-    /// The same without credentials.
-    pub stored: Vec<String>,
-    pub flags: Box<Profile>,
+    /// What is asked of it, but for its folder, which may be called by another name when the sweep is
+    /// resumed.
+    pub asked: RunConfig,
     pub settings: Settings,
 }
 
@@ -69,11 +69,7 @@ impl<'a> Runner<'a> {
         let done = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("pinfire-run".to_owned());
             let made = thread.spawn_scoped(scope, || {
-                let request = Request {
-                    flags: &run.flags,
-                    arguments: &run.arguments,
-                };
-                profile::one(request, &run.settings, self.interrupt, Some(kept))
+                profile::one(&run.settings, self.interrupt, Some(kept))
             })?;
             made.join().unwrap_or_else(|_| {
                 Err(anyhow!(
@@ -105,7 +101,7 @@ impl<'a> Runner<'a> {
             variation_label: part.map(|part| part.variation_label.clone()),
             variation_values: part.map(|part| part.variation_values.clone().into_iter().collect()),
             random_seed: run.settings.seed.value,
-            arguments: run.stored.clone(),
+            config: serde_json::to_value(&run.asked)?,
         };
         replace(&run.folder.join(RUN_MARKER), &json_bytes(&marker))?;
         Ok(trial)
@@ -157,8 +153,10 @@ impl<'a> Runner<'a> {
 pub fn finished(run: &Planned) -> Option<Trial> {
     // One that cannot be read is made again.
     let marker: RunMarker = read_json(&run.folder.join(RUN_MARKER)).ok()?;
+    let before = RunConfig::deserialize(&marker.config).ok()?;
+    let same = before.asks_the_same(&run.asked);
     let trial = Trial::read(&run.label, &run.folder).ok()?;
-    (marker.arguments == run.stored && trial.is_complete).then_some(trial)
+    (same && trial.is_complete).then_some(trial)
 }
 
 /// The few figures of a line.

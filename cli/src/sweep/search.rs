@@ -1,26 +1,29 @@
 //! `--search`: the highest load that still meets the objectives.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
+    compare::Objective,
     export::DEFAULT_WIDTH,
     sweep::{
-        Cell, Sweep, Trial,
+        Cell, Parameter, Sweep, Trial,
         search::{End, Range, Search, Step, Verdict, of_goodput},
     },
 };
 use pinfire_artifacts::{RunFolder, SEARCH_HISTORY, json_bytes, replace};
+use pinfire_config::{
+    Blame, Get, Given, RunConfig, Sourced, axes::Axis, demand, numbers::Count, refuse,
+    setting::Listed,
+};
 
 use super::{
-    Maker, Parse, Typed,
-    axes::{self, Axis, ListFlag},
+    Maker, Names, Number, Wanted,
+    points::{List, Point},
     runner::{self, Runner},
-    seeds::Seeds,
     stored::Stored,
 };
 use crate::{
-    args::Profile,
     run::signals::Interrupt,
     settings::Settings,
     terminal::{say, show},
@@ -35,18 +38,18 @@ const TOLERANCE: f64 = 0.05;
 /// The most runs.
 const MOST: u64 = 30;
 
-/// Loads that can be searched, with the short names of some.
+/// Loads that can be searched, with the short names of some, and their settings.
 const SEARCHED: &[(&str, &str)] = &[
     ("concurrency", "concurrency"),
-    ("num-users", "num-users"),
-    ("prefill-concurrency", "prefill-concurrency"),
-    ("rate", "request-rate"),
-    ("request-rate", "request-rate"),
-    ("users", "num-users"),
+    ("num-users", "num_users"),
+    ("prefill-concurrency", "prefill_concurrency"),
+    ("rate", "request_rate"),
+    ("request-rate", "request_rate"),
+    ("users", "num_users"),
 ];
 
 /// What `--search` says: `FLAG:LOW,HIGH`.
-fn asked(text: &str) -> Result<(&'static ListFlag, Range)> {
+fn asked(text: &str) -> Result<(&'static Axis, Range)> {
     let wrong = || {
         anyhow!(
             "--search {text}: it must be FLAG:LOW,HIGH such as concurrency:1,512 or \
@@ -58,20 +61,20 @@ fn asked(text: &str) -> Result<(&'static ListFlag, Range)> {
         let known: Vec<&str> = SEARCHED.iter().map(|(known, _)| *known).collect();
         bail!("--search {text}: it takes one of {}", known.join(", "));
     };
-    let flag = axes::flag(name).ok_or_else(wrong)?;
+    let axis = Axis::named(name).ok_or_else(wrong)?;
     let (low, high) = range.split_once(',').ok_or_else(wrong)?;
     let number = |text: &str| text.trim().parse().ok().filter(|n: &f64| n.is_finite());
     let (Some(low), Some(high)) = (number(low), number(high)) else {
         return Err(wrong());
     };
-    let whole = *name != "request-rate";
+    let whole = *name != "request_rate";
     ensure!(
         low > 0.0 && high > low && (!whole || (low.fract() == 0.0 && high.fract() == 0.0)),
         "--search {text}: it must go from a {}number above 0 up to a higher one",
         if whole { "whole " } else { "" }
     );
     Ok((
-        flag,
+        axis,
         Range {
             low,
             high,
@@ -81,245 +84,341 @@ fn asked(text: &str) -> Result<(&'static ListFlag, Range)> {
     ))
 }
 
-/// Searches. 0 if a load that meets the objectives was found, else 1.
-///
-/// # Errors
-/// Flags that make no sense; a lower end that cannot be run at all; files that cannot be written.
-pub fn run(typed: &Typed, flags: &Profile, parse: Parse) -> Result<ExitCode> {
-    let text = flags.sweep.search.as_deref().context("--search")?;
-    let (flag, mut range) = asked(text)?;
-    let [name, ..] = flag.names else {
-        bail!("--search {text}: there is no such flag");
-    };
-    ensure!(
-        typed.axes.is_empty() && !flags.sweep.repeats(),
-        "--search runs one value after the other: it goes with no list and no --num-profile-runs; \
-         --search-confirmations runs the boundary again"
-    );
-    ensure!(
-        !flags.load.dry_run,
-        "--dry-run shows the schedule of one run; leave out --search"
-    );
-    ensure!(
-        typed.line.value(flag.names).is_none(),
-        "--search {text} sets --{name} itself; leave --{name} out"
-    );
-    let mut objectives = super::objectives(&flags.sweep.slo)?;
-    if objectives.is_empty() && flags.output.goodput.is_some() {
-        objectives.push(of_goodput());
+/// A search, decided.
+struct Plan<'a> {
+    config: &'a RunConfig,
+    axis: &'static Axis,
+    search: Search,
+    objectives: Vec<Objective>,
+    /// Something says how many requests a point has.
+    sized: bool,
+    base: PathBuf,
+    maker: Maker<'a>,
+    resumed: bool,
+    warnings: Vec<String>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(wanted: &'a Wanted) -> Result<Self> {
+        let (config, asked_for) = (&wanted.config, &wanted.config.sweep);
+        let text = asked_for.search.get().context("--search")?;
+        let (axis, mut range) = asked(&text).about(&[&asked_for.search])?;
+        let swept = config.swept();
+        demand!(
+            swept.is_empty()
+                && asked_for
+                    .num_profile_runs
+                    .get()
+                    .is_none_or(|runs| runs == 1),
+            [asked_for.search, asked_for.num_profile_runs],
+            "--search runs one value after the other: it goes with no list and no --num-profile-runs; \
+             --search-confirmations runs the boundary again"
+        );
+        ensure!(
+            !wanted.dry_run,
+            "--dry-run shows the schedule of one run; leave out --search"
+        );
+        demand!(
+            !axis.given(config).is_given(),
+            [axis.given(config)],
+            "--search {text} sets {flag} itself; leave {flag} out",
+            flag = axis.flag()
+        );
+        let mut objectives = super::objectives(config)?;
+        if objectives.is_empty() && config.output.goodput.is_some() {
+            objectives.push(of_goodput());
+        }
+        demand!(
+            !objectives.is_empty(),
+            [asked_for.search],
+            "--search needs what to hold: --slo \"ttft.p99<=500\", repeated if wanted, or --goodput"
+        );
+        let sized = is_sized(config, &range)?;
+        if let Some(tolerance) = asked_for.search_tolerance.get() {
+            demand!(
+                tolerance > 0.0 && tolerance < 1.0,
+                [asked_for.search_tolerance],
+                "--search-tolerance {tolerance}: it must lie between 0 and 1, such as 0.05"
+            );
+            range.tolerance = tolerance;
+        }
+        let confirmations = asked_for.search_confirmations.get().unwrap_or(1);
+        let most = asked_for.search_max_iterations.get().unwrap_or(MOST);
+        let first = Settings::new(&config.clone().without_sweep())?;
+        let named = config.output.artifact_dir.get();
+        let base = named.unwrap_or_else(|| {
+            let name = searched_name(&first.artifact_dir, axis.name);
+            first.artifact_dir.with_file_name(name)
+        });
+        Ok(Self {
+            config,
+            axis,
+            search: Search {
+                range,
+                runs_at_boundary: usize::try_from(confirmations.saturating_add(1))?,
+                most: usize::try_from(most)?,
+                tried: Vec::new(),
+            },
+            objectives,
+            sized,
+            base,
+            maker: Maker {
+                asked: config,
+                seeds: wanted.seeds()?,
+                sweep_id: wanted.sweep_id()?,
+            },
+            resumed: wanted.resumed.is_some(),
+            warnings: first
+                .warnings
+                .into_iter()
+                .chain(first.load.warnings)
+                .collect(),
+        })
     }
-    ensure!(
-        !objectives.is_empty(),
-        "--search needs what to hold: --slo \"ttft.p99<=500\", repeated if wanted, or --goodput"
-    );
-    let load = &flags.load;
-    let requests = load.request_count;
-    let sized = requests.is_some()
-        || load.benchmark_duration.is_some()
-        || flags.conversations.num_conversations.is_some();
+
+    fn announcement(&self) -> String {
+        let texts: Vec<&str> = self
+            .objectives
+            .iter()
+            .map(|slo| slo.text.as_str())
+            .collect();
+        let range = self.search.range;
+        format!(
+            "pinfire {}: the highest {} from {} to {} that meets {}; at most {} runs, into {}; base \
+             seed {}\n",
+            env!("CARGO_PKG_VERSION"),
+            self.axis.flag(),
+            range.low,
+            range.high,
+            texts.join(" and "),
+            self.search.most,
+            self.base.display(),
+            self.maker.seeds.base
+        )
+    }
+
+    /// The configuration of a load.
+    fn config_of(&self, value: f64, point: &Point, lists: &[List]) -> Result<RunConfig> {
+        let mut config = point.config(self.config, lists)?;
+        if !self.sized {
+            // Positive, and far below what a u64 holds exactly.
+            let wanted = (PER_LOAD * value).max(LEAST_REQUESTS).round() as u64;
+            let count = Listed::one(Count::at_least_one(wanted));
+            config.load.request_count = Some(Sourced::derived(count));
+        }
+        Ok(config)
+    }
+}
+
+/// Whether something says how many requests a point has.
+fn is_sized(config: &RunConfig, range: &Range) -> Result<bool> {
+    let load = &config.load;
+    let requests = load.request_count.get();
     if let Some(requests) = requests.filter(|&n| range.whole && (n as f64) < range.high) {
-        bail!(
+        refuse!(
+            [load.request_count, config.sweep.search],
             "--request-count {requests} never fills {} streams: raise it, or leave it out for {PER_LOAD} \
              requests per stream",
             range.high
         );
     }
-    if let Some(tolerance) = flags.sweep.search_tolerance {
-        ensure!(
-            tolerance > 0.0 && tolerance < 1.0,
-            "--search-tolerance {tolerance}: it must lie between 0 and 1, such as 0.05"
-        );
-        range.tolerance = tolerance;
-    }
-    let confirmations = flags.sweep.search_confirmations.unwrap_or(1);
-    let most = flags.sweep.search_max_iterations.unwrap_or(MOST);
-    let mut search = Search {
-        range,
-        runs_at_boundary: usize::try_from(confirmations.saturating_add(1))?,
-        most: usize::try_from(most)?,
-        tried: Vec::new(),
-    };
-    let seeds = match &typed.stored {
-        Some(stored) if load.random_seed.is_none() => stored.seeds,
-        _ => Seeds::new(&flags.sweep, load.random_seed)?,
-    };
-    let sweep_id = typed.sweep_id()?;
-    let first = Settings::new(flags)?;
-    let base = typed
-        .line
-        .value(&["artifact-dir", "output-artifact-dir"])
-        .map_or_else(
-            || {
-                first
-                    .artifact_dir
-                    .with_file_name(searched_name(&first.artifact_dir, name))
-            },
-            PathBuf::from,
-        );
+    Ok(requests.is_some()
+        || load.benchmark_duration.is_some()
+        || config.conversations.num_conversations.is_some())
+}
+
+/// What a search has found so far.
+#[derive(Default)]
+struct Found {
+    cells: Vec<Cell>,
+    /// The loads, in the order of their runs.
+    order: Vec<f64>,
+}
+
+/// Searches. 0 if a load that meets the objectives was found, else 1.
+///
+/// # Errors
+/// Settings that make no sense; a lower end that cannot be run at all; files that cannot be written.
+pub fn run(wanted: &Wanted) -> Result<ExitCode> {
+    let mut plan = Plan::new(wanted)?;
+    let folder = RunFolder::create(&plan.base)?;
     let stored = Stored {
-        sweep_id: sweep_id.clone(),
-        arguments: typed.line.stored(),
-        seeds,
+        sweep_id: plan.maker.sweep_id.clone(),
+        config: plan.config.clone(),
+        seeds: plan.maker.seeds,
     };
-    let artifacts = RunFolder::create(&base)?;
-    stored.write(&base)?;
-    for warning in first.warnings.iter().chain(&first.load.warnings) {
+    stored.write(&plan.base)?;
+    for warning in &plan.warnings {
         say::warning(warning);
     }
     let interrupt = Interrupt::watch()?;
-    let texts: Vec<&str> = objectives.iter().map(|slo| slo.text.as_str()).collect();
-    let said = format!(
-        "pinfire {}: the highest --{name} from {} to {} that meets {}; at most {most} runs, into {}; \
-         base seed {}\n",
-        env!("CARGO_PKG_VERSION"),
-        range.low,
-        range.high,
-        texts.join(" and "),
-        base.display(),
-        seeds.base
-    );
-    show::text(DEFAULT_WIDTH, |_, _| said);
-    let maker = Maker {
-        parse,
-        asked: &flags.sweep,
-        seeds,
-        sweep_id,
-    };
-    let mut runner = Runner::new(&interrupt, search.most);
-    let mut cells: Vec<Cell> = Vec::new();
-    let mut order: Vec<f64> = Vec::new();
+    let announced = plan.announcement();
+    show::text(DEFAULT_WIDTH, |_, _| announced);
+    let mut runner = Runner::new(&interrupt, plan.search.most);
+    let mut found = Found::default();
     let end = loop {
-        let value = match search.next() {
+        let value = match plan.search.next() {
             Step::Done(end) => break end,
             Step::Try(_) if interrupt.asked() => break End::Interrupted,
             Step::Try(value) => value,
         };
-        let axis = Axis {
-            flag,
-            values: vec![value.to_string()],
-        };
-        let point = vec![value.to_string()];
-        let one = [axis];
-        let label = axes::label(&one, &point);
-        let at = match cells.iter().position(|cell| cell.label == label) {
-            Some(at) => at,
-            None => {
-                cells.push(Cell {
-                    label: label.clone(),
-                    dir: axes::folder(&one, &point),
-                    values: vec![axes::value(&value.to_string())],
-                    trials: Vec::new(),
-                });
-                cells.len() - 1
-            }
-        };
-        let again = cells.get(at).map_or(0, |cell| cell.trials.len());
-        let mut line = axes::line_of(&typed.line, &one, &point);
-        if !sized {
-            let wanted = (PER_LOAD * value).max(LEAST_REQUESTS).round();
-            line.set(&["request-count"], &wanted.to_string());
-        }
-        let run_label = format!("run_{:04}", again + 1);
-        let folder = base
-            .join(format!("search_iter_{at:04}"))
-            .join("profile_runs")
-            .join(&run_label);
-        let values = [(flag.path.to_owned(), axes::value(&value.to_string()))];
-        let planned = maker.make(
-            line,
-            (at, again),
-            (&label, &run_label),
-            values.into_iter().collect(),
-            folder,
-        )?;
-        let kept = typed
-            .stored
-            .as_ref()
-            .and_then(|_| runner::finished(&planned));
-        let was_kept = kept.is_some();
-        if !was_kept && !order.is_empty() {
-            let pause = flags.sweep.parameter_sweep_cooldown_seconds.unwrap_or(0.0);
-            runner.rest(std::time::Duration::from_secs_f64(pause));
-        }
-        let trial: Trial = kept.unwrap_or_else(|| runner.run(planned));
-        if interrupt.asked() && trial.error.is_some() {
+        if !plan.attempt(value, &mut runner, &mut found, &interrupt)? {
             break End::Interrupted;
-        }
-        let verdict = Verdict::of(&trial, &objectives);
-        if let (Some(error), true) = (&trial.error, order.is_empty()) {
-            runner.end();
-            bail!("the first run, of --{name} {value}, cannot be used: {error}");
-        }
-        let passes = if verdict.passes { "pass" } else { "FAIL" };
-        let shown = format!("{name} {value}: {passes}");
-        order.push(value);
-        runner.tell(order.len(), &shown, &trial, was_kept);
-        search.add(value, verdict);
-        if let Some(cell) = cells.get_mut(at) {
-            cell.trials.push(trial);
         }
     };
     runner.end();
-    artifacts.check([])?;
-    let history = search.history(flag.path, &objectives, end, &order, seeds.base);
-    replace(&base.join(SEARCH_HISTORY), &json_bytes(&history))?;
-    cells.sort_by(|x, y| {
-        let load = |cell: &Cell| cell.values.first().and_then(serde_json::Value::as_f64);
-        load(x)
-            .partial_cmp(&load(y))
-            .unwrap_or(std::cmp::Ordering::Equal)
-    });
-    let values = cells.iter().filter_map(|cell| cell.values.first().cloned());
-    let sweep = Sweep {
-        parameters: vec![pinfire_analysis::sweep::Parameter {
-            path: flag.path.to_owned(),
-            name: flag.name.to_owned(),
-            values: values.collect(),
-        }],
-        trials: cells
-            .iter()
-            .map(|cell| cell.trials.len())
-            .max()
-            .unwrap_or(1),
-        cells,
-        mode: "search".to_owned(),
-        level: flags.sweep.confidence_level.unwrap_or(0.95),
-        cooldown_s: 0.0,
-        num_gpus: flags.output.num_gpus,
-        objectives: objectives.clone(),
-        convergence: None,
-        models: flags.endpoint.model.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    super::write_sweep(&sweep, &base.join("sweep_aggregate"))?;
-    if flags.sweep.no_sweep_table != Some(true) {
-        show::text(DEFAULT_WIDTH, |width, colour| sweep.console(width, colour));
-    }
-    let told = search.console(flag.name, &objectives, end);
-    let told = format!("{told}files in {}\n", base.display());
-    show::text(DEFAULT_WIDTH, |_, _| told);
-    if end == End::Interrupted {
-        say::line(format_args!(
-            "interrupted: `pinfire profile --resume {}` goes on from here",
-            base.display()
-        ));
-    }
-    Ok(if search.boundary().0.is_some() {
+    folder.check([])?;
+    plan.write(found, end)?;
+    Ok(if plan.search.boundary().0.is_some() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
+impl Plan<'_> {
+    /// Runs a load. `false` if the user ended it.
+    fn attempt(
+        &mut self,
+        value: f64,
+        runner: &mut Runner<'_>,
+        found: &mut Found,
+        interrupt: &Interrupt,
+    ) -> Result<bool> {
+        let lists = [List {
+            axis: self.axis,
+            values: vec![value.to_string()],
+        }];
+        let point = Point::of(value.to_string());
+        let label = point.label(&lists);
+        let known = found.cells.iter().position(|cell| cell.label == label);
+        let at = known.unwrap_or_else(|| {
+            found.cells.push(Cell {
+                label: label.clone(),
+                dir: point.folder(&lists),
+                values: point.values(),
+                trials: Vec::new(),
+            });
+            found.cells.len() - 1
+        });
+        let again = found.cells.get(at).map_or(0, |cell| cell.trials.len());
+        let run = format!("run_{:04}", again + 1);
+        let folder = self
+            .base
+            .join(format!("search_iter_{at:04}"))
+            .join("profile_runs")
+            .join(&run);
+        let planned = self.maker.make(
+            &self.config_of(value, &point, &lists)?,
+            Number {
+                point: at,
+                trial: again,
+            },
+            Names { label, run },
+            point.by_path(&lists),
+            folder,
+        )?;
+        let kept = self.resumed.then(|| runner::finished(&planned)).flatten();
+        let was_kept = kept.is_some();
+        if !was_kept && !found.order.is_empty() {
+            let pause = self.config.sweep.parameter_sweep_cooldown_seconds.get();
+            runner.rest(Duration::from_secs_f64(pause.unwrap_or(0.0)));
+        }
+        let trial: Trial = kept.unwrap_or_else(|| runner.run(planned));
+        if interrupt.asked() && trial.error.is_some() {
+            return Ok(false);
+        }
+        let verdict = Verdict::of(&trial, &self.objectives);
+        if let (Some(error), true) = (&trial.error, found.order.is_empty()) {
+            runner.end();
+            let flag = self.axis.flag();
+            bail!("the first run, of {flag} {value}, cannot be used: {error}");
+        }
+        let passes = if verdict.passes { "pass" } else { "FAIL" };
+        let name = self.axis.name.replace('_', "-");
+        let shown = format!("{name} {value}: {passes}");
+        found.order.push(value);
+        runner.tell(found.order.len(), &shown, &trial, was_kept);
+        self.search.add(value, verdict);
+        if let Some(cell) = found.cells.get_mut(at) {
+            cell.trials.push(trial);
+        }
+        Ok(true)
+    }
+
+    /// Writes the files, and shows what was found.
+    fn write(&self, found: Found, end: End) -> Result<()> {
+        let seed = self.maker.seeds.base;
+        let path = self.axis.path;
+        let history = self
+            .search
+            .history(path, &self.objectives, end, &found.order, seed);
+        replace(&self.base.join(SEARCH_HISTORY), &json_bytes(&history))?;
+        let sweep = self.sweep(found.cells);
+        super::write_sweep(&sweep, &self.base.join("sweep_aggregate"))?;
+        if self.config.sweep.no_sweep_table.get() != Some(true) {
+            show::text(DEFAULT_WIDTH, |width, colour| sweep.console(width, colour));
+        }
+        let told = self.search.console(self.axis.short, &self.objectives, end);
+        let told = format!("{told}files in {}\n", self.base.display());
+        show::text(DEFAULT_WIDTH, |_, _| told);
+        if end == End::Interrupted {
+            say::line(format_args!(
+                "interrupted: `pinfire profile --resume {}` goes on from here",
+                self.base.display()
+            ));
+        }
+        Ok(())
+    }
+
+    /// The loads that were run as the points of a sweep.
+    fn sweep(&self, mut cells: Vec<Cell>) -> Sweep {
+        let load = |cell: &Cell| cell.values.first().and_then(serde_json::Value::as_f64);
+        cells.sort_by(|x, y| {
+            load(x)
+                .partial_cmp(&load(y))
+                .unwrap_or(std::cmp::Ordering::Equal)
+        });
+        let values = cells.iter().filter_map(|cell| cell.values.first().cloned());
+        Sweep {
+            parameters: vec![Parameter {
+                path: self.axis.path.to_owned(),
+                name: self.axis.short.to_owned(),
+                values: values.collect(),
+            }],
+            trials: cells
+                .iter()
+                .map(|cell| cell.trials.len())
+                .max()
+                .unwrap_or(1),
+            cells,
+            mode: "search".to_owned(),
+            level: self.config.sweep.confidence_level.get().unwrap_or(0.95),
+            cooldown_s: 0.0,
+            num_gpus: self.config.output.num_gpus.get(),
+            objectives: self.objectives.clone(),
+            convergence: None,
+            models: self
+                .config
+                .endpoint
+                .model
+                .iter()
+                .map(Sourced::get)
+                .collect(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
 /// The automatic folder, which is named after one load, for all of them.
-fn searched_name(folder: &std::path::Path, flag: &str) -> String {
+fn searched_name(folder: &std::path::Path, name_of_load: &str) -> String {
     let name = folder
         .file_name()
         .map_or(String::new(), |n| n.to_string_lossy().into_owned());
     let stem = name
         .rsplit_once('-')
         .map_or(name.as_str(), |(stem, _)| stem);
-    format!("{stem}-search_{}", flag.replace('-', "_"))
+    format!("{stem}-search_{name_of_load}")
 }
 
 #[cfg(test)]
@@ -328,13 +427,13 @@ mod tests {
 
     #[test]
     fn ranges_are_read() {
-        let (flag, range) = asked("concurrency:1,512").unwrap();
+        let (axis, range) = asked("concurrency:1,512").unwrap();
         assert_eq!(
-            (flag.names[0], range.low, range.high, range.whole),
+            (axis.name, range.low, range.high, range.whole),
             ("concurrency", 1.0, 512.0, true)
         );
-        let (flag, range) = asked("rate:0.5,20").unwrap();
-        assert_eq!((flag.names[0], range.whole), ("request-rate", false));
+        let (axis, range) = asked("rate:0.5,20").unwrap();
+        assert_eq!((axis.name, range.whole), ("request_rate", false));
         for (wrong, says) in [
             ("concurrency", "it must be FLAG:LOW,HIGH"),
             ("concurrency:5", "it must be FLAG:LOW,HIGH"),

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use pinfire_base::random::child_seed;
 
-use crate::{args::SweepFlags, settings::random_bits};
+use pinfire_config::{Get, RunConfig};
+
+use crate::settings::random_bits;
 
 /// The seeds of all runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,13 +24,15 @@ pub struct Seeds {
 const CONSISTENT: u64 = 42;
 
 impl Seeds {
-    /// From the flags. A seed that nobody fixed is drawn, and then runs of one point differ in it: a
+    /// From the configuration. A seed that nobody fixed is drawn, and then runs of one point differ in it: a
     /// server that keeps prefixes would otherwise answer the second run from its cache.
     ///
     /// # Errors
     /// The system gives no random bits.
-    pub fn new(flags: &SweepFlags, fixed: Option<u64>) -> Result<Self> {
-        let consistent = flags.consistent_seed();
+    pub fn new(config: &RunConfig) -> Result<Self> {
+        let asked = &config.sweep;
+        let fixed = config.load.random_seed.get();
+        let consistent = asked.set_consistent_seed.get();
         let base = match (fixed, consistent) {
             (Some(seed), _) => seed,
             (None, Some(true)) => CONSISTENT,
@@ -39,8 +43,8 @@ impl Seeds {
         Ok(Self {
             base,
             drawn: fixed.is_none() && consistent == Some(false),
-            same: flags.same_seed().unwrap_or(false),
-            vary: flags.vary_seed().unwrap_or(!known),
+            same: asked.parameter_sweep_same_seed.get().unwrap_or(false),
+            vary: asked.vary_seed_per_trial.get().unwrap_or(!known),
         })
     }
 
@@ -65,8 +69,7 @@ mod tests {
     use crate::args::typed;
 
     fn seeds(line: &[&str]) -> Seeds {
-        let flags = typed(line.iter().copied()).unwrap();
-        Seeds::new(&flags.sweep, flags.load.random_seed).unwrap()
+        Seeds::new(&typed(line.iter().copied()).unwrap()).unwrap()
     }
 
     #[test]

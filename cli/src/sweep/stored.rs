@@ -2,19 +2,21 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use pinfire_artifacts::{
     ReadError, SWEEP_CONFIG, json_bytes, read_json, replace, sweep::SweepConfig,
 };
+use pinfire_config::RunConfig;
+use serde::Deserialize;
 
 use super::seeds::Seeds;
 
 /// A sweep as it was begun.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Stored {
     pub sweep_id: String,
-    /// The words behind `pinfire profile`, credentials hidden.
-    pub arguments: Vec<String>,
+    /// What was asked of all runs together; credentials are references.
+    pub config: RunConfig,
     pub seeds: Seeds,
 }
 
@@ -28,7 +30,8 @@ impl Stored {
         let config = SweepConfig {
             tool_version: format!("pinfire {}", env!("CARGO_PKG_VERSION")),
             sweep_id: self.sweep_id.clone(),
-            arguments: self.arguments.clone(),
+            config: serde_json::to_value(&self.config)?,
+            arguments: None,
             base_seed: seeds.base,
             seed_drawn_per_run: seeds.drawn,
             same_seed: seeds.same,
@@ -40,26 +43,32 @@ impl Stored {
     /// Reads it.
     ///
     /// # Errors
-    /// There is none, or it is damaged.
+    /// There is none, it is damaged, or an earlier version has written it.
     pub fn read(base: &Path) -> Result<Self> {
         let path = base.join(SWEEP_CONFIG);
-        let config: SweepConfig = read_json(&path).map_err(|error| match error {
+        let damaged = || format!("--resume: {} is damaged", path.display());
+        let stored: SweepConfig = read_json(&path).map_err(|error| match error {
             ReadError::Read { cause, .. } => anyhow!(cause).context(format!(
                 "--resume {}: {SWEEP_CONFIG} cannot be read",
                 base.display()
             )),
-            ReadError::Content { cause, .. } => {
-                anyhow!(cause).context(format!("--resume: {} is damaged", path.display()))
-            }
+            ReadError::Content { cause, .. } => anyhow!(cause).context(damaged()),
         })?;
+        ensure!(
+            stored.arguments.is_none(),
+            "--resume {}: the sweep was begun by an earlier version of pinfire, and this one cannot \
+             continue it; run it again",
+            base.display()
+        );
+        let config = RunConfig::deserialize(&stored.config);
         Ok(Self {
-            sweep_id: config.sweep_id,
-            arguments: config.arguments,
+            sweep_id: stored.sweep_id,
+            config: config.map_err(|cause| anyhow!(cause).context(damaged()))?,
             seeds: Seeds {
-                base: config.base_seed,
-                drawn: config.seed_drawn_per_run,
-                same: config.same_seed,
-                vary: config.vary_seed_per_trial,
+                base: stored.base_seed,
+                drawn: stored.seed_drawn_per_run,
+                same: stored.same_seed,
+                vary: stored.vary_seed_per_trial,
             },
         })
     }

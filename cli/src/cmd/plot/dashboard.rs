@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
+use pinfire_config::setting::Setting;
 use pinfire_plot::{
     self as plot, Config, Run,
     find::{self, Found},
@@ -54,7 +55,7 @@ pub fn serve(flags: &Plot, paths: &[PathBuf], config: Config) -> Result<ExitCode
         .map_err(|error| anyhow!("the dashboard cannot start: {error}"))?;
     let shared = Arc::new(Shared {
         paths: paths.to_vec(),
-        page: page::live(&flags.theme),
+        page: page::live(&flags.theme.shown()),
         loopback: bound.ip().is_loopback(),
         host: flags.host.clone(),
         num_gpus: flags.num_gpus.map(f64::from),

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
+use pinfire_config::setting::Setting;
 use pinfire_plot::{self as plot, Config, Drawn, Loaded, Theme, page, png, svg};
 
 use crate::{args::Plot, terminal::say};
@@ -49,7 +50,8 @@ pub fn run(flags: &Plot) -> Result<ExitCode> {
     fs::create_dir_all(&output).with_context(|| format!("--output {}", output.display()))?;
     if flags.html {
         let path = output.join("report.html");
-        let html = page::of_runs(&loaded, &config, &flags.theme).map_err(|error| anyhow!(error))?;
+        let html = page::of_runs(&loaded, &config, &flags.theme.shown())
+            .map_err(|error| anyhow!(error))?;
         write(&path, html.as_bytes())?;
         say::line(format_args!("Report page: {}", path.display()));
         return Ok(ExitCode::SUCCESS);
@@ -83,7 +85,7 @@ fn pictures(flags: &Plot, loaded: &Loaded, config: &Config, output: &Path) -> Re
         plot::figures_of_run(&loaded.runs[0], config)
     };
     let drawn = drawn.map_err(|error| anyhow!(error))?;
-    let theme = Theme::named(&flags.theme).context("--theme: light or dark")?;
+    let theme = Theme::named(&flags.theme.shown()).context("--theme: light or dark")?;
     let mut files = Vec::new();
     for figure in &drawn.figures {
         let picture = svg::render(figure, theme);

@@ -1,10 +1,12 @@
 //! What the exports say about a run before its first record.
 
 use anyhow::Result;
-use pinfire_analysis::facts::{DatasetFacts, LengthFacts, PhaseFacts, RunFacts};
+use pinfire_analysis::{
+    facts::{DatasetFacts, LengthFacts, PhaseFacts, RunFacts},
+    stats::Percentiles,
+};
 use pinfire_workload::dataset::lengths::Lengths;
 
-use super::command_line;
 use crate::{
     cancellation::Cancellation,
     input::Input,
@@ -17,48 +19,50 @@ use crate::{
 ///
 /// # Errors
 /// The system gives no random bytes for the benchmark's id.
-pub fn of(run: &PreparedRun<'_>, arguments: &[String]) -> Result<RunFacts> {
+pub fn of(run: &PreparedRun<'_>) -> Result<RunFacts> {
     let PreparedRun {
         settings, engine, ..
     } = run;
-    let id = format!("{:012x}", settings::random_bits()? >> 16);
-    let mut facts = RunFacts::new(&id, env!("CARGO_PKG_VERSION"), engine.anchor());
-    facts.models = settings.bodies.models.clone();
-    facts.urls = settings.transport.urls.clone();
-    facts.answers = settings.answers.clone();
-    facts.streaming = settings.bodies.streaming;
-    facts.server_counts = settings.server_counts;
-    facts.per_chunk_usage = settings.bodies.per_chunk_usage;
-    facts.dataset = dataset(settings, &run.workload);
-    facts.warmup = settings.load.warmup.as_ref().map(phase);
-    facts.profiling = phase(&settings.load.profiling);
-    facts.profiling.seamless = settings.load.seamless;
-    facts.cancellation = settings.cancellation.as_ref().map(Cancellation::facts);
-    facts.random_seed = Some(settings.seed.value);
-    facts.cli_command = command_line::shown(arguments);
-    facts.artifact_dir = settings.artifact_dir.clone();
-    facts.files = settings.files.clone();
-    facts.http_trace = settings.http_trace;
-    facts.raw = settings.raw;
-    facts.trace_table = settings.trace_table;
-    facts.tokenizer.clone_from(&run.workload.tokenizer_name);
-    facts.driver = engine
-        .granted()
-        .first()
-        .map_or("", |core| core.driver.name())
-        .to_owned();
-    facts.rate_window = settings.rate_window;
-    facts.thresholds = settings.thresholds;
-    facts.part.clone_from(&settings.part);
-    facts.num_gpus = settings.num_gpus;
-    facts.watch = settings.watch.facts();
-    facts.slos = settings.slos.clone();
-    facts.slice = settings.slice;
-    facts.exact_records = settings.exact_records;
-    Ok(facts)
+    let load = &settings.load;
+    let driver = engine.granted().first();
+    Ok(RunFacts {
+        benchmark_id: format!("{:012x}", settings::random_bits()? >> 16),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        models: settings.bodies.models.clone(),
+        urls: settings.transport.urls.clone(),
+        answers: settings.answers.clone(),
+        streaming: settings.bodies.streaming,
+        server_counts: settings.server_counts,
+        per_chunk_usage: settings.bodies.per_chunk_usage,
+        dataset: dataset(settings, &run.workload),
+        warmup: load.warmup.as_ref().map(|load| phase(load, false)),
+        profiling: phase(&load.profiling, load.seamless),
+        cancellation: settings.cancellation.as_ref().map(Cancellation::facts),
+        random_seed: Some(settings.seed.value),
+        cli_command: settings.config.command_line(),
+        artifact_dir: settings.artifact_dir.clone(),
+        files: settings.files.clone(),
+        http_trace: settings.http_trace,
+        raw: settings.raw,
+        trace_table: settings.trace_table,
+        tokenizer: run.workload.tokenizer_name.clone(),
+        driver: driver.map_or("", |core| core.driver.name()).to_owned(),
+        anchor: engine.anchor(),
+        rate_window: settings.rate_window,
+        thresholds: settings.thresholds,
+        watch: settings.watch.facts(),
+        slos: settings.slos.clone(),
+        slice: settings.slice,
+        percentiles: Percentiles::default(),
+        exact_records: settings.exact_records,
+        log_file: None,
+        part: settings.part.clone(),
+        num_gpus: settings.num_gpus,
+        told: None,
+    })
 }
 
-fn phase(load: &PhaseLoad) -> PhaseFacts {
+fn phase(load: &PhaseLoad, seamless: bool) -> PhaseFacts {
     PhaseFacts {
         kind: load.kind().to_owned(),
         requests: load.requests,
@@ -67,7 +71,7 @@ fn phase(load: &PhaseLoad) -> PhaseFacts {
             .concurrency
             .map(|slots| u32::try_from(slots).unwrap_or(u32::MAX)),
         rate: load.rate(),
-        seamless: false,
+        seamless,
     }
 }
 

@@ -1,7 +1,6 @@
 //! `pinfire profile`: dataset, engine, analysis and exports put together for one run.
 
 mod collect;
-mod command_line;
 mod dry_run;
 mod facts;
 mod phases;
@@ -19,13 +18,12 @@ use pinfire_analysis::{
 };
 use pinfire_artifacts::{INPUTS, RESOLVED_CONFIG, RunFolder, Summary};
 use pinfire_base::record::Phase;
+use pinfire_config::RunConfig;
 use pinfire_engine::run::Engine;
 use pinfire_workload::dataset::inputs_json;
 
-pub use self::command_line::{secret, shown};
 use self::{collect::Collecting, phases::Phases, plans::Plans};
 use crate::{
-    args::Profile,
     reclaim::{self, ReclaimCheck},
     run::{KeptEngine, PreparedRun, ReachableServers, dataset, signals::Interrupt},
     scrape::{page::Scrapers, watch::Watch},
@@ -43,24 +41,18 @@ use crate::{
 ///
 /// # Errors
 /// Anything that keeps the run from starting or its results from being written.
-pub fn run(flags: &Profile, arguments: &[String]) -> Result<ExitCode> {
-    if let Some(idle) = flags.sweep.idle() {
-        anyhow::bail!(
-            "{idle} is for sweeps and repeated runs: give a flag a list (--concurrency 10,50), or \
-             add --num-profile-runs"
-        );
-    }
-    let settings = Settings::new(flags)?;
+pub fn run(config: &RunConfig, dry: bool) -> Result<ExitCode> {
+    let settings = Settings::new(config)?;
     say::set_level(settings.log_level);
     for warning in settings.warnings.iter().chain(&settings.load.warnings) {
         say::warning(warning);
     }
-    say::debug(flags.run_file.given.typed());
-    if flags.load.dry_run {
+    say::debug(config.command_line());
+    if dry {
         return dry_run(&settings);
     }
     let interrupt = Interrupt::watch()?;
-    let done = one(Request { flags, arguments }, &settings, &interrupt, None)?;
+    let done = one(&settings, &interrupt, None)?;
     Ok(done.exit_code())
 }
 
@@ -91,20 +83,11 @@ impl Done {
     }
 }
 
-/// What a run is asked for, as it was typed.
-#[derive(Clone, Copy)]
-pub struct Request<'a> {
-    pub flags: &'a Profile,
-    /// The words of the command line.
-    pub arguments: &'a [String],
-}
-
 /// Makes one run of decided settings, on the engine that is `kept` between runs if there is one.
 ///
 /// # Errors
 /// Anything that keeps the run from starting or its results from being written.
 pub fn one(
-    request: Request<'_>,
     settings: &Settings,
     interrupt: &Interrupt,
     kept: Option<&mut KeptEngine>,
@@ -113,14 +96,14 @@ pub fn one(
     let reachable = ReachableServers::check(settings, connections)?;
     let folder = RunFolder::create(&settings.artifact_dir)?;
     let log_file = open_log(settings)?;
-    store_resolved(request.flags, settings)?;
+    store_resolved(settings)?;
     let dataset = make_dataset(settings, &folder)?;
     let mut run = PreparedRun::start(settings, reachable, dataset, kept)?;
     say_how(settings, &run.engine);
     if let Some(probe) = &settings.probe {
         probe.wait(&mut run)?;
     }
-    let mut facts = facts::of(&run, request.arguments)?;
+    let mut facts = facts::of(&run)?;
     facts.log_file = Some(log_file);
     folder.clear(&settings.files)?;
     log::info(&facts.cli_command);
@@ -300,17 +283,15 @@ impl Results {
     }
 }
 
-/// Writes the run file that repeats the run.
-fn store_resolved(flags: &Profile, settings: &Settings) -> Result<()> {
-    let mut given = flags.run_file.given.clone();
-    given.set("random-seed", "Load", settings.seed.value.to_string());
+/// Writes the config file that repeats the run.
+fn store_resolved(settings: &Settings) -> Result<()> {
     let path = settings.artifact_dir.join(RESOLVED_CONFIG);
     let folder = std::env::current_dir().unwrap_or_default();
     let text = format!(
         "# The run as it was. In the folder {}\n# this repeats it: pinfire profile --config {}\n{}",
         folder.display(),
         path.display(),
-        given.yaml()
+        settings.config.yaml()
     );
     std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
 }

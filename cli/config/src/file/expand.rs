@@ -4,19 +4,18 @@ use anyhow::{Context, Result, bail};
 use minijinja::{Environment, UndefinedBehavior, Value};
 
 /// What values may refer to.
-pub struct Expander {
+pub struct Expander<'e> {
     /// With the file's `variables`; `None` leaves `{{ }}` as it stands.
     expressions: Option<(Environment<'static>, Value)>,
-    environment: fn(&str) -> Option<String>,
+    environment: &'e dyn Fn(&str) -> Option<String>,
 }
 
-impl Expander {
+impl<'e> Expander<'e> {
     /// `variables` are those of the file, if it has any.
-    pub fn new(variables: Option<serde_json::Value>) -> Self {
-        Self::with(variables, |name| std::env::var(name).ok())
-    }
-
-    fn with(variables: Option<serde_json::Value>, environment: fn(&str) -> Option<String>) -> Self {
+    pub fn new(
+        variables: Option<serde_json::Value>,
+        environment: &'e dyn Fn(&str) -> Option<String>,
+    ) -> Self {
         let expressions = variables.map(|variables| {
             let mut expressions = Environment::new();
             expressions.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -118,9 +117,9 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn expander() -> Expander {
+    fn expander() -> Expander<'static> {
         let variables = json!({"users": 8, "name": "x", "list": [1]});
-        Expander::with(Some(variables), |name| {
+        Expander::new(Some(variables), &|name| {
             (name == "SET").then(|| "value".to_owned())
         })
     }
@@ -140,7 +139,7 @@ mod tests {
         ] {
             assert_eq!(expander().expand(text).unwrap(), expected, "{text}");
         }
-        let plain = Expander::with(None, |_| None);
+        let plain = Expander::new(None, &|_| None);
         assert_eq!(plain.expand("{{ texts }}").unwrap(), "{{ texts }}");
     }
 

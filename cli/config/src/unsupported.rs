@@ -1,4 +1,5 @@
-//! AIPerf's flags that pinfire does not take: each is refused with one line, none is ignored.
+//! AIPerf's flags that pinfire does not take: each is refused with one line, none is ignored: a script
+//! that asks for something never gets a run without it.
 
 /// Flags of features that pinfire does not have.
 const NOT_PART: &[&str] = &[
@@ -158,22 +159,6 @@ const NO_WORKERS: &str = "there are no worker processes, and requests in flight 
 const NO_PROCESSORS: &str = "records are analysed in this process, away from the CPUs that --cores \
                              gives to sending. Leave it out";
 
-/// The line that refuses the first such flag among the arguments.
-pub fn first_of(arguments: &[String]) -> Option<String> {
-    // Other commands have flags of their own under some of these names.
-    if arguments.get(1).is_none_or(|command| command != "profile") {
-        return None;
-    }
-    // What follows `--` alone is no flag.
-    let flags = arguments
-        .iter()
-        .skip(1)
-        .take_while(|argument| *argument != "--");
-    flags
-        .filter_map(|argument| argument.strip_prefix("--"))
-        .find_map(|flag| why(flag.split('=').next().unwrap_or(flag)))
-}
-
 /// Why the flag of this name is not taken; `None` if it is not one of AIPerf's, or is taken.
 pub fn why(name: &str) -> Option<String> {
     if let Some((_, way)) = ANOTHER_WAY.iter().find(|(flag, _)| *flag == name) {
@@ -191,24 +176,26 @@ pub fn why(name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn typed(line: &str) -> Option<String> {
-        first_of(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
-    }
-
     #[test]
     fn refused_flags_are_named() {
-        let line = typed("pinfire profile --model m --auto-plot=5").unwrap();
+        let line = why("auto-plot").unwrap();
         assert!(line.starts_with("--auto-plot belongs"), "{line}");
-        let line = typed("pinfire profile --accuracy-benchmark x").unwrap();
+        let line = why("accuracy-benchmark").unwrap();
         assert!(line.contains("does not have"), "{line}");
-        assert_eq!(typed("pinfire profile --model m"), None);
-        assert_eq!(typed("pinfire profile -- --auto-plot"), None);
+        assert_eq!(why("model"), None);
     }
 
     #[test]
-    fn the_tables_are_sorted_and_disjoint() {
+    fn the_tables_are_sorted_and_disjoint_and_hold_no_setting() {
         assert!(NOT_PART.is_sorted() && ANOTHER_WAY.is_sorted());
         let another = ANOTHER_WAY.iter();
         assert!(another.copied().all(|(flag, _)| !NOT_PART.contains(&flag)));
+        let known = crate::config::settings();
+        let refused = NOT_PART
+            .iter()
+            .chain(ANOTHER_WAY.iter().map(|(flag, _)| flag));
+        for flag in refused {
+            assert!(known.named(flag).is_none(), "--{flag}");
+        }
     }
 }

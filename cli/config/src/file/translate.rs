@@ -1,34 +1,42 @@
-//! From the tree of a run file to flags. Nothing is decided here that flags decide: each key becomes
-//! `--flag=value`, and what that means together is `settings.rs`'s.
+//! From the tree of a config file to settings. Nothing is decided here that settings decide: each key
+//! becomes an entry of a setting's name and its text.
 
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use clap::{Arg, ArgAction, Command};
+use clap::Arg;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    Item,
+    Entry,
     expand::Expander,
     layout::{self, To},
-    yaml::{Node, Scalar, Value},
+    node::{Node, Value},
+};
+use crate::{
+    RunConfig,
+    command::{is_many, opposite_of},
+    config::settings,
+    unsupported,
 };
 
-/// As the shell's own "did you mean" of flags.
+/// As clap's own "did you mean" of flags.
 const SIMILAR: f64 = 0.7;
 
-/// A file on its way to flags.
-pub struct Translation<'a> {
-    command: &'a Command,
-    items: Vec<Item>,
-    /// Where each flag was given that takes one value.
+/// A file on its way to settings.
+#[derive(Default)]
+pub struct Translation {
+    entries: Vec<Entry>,
+    /// What was taken for what was not given, by the version that wrote the file.
+    defaults: Vec<Entry>,
+    /// Where each setting was given that takes one value.
     given: HashMap<String, (usize, String)>,
     /// Of the phase that is being read.
     phase_type: Option<String>,
     level: Level,
 }
 
-/// `artifacts.records` and `artifacts.raw` are one flag.
+/// `artifacts.records` and `artifacts.raw` are one setting.
 #[derive(Default)]
 struct Level {
     line: usize,
@@ -36,28 +44,35 @@ struct Level {
     raw: Option<bool>,
 }
 
-/// The flags that a file stands for, with the lines they come from.
+/// The entries of a file: what it gives, and what it says the defaults were.
+pub struct Entries {
+    pub given: Vec<Entry>,
+    pub defaults: Vec<Entry>,
+}
+
+/// The settings that a file stands for, with the lines they come from.
 ///
 /// # Errors
 /// What is wrong with the file; the text begins with the line.
-pub fn flags(text: &str, command: &Command) -> Result<Vec<Item>> {
+pub fn entries(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Entries> {
     let mut root = Node::read(text)?;
     let variables = take(&mut root, "variables");
-    let plain = Expander::new(None);
+    let plain = Expander::new(None, environment);
     let variables = variables
         .map(|mut variables| expand(&mut variables, &plain, "").map(|()| variables.json()))
         .transpose()?;
-    expand(&mut root, &Expander::new(variables), "")?;
-    let mut translation = Translation {
-        command,
-        items: Vec::new(),
-        given: HashMap::new(),
-        phase_type: None,
-        level: Level::default(),
-    };
+    expand(&mut root, &Expander::new(variables, environment), "")?;
+    let defaults = take(&mut root, "defaults");
+    let mut translation = Translation::default();
     translation.top(&root)?;
     translation.level()?;
-    Ok(translation.items)
+    if let Some(node) = defaults {
+        translation.defaults(&node)?;
+    }
+    Ok(Entries {
+        given: translation.entries,
+        defaults: translation.defaults,
+    })
 }
 
 /// Takes a key of the top out of the tree.
@@ -70,7 +85,7 @@ fn take(root: &mut Node, name: &str) -> Option<Node> {
 }
 
 /// Puts the values of variables in place.
-fn expand(node: &mut Node, expander: &Expander, key: &str) -> Result<()> {
+fn expand(node: &mut Node, expander: &Expander<'_>, key: &str) -> Result<()> {
     match &mut node.value {
         Value::Scalar(scalar) if scalar.text.contains("${") || scalar.text.contains("{{") => {
             // The user's own template of bodies is Jinja too.
@@ -111,12 +126,12 @@ pub fn snake(name: &str) -> String {
     out
 }
 
-impl Translation<'_> {
+impl Translation {
     /// The keys at the top, and those under `benchmark`, which mean the same.
     fn top(&mut self, root: &Node) -> Result<()> {
         let Value::Map(entries) = &root.value else {
             bail!(
-                "{}: a run file is a map of keys, and this is {}",
+                "{}: a config file is a map of keys, and this is {}",
                 root.line,
                 root.kind()
             );
@@ -137,8 +152,8 @@ impl Translation<'_> {
                 self.key(&path, &key.name, key.line, node)?;
             } else if let Some(to) = switch_of(&path).filter(|_| section && is_switch(node)) {
                 self.convert(to, &key.name, node)?;
-            } else if self.flag_of(&path).is_some() || refused(&path).is_some() {
-                self.flag(&path.replace('_', "-"), &key.name, node)?;
+            } else if setting(&path).is_some() || refused(&path).is_some() {
+                self.flag(&path, &key.name, node)?;
             } else if section {
                 bail!(
                     "{}: {}: it takes a map of keys, and this is {}",
@@ -147,10 +162,9 @@ impl Translation<'_> {
                     node.kind()
                 );
             } else {
-                let flags = self.command.get_arguments();
+                let flags = settings().all();
                 let flags = flags
                     .flat_map(|flag| flag.get_long_and_visible_aliases().unwrap_or_default())
-                    .filter(|flag| !matches!(*flag, "help" | "config"))
                     .map(str::to_owned);
                 let known = layout::keys("").map(str::to_owned).chain(flags);
                 let envelope = ["benchmark", "variables", "random_seed"].map(str::to_owned);
@@ -242,87 +256,95 @@ impl Translation<'_> {
         }
     }
 
-    /// The flag of this name, in snake_case.
-    fn flag_of(&self, name: &str) -> Option<&Arg> {
-        let name = name.replace('_', "-");
-        self.command.get_arguments().find(|flag| {
-            let names = flag.get_long_and_visible_aliases().unwrap_or_default();
-            names.contains(&name.as_str()) && !matches!(name.as_str(), "help" | "config")
-        })
-    }
-
-    /// Gives a flag what the node says.
-    fn flag(&mut self, flag: &str, shown: &str, node: &Node) -> Result<()> {
+    /// Gives a setting what the node says.
+    fn flag(&mut self, name: &str, shown: &str, node: &Node) -> Result<()> {
         if node.is_null() {
             return Ok(());
         }
-        let (many, unit) = self
-            .flag_of(&flag.replace('-', "_"))
-            .map_or((false, None), |flag| {
-                let unit = flag.get_value_names().and_then(|names| names.first());
-                let many = matches!(flag.get_action(), ArgAction::Append);
-                (many, unit.map(|unit| unit.to_string()))
-            });
-        let value = |scalar: &Scalar, line: usize| {
-            in_unit(&scalar.text, unit.as_deref())
-                .map_err(|error| anyhow!("{line}: {shown}: {error}"))
-        };
-        match &node.value {
+        let items = match &node.value {
             Value::Scalar(scalar) => {
-                let value = value(scalar, node.line)?;
-                self.give(flag, value, shown, node.line)
+                return self.give(name, scalar.text.clone(), shown, node.line);
             }
-            Value::Map(_) => self.give(flag, node.json().to_string(), shown, node.line),
-            Value::List(items) => {
-                let mut values = Vec::with_capacity(items.len());
-                for item in items {
-                    values.push(match &item.value {
-                        Value::Scalar(scalar) => value(scalar, item.line)?,
-                        Value::Map(_) => item.json().to_string(),
-                        Value::List(_) => {
-                            bail!("{}: {shown}: a list within a list", item.line)
-                        }
-                    });
-                }
-                if many {
-                    for (value, item) in values.into_iter().zip(items) {
-                        self.give(flag, value, shown, item.line)?;
-                    }
-                    Ok(())
-                } else {
-                    self.give(flag, values.join(","), shown, node.line)
-                }
+            Value::Map(_) => return self.give(name, node.json().to_string(), shown, node.line),
+            Value::List(items) => items,
+        };
+        let mut values = Vec::with_capacity(items.len());
+        for item in items {
+            values.push(match &item.value {
+                Value::Scalar(scalar) => scalar.text.clone(),
+                Value::Map(_) => item.json().to_string(),
+                Value::List(_) => bail!("{}: {shown}: a list within a list", item.line),
+            });
+        }
+        if setting(name).is_some_and(is_many) {
+            for (value, item) in values.into_iter().zip(items) {
+                self.give(name, value, shown, item.line)?;
             }
+            Ok(())
+        } else {
+            self.give(name, values.join(","), shown, node.line)
         }
     }
 
-    fn give(&mut self, flag: &str, value: String, shown: &str, line: usize) -> Result<()> {
-        let known = self.flag_of(&flag.replace('-', "_"));
-        let Some(known) = known else {
-            let why = refused(&flag.replace('-', "_"))
-                .unwrap_or_else(|| format!("--{flag} is not built yet; nothing was sent"));
+    fn give(&mut self, name: &str, value: String, shown: &str, line: usize) -> Result<()> {
+        let Some(known) = setting(name) else {
+            let name = name.replace('_', "-");
+            let why = unsupported::why(&name)
+                .unwrap_or_else(|| format!("--{name} is not built yet; nothing was sent"));
             bail!("{line}: {shown}: {why}");
         };
-        let many = matches!(known.get_action(), ArgAction::Append);
-        let id = known.get_id().to_string();
-        // One name per flag, whichever alias stands in the file.
-        let flag = known.get_long().unwrap_or(flag).to_owned();
+        let many = is_many(known);
+        let mut id = known.get_id().to_string();
+        let mut value = value;
+        if let Some(of) = opposite_of(&id) {
+            of.clone_into(&mut id);
+            value = match value.as_str() {
+                "true" => "false".to_owned(),
+                "false" => "true".to_owned(),
+                other => bail!("{line}: {shown}: `{other}` is neither true nor false"),
+            };
+        }
         if let Some((before, key)) = self.given.get(&id)
             && (!many || key != shown)
         {
-            bail!("{line}: {shown}: --{flag} is given by `{key}` in line {before} already");
+            let flag = crate::command::flag(&id);
+            bail!("{line}: {shown}: {flag} is given by `{key}` in line {before} already");
         }
         // A template and further inputs are both extra inputs.
-        if !many || flag != "extra-inputs" {
+        if !many || id != "extra_inputs" {
             self.given.insert(id.clone(), (line, shown.to_owned()));
         }
-        self.items.push(Item {
-            line,
-            key: shown.to_owned(),
-            id,
-            flag,
-            value,
-        });
+        let values = match known.get_value_delimiter() {
+            Some(delimiter) => value.split(delimiter).map(str::to_owned).collect(),
+            None => vec![value],
+        };
+        for value in values {
+            self.entries.push(Entry {
+                line,
+                key: shown.to_owned(),
+                name: id.clone(),
+                value,
+            });
+        }
+        Ok(())
+    }
+
+    /// `defaults`: settings by their own names.
+    fn defaults(&mut self, node: &Node) -> Result<()> {
+        let Value::Map(entries) = &node.value else {
+            bail!("{}: defaults: it takes a map of keys", node.line);
+        };
+        let given = std::mem::take(&mut self.entries);
+        self.given.clear();
+        for (key, node) in entries {
+            let shown = format!("defaults.{}", key.name);
+            let name = snake(&key.name);
+            if setting(&name).is_none() {
+                return Err(unknown(&shown, &key.name, key.line, Vec::new()));
+            }
+            self.flag(&name, &shown, node)?;
+        }
+        self.defaults = std::mem::replace(&mut self.entries, given);
         Ok(())
     }
 
@@ -358,7 +380,7 @@ impl Translation<'_> {
             (_, Some(true)) => "records",
             _ => return Ok(()),
         };
-        self.give("export-level", word.to_owned(), "artifacts", level.line)
+        self.give("export_level", word.to_owned(), "artifacts", level.line)
     }
 }
 
@@ -368,9 +390,14 @@ fn switch_of(path: &str) -> Option<To> {
     matches!(to, To::Not(_)).then_some(to)
 }
 
+/// The setting of this name, in snake_case.
+fn setting(name: &str) -> Option<&'static Arg> {
+    settings().named(name)
+}
+
 /// Why a flag of this name, in snake_case, is not to be had, if AIPerf knows it.
 fn refused(name: &str) -> Option<String> {
-    crate::unsupported::why(&name.replace('_', "-"))
+    unsupported::why(&name.replace('_', "-"))
 }
 
 fn unknown(
@@ -417,31 +444,6 @@ fn as_typed(typed: &str, name: &str) -> String {
     out
 }
 
-/// A duration such as `30s`, in the unit of the flag. Everything else stays as it is.
-fn in_unit(text: &str, unit: Option<&str>) -> Result<String> {
-    let per_second = match unit {
-        Some("SECONDS") => 1.0,
-        Some("MILLISECONDS") => 1000.0,
-        _ => return Ok(text.to_owned()),
-    };
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let suffix = text.get(digits.len()..).unwrap_or_default();
-    let seconds = match suffix {
-        "ms" => 0.001,
-        "s" | "sec" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        // `inf`, and what the flag itself will refuse.
-        _ => return Ok(text.to_owned()),
-    };
-    let number: f64 = digits
-        .trim()
-        .parse()
-        .map_err(|_| anyhow!("`{text}` is no duration; write 30s, 5m or 2h"))?;
-    Ok((number * seconds * per_second).to_string())
-}
-
 fn text<'n>(node: &'n Node, shown: &str) -> Result<&'n str> {
     match &node.value {
         Value::Scalar(scalar) => Ok(&scalar.text),
@@ -469,7 +471,19 @@ fn yes(node: &Node, shown: &str) -> Result<bool> {
     }
 }
 
-pub(super) fn schema_version(_: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+/// Of a file that a run has left.
+pub(super) fn version(_: &mut Translation, shown: &str, node: &Node) -> Result<()> {
+    let version = text(node, shown)?;
+    ensure!(
+        version == RunConfig::VERSION.to_string(),
+        "{}: {shown}: `{version}`; this pinfire reads {}",
+        node.line,
+        RunConfig::VERSION
+    );
+    Ok(())
+}
+
+pub(super) fn schema_version(_: &mut Translation, shown: &str, node: &Node) -> Result<()> {
     let version = text(node, shown)?;
     ensure!(
         matches!(version, "2" | "2.0"),
@@ -480,7 +494,7 @@ pub(super) fn schema_version(_: &mut Translation<'_>, shown: &str, node: &Node) 
 }
 
 /// A name, a list of names or of maps with `name`, or a map of `items` and `strategy`.
-pub(super) fn models(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+pub(super) fn models(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
     match &node.value {
         Value::Scalar(_) => to.flag("model", shown, node),
         Value::List(items) => {
@@ -518,7 +532,7 @@ pub(super) fn models(to: &mut Translation<'_>, shown: &str, node: &Node) -> Resu
                 let inner = format!("{shown}.{}", key.name);
                 match snake(&key.name).as_str() {
                     "items" => models(to, &inner, node)?,
-                    "strategy" => to.flag("model-selection-strategy", &inner, node)?,
+                    "strategy" => to.flag("model_selection_strategy", &inner, node)?,
                     _ => {
                         let known = ["items", "strategy"].map(str::to_owned);
                         return Err(unknown(&inner, &key.name, key.line, known));
@@ -531,7 +545,7 @@ pub(super) fn models(to: &mut Translation<'_>, shown: &str, node: &Node) -> Resu
 }
 
 /// `endpoint.template`: the body and where the answer is, which are extra inputs as flags.
-pub(super) fn template(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+pub(super) fn template(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
     let Value::Map(entries) = &node.value else {
         bail!("{}: {shown}: it takes body and response_field", node.line);
     };
@@ -552,7 +566,7 @@ pub(super) fn template(to: &mut Translation<'_>, shown: &str, node: &Node) -> Re
         );
     }
     to.give(
-        "extra-inputs",
+        "extra_inputs",
         Json::Object(extra).to_string(),
         shown,
         node.line,
@@ -560,7 +574,7 @@ pub(super) fn template(to: &mut Translation<'_>, shown: &str, node: &Node) -> Re
 }
 
 /// `datasets`: one, as `dataset`.
-pub(super) fn datasets(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+pub(super) fn datasets(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
     match &node.value {
         Value::List(items) => match items.as_slice() {
             [one] => to.section("dataset", shown, one),
@@ -574,7 +588,7 @@ pub(super) fn datasets(to: &mut Translation<'_>, shown: &str, node: &Node) -> Re
     }
 }
 
-pub(super) fn dataset_type(_: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+pub(super) fn dataset_type(_: &mut Translation, shown: &str, node: &Node) -> Result<()> {
     match snake(text(node, shown)?).as_str() {
         // `path` says the rest.
         "synthetic" | "file" | "trace" => Ok(()),
@@ -590,13 +604,9 @@ pub(super) fn dataset_type(_: &mut Translation<'_>, shown: &str, node: &Node) ->
 }
 
 /// A list of `isl`, `osl` and `probability`.
-pub(super) fn sequence_distribution(
-    to: &mut Translation<'_>,
-    shown: &str,
-    node: &Node,
-) -> Result<()> {
+pub(super) fn sequence_distribution(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
     let Value::List(items) = &node.value else {
-        return to.flag("seq-dist", shown, node);
+        return to.flag("seq_dist", shown, node);
     };
     let mut pairs = Vec::new();
     for item in items {
@@ -633,7 +643,7 @@ pub(super) fn sequence_distribution(
         pairs.push(Json::Object(pair));
     }
     to.give(
-        "seq-dist",
+        "seq_dist",
         json!({ "pairs": pairs }).to_string(),
         shown,
         node.line,
@@ -641,7 +651,7 @@ pub(super) fn sequence_distribution(
 }
 
 /// `{tag: threshold}` to the text of `--goodput`.
-pub(super) fn slos(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+pub(super) fn slos(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
     let Value::Map(entries) = &node.value else {
         bail!(
             "{}: {shown}: it takes a map of metric: threshold",
@@ -655,7 +665,7 @@ pub(super) fn slos(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result
     to.give("goodput", pairs.join(" "), shown, node.line)
 }
 
-pub(super) fn summary(_: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+pub(super) fn summary(_: &mut Translation, shown: &str, node: &Node) -> Result<()> {
     let wanted = match &node.value {
         Value::List(_) => true,
         _ => yes(node, shown)?,
@@ -668,7 +678,7 @@ pub(super) fn summary(_: &mut Translation<'_>, shown: &str, node: &Node) -> Resu
     Ok(())
 }
 
-pub(super) fn records(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+pub(super) fn records(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
     to.level.line = node.line;
     to.level.records = Some(match &node.value {
         Value::List(_) => true,
@@ -677,13 +687,13 @@ pub(super) fn records(to: &mut Translation<'_>, shown: &str, node: &Node) -> Res
     Ok(())
 }
 
-pub(super) fn raw(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+pub(super) fn raw(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
     to.level.line = node.line;
     to.level.raw = Some(yes(node, shown)?);
     Ok(())
 }
 
-pub(super) fn no_plot(_: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+pub(super) fn no_plot(_: &mut Translation, shown: &str, node: &Node) -> Result<()> {
     ensure!(
         !yes(node, shown)?,
         "{}: {shown}: pinfire draws after the run: pinfire plot",
@@ -692,18 +702,18 @@ pub(super) fn no_plot(_: &mut Translation<'_>, shown: &str, node: &Node) -> Resu
     Ok(())
 }
 
-pub(super) fn sweep_type(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+pub(super) fn sweep_type(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
     match text(node, shown)?.to_ascii_lowercase().as_str() {
-        "grid" | "zip" => to.flag("sweep-type", shown, node),
+        "grid" | "zip" => to.flag("sweep_type", shown, node),
         other => bail!(
-            "{}: {shown}: `{other}`; there are grid and zip (a search is the flag search)",
+            "{}: {shown}: `{other}`; there are grid and zip (a search is the key `search`)",
             node.line
         ),
     }
 }
 
 /// `{key: [values]}`, the keys as elsewhere in the file.
-pub(super) fn parameters(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+pub(super) fn parameters(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
     let Value::Map(entries) = &node.value else {
         bail!("{}: {shown}: it takes a map of key: [values]", node.line);
     };
@@ -723,8 +733,8 @@ pub(super) fn parameters(to: &mut Translation<'_>, shown: &str, node: &Node) -> 
         let path = path.strip_suffix(".mean").unwrap_or(&path);
         if layout::at(path).0.is_some() {
             to.key(path, &inner, key.line, node)?;
-        } else if to.flag_of(path).is_some() {
-            to.flag(&path.replace('_', "-"), &inner, node)?;
+        } else if setting(path).is_some() {
+            to.flag(path, &inner, node)?;
         } else {
             let known = layout::LAYOUT.iter().map(|(key, _)| (*key).to_owned());
             return Err(unknown(&inner, &key.name, key.line, known));
@@ -738,7 +748,7 @@ pub(super) mod phases {
     use super::{Node, Result, Translation, Value, bail, ensure, snake, text, yes};
 
     /// `phases`: at most one warmup and one measured phase, in this order.
-    pub fn list(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    pub fn list(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
         let items = match &node.value {
             Value::List(items) => items.as_slice(),
             Value::Map(_) => std::slice::from_ref(node),
@@ -781,7 +791,7 @@ pub(super) mod phases {
         Ok(())
     }
 
-    pub fn kind(_: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    pub fn kind(_: &mut Translation, shown: &str, node: &Node) -> Result<()> {
         let kind = text(node, shown)?.to_ascii_lowercase();
         ensure!(
             matches!(kind.as_str(), "warmup" | "profiling"),
@@ -791,14 +801,14 @@ pub(super) mod phases {
         Ok(())
     }
 
-    pub fn profiling_type(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    pub fn profiling_type(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
         let name = snake(text(node, shown)?);
         match name.as_str() {
             "concurrency" => {}
-            "poisson" | "gamma" | "constant" => to.flag("arrival-pattern", shown, node)?,
+            "poisson" | "gamma" | "constant" => to.flag("arrival_pattern", shown, node)?,
             "user_centric" => {}
             "fixed_schedule" => {
-                to.give("fixed-schedule", "true".to_owned(), shown, node.line)?;
+                to.give("fixed_schedule", "true".to_owned(), shown, node.line)?;
             }
             other => return Err(no_type(other, shown, node)),
         }
@@ -806,10 +816,10 @@ pub(super) mod phases {
         Ok(())
     }
 
-    pub fn warmup_type(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    pub fn warmup_type(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
         match snake(text(node, shown)?).as_str() {
             "concurrency" | "poisson" | "gamma" | "constant" => {
-                to.flag("warmup-arrival-pattern", shown, node)
+                to.flag("warmup_arrival_pattern", shown, node)
             }
             "user_centric" | "fixed_schedule" => bail!(
                 "{}: {shown}: a warmup is by concurrency, poisson, gamma or constant",
@@ -827,21 +837,21 @@ pub(super) mod phases {
         )
     }
 
-    pub fn profiling_rate(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    pub fn profiling_rate(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
         match to.phase_type.as_deref() {
-            Some("user_centric") => to.flag("user-centric-rate", shown, node),
+            Some("user_centric") => to.flag("user_centric_rate", shown, node),
             Some("concurrency") => bail!(
                 "{}: {shown}: a phase of type concurrency has no rate; take poisson, gamma or \
                  constant",
                 node.line
             ),
-            _ => to.flag("request-rate", shown, node),
+            _ => to.flag("request_rate", shown, node),
         }
     }
 
-    pub fn rate_series(to: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    pub fn rate_series(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
         match &node.value {
-            Value::Scalar(_) => to.flag("request-rate-series", shown, node),
+            Value::Scalar(_) => to.flag("request_rate_series", shown, node),
             _ => bail!(
                 "{}: {shown}: give the path of a JSON file with the series",
                 node.line
@@ -849,7 +859,7 @@ pub(super) mod phases {
         }
     }
 
-    pub fn included(_: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    pub fn included(_: &mut Translation, shown: &str, node: &Node) -> Result<()> {
         ensure!(
             !yes(node, shown)?,
             "{}: {shown}: what is measured is in the results; make it `kind: warmup`",
@@ -858,7 +868,7 @@ pub(super) mod phases {
         Ok(())
     }
 
-    pub fn excluded(_: &mut Translation<'_>, shown: &str, node: &Node) -> Result<()> {
+    pub fn excluded(_: &mut Translation, shown: &str, node: &Node) -> Result<()> {
         ensure!(
             yes(node, shown)?,
             "{}: {shown}: a warmup is never in the results",

@@ -1,0 +1,550 @@
+//! Numbers with their ranges and units, and the other values that are more than a word.
+
+use pinfire_base::{
+    clock::Span,
+    delay::{Delay, NoDelay},
+    record::Trigger,
+};
+
+use crate::setting::Setting;
+
+/// Declares numbers: a type, what it holds, and the function that reads it.
+macro_rules! numbers {
+    ($($(#[$doc:meta])* $name:ident($plain:ty) = $read:path;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
+        pub struct $name($plain);
+
+        impl $name {
+            /// The number.
+            pub const fn get(self) -> $plain {
+                self.0
+            }
+        }
+
+        impl Setting for $name {
+            type Value = $plain;
+
+            fn parse(text: &str) -> Result<Self, String> {
+                $read(text).map(Self)
+            }
+
+            fn shown(&self) -> String {
+                self.0.to_string()
+            }
+
+            fn value(&self) -> $plain {
+                self.0
+            }
+        }
+    )*};
+}
+
+numbers! {
+    /// A whole number of at least 1.
+    Count(u64) = count;
+    /// A whole number of at least 0.
+    Whole(u64) = whole;
+    /// A number of tokens, at least 0.
+    Tokens(u32) = length;
+    /// A number of at least 0.
+    NotNegative(f64) = not_negative;
+    /// A number above 0.
+    Positive(f64) = positive;
+    /// A share of 0 to 1.
+    Share(f64) = share;
+    /// Arrivals per second: above 0, or `inf`.
+    Rate(f64) = rate;
+    /// A time above 0, in seconds.
+    Seconds(f64) = seconds;
+    /// A time of at least 0, in seconds.
+    Pause(f64) = pause;
+    /// A time of at least 0, in seconds, or `inf`.
+    Grace(f64) = grace;
+    /// Seconds of at least 0 and at most 1000.
+    Interval(f64) = interval;
+    /// A time of at least 0, in milliseconds.
+    Milliseconds(f64) = milliseconds;
+    /// A time of at least 0, in whole milliseconds.
+    WholeMilliseconds(u64) = whole_milliseconds;
+}
+
+impl Seconds {
+    /// The time.
+    pub fn span(self) -> Span {
+        Span::from_secs_f64(self.0)
+    }
+}
+
+impl Count {
+    /// At least 1.
+    pub const fn at_least_one(count: u64) -> Self {
+        Self(if count == 0 { 1 } else { count })
+    }
+}
+
+impl Whole {
+    /// Any whole number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// The share of cancelled requests, in percent. In a list 0 stands for no cancelling at all.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Percent(f64);
+
+impl Percent {
+    /// The number.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Setting for Percent {
+    type Value = f64;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        no_list(text)?;
+        number(text)
+            .filter(|value| *value > 0.0 && *value <= 100.0)
+            .map(Self)
+            .ok_or_else(|| {
+                "it must be above 0 and at most 100 (leave the flag out to cancel nothing)"
+                    .to_owned()
+            })
+    }
+
+    fn parse_element(text: &str) -> Result<Self, String> {
+        match number(text) {
+            Some(0.0) => Ok(Self(0.0)),
+            _ => Self::parse(text),
+        }
+    }
+
+    fn shown(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn value(&self) -> f64 {
+        self.0
+    }
+}
+
+/// Seconds, or a distribution of them.
+impl Setting for Delay {
+    type Value = Self;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let read = |text: &str| text.parse().map_err(|wrong: NoDelay| wrong.to_string());
+        if text.contains(':') {
+            return read(text);
+        }
+        no_list(text)?;
+        read(&in_seconds(text)?)
+    }
+
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+
+    fn value(&self) -> Self {
+        *self
+    }
+}
+
+/// How long a user waits for the first token.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Patience(Delay);
+
+impl Setting for Patience {
+    type Value = Delay;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some((what, rest)) if what.eq_ignore_ascii_case("ttft") => {
+                Setting::parse(rest).map(Self)
+            }
+            _ => Err("it must be ttft:SECONDS, such as ttft:2.0".to_owned()),
+        }
+    }
+
+    fn shown(&self) -> String {
+        format!("ttft:{}", self.0)
+    }
+
+    fn value(&self) -> Delay {
+        self.0
+    }
+}
+
+/// What the delay of a cancellation counts from.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum CancelTrigger {
+    /// The same instant for all requests.
+    At(Trigger),
+    /// This share of the output length that a request asks for.
+    Fraction(f64),
+}
+
+impl std::fmt::Display for CancelTrigger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At(trigger) => f.write_str(&trigger.name()),
+            Self::Fraction(share) => write!(f, "fraction:{share}"),
+        }
+    }
+}
+
+impl Setting for CancelTrigger {
+    type Value = Self;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let text = text.to_lowercase().replace('_', "-");
+        if let Some(share) = text.strip_prefix("fraction:") {
+            return number(share)
+                .filter(|&share| share > 0.0 && share <= 1.0)
+                .map(Self::Fraction)
+                .ok_or("fraction:F needs a number above 0 and at most 1".to_owned());
+        }
+        Trigger::from_name(&text)
+            .filter(|trigger| *trigger != Trigger::Patience)
+            .map(Self::At)
+            .ok_or_else(|| {
+                "it must be one of: sent, headers, first-token, tokens:N, fraction:F, mid-body, \
+                 connect"
+                    .to_owned()
+            })
+    }
+
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+
+    fn value(&self) -> Self {
+        *self
+    }
+}
+
+/// Which CPUs send and receive.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cores {
+    /// This many of them.
+    Count(usize),
+    /// These.
+    List(Vec<usize>),
+}
+
+impl Setting for Cores {
+    type Value = Self;
+
+    /// A count (`4`), or a list with ranges (`2,4-7`; one CPU: `3,`).
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong =
+            || "it must be a number of cores, or a list of CPUs such as 2,4-7 (one CPU: 3,)";
+        if let Ok(count) = text.parse::<usize>() {
+            return if count == 0 {
+                Err(wrong().to_owned())
+            } else {
+                Ok(Self::Count(count))
+            };
+        }
+        let mut cpus = Vec::new();
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
+            let (from, to) = part.split_once('-').unwrap_or((part, part));
+            let (from, to) = (from.parse().ok(), to.parse().ok());
+            let (Some(from), Some(to)) = (from, to) else {
+                return Err(wrong().to_owned());
+            };
+            let range: std::ops::RangeInclusive<usize> = from..=to;
+            if range.is_empty() || to > 8_191 {
+                return Err(wrong().to_owned());
+            }
+            cpus.extend(range);
+        }
+        cpus.sort_unstable();
+        cpus.dedup();
+        if cpus.is_empty() {
+            Err(wrong().to_owned())
+        } else {
+            Ok(Self::List(cpus))
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Count(count) => count.to_string(),
+            Self::List(cpus) => {
+                let cpus: Vec<String> = cpus.iter().map(usize::to_string).collect();
+                // One CPU, not a count of them.
+                let end = if cpus.len() == 1 { "," } else { "" };
+                format!("{}{end}", cpus.join(","))
+            }
+        }
+    }
+
+    fn value(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// A whole number of at least 1.
+///
+/// # Errors
+/// It is none.
+pub fn count(text: &str) -> Result<u64, String> {
+    no_list(text)?;
+    match text.parse::<u64>() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(value) => Ok(value),
+        Err(_) => Err("it must be a whole number of at least 1".to_owned()),
+    }
+}
+
+/// A whole number of at least 0.
+///
+/// # Errors
+/// It is none.
+pub fn whole(text: &str) -> Result<u64, String> {
+    no_list(text)?;
+    text.parse()
+        .map_err(|_| "it must be a whole number of at least 0".to_owned())
+}
+
+/// A number of tokens, at least 0.
+///
+/// # Errors
+/// It is none.
+pub fn length(text: &str) -> Result<u32, String> {
+    no_list(text)?;
+    text.parse()
+        .map_err(|_| "it must be a whole number of tokens, at least 0".to_owned())
+}
+
+/// The tokens of a block, at least 1.
+///
+/// # Errors
+/// It is none.
+pub fn block(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|tokens| *tokens > 0)
+        .ok_or("it must be a whole number of tokens, at least 1".to_owned())
+}
+
+/// A number of at least 0.
+///
+/// # Errors
+/// It is none.
+pub fn not_negative(text: &str) -> Result<f64, String> {
+    no_list(text)?;
+    number(text)
+        .filter(|value| *value >= 0.0)
+        .ok_or("it must be a number of at least 0".to_owned())
+}
+
+/// A number above 0.
+///
+/// # Errors
+/// It is none.
+pub fn positive(text: &str) -> Result<f64, String> {
+    number(text)
+        .filter(|value| *value > 0.0)
+        .ok_or("it must be a number above 0".to_owned())
+}
+
+/// A share of 0 to 1.
+///
+/// # Errors
+/// It is none.
+pub fn share(text: &str) -> Result<f64, String> {
+    number(text)
+        .filter(|value| (0.0..=1.0).contains(value))
+        .ok_or("it must be between 0 and 1".to_owned())
+}
+
+/// A time above 0, in seconds: `90`, `90s`, `1500ms`, `2m`.
+///
+/// # Errors
+/// It is none.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    positive(&in_seconds(text)?)
+}
+
+fn pause(text: &str) -> Result<f64, String> {
+    not_negative(&in_seconds(text)?)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    no_list(text)?;
+    text.parse()
+        .ok()
+        .filter(|value: &f64| *value > 0.0)
+        .ok_or("it must be a number above 0, or inf".to_owned())
+}
+
+fn grace(text: &str) -> Result<f64, String> {
+    in_seconds(text)?
+        .parse()
+        .ok()
+        .filter(|value: &f64| *value >= 0.0)
+        .ok_or("it must be a number of at least 0, or inf".to_owned())
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    number(&in_seconds(text)?)
+        .filter(|value| (0.0..=1000.0).contains(value))
+        .ok_or("it must be between 0 and 1000".to_owned())
+}
+
+fn milliseconds(text: &str) -> Result<f64, String> {
+    not_negative(&in_unit(text, 1000.0)?)
+}
+
+fn whole_milliseconds(text: &str) -> Result<u64, String> {
+    whole(&in_unit(text, 1000.0)?)
+}
+
+fn in_seconds(text: &str) -> Result<String, String> {
+    in_unit(text, 1.0)
+}
+
+/// A duration such as `30s` as the number in a unit of which a second has this many. Anything else
+/// stays as it is.
+fn in_unit(text: &str, per_second: f64) -> Result<String, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let suffix = text.get(digits.len()..).unwrap_or_default();
+    let seconds = match suffix {
+        "ms" => 0.001,
+        "s" | "sec" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        // `inf`, and what the number itself will refuse.
+        _ => return Ok(text.to_owned()),
+    };
+    let number: f64 = digits
+        .trim()
+        .parse()
+        .map_err(|_| format!("`{text}` is no duration; write 30s, 5m or 2h"))?;
+    Ok((number * seconds * per_second).to_string())
+}
+
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|value: &f64| value.is_finite())
+}
+
+fn no_list(text: &str) -> Result<(), String> {
+    if text.contains(',') {
+        return Err(
+            "it takes one value; the flags that take a list are in the help of --sweep-type"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused<T: Setting>(texts: &[&str]) {
+        for text in texts {
+            assert!(T::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn cores_are_counts_or_lists() {
+        let cores = Cores::parse;
+        assert_eq!(cores("4"), Ok(Cores::Count(4)));
+        assert_eq!(cores("3,"), Ok(Cores::List(vec![3])));
+        assert_eq!(cores("2,4-6,4"), Ok(Cores::List(vec![2, 4, 5, 6])));
+        for text in ["4", "3,", "2,4,5"] {
+            assert_eq!(cores(text).map(|cores| cores.shown()), Ok(text.to_owned()));
+        }
+        refused::<Cores>(&["0", "", ",", "a", "4-2", "1-99999999999", "-1"]);
+    }
+
+    #[test]
+    fn delays_and_triggers_are_read_and_written_alike() {
+        for text in [
+            "0.5",
+            "uniform:0.1,2",
+            "exponential:0.5",
+            "lognormal:0.5,0.8",
+        ] {
+            assert_eq!(
+                Delay::parse(text).map(|delay| delay.shown()),
+                Ok(text.into())
+            );
+        }
+        refused::<Delay>(&[
+            "",
+            "-1",
+            "nan",
+            "1,2",
+            "uniform:2,1",
+            "uniform:1",
+            "exponential:-1",
+            "lognormal:1",
+            "normal:1,2",
+            "1e9",
+        ]);
+        for text in [
+            "sent",
+            "headers",
+            "first-token",
+            "tokens:20",
+            "fraction:0.5",
+            "mid-body",
+            "connect",
+        ] {
+            assert_eq!(
+                CancelTrigger::parse(text).map(|trigger| trigger.shown()),
+                Ok(text.to_owned())
+            );
+        }
+        refused::<CancelTrigger>(&[
+            "",
+            "tokens",
+            "tokens:0",
+            "fraction:0",
+            "fraction:1.1",
+            "last",
+        ]);
+        assert_eq!(
+            Patience::parse("ttft:2.0").map(|patience| patience.value()),
+            Delay::parse("2")
+        );
+        refused::<Patience>(&["2", "ttlt:2", "ttft:", "ttft:-1"]);
+    }
+
+    #[test]
+    fn durations_have_units() {
+        for (text, seconds) in [("30s", 30.0), ("5m", 300.0), ("1500ms", 1.5), ("2", 2.0)] {
+            assert_eq!(Seconds::parse(text).map(Seconds::get), Ok(seconds));
+        }
+        assert_eq!(Milliseconds::parse("2s").map(Milliseconds::get), Ok(2000.0));
+        assert_eq!(Grace::parse("inf").map(Grace::get), Ok(f64::INFINITY));
+        assert_eq!(Delay::parse("500ms"), Delay::parse("0.5"));
+        let error = Seconds::parse("5.5.5s").unwrap_err();
+        assert!(error.contains("`5.5.5s` is no duration"), "{error}");
+    }
+
+    #[test]
+    fn no_cancelling_is_a_percentage_in_lists_only() {
+        use crate::setting::Listed;
+        assert_eq!(Percent::parse("100").map(Percent::get), Ok(100.0));
+        refused::<Percent>(&["0", "-1", "100.1", "nan", "inf", "x", "10,20"]);
+        let list = Listed::<Percent>::parse("0, 10").unwrap();
+        assert_eq!(list.all().map(|p| p.get()).collect::<Vec<_>>(), [0.0, 10.0]);
+        refused::<Listed<Percent>>(&["0", "10,,50", "10,", "5,05", "5,101"]);
+        assert!(!Listed::<Delay>::parse("uniform:1,2").unwrap().is_several());
+    }
+}
