@@ -12,6 +12,10 @@ use crate::{
 
 /// What a connection is doing, with what it has for that.
 #[derive(Default)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a slot keeps its size, and a box would cost every request an allocation"
+)]
 pub(super) enum State {
     /// It carries a request.
     Carrying(Carrying),
