@@ -174,7 +174,7 @@ impl<'a> Test<'a> {
         ));
         interrupt.sending();
         let patience = Span::from_secs_f64(flags.canary_timeout);
-        let requester = Requester::of(&run, patience)?.to_the_first();
+        let requester = Requester::of(&run, patience)?.only_asking_the_first();
         Ok(Self {
             flags,
             leave,

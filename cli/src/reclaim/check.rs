@@ -75,7 +75,7 @@ impl<'a> ReclaimCheck<'a> {
     ) -> Result<Self> {
         let plan = &run.settings.watch;
         let pages = pages(plan, &run.servers)?;
-        let mut requester = Requester::of(run, PATIENCE)?.from_the_last();
+        let mut requester = Requester::of(run, PATIENCE)?.starting_with_the_last();
         let mut sampler = Sampler::start(&pages, &plan.profiles, AT_REST, scrapers)?;
         say::line(format_args!(
             "--verify-release: metrics from {}; one request alone first",

@@ -62,13 +62,13 @@ impl<'a> Requester<'a> {
     }
 
     /// Begins with the last conversation: the first ones are those that the run begins with.
-    pub fn from_the_last(mut self) -> Self {
+    pub fn starting_with_the_last(mut self) -> Self {
         self.sessions = self.dataset.conversations().saturating_sub(1) as u64;
         self
     }
 
     /// Sends to the first server only.
-    pub fn to_the_first(mut self) -> Self {
+    pub fn only_asking_the_first(mut self) -> Self {
         self.targets = self.targets.iter().take(1).cloned().collect();
         self
     }

@@ -114,15 +114,18 @@ pub fn one(
         ));
     }
     let board = Arc::new(Board::default());
+    let plans = Plans::of(&run)?;
+    let screen = screen(settings, &board)?;
+    // Nothing fails between its start and its end, so that its thread is never left behind.
     let collecting = Collecting::start(facts.clone(), &mut run, Arc::clone(&board))?;
     let phases = Phases {
-        plans: Plans::of(&run)?,
+        plans,
         engine: &mut run.engine,
         interrupt,
         tally: collecting.tally(),
         watch: &watchers.watch,
-        screen: screen(settings, &board)?,
         board,
+        screen,
     };
     watchers.watch.wait_for_baseline();
     interrupt.sending();
