@@ -9,18 +9,11 @@ const SMALL: usize = 3;
 
 /// Larger circles of today: a file of it, how many files it has at most, and why. They may only
 /// shrink: lower the number when one does, and take it out when it is gone.
-const LARGE: &[(&str, usize, &str)] = &[
-    (
-        "analysis/src/facts.rs",
-        31,
-        "facts, collecting, report and export name each other's types",
-    ),
-    (
-        "analysis/src/rebuild/mod.rs",
-        6,
-        "the readers of a run's files share the error of their parent",
-    ),
-];
+const LARGE: &[(&str, usize, &str)] = &[(
+    "analysis/src/facts.rs",
+    26,
+    "facts, collecting, report and export name each other's types",
+)];
 
 /// The files of one crate by their modules, and who imports whom.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use pinfire_artifacts::samples::{GpuLine, TelemetryData};
 use pinfire_artifacts::{Lines, LinesError};
 use pinfire_base::clock::Stamp;
 
-use super::RebuildError;
+use super::error::RebuildError;
 use crate::facts::PhaseWindow;
 use pinfire_scrape::gpu::{GRACE, GpuHistory, GpuTelemetry, is_known};
 use pinfire_scrape::reduce::Window;

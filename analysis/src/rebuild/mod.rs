@@ -5,6 +5,7 @@
 //! per-request file, whose values give the instants and counts back. Both are read line by line, so
 //! that files may be larger than memory.
 
+mod error;
 mod gpus;
 mod line;
 mod raw;
@@ -12,20 +13,17 @@ mod summary;
 mod values;
 
 use std::collections::{HashSet, VecDeque};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pinfire_artifacts::config::InputConfig;
-use pinfire_artifacts::{
-    Carried, FindError, LineNumber, Lines, LinesError, ReadError, RunFiles, Summary, WriteError,
-    read_json,
-};
+use pinfire_artifacts::{Carried, LineNumber, Lines, RunFiles, Summary, read_json};
 use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::health::Counts;
 use pinfire_dialect::{Answers, EndpointKind};
 use serde_json::Value;
 
+pub use self::error::RebuildError;
 use self::line::Found;
 use self::raw::RawRequest;
 use self::values::{Beside, ValueLine, Values};
@@ -39,87 +37,6 @@ use crate::reading::{Reading, Rules, Target, Verdict};
 use crate::report::Report;
 use crate::tokens::TokenCounts;
 use pinfire_base::tokens::TokenCounter;
-
-/// A run cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum RebuildError {
-    /// A file.
-    #[error("cannot read {}: {cause}", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-    /// One line of a file.
-    #[error("{}, line {number}: {what}; the lines before it can be read alone if this one is taken out", path.display())]
-    Line {
-        /// Which file.
-        path: PathBuf,
-        /// Which line, counted from 1.
-        number: u64,
-        /// Why.
-        what: String,
-    },
-    /// No file of requests.
-    #[error(
-        "{} has neither profile_export_raw.jsonl nor profile_export.jsonl; name the folder of a run \
-         (--artifact-dir) whose --export-level was records or raw",
-        dir.display()
-    )]
-    NoRequests {
-        /// The folder.
-        dir: PathBuf,
-    },
-    /// Files of several runs.
-    #[error("{} holds several runs ({names}); put each into a folder of its own", dir.display())]
-    Several {
-        /// The folder.
-        dir: PathBuf,
-        /// The summaries' names.
-        names: String,
-    },
-    /// The kind of endpoint.
-    #[error("{0}")]
-    Endpoint(String),
-    /// A file cannot be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-}
-
-impl From<LinesError> for RebuildError {
-    fn from(error: LinesError) -> Self {
-        match error {
-            LinesError::Read { path, cause } => Self::Read { path, cause },
-            LinesError::Line { path, number, what } => Self::Line { path, number, what },
-        }
-    }
-}
-
-impl From<ReadError> for RebuildError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Read { path, cause } => Self::Read { path, cause },
-            ReadError::Content { path, cause } => Self::Read {
-                path,
-                cause: io::Error::other(format!("it is no summary of a run: {cause}")),
-            },
-        }
-    }
-}
-
-impl From<FindError> for RebuildError {
-    fn from(error: FindError) -> Self {
-        match error {
-            FindError::Read { path, cause } => Self::Read { path, cause },
-            FindError::None { path, .. } => Self::NoRequests { dir: path },
-            FindError::Several { path, prefixes } => Self::Several {
-                dir: path,
-                names: prefixes.join(", "),
-            },
-        }
-    }
-}
 
 /// Where the token counts of a report come from.
 #[derive(Clone)]

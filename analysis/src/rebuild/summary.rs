@@ -10,7 +10,7 @@ use pinfire_base::clock::{Span, WallAnchor};
 use pinfire_base::record::Leave;
 use pinfire_dialect::{Answers, EndpointKind};
 
-use super::RebuildError;
+use super::error::RebuildError;
 use super::line::at;
 use crate::facts::{
     CancellationFacts, DatasetFacts, LengthFacts, PhaseFacts, PhaseWindow, RunFacts, ToldRun,

@@ -11,7 +11,7 @@ use pinfire_artifacts::{Lines, Measured, RequestLine};
 use pinfire_base::clock::Span;
 use pinfire_dialect::Usage;
 
-use super::RebuildError;
+use super::error::RebuildError;
 use super::line::Found;
 use crate::collect::RowValue;
 use crate::metric::{METRICS, Of};
