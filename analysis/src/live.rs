@@ -5,6 +5,7 @@
 //! percentiles are good to two digits. Fixed memory, about 2 MB.
 
 use hdrhistogram::Histogram;
+use pinfire_artifacts::tag;
 use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::record::{Phase, Record};
 
@@ -16,12 +17,12 @@ const WINDOW: u64 = 10;
 
 /// What is shown as a distribution: tag of the metric, and units of a count of the histogram.
 const QUANTITIES: [(&str, f64); 6] = [
-    ("time_to_first_token", MICROS),
-    ("inter_token_latency", MICROS),
-    ("request_latency", MICROS),
-    ("output_token_throughput_per_user", HUNDREDTHS),
-    ("input_sequence_length", 1.0),
-    ("output_sequence_length", 1.0),
+    (tag::TIME_TO_FIRST_TOKEN, MICROS),
+    (tag::INTER_TOKEN_LATENCY, MICROS),
+    (tag::REQUEST_LATENCY, MICROS),
+    (tag::OUTPUT_TOKEN_THROUGHPUT_PER_USER, HUNDREDTHS),
+    (tag::INPUT_SEQUENCE_LENGTH, 1.0),
+    (tag::OUTPUT_SEQUENCE_LENGTH, 1.0),
 ];
 
 /// Nanoseconds of a count.

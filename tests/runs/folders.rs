@@ -12,7 +12,7 @@ use std::{
 
 use pinfire_tests::{
     binary::{Ended, Running, call, pinfire, profile},
-    mock::{Mock, instant, script, silent},
+    mock::{Mock, instant, script},
     watchdog::watch,
 };
 use rustix::process::Signal;
@@ -25,17 +25,21 @@ fn url(mock: &Mock) -> String {
     format!("http://{}", mock.address())
 }
 
-/// Waits until a file of the run is there.
+/// Waits until there is something in a file of the run.
 fn wait_for(running: &Running, name: &str) {
     let _guard = watch(format!("waiting for {name}"));
-    while !running.folder().join("out").join(name).exists() {
+    let path = running.folder().join("out").join(name);
+    while !path.metadata().is_ok_and(|file| file.len() > 0) {
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Starts a run whose requests are not answered, and waits until it has begun.
+/// More requests than a test waits for.
+const ENDLESS: &str = "--request-count 1000000 --num-dataset-entries 4 --concurrency 2";
+
+/// Starts a run that goes on until it is told to end, and waits for its first records.
 fn going_on(mock: &Mock) -> Running {
-    let running = profile(&url(mock), "--request-count 4 --concurrency 2").start();
+    let running = profile(&url(mock), ENDLESS).start();
     wait_for(&running, "profile_export.jsonl");
     running
 }
@@ -51,7 +55,7 @@ fn into(folder: &Path, url: &str, more: &str) -> Ended {
 
 #[test]
 fn a_second_run_in_the_folder_of_one_is_refused_before_it_touches_anything() {
-    let mock = Mock::start(silent());
+    let mock = Mock::start(script());
     let first = going_on(&mock);
     let folder = first.folder().join("out");
     let before = fs::read(folder.join("resolved_config.yaml")).unwrap();
@@ -73,7 +77,7 @@ fn a_second_run_in_the_folder_of_one_is_refused_before_it_touches_anything() {
 
 #[test]
 fn a_killed_run_holds_no_folder() {
-    let mock = Mock::start(silent());
+    let mock = Mock::start(script());
     let first = going_on(&mock);
     first.signal(Signal::KILL);
     let first = first.wait();
@@ -82,7 +86,7 @@ fn a_killed_run_holds_no_folder() {
 
 #[test]
 fn a_sweep_and_a_report_have_their_folders_alone_too() {
-    let mock = Mock::start(silent());
+    let mock = Mock::start(script());
     let first = going_on(&mock);
     let folder = first.folder().join("out");
     let sweep = into(&folder, "mock:", "--request-count 1 --concurrency 1,2").code(1);
@@ -161,10 +165,14 @@ fn temporary() -> tempfile::TempDir {
 
 /// A run that goes on until it is told to end; its metrics are written line by line.
 fn to_be_robbed(mock: &Mock) -> Running {
-    let more = "--request-count 100000 --concurrency 2 --export-level raw \
+    let more = "--request-count 1000000 --num-dataset-entries 4 --concurrency 2 --export-level raw \
         --server-metrics-formats json,jsonl";
     let running = profile(&url(mock), more).start();
-    for name in ["profile_export_raw.jsonl", "server_metrics_export.jsonl"] {
+    for name in [
+        "profile_export.jsonl",
+        "profile_export_raw.jsonl",
+        "server_metrics_export.jsonl",
+    ] {
         wait_for(&running, name);
     }
     running

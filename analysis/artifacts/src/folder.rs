@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::{FileNames, PHASE_MANIFEST, PHASES, READY, STARTED};
+use crate::{FileNames, PHASE_MANIFEST, PHASES, READY, RUN_MARKER, STARTED};
 
 /// The file that is locked while a run writes to its folder.
 const LOCK: &str = ".pinfire.lock";
@@ -140,7 +140,7 @@ impl RunFolder {
     pub fn clear(&self, names: &FileNames) -> Result<(), FolderError> {
         let mut files = names.all();
         files.extend(FileNames::default().all());
-        let markers = [READY, STARTED, PHASE_MANIFEST];
+        let markers = [READY, STARTED, RUN_MARKER, PHASE_MANIFEST];
         let markers = markers.map(str::to_owned);
         for name in files.iter().chain(&markers) {
             self.forget(&self.folder.join(name))?;
@@ -311,6 +311,7 @@ mod tests {
             "mine_timeslices.csv",
             "release.json",
             "phase_manifest.json",
+            "run_config.json",
             "phases/warmup/profile_export_aiperf.json",
             "phases/profiling/server_metrics.json",
             "report/profile_export_aiperf.csv",

@@ -21,6 +21,7 @@ pub mod server;
 pub mod slices;
 pub mod summary;
 pub mod sweep;
+pub mod tag;
 mod trace;
 mod write;
 
@@ -42,7 +43,9 @@ pub use raw::{Packet, RawLine, Response, SentPacket, SentResponse};
 pub use run_files::{FindError, ReadError, RunFiles, read_json};
 pub use summary::Summary;
 pub use trace::TraceData;
-pub use write::{LineFile, WriteError, append, csv_bytes, json_bytes, json_line, replace};
+pub use write::{
+    LineFile, WriteError, append, csv_bytes, json_bytes, json_line, json_value, replace,
+};
 
 /// An object whose keys keep their order.
 pub type Ordered<V> = indexmap::IndexMap<String, V>;

@@ -3,6 +3,7 @@
 //! Blocks of pinfire's own (`cancellation`, `client_health`, `request_accounting`, …) come last, so that
 //! no key of AIPerf moves.
 
+use crate::tag;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,31 +13,31 @@ use crate::{Block, Carried, ErrorCount, Metrics, Ordered, Part};
 
 /// The metrics before the run's data, in this order.
 const FIRST: [&str; 25] = [
-    "request_throughput",
-    "request_latency",
-    "request_count",
-    "time_to_first_token",
-    "time_to_second_token",
-    "inter_token_latency",
-    "output_token_throughput",
-    "output_token_throughput_per_user",
-    "output_sequence_length",
-    "input_sequence_length",
-    "goodput",
-    "good_request_count",
-    "output_token_count",
-    "reasoning_token_count",
-    "min_request_timestamp",
-    "max_response_timestamp",
-    "inter_chunk_latency",
-    "total_output_tokens",
-    "total_reasoning_tokens",
-    "benchmark_duration",
-    "total_isl",
-    "total_osl",
-    "error_request_count",
-    "error_isl",
-    "total_error_isl",
+    tag::REQUEST_THROUGHPUT,
+    tag::REQUEST_LATENCY,
+    tag::REQUEST_COUNT,
+    tag::TIME_TO_FIRST_TOKEN,
+    tag::TIME_TO_SECOND_TOKEN,
+    tag::INTER_TOKEN_LATENCY,
+    tag::OUTPUT_TOKEN_THROUGHPUT,
+    tag::OUTPUT_TOKEN_THROUGHPUT_PER_USER,
+    tag::OUTPUT_SEQUENCE_LENGTH,
+    tag::INPUT_SEQUENCE_LENGTH,
+    tag::GOODPUT,
+    tag::GOOD_REQUEST_COUNT,
+    tag::OUTPUT_TOKEN_COUNT,
+    tag::REASONING_TOKEN_COUNT,
+    tag::MIN_REQUEST_TIMESTAMP,
+    tag::MAX_RESPONSE_TIMESTAMP,
+    tag::INTER_CHUNK_LATENCY,
+    tag::TOTAL_OUTPUT_TOKENS,
+    tag::TOTAL_REASONING_TOKENS,
+    tag::BENCHMARK_DURATION,
+    tag::TOTAL_ISL,
+    tag::TOTAL_OSL,
+    tag::ERROR_REQUEST_COUNT,
+    tag::ERROR_ISL,
+    tag::TOTAL_ERROR_ISL,
 ];
 
 /// Which program wrote a file, and of which run.

@@ -81,7 +81,7 @@ pub fn json_line(document: &impl Serialize) -> String {
     clippy::expect_used,
     reason = "keys are texts: there is no way to fail"
 )]
-pub(crate) fn json_value(document: &impl Serialize) -> Value {
+pub fn json_value(document: &impl Serialize) -> Value {
     serde_json::to_value(document).expect(SERIALISES)
 }
 
@@ -172,6 +172,27 @@ impl LineFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Broken;
+
+    impl Serialize for Broken {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("it cannot be written down"))
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "it cannot be written down")]
+    fn what_cannot_be_serialised_is_no_empty_file() {
+        json_bytes(&Broken);
+    }
+
+    #[test]
+    fn rows_of_any_length_are_rows() {
+        let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["c".to_owned()]];
+        let bytes = csv_bytes(&mut csv::WriterBuilder::new(), rows);
+        assert_eq!(bytes, b"a,b\nc\n");
+    }
 
     #[test]
     fn lines_that_are_lost_are_an_error() {

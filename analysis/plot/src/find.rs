@@ -28,7 +28,7 @@ pub struct Found {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
     /// A run.
-    Run(FileNames),
+    Run(Box<FileNames>),
     /// Statistics of several trials, in this file.
     Cell(PathBuf),
 }
@@ -37,7 +37,7 @@ impl Found {
     /// The run's files.
     pub fn run(&self) -> Option<RunFiles> {
         match &self.kind {
-            Kind::Run(names) => Some(RunFiles::named(&self.folder, names.clone())),
+            Kind::Run(names) => Some(RunFiles::named(&self.folder, (**names).clone())),
             Kind::Cell(_) => None,
         }
     }
@@ -176,7 +176,7 @@ fn look_into(
         is_run |= run.prefix().is_none();
         found.insert(Found {
             folder: folder.to_owned(),
-            kind: Kind::Run(run.names().clone()),
+            kind: Kind::Run(Box::new(run.names().clone())),
         });
     }
     if let Some(file) = RunFiles::aggregate(folder) {

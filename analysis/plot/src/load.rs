@@ -1,5 +1,6 @@
 //! A run as plots see it: its requests in columns, its summary, slices and samples of GPUs.
 
+use pinfire_artifacts::tag;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
@@ -114,15 +115,15 @@ pub struct Run {
 
 /// What every plot of requests and the page need.
 pub const TAGS: [&str; 9] = [
-    "time_to_first_token",
-    "inter_token_latency",
-    "request_latency",
-    "output_sequence_length",
-    "input_sequence_length",
-    "output_token_throughput_per_user",
-    "error_isl",
-    "good_request_count",
-    "effective_latency",
+    tag::TIME_TO_FIRST_TOKEN,
+    tag::INTER_TOKEN_LATENCY,
+    tag::REQUEST_LATENCY,
+    tag::OUTPUT_SEQUENCE_LENGTH,
+    tag::INPUT_SEQUENCE_LENGTH,
+    tag::OUTPUT_TOKEN_THROUGHPUT_PER_USER,
+    tag::ERROR_ISL,
+    tag::GOOD_REQUEST_COUNT,
+    tag::EFFECTIVE_LATENCY,
 ];
 
 /// Reads a run. Of the metrics of requests those in [`TAGS`] and `more` are kept.
@@ -133,7 +134,7 @@ pub fn run(found: &Found, more: &[String]) -> Result<Run, String> {
     let (told, files) = match &found.kind {
         Kind::Cell(file) => (Told::Cell(Box::new(read(file)?)), None),
         Kind::Run(names) => {
-            let files = RunFiles::named(&found.folder, names.clone());
+            let files = RunFiles::named(&found.folder, (**names).clone());
             let summary = read(&found.summary())?;
             (Told::Run(Box::new(summary)), Some(files))
         }
@@ -469,11 +470,15 @@ impl Run {
     pub fn figure(&self, tag: &str, stat: &str) -> Option<f64> {
         match tag {
             "output_token_throughput_per_gpu" => {
-                return Some(self.figure("output_token_throughput", "avg")? / self.gpu_count()?.0);
+                return Some(
+                    self.figure(tag::OUTPUT_TOKEN_THROUGHPUT, "avg")? / self.gpu_count()?.0,
+                );
             }
-            "goodput_per_gpu" => return Some(self.figure("goodput", "avg")? / self.gpu_count()?.0),
+            "goodput_per_gpu" => {
+                return Some(self.figure(tag::GOODPUT, "avg")? / self.gpu_count()?.0);
+            }
             "concurrency" => return Some(self.concurrency().unwrap_or(1.0)),
-            "duration" => return self.figure("benchmark_duration", "avg"),
+            "duration" => return self.figure(tag::BENCHMARK_DURATION, "avg"),
             _ => {}
         }
         match &self.told {
@@ -574,7 +579,7 @@ impl Run {
                 .map(|config| config.endpoint.kind.clone())
                 .filter(|kind| !kind.is_empty()),
             "duration" => self
-                .figure("benchmark_duration", "avg")
+                .figure(tag::BENCHMARK_DURATION, "avg")
                 .map(|value| format!("{} s", number(value))),
             "cancellation_rate" => config
                 .and_then(InputConfig::cancellation)
@@ -652,7 +657,7 @@ pub fn unit_of(tag: &str) -> String {
 pub fn name_of(tag: &str) -> String {
     let derived = match tag {
         "output_token_throughput_per_gpu" => Some("Token throughput per GPU"),
-        "output_token_throughput_per_user" => Some("Token throughput per user"),
+        tag::OUTPUT_TOKEN_THROUGHPUT_PER_USER => Some("Token throughput per user"),
         "goodput_per_gpu" => Some("Goodput per GPU"),
         "request_number" => Some("Request number"),
         "timestamp" => Some("Time since the first request"),

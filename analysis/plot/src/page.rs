@@ -1,6 +1,7 @@
 //! The report page: one file with everything in it, or the shell that the dashboard fills over its
 //! own address. Style and script are in `assets/`; the content security policy lets nothing else in.
 
+use pinfire_artifacts::tag;
 use pinfire_artifacts::{
     Carried, ErrorCount, Ordered, Summary,
     config::InputConfig,
@@ -220,17 +221,17 @@ impl<'r> Requests<'r> {
                 .push(three((request.start_ns as f64 - zero as f64) / 1e9));
             let lasted = three((request.end_ns - request.start_ns) as f64 / 1e6);
             all.latency_ms
-                .push(value("request_latency").or(Some(lasted)));
+                .push(value(tag::REQUEST_LATENCY).or(Some(lasted)));
             let ttft = request
                 .cancel
                 .as_ref()
                 .and_then(|cancel| cancel.time_to_first_token_ms);
             all.ttft_ms
-                .push(value("time_to_first_token").or(ttft.map(three)));
-            all.itl_ms.push(value("inter_token_latency"));
+                .push(value(tag::TIME_TO_FIRST_TOKEN).or(ttft.map(three)));
+            all.itl_ms.push(value(tag::INTER_TOKEN_LATENCY));
             all.isl
-                .push(value("input_sequence_length").or_else(|| value("error_isl")));
-            all.osl.push(value("output_sequence_length"));
+                .push(value(tag::INPUT_SEQUENCE_LENGTH).or_else(|| value(tag::ERROR_ISL)));
+            all.osl.push(value(tag::OUTPUT_SEQUENCE_LENGTH));
             all.why.push(why(request));
         }
         all

@@ -1,5 +1,6 @@
 //! Presets: what is drawn of which metrics, as settings files say it, and those that are built in.
 
+use pinfire_artifacts::tag;
 use serde::Deserialize;
 
 /// How a preset is drawn. The names are those of settings files.
@@ -211,8 +212,8 @@ fn preset(name: &str, kind: Kind, title: &str, x: Option<&str>, y: Option<&str>)
 pub fn multi_run() -> Vec<Preset> {
     use Kind::{ByRun, LatencyThroughputUncertainty, Pareto, ScatterLine};
     let per_gpu = Some("output_token_throughput_per_gpu");
-    let per_user = Some("output_token_throughput_per_user");
-    let latency = Some("request_latency");
+    let per_user = Some(tag::OUTPUT_TOKEN_THROUGHPUT_PER_USER);
+    let latency = Some(tag::REQUEST_LATENCY);
     let mut presets = vec![
         preset(
             "pareto_curve_throughput_per_gpu_vs_latency",
@@ -232,8 +233,8 @@ pub fn multi_run() -> Vec<Preset> {
             "ttft_vs_throughput",
             ScatterLine,
             "Time to first token against request throughput",
-            Some("time_to_first_token"),
-            Some("request_throughput"),
+            Some(tag::TIME_TO_FIRST_TOKEN),
+            Some(tag::REQUEST_THROUGHPUT),
         ),
         preset(
             "latency_throughput_uncertainty",
@@ -262,7 +263,7 @@ pub fn multi_run() -> Vec<Preset> {
             ByRun,
             "Time to first token, run by run",
             None,
-            Some("time_to_first_token"),
+            Some(tag::TIME_TO_FIRST_TOKEN),
         ),
         preset(
             "latency_by_run",
@@ -276,14 +277,14 @@ pub fn multi_run() -> Vec<Preset> {
             ByRun,
             "Inter token latency, run by run",
             None,
-            Some("inter_token_latency"),
+            Some(tag::INTER_TOKEN_LATENCY),
         ),
         preset(
             "throughput_by_run",
             ByRun,
             "Token throughput, run by run",
             None,
-            Some("output_token_throughput"),
+            Some(tag::OUTPUT_TOKEN_THROUGHPUT),
         ),
     ]);
     presets
@@ -296,9 +297,9 @@ pub fn single_run() -> Vec<Preset> {
         ClientHealth, DualAxis, Histogram, PercentileBands, RequestTimeline, Scatter,
         ScatterWithPercentiles, Timeslice,
     };
-    let ttft = Some("time_to_first_token");
-    let itl = Some("inter_token_latency");
-    let latency = Some("request_latency");
+    let ttft = Some(tag::TIME_TO_FIRST_TOKEN);
+    let itl = Some(tag::INTER_TOKEN_LATENCY);
+    let latency = Some(tag::REQUEST_LATENCY);
     let number = Some("request_number");
     let time = Some("timestamp");
     let mut gpu = preset(
@@ -306,7 +307,7 @@ pub fn single_run() -> Vec<Preset> {
         DualAxis,
         "Token throughput and GPU utilization over time",
         time,
-        Some("output_token_throughput"),
+        Some(tag::OUTPUT_TOKEN_THROUGHPUT),
     );
     gpu.y2 = Some(Measure::Tag("gpu_utilization".to_owned()));
     let mut server = preset(
@@ -380,14 +381,14 @@ pub fn single_run() -> Vec<Preset> {
             Area,
             "Token throughput over time",
             time,
-            Some("output_token_throughput"),
+            Some(tag::OUTPUT_TOKEN_THROUGHPUT),
         ),
         preset(
             "timeslices_throughput",
             Timeslice,
             "Request throughput per time slice",
             None,
-            Some("request_throughput"),
+            Some(tag::REQUEST_THROUGHPUT),
         ),
         preset(
             "timeslices_latency",
@@ -414,14 +415,14 @@ pub fn single_run() -> Vec<Preset> {
             "ttft_vs_isl",
             Scatter,
             "Time to first token against input length",
-            Some("input_sequence_length"),
+            Some(tag::INPUT_SEQUENCE_LENGTH),
             ttft,
         ),
         preset(
             "latency_vs_osl",
             Scatter,
             "Request latency against output length",
-            Some("output_sequence_length"),
+            Some(tag::OUTPUT_SEQUENCE_LENGTH),
             latency,
         ),
         preset(

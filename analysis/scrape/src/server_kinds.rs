@@ -261,8 +261,12 @@ impl Default for ServerKinds {
 
 fn built_in() -> &'static [ServerKind] {
     static PROFILES: OnceLock<Vec<ServerKind>> = OnceLock::new();
-    // A test reads the table; it is the same in every run.
-    PROFILES.get_or_init(|| serde_json::from_str(BUILT_IN).unwrap_or_default())
+    #[expect(
+        clippy::expect_used,
+        reason = "the table is a part of the binary, and a test reads it"
+    )]
+    let read = || serde_json::from_str(BUILT_IN).expect("the built-in table can be read");
+    PROFILES.get_or_init(read)
 }
 
 #[derive(Deserialize)]

@@ -4,6 +4,7 @@ use super::Read;
 use super::tally::RowValue;
 use crate::metric::row;
 use crate::reading::Verdict;
+use pinfire_artifacts::tag;
 
 /// How many requests of a kind are named.
 const NAMED: usize = 3;
@@ -36,7 +37,7 @@ impl Odd {
     pub(super) fn new(by_server: bool) -> Self {
         Self {
             by_server,
-            mismatch: row("osl_mismatch_count"),
+            mismatch: row(tag::OSL_MISMATCH_COUNT),
             ..Self::default()
         }
     }

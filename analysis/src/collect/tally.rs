@@ -1,5 +1,6 @@
 //! The numbers of one phase: one narrow column per row of the table, and a few counters.
 
+use pinfire_artifacts::tag;
 use std::ops::Range;
 
 use pinfire_base::clock::Stamp;
@@ -83,10 +84,10 @@ pub(crate) struct Long {
 }
 
 const LIFE: [&str; 4] = [
-    "time_to_first_token",
-    "input_sequence_length",
-    "output_sequence_length",
-    "inter_chunk_latency",
+    tag::TIME_TO_FIRST_TOKEN,
+    tag::INPUT_SEQUENCE_LENGTH,
+    tag::OUTPUT_SEQUENCE_LENGTH,
+    tag::INTER_CHUNK_LATENCY,
 ];
 
 /// The numbers of one phase. A record is known by its place in order of arrival, from 0.
@@ -171,10 +172,9 @@ impl Tally {
             self.failed.push(class == Class::Error);
         }
         for at in 0..self.rows.len() {
-            let Some(&row) = self.rows.get(at) else { break };
-            let Some(metric) = METRICS.get(row) else {
-                continue;
-            };
+            // The rows of a run are rows of the table: another index is a defect, and panics.
+            let row = self.rows[at];
+            let metric = &METRICS[row];
             let counts = match metric.over {
                 Over::Valid => class == Class::Valid,
                 Over::Errors => class == Class::Error,
@@ -234,11 +234,8 @@ impl Tally {
     }
 
     fn keep(&mut self, at: usize, metric: &Metric, value: Option<&RowValue>) {
-        let (Some(column), Some(aggregate)) =
-            (self.columns.get_mut(at), self.aggregates.get_mut(at))
-        else {
-            return;
-        };
+        // Both are as long as the rows of the run.
+        let (column, aggregate) = (&mut self.columns[at], &mut self.aggregates[at]);
         if let (Some(RowValue::Whole(value)), Some(fold)) = (value, fold_of(metric)) {
             *aggregate = Some(aggregate.map_or(*value, |so_far| fold(so_far, *value)));
             if !self.sliced {
@@ -266,10 +263,10 @@ impl Tally {
             self.column(tag)
                 .map(|column| (&column.sample, column.ranges()))
         };
-        let mut first = column("time_to_first_token");
-        let mut isl = column("input_sequence_length");
-        let mut osl = column("output_sequence_length");
-        let mut gaps = column("inter_chunk_latency");
+        let mut first = column(tag::TIME_TO_FIRST_TOKEN);
+        let mut isl = column(tag::INPUT_SEQUENCE_LENGTH);
+        let mut osl = column(tag::OUTPUT_SEQUENCE_LENGTH);
+        let mut gaps = column(tag::INTER_CHUNK_LATENCY);
         let one = |of: &mut Option<(&Sample, Ranges<'_>)>| {
             let (sample, ranges) = of.as_mut()?;
             let range = ranges.next().filter(|range| !range.is_empty())?;
@@ -296,7 +293,7 @@ impl Tally {
     /// The pooled gaps that [`Self::lives`] speak of.
     pub(crate) fn gaps(&self) -> &Sample {
         static NONE: Sample = Sample::Same { value: 0, count: 0 };
-        self.column("inter_chunk_latency")
+        self.column(tag::INTER_CHUNK_LATENCY)
             .map_or(&NONE, |column| &column.sample)
     }
 
@@ -389,9 +386,7 @@ pub(super) fn compute(
     let mut results = Results::new(rates_over, counts);
     let curve = |curve, active| curves?.figures(curve, active, asked.percentiles);
     for (at, &row) in rows.iter().enumerate() {
-        let Some(metric) = METRICS.get(row) else {
-            continue;
-        };
+        let metric = &METRICS[row];
         match metric.of {
             Of::Whole(_) | Of::Fraction(_) | Of::List(_) => {
                 let Some(sorted) = sample(at, metric).map(Sample::sorted) else {

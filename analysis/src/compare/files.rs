@@ -1,5 +1,6 @@
 //! A finished run as its files show it: figures from the summary, values from the lines.
 
+use pinfire_artifacts::tag;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -225,8 +226,8 @@ impl Run {
         self.spans.push(Span {
             start,
             end: metadata.request_end_ns.max(start),
-            output: tokens("output_sequence_length"),
-            input: tokens("input_sequence_length"),
+            output: tokens(tag::OUTPUT_SEQUENCE_LENGTH),
+            input: tokens(tag::INPUT_SEQUENCE_LENGTH),
         });
     }
 

@@ -13,6 +13,7 @@ pub use bootstrap::Stat;
 pub use files::{FilesError, Run, Values};
 pub use rule::{Figure, Objective, Operator, Rule, RuleError, tag_of};
 
+use pinfire_artifacts::tag;
 use std::collections::BTreeSet;
 
 use bootstrap::Resampled;
@@ -220,7 +221,7 @@ fn rows(a: &Run, b: &Run, tag: &str, wanted: &Wanted) -> Vec<Row> {
 }
 
 /// Counts that a run is without when they are 0.
-const COUNTS_OF_NONE: [&str; 2] = ["error_request_count", "cancelled_request_count"];
+const COUNTS_OF_NONE: [&str; 2] = [tag::ERROR_REQUEST_COUNT, tag::CANCELLED_REQUEST_COUNT];
 
 fn row(a: &Run, b: &Run, tag: &str, stat: Stat, wanted: &Wanted, scalar: bool) -> Option<Row> {
     let figure = |run: &Run| {
@@ -283,7 +284,7 @@ pub fn larger_is_better(tag: &str) -> Option<bool> {
             | Unit::TokensPerSecond
             | Unit::TokensPerSecondPerUser
     );
-    (judged || tag == "request_error_rate").then(|| metric.marks.has(Flags::LARGER_IS_BETTER))
+    (judged || tag == tag::REQUEST_ERROR_RATE).then(|| metric.marks.has(Flags::LARGER_IS_BETTER))
 }
 
 fn judge(a: &Run, b: &Run, rule: &Rule, wanted: &Wanted) -> Result<Judged, CompareError> {

@@ -4,6 +4,7 @@
 //! like a rate that jumps. The run is cut into equal slices, none shorter than the mean request (two
 //! neighbours would say the same), and the slices are resampled.
 
+use pinfire_artifacts::tag;
 use pinfire_base::random::Purpose;
 
 use super::bootstrap::{RESAMPLES, middle};
@@ -17,10 +18,10 @@ const LEAST: usize = 5;
 /// What a rate counts.
 fn work(tag: &str) -> Option<fn(&Span) -> f64> {
     Some(match tag {
-        "request_throughput" => |_| 1.0,
-        "output_token_throughput" => |span| span.output,
-        "input_token_throughput" => |span| span.input,
-        "total_token_throughput" => |span| span.output + span.input,
+        tag::REQUEST_THROUGHPUT => |_| 1.0,
+        tag::OUTPUT_TOKEN_THROUGHPUT => |span| span.output,
+        tag::INPUT_TOKEN_THROUGHPUT => |span| span.input,
+        tag::TOTAL_TOKEN_THROUGHPUT => |span| span.output + span.input,
         _ => return None,
     })
 }

@@ -1,33 +1,34 @@
 //! Figures by name (`ttft.p99`), and rules over them (`ttft.p99>+5%`, `ttft.p99<=500`).
 
+use pinfire_artifacts::tag;
 use std::fmt;
 
 use super::bootstrap::Stat;
 
 /// Short names of metrics.
 const SHORT: &[(&str, &str)] = &[
-    ("cancelled", "cancelled_request_count"),
-    ("concurrency", "effective_concurrency"),
-    ("duration", "benchmark_duration"),
-    ("e2e", "request_latency"),
-    ("effective", "effective_latency"),
-    ("error_rate", "request_error_rate"),
-    ("errors", "error_request_count"),
-    ("icl", "inter_chunk_latency"),
-    ("input_tps", "input_token_throughput"),
-    ("isl", "input_sequence_length"),
-    ("itl", "inter_token_latency"),
-    ("latency", "request_latency"),
-    ("osl", "output_sequence_length"),
-    ("requests", "request_count"),
-    ("rps", "request_throughput"),
-    ("throughput", "request_throughput"),
-    ("tpot", "inter_token_latency"),
-    ("tps", "output_token_throughput"),
-    ("tps_user", "output_token_throughput_per_user"),
-    ("ttfot", "time_to_first_output_token"),
-    ("ttft", "time_to_first_token"),
-    ("ttst", "time_to_second_token"),
+    ("cancelled", tag::CANCELLED_REQUEST_COUNT),
+    ("concurrency", tag::EFFECTIVE_CONCURRENCY),
+    ("duration", tag::BENCHMARK_DURATION),
+    ("e2e", tag::REQUEST_LATENCY),
+    ("effective", tag::EFFECTIVE_LATENCY),
+    ("error_rate", tag::REQUEST_ERROR_RATE),
+    ("errors", tag::ERROR_REQUEST_COUNT),
+    ("icl", tag::INTER_CHUNK_LATENCY),
+    ("input_tps", tag::INPUT_TOKEN_THROUGHPUT),
+    ("isl", tag::INPUT_SEQUENCE_LENGTH),
+    ("itl", tag::INTER_TOKEN_LATENCY),
+    ("latency", tag::REQUEST_LATENCY),
+    ("osl", tag::OUTPUT_SEQUENCE_LENGTH),
+    ("requests", tag::REQUEST_COUNT),
+    ("rps", tag::REQUEST_THROUGHPUT),
+    ("throughput", tag::REQUEST_THROUGHPUT),
+    ("tpot", tag::INTER_TOKEN_LATENCY),
+    ("tps", tag::OUTPUT_TOKEN_THROUGHPUT),
+    ("tps_user", tag::OUTPUT_TOKEN_THROUGHPUT_PER_USER),
+    ("ttfot", tag::TIME_TO_FIRST_OUTPUT_TOKEN),
+    ("ttft", tag::TIME_TO_FIRST_TOKEN),
+    ("ttst", tag::TIME_TO_SECOND_TOKEN),
 ];
 
 /// The tag of a metric by its short name; any other name is a tag.

@@ -1,5 +1,6 @@
 //! The tables of a run, as printed and as kept in the console file.
 
+use pinfire_artifacts::tag;
 use pinfire_base::delay::Delay;
 use pinfire_base::health::Durations;
 use pinfire_base::record::{Leave, Trigger};
@@ -142,12 +143,13 @@ impl Report {
             let mut table = metric_table(format!("{PRODUCT} | {title}{}", group.suffix()));
             for (_, block) in &rows {
                 table.row(cells(block));
-                if block.metric.tag == "output_token_throughput_per_user" {
+                if block.metric.tag == tag::OUTPUT_TOKEN_THROUGHPUT_PER_USER {
                     self.gpu_rows(&mut table);
                 }
             }
-            let per_user =
-                |(_, block): &(u16, &Block)| block.metric.tag == "output_token_throughput_per_user";
+            let per_user = |(_, block): &(u16, &Block)| {
+                block.metric.tag == tag::OUTPUT_TOKEN_THROUGHPUT_PER_USER
+            };
             // Answers that are not streamed have no rate per user to stand beside.
             if group == Group::Default && !rows.iter().any(per_user) {
                 self.gpu_rows(&mut table);

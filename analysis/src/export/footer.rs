@@ -1,5 +1,6 @@
 //! The lines after the tables on stdout: command, duration, success rate, files.
 
+use pinfire_artifacts::tag;
 use std::path::Path;
 
 use super::{Written, plural};
@@ -10,7 +11,7 @@ impl Report {
     pub fn footer(&self, written: Option<&Written>) -> String {
         let facts = &self.facts;
         let mut lines = vec![format!("CLI Command: {}", facts.cli_command)];
-        if let Some(seconds) = self.value("benchmark_duration") {
+        if let Some(seconds) = self.value(tag::BENCHMARK_DURATION) {
             let early = self
                 .end
                 .interrupted
@@ -56,7 +57,7 @@ impl Report {
             0 => 100.0,
             _ => 100.0 * counts.valid as f64 / ended as f64,
         };
-        let overflows = self.value("context_overflow_count");
+        let overflows = self.value(tag::CONTEXT_OVERFLOW_COUNT);
         let errors = if counts.errors > 0 && overflows == Some(counts.errors as f64) {
             format!(
                 "{} exceeded the context window",

@@ -6,7 +6,7 @@ use pinfire_artifacts::summary::{
     Accounting, Approximation, ClientHealth, CoreAccount, Finished, Head, HeldConcurrency,
     Lateness, Neighbours, PerGpu, RunInfo,
 };
-use pinfire_artifacts::{Block, Carried, ErrorCount, Summary, summary};
+use pinfire_artifacts::{Block, Carried, ErrorCount, Summary, json_value, summary};
 use pinfire_base::clock::Stamp;
 use pinfire_base::health::{CoreHealth, Durations};
 use pinfire_base::record::Leave;
@@ -16,7 +16,6 @@ use super::input_config;
 use super::phases::PhaseView;
 use crate::collect::ErrorGroup;
 use crate::facts::RunFacts;
-use crate::reclaim::ReclaimReport;
 use crate::report::{self, Cancellation, Report};
 use crate::stats::Figures;
 use pinfire_scrape::gpu;
@@ -95,7 +94,7 @@ pub(super) fn of(report: &Report) -> Summary {
             .as_ref()
             .map(|cancelled| Carried::new(cancellation(cancelled, report.coarse))),
         release: match &report.release {
-            Some(release) => Some(ReclaimReport::brief(release)),
+            Some(release) => Some(json_value(&release.brief())),
             None => told.and_then(|told| told.release.clone()),
         },
         approximation: report.coarse.then(|| Approximation {

@@ -113,11 +113,13 @@ impl Report {
         replace(&self.facts.artifact_dir.join(READY), line.as_bytes())
     }
 
-    /// Takes away what [`write_start`] wrote: the summary says it all.
-    pub fn forget_start(&self) {
-        let path = self.facts.artifact_dir.join(STARTED);
-        // Where it cannot be taken away, `report` says that the run was killed; nothing is lost.
-        let _ = fs::remove_file(path);
+    /// Takes away what [`write_start`] wrote: the summary says it all. As long as it is there, `report`
+    /// says that the run was killed.
+    ///
+    /// # Errors
+    /// It cannot be taken away.
+    pub fn forget_start(&self) -> Result<(), WriteError> {
+        remove(&self.facts.artifact_dir.join(STARTED))
     }
 
     /// The summary as `profile_export_aiperf.csv` holds it.

@@ -3,6 +3,7 @@
 use super::console::{PRODUCT, metric_table, number};
 use super::table::{Align, Table, style};
 use crate::report::Report;
+use pinfire_artifacts::tag;
 use pinfire_scrape::files::short_url;
 use pinfire_scrape::gpu::{EnergyMetric, GpuTelemetry, Work};
 use pinfire_scrape::server_kinds::Levels;
@@ -27,12 +28,12 @@ impl Report {
         if let Some(gpu) = &outside.gpu {
             let work = Work {
                 requests: self.counts.valid as f64,
-                good: self.value("good_request_count"),
+                good: self.value(tag::GOOD_REQUEST_COUNT),
                 output_tokens: self
-                    .value("total_output_tokens")
-                    .or_else(|| self.value("total_osl")),
-                input_tokens: self.value("total_isl"),
-                latency_s: self.value("request_latency").map(|ms| ms / 1e3),
+                    .value(tag::TOTAL_OUTPUT_TOKENS)
+                    .or_else(|| self.value(tag::TOTAL_OSL)),
+                input_tokens: self.value(tag::TOTAL_ISL),
+                latency_s: self.value(tag::REQUEST_LATENCY).map(|ms| ms / 1e3),
                 concurrency: self.facts.profiling.concurrency.map(f64::from),
                 cancelling: self.facts.cancellation.is_some(),
             };

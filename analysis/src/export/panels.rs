@@ -4,6 +4,7 @@ use super::console::thousands;
 use super::table::{style, wrap};
 use crate::collect::Noted;
 use crate::report::Report;
+use pinfire_artifacts::tag;
 
 /// A box with a title.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -108,7 +109,7 @@ impl Report {
         let counted = |tag: &str| self.value(tag).filter(|count| *count > 0.0);
         // The embedded server counts words: that they are not as many says nothing about anything.
         let embedded = self.facts.urls == ["mock:"];
-        if let Some(count) = counted("usage_discrepancy_count").filter(|_| !embedded) {
+        if let Some(count) = counted(tag::USAGE_DISCREPANCY_COUNT).filter(|_| !embedded) {
             notices.push(Notice {
                 title: "Token Count Discrepancy Warning",
                 lines: vec![
@@ -164,8 +165,8 @@ impl Report {
                 ],
             });
         }
-        if counted("osl_mismatch_count").is_some() {
-            let mean = self.value("osl_mismatch_diff_pct");
+        if counted(tag::OSL_MISMATCH_COUNT).is_some() {
+            let mean = self.value(tag::OSL_MISMATCH_DIFF_PCT);
             let mean = mean.map_or_else(String::new, |mean| {
                 format!(" On average they differ by {mean:+.1}%.")
             });
@@ -196,8 +197,8 @@ impl Report {
     /// How a server is made to report cache hits, where it reports prompts without them. A reported 0
     /// is a report.
     pub(super) fn cache_hint(&self) -> Option<&'static str> {
-        self.figures("usage_prompt_tokens")?;
-        self.figures("usage_prompt_cache_read_tokens").is_none().then_some(
+        self.figures(tag::USAGE_PROMPT_TOKENS)?;
+        self.figures(tag::USAGE_PROMPT_CACHE_READ_TOKENS).is_none().then_some(
             "The server reports token usage, but no prompt tokens read from its cache \
              (usage.prompt_tokens_details.cached_tokens). If it caches prefixes, let it report them: vLLM \
              --enable-prompt-tokens-details, SGLang --enable-cache-report; TensorRT-LLM does by default.",

@@ -1,6 +1,7 @@
 //! `docs/METRICS.md`, made from the table. `PINFIRE_UPDATE_GOLDEN=1 cargo test -p pinfire-analysis
 //! metrics_md` writes it; without the variable the test holds the file against the table.
 
+use pinfire_artifacts::tag;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -91,7 +92,7 @@ fn document() -> String {
         }),
         ("HTTP timing", |m| matches!(m.place, Place::Trace(_))),
         ("Failed requests", |m| {
-            m.over == Over::Errors || m.tag == "total_error_isl"
+            m.over == Over::Errors || m.tag == tag::TOTAL_ERROR_ISL
         }),
         ("In the files only", |_| true),
     ];

@@ -2,6 +2,7 @@
 
 use super::{METRICS, row};
 use crate::stats::Figures;
+use pinfire_artifacts::tag;
 
 /// The results so far, by row, in internal units.
 pub struct Results {
@@ -69,7 +70,7 @@ impl Results {
     /// The one duration behind all rates, in seconds.
     pub fn seconds(&self) -> Option<f64> {
         let given = self.rates_over.map(|nanos| nanos as f64);
-        let nanos = given.or_else(|| self.value("benchmark_duration"))?;
+        let nanos = given.or_else(|| self.value(tag::BENCHMARK_DURATION))?;
         (nanos > 0.0).then_some(nanos / 1e9)
     }
 

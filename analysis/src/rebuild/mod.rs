@@ -12,6 +12,7 @@ mod raw;
 mod summary;
 mod values;
 
+use pinfire_artifacts::tag;
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -340,9 +341,9 @@ impl First {
                 first.see(&line.found);
                 in_lines.insert(line.found.id);
                 let has = |tag| line.values.has(tag);
-                first.streaming |= has("time_to_first_token");
-                if line.found.verdict.is_none() && has("usage_prompt_tokens") {
-                    counted.get_or_insert(has("usage_prompt_tokens_diff_pct"));
+                first.streaming |= has(tag::TIME_TO_FIRST_TOKEN);
+                if line.found.verdict.is_none() && has(tag::USAGE_PROMPT_TOKENS) {
+                    counted.get_or_insert(has(tag::USAGE_PROMPT_TOKENS_DIFF_PCT));
                 }
             }
             first.by_server = counted == Some(false);

@@ -4,6 +4,7 @@
 //! HTTP timings, and the token counts of the run's own tokenizer. Alone it gives back the instants
 //! and counts that all other values follow from.
 
+use pinfire_artifacts::tag;
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
@@ -73,17 +74,17 @@ impl Values {
 
     /// The run's own counts. `output_token_count` is left out where it is 0.
     pub(super) fn tokens(&self) -> TokenCounts {
-        let osl = self.whole("output_sequence_length");
-        let reasoning = self.whole("reasoning_token_count");
-        let output = self.whole("output_token_count").or_else(|| {
+        let osl = self.whole(tag::OUTPUT_SEQUENCE_LENGTH);
+        let reasoning = self.whole(tag::REASONING_TOKEN_COUNT);
+        let output = self.whole(tag::OUTPUT_TOKEN_COUNT).or_else(|| {
             let rest = osl?.saturating_sub(reasoning.unwrap_or(0));
             (rest > 0 || reasoning.is_none()).then_some(rest)
         });
         TokenCounts {
             // Of a request that was not answered it stands under another name.
             input: self
-                .whole("input_sequence_length")
-                .or_else(|| self.whole("error_isl")),
+                .whole(tag::INPUT_SEQUENCE_LENGTH)
+                .or_else(|| self.whole(tag::ERROR_ISL)),
             output,
             reasoning,
         }
@@ -93,9 +94,9 @@ impl Values {
     /// what AIPerf counts from the start of the call.
     pub(super) fn http(&self, of_aiperf: bool) -> Vec<(usize, RowValue)> {
         let mut rows = Vec::new();
-        let overhead = self.nanos("http_req_connection_overhead").unwrap_or(0);
+        let overhead = self.nanos(tag::HTTP_REQ_CONNECTION_OVERHEAD).unwrap_or(0);
         // AIPerf's time to connect has the resolver's in it, so that the overhead has that twice.
-        let connected = overhead.saturating_sub(self.nanos("http_req_dns_lookup").unwrap_or(0));
+        let connected = overhead.saturating_sub(self.nanos(tag::HTTP_REQ_DNS_LOOKUP).unwrap_or(0));
         for (row, metric) in METRICS.iter().enumerate() {
             if !metric.tag.starts_with(HTTP) || !metric.is_per_record() {
                 continue;
@@ -106,8 +107,8 @@ impl Values {
             let mut value = shown * metric.divisor();
             if of_aiperf {
                 match metric.tag {
-                    "http_req_sending" | "http_req_duration" => value -= connected as f64,
-                    "http_req_total" => value -= overhead as f64,
+                    tag::HTTP_REQ_SENDING | tag::HTTP_REQ_DURATION => value -= connected as f64,
+                    tag::HTTP_REQ_TOTAL => value -= overhead as f64,
                     _ => {}
                 }
             }
@@ -129,13 +130,13 @@ impl Values {
         let after = |nanos: u64| start + Span::from_nanos(nanos);
         let mut stamps = Vec::new();
         match (
-            self.nanos("time_to_first_token"),
-            self.nanos("request_latency"),
+            self.nanos(tag::TIME_TO_FIRST_TOKEN),
+            self.nanos(tag::REQUEST_LATENCY),
         ) {
             (Some(first), _) => {
                 let mut at = first;
                 stamps.push(after(at));
-                let gaps = self.0.get("inter_chunk_latency");
+                let gaps = self.0.get(tag::INTER_CHUNK_LATENCY);
                 for &gap in gaps.map_or(&[][..], Measured::all) {
                     at += nanos(gap).unwrap_or(0);
                     stamps.push(after(at));
@@ -144,8 +145,8 @@ impl Values {
             (None, Some(latency)) => stamps.push(after(latency)),
             (None, None) => {}
         }
-        let output_from = self.nanos("time_to_first_output_token").map(after);
-        let streams = self.has("time_to_first_token");
+        let output_from = self.nanos(tag::TIME_TO_FIRST_OUTPUT_TOKEN).map(after);
+        let streams = self.has(tag::TIME_TO_FIRST_TOKEN);
         let content = stamps.into_iter().map(|at| Content {
             at,
             output: !streams || output_from.is_some_and(|from| at >= from),
@@ -169,7 +170,7 @@ impl Values {
 
     /// Tokens of the first chunk, from the latency that leaves them out.
     fn first_chunk(&self, content: &[Content], osl: Option<u64>, asked: bool) -> Option<u64> {
-        let itl = self.number("inter_token_latency").filter(|_| asked)? * 1e6;
+        let itl = self.number(tag::INTER_TOKEN_LATENCY).filter(|_| asked)? * 1e6;
         let decode = content.last()?.at.since(content.first()?.at).nanos();
         let divisor = (decode as f64 / itl).round();
         (divisor.is_finite() && divisor >= 1.0).then(|| osl.map(|osl| osl - divisor as u64))?
@@ -177,20 +178,20 @@ impl Values {
 
     fn usage(&self) -> Option<Usage> {
         let usage = Usage {
-            prompt: self.whole("usage_prompt_tokens"),
-            completion: self.whole("usage_completion_tokens"),
-            total: self.whole("usage_total_tokens"),
-            cache_read: self.whole("usage_prompt_cache_read_tokens"),
-            cache_write: self.whole("usage_prompt_cache_write_tokens"),
-            reasoning: self.whole("usage_reasoning_tokens"),
+            prompt: self.whole(tag::USAGE_PROMPT_TOKENS),
+            completion: self.whole(tag::USAGE_COMPLETION_TOKENS),
+            total: self.whole(tag::USAGE_TOTAL_TOKENS),
+            cache_read: self.whole(tag::USAGE_PROMPT_CACHE_READ_TOKENS),
+            cache_write: self.whole(tag::USAGE_PROMPT_CACHE_WRITE_TOKENS),
+            reasoning: self.whole(tag::USAGE_REASONING_TOKENS),
         };
         (usage != Usage::default()).then_some(usage)
     }
 
     /// The output limit that was sent, from how far the output missed it.
     pub(super) fn requested_osl(&self) -> Option<u32> {
-        let osl = self.number("output_sequence_length")?;
-        let missed = self.number("osl_mismatch_diff_pct")?;
+        let osl = self.number(tag::OUTPUT_SEQUENCE_LENGTH)?;
+        let missed = self.number(tag::OSL_MISMATCH_DIFF_PCT)?;
         let requested = (osl / (1.0 + missed / 100.0)).round();
         (requested.is_finite() && requested >= 0.0).then_some(requested as u32)
     }

@@ -80,7 +80,7 @@ impl ReclaimReport {
             effect: Effect::of(evidence),
             first_canary: evidence.first_canary.clone(),
             waves,
-            timeline: Timeline::of(evidence),
+            timeline: Some(Timeline::of(evidence)),
         };
         let peak = evidence.cache_peak(&rest);
         report.verdict = report.judge(rest.held.is_some() || rest.cache.is_some(), peak);

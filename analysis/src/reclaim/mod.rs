@@ -274,5 +274,6 @@ pub struct ReclaimReport {
     /// Wave by wave.
     pub waves: Vec<WaveReport>,
     /// What was seen, sample by sample.
-    pub timeline: Timeline,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
 }

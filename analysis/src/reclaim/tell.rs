@@ -218,12 +218,12 @@ fn leak_advice(report: &ReclaimReport, asker: Asker) -> String {
 
 impl ReclaimReport {
     /// All of it but what was seen sample by sample.
-    pub fn brief(&self) -> serde_json::Value {
-        let mut value = serde_json::to_value(self).unwrap_or_default();
-        if let Some(object) = value.as_object_mut() {
-            object.remove("timeline");
+    #[must_use]
+    pub fn brief(&self) -> Self {
+        Self {
+            timeline: None,
+            ..self.clone()
         }
-        value
     }
 
     /// What follows the tables of a run on the console.

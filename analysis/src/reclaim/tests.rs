@@ -369,7 +369,7 @@ fn a_run_is_judged_as_one_wave() {
 #[test]
 fn the_timeline_has_every_look_and_what_was_wanted_then() {
     let evidence = evidence(&GOOD);
-    let timeline = ReclaimReport::of(&evidence).timeline;
+    let timeline = ReclaimReport::of(&evidence).timeline.unwrap();
     assert_eq!(timeline.samples.len(), 1 + 4 * 160);
     assert_eq!((timeline.waves.len(), timeline.canaries.len()), (4, 5));
     let wave = timeline.waves[1];
@@ -395,7 +395,7 @@ fn the_timeline_has_every_look_and_what_was_wanted_then() {
     };
     long.waves[0].samples = vec![quiet; 50_000];
     long.waves[0].samples[33_333] = look;
-    let timeline = ReclaimReport::of(&long).timeline;
+    let timeline = ReclaimReport::of(&long).timeline.unwrap();
     assert!(timeline.samples.len() <= 3_000);
     assert!(
         timeline

@@ -8,6 +8,7 @@ pub mod health;
 mod neighbours;
 mod slices;
 
+use pinfire_artifacts::tag;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -137,7 +138,7 @@ impl Report {
         let Some(gpus) = self.facts.num_gpus else {
             return Vec::new();
         };
-        ["output_token_throughput", "total_token_throughput"]
+        [tag::OUTPUT_TOKEN_THROUGHPUT, tag::TOTAL_TOKEN_THROUGHPUT]
             .into_iter()
             .filter_map(|tag| self.blocks.iter().find(|block| block.metric.tag == tag))
             .filter_map(|block| Some((block.metric, block.figures.avg? / gpus as f64)))

@@ -3,6 +3,7 @@
 
 use crate::collect::{Ranges, Tally};
 use crate::stats::{Figures, Sample};
+use pinfire_artifacts::tag;
 
 /// Finished requests of one kind.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -39,8 +40,8 @@ impl Neighbours {
                 .column(tag)
                 .map(|column| (&column.sample, column.ranges()))
         };
-        let mut ttft = column("time_to_first_token");
-        let mut itl = column("inter_token_latency");
+        let mut ttft = column(tag::TIME_TO_FIRST_TOKEN);
+        let mut itl = column(tag::INTER_TOKEN_LATENCY);
         for (record, track) in tally.tracks.iter().enumerate() {
             let (ttft, itl) = (one(&mut ttft), one(&mut itl));
             if !valid.get(record) {

@@ -6,6 +6,7 @@ use pinfire_artifacts::sweep::{
     BestPoint, BestPoints, Combination, CombinationMetric, FailedRun, ParetoAxes, PointValues,
     SlaConstraints, SweepFile, SweepMetadata, SweepParameter,
 };
+use pinfire_artifacts::tag;
 
 use super::{Cell, Marks, Spread, Sweep, bare, csv, figures, pareto, rows_of};
 use crate::compare::Stat;
@@ -105,7 +106,7 @@ impl Sweep {
             tps_per_gpu: total_tps.zip(gpus).map(|(tps, gpus)| tps / gpus),
             tps_per_user: cell.tps_per_user(),
             num_gpus: gpus,
-            goodput: cell.figure("goodput", Stat::Avg),
+            goodput: cell.figure(tag::GOODPUT, Stat::Avg),
             trials: cell.good().count(),
             pareto_optimal: marks.optimal,
             pareto_optimal_tps: marks.front,
@@ -126,9 +127,11 @@ impl Sweep {
             let values: Vec<f64> = planned.iter().filter_map(|planned| of(planned)).collect();
             (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
         };
-        let cancelled = cell.figure("cancelled_request_count", Stat::Avg);
-        let answered = cell.figure("request_count", Stat::Avg).unwrap_or(0.0);
-        let failed = cell.figure("error_request_count", Stat::Avg).unwrap_or(0.0);
+        let cancelled = cell.figure(tag::CANCELLED_REQUEST_COUNT, Stat::Avg);
+        let answered = cell.figure(tag::REQUEST_COUNT, Stat::Avg).unwrap_or(0.0);
+        let failed = cell
+            .figure(tag::ERROR_REQUEST_COUNT, Stat::Avg)
+            .unwrap_or(0.0);
         let fraction = cancelled.map(|count| count / (count + answered + failed));
         Combination {
             cancelled_count: cancelled,
@@ -152,7 +155,7 @@ impl Sweep {
             .collect();
         let throughput = cells
             .iter()
-            .filter_map(|cell| Some((*cell, cell.figure("request_throughput", Stat::Avg)?)))
+            .filter_map(|cell| Some((*cell, cell.figure(tag::REQUEST_THROUGHPUT, Stat::Avg)?)))
             .max_by(|x, y| x.1.total_cmp(&y.1));
         let latency = cells
             .iter()

@@ -16,6 +16,7 @@ mod table;
 pub use pareto::saturation;
 pub use spread::{Spread, t_critical};
 
+use pinfire_artifacts::tag;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -110,8 +111,8 @@ impl Trial {
     /// A figure of the run.
     pub fn figure(&self, tag: &str, stat: Stat) -> Option<f64> {
         if tag == GOOD_SHARE {
-            let good = self.figure("good_request_count", Stat::Avg)?;
-            return Some(100.0 * good / self.figure("request_count", Stat::Avg)?);
+            let good = self.figure(tag::GOOD_REQUEST_COUNT, Stat::Avg)?;
+            return Some(100.0 * good / self.figure(tag::REQUEST_COUNT, Stat::Avg)?);
         }
         let (_, block) = self.blocks.iter().find(|(known, _)| known == tag)?;
         block.get(&stat.name())
@@ -149,12 +150,12 @@ impl Cell {
 
     /// Tokens per second of all users together.
     pub fn total_tps(&self) -> Option<f64> {
-        self.avg("output_token_throughput")
+        self.avg(tag::OUTPUT_TOKEN_THROUGHPUT)
     }
 
     /// Tokens per second that a user sees.
     pub fn tps_per_user(&self) -> Option<f64> {
-        self.avg("output_token_throughput_per_user")
+        self.avg(tag::OUTPUT_TOKEN_THROUGHPUT_PER_USER)
     }
 
     /// Whether every objective is met by the means; one whose figure is missing is not.

@@ -2,6 +2,7 @@
 
 use super::{Cell, Marks, Sweep};
 use crate::compare::Stat;
+use pinfire_artifacts::tag;
 
 /// A point is saturated if, against the next lower load, throughput has risen by less than this share
 /// of what the load has.
@@ -43,7 +44,7 @@ pub(super) fn marks(sweep: &Sweep) -> Vec<Marks> {
         .zip(&feasible)
         .map(|(cell, feasible)| {
             let (_, latency) = p99(cell).filter(|_| *feasible)?;
-            Some((cell.figure("request_throughput", Stat::Avg)?, -latency))
+            Some((cell.figure(tag::REQUEST_THROUGHPUT, Stat::Avg)?, -latency))
         })
         .collect();
     let optimal = front(&requests, 0.0);
@@ -60,7 +61,7 @@ pub(super) fn marks(sweep: &Sweep) -> Vec<Marks> {
 
 /// The p99 of the first token, or of the whole request where there is none.
 pub(super) fn p99(cell: &Cell) -> Option<(&'static str, f64)> {
-    ["time_to_first_token", "request_latency"]
+    [tag::TIME_TO_FIRST_TOKEN, tag::REQUEST_LATENCY]
         .into_iter()
         .find_map(|tag| Some((tag, cell.figure(tag, Stat::Percentile(99.0))?)))
 }
@@ -101,7 +102,7 @@ fn saturated(sweep: &Sweep) -> Vec<bool> {
     let throughput = |at: usize| {
         let cell = sweep.cells.get(at)?;
         cell.total_tps()
-            .or_else(|| cell.figure("request_throughput", Stat::Avg))
+            .or_else(|| cell.figure(tag::REQUEST_THROUGHPUT, Stat::Avg))
     };
     let mut order: Vec<usize> = (0..sweep.cells.len())
         .filter(|&at| value(at).is_some() && throughput(at).is_some())

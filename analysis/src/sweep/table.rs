@@ -4,6 +4,7 @@ use super::{Cell, Marks, Spread, Sweep, bare, csv};
 use crate::compare::Stat;
 use crate::export::console::number;
 use crate::export::table::{Align, Table};
+use pinfire_artifacts::tag;
 
 /// The columns behind the parameters: heading, key of the CSV, value.
 type Column = (&'static str, &'static str, fn(&Sweep, &Cell) -> Option<f64>);
@@ -15,22 +16,22 @@ const COLUMNS: [Column; 9] = [
     }),
     ("TPS/User", "tps_per_user", |_, cell| cell.tps_per_user()),
     ("TTFT avg (ms)", "ttft_avg_ms", |_, cell| {
-        cell.figure("time_to_first_token", Stat::Avg)
+        cell.figure(tag::TIME_TO_FIRST_TOKEN, Stat::Avg)
     }),
     ("TTFT p99", "ttft_p99_ms", |_, cell| {
-        cell.figure("time_to_first_token", Stat::Percentile(99.0))
+        cell.figure(tag::TIME_TO_FIRST_TOKEN, Stat::Percentile(99.0))
     }),
     ("ITL p99", "itl_p99_ms", |_, cell| {
-        cell.figure("inter_token_latency", Stat::Percentile(99.0))
+        cell.figure(tag::INTER_TOKEN_LATENCY, Stat::Percentile(99.0))
     }),
     ("Latency p95", "latency_p95_ms", |_, cell| {
-        cell.figure("request_latency", Stat::Percentile(95.0))
+        cell.figure(tag::REQUEST_LATENCY, Stat::Percentile(95.0))
     }),
-    ("Requests/s", "request_throughput", |_, cell| {
-        cell.figure("request_throughput", Stat::Avg)
+    ("Requests/s", tag::REQUEST_THROUGHPUT, |_, cell| {
+        cell.figure(tag::REQUEST_THROUGHPUT, Stat::Avg)
     }),
     ("Errors %", "error_rate_pct", |_, cell| {
-        cell.figure("request_error_rate", Stat::Avg)
+        cell.figure(tag::REQUEST_ERROR_RATE, Stat::Avg)
             .filter(|rate| *rate > 0.0)
     }),
 ];
@@ -126,14 +127,14 @@ impl Sweep {
 
 /// The figures of repeated runs that are shown.
 const SHOWN: [(&str, &str); 8] = [
-    ("time_to_first_token", "avg"),
-    ("time_to_first_token", "p99"),
-    ("inter_token_latency", "avg"),
-    ("inter_token_latency", "p99"),
-    ("request_latency", "avg"),
-    ("request_latency", "p99"),
-    ("output_token_throughput", "avg"),
-    ("request_throughput", "avg"),
+    (tag::TIME_TO_FIRST_TOKEN, "avg"),
+    (tag::TIME_TO_FIRST_TOKEN, "p99"),
+    (tag::INTER_TOKEN_LATENCY, "avg"),
+    (tag::INTER_TOKEN_LATENCY, "p99"),
+    (tag::REQUEST_LATENCY, "avg"),
+    (tag::REQUEST_LATENCY, "p99"),
+    (tag::OUTPUT_TOKEN_THROUGHPUT, "avg"),
+    (tag::REQUEST_THROUGHPUT, "avg"),
 ];
 
 /// What repeated runs of one point say.

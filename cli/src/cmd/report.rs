@@ -81,10 +81,10 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
         say::warning(warning);
     }
     let width = environment::read("UI_CONSOLE_EXPORT_WIDTH")?.unwrap_or(DEFAULT_WIDTH);
-    let written = report.write(width);
-    if written.is_ok() && same(&output, folder) {
+    let mut written = report.write(width);
+    if same(&output, folder) {
         // The run has its summary now.
-        report.forget_start();
+        written = written.and_then(|written| report.forget_start().map(|()| written));
     }
     show::report(&report, width, written.as_ref().ok());
     let written = written?;

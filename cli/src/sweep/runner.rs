@@ -1,5 +1,6 @@
 //! One run after the other, each on a thread of its own, so that what it pins stays with it.
 
+use pinfire_artifacts::tag;
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
@@ -56,9 +57,8 @@ impl<'a> Runner<'a> {
         let ui = run.settings.ui;
         let total = self.total as u64;
         self.bar.get_or_insert_with(|| ui.whole("Runs", total));
-        // What is left of an earlier one must not be taken for this one's.
-        let _ = std::fs::remove_file(run.folder.join(RUN_MARKER));
-        match self.made(&run) {
+        let made = forget_earlier(&run).and_then(|()| self.made(&run));
+        match made {
             Ok(trial) => trial,
             Err(error) => Trial::failed(&run.label, &run.folder, format!("{error:#}")),
         }
@@ -82,9 +82,9 @@ impl<'a> Runner<'a> {
         }
         let summary = done.summary.context("a run of several has a summary")?;
         let trial = Trial::of(&run.label, &run.folder, &summary);
-        let answered = trial.figure("request_count", Stat::Avg).unwrap_or(0.0);
+        let answered = trial.figure(tag::REQUEST_COUNT, Stat::Avg).unwrap_or(0.0);
         let cancelled = trial
-            .figure("cancelled_request_count", Stat::Avg)
+            .figure(tag::CANCELLED_REQUEST_COUNT, Stat::Avg)
             .unwrap_or(0.0);
         if !done.success || answered + cancelled == 0.0 {
             let first = trial.first_error.as_ref();
@@ -149,6 +149,18 @@ impl<'a> Runner<'a> {
     }
 }
 
+/// Takes away what says that an earlier run in the folder was finished: it must not be taken for this
+/// one's.
+fn forget_earlier(run: &Planned) -> Result<()> {
+    let marker = run.folder.join(RUN_MARKER);
+    match std::fs::remove_file(&marker) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            Err(cause).with_context(|| format!("cannot remove {}", marker.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What an earlier sweep has left of a run, if it was finished and was asked the same.
 pub fn finished(run: &Planned) -> Option<Trial> {
     // One that cannot be read is made again.
@@ -162,24 +174,24 @@ pub fn finished(run: &Planned) -> Option<Trial> {
 /// The few figures of a line.
 fn figures(trial: &Trial) -> String {
     let wanted = [
-        ("TPS", "output_token_throughput", Stat::Avg, ""),
+        ("TPS", tag::OUTPUT_TOKEN_THROUGHPUT, Stat::Avg, ""),
         (
             "TPS/User",
-            "output_token_throughput_per_user",
+            tag::OUTPUT_TOKEN_THROUGHPUT_PER_USER,
             Stat::Avg,
             "",
         ),
-        ("requests/s", "request_throughput", Stat::Avg, ""),
-        ("TTFT", "time_to_first_token", Stat::Avg, " ms"),
+        ("requests/s", tag::REQUEST_THROUGHPUT, Stat::Avg, ""),
+        ("TTFT", tag::TIME_TO_FIRST_TOKEN, Stat::Avg, " ms"),
         (
             "TTFT p99",
-            "time_to_first_token",
+            tag::TIME_TO_FIRST_TOKEN,
             Stat::Percentile(99.0),
             " ms",
         ),
-        ("latency", "request_latency", Stat::Avg, " ms"),
-        ("errors", "error_request_count", Stat::Avg, ""),
-        ("cancelled", "cancelled_request_count", Stat::Avg, ""),
+        ("latency", tag::REQUEST_LATENCY, Stat::Avg, " ms"),
+        ("errors", tag::ERROR_REQUEST_COUNT, Stat::Avg, ""),
+        ("cancelled", tag::CANCELLED_REQUEST_COUNT, Stat::Avg, ""),
     ];
     let parts = wanted.into_iter().filter_map(|(name, tag, stat, unit)| {
         let value = trial.figure(tag, stat)?;

@@ -1,5 +1,6 @@
 //! Figures that compare runs.
 
+use pinfire_artifacts::tag;
 use std::collections::BTreeMap;
 
 use pinfire_analysis::sweep::saturation;
@@ -206,7 +207,7 @@ fn mark_loads(
         .runs
         .iter()
         .map(|at| {
-            let throughput = ["output_token_throughput", "request_throughput"]
+            let throughput = [tag::OUTPUT_TOKEN_THROUGHPUT, tag::REQUEST_THROUGHPUT]
                 .into_iter()
                 .find_map(|tag| at.run.figure(tag, "avg"))?;
             Some((at.order, throughput)).filter(|(load, _)| load.is_finite())
@@ -378,7 +379,7 @@ fn interval(
         };
         let (tag, divisor) = match measure.tag() {
             "output_token_throughput_per_gpu" => (
-                "output_token_throughput",
+                tag::OUTPUT_TOKEN_THROUGHPUT,
                 at.run.gpu_count().map_or(1.0, |count| count.0),
             ),
             tag => (tag, 1.0),

@@ -7,6 +7,7 @@ use crate::{
     preset::Preset,
     scale::number,
 };
+use pinfire_artifacts::tag;
 
 /// Of every answered request two values; `request_number` counts lines, `timestamp` is the end since
 /// the first end in seconds.
@@ -227,7 +228,7 @@ pub fn timeline(preset: &Preset, run: &Run) -> Result<Figure, String> {
             .as_ref()
             .and_then(|cancel| cancel.time_to_first_token_ms);
         let first = run
-            .value("time_to_first_token", at)
+            .value(tag::TIME_TO_FIRST_TOKEN, at)
             .or(cancelled_ttft)
             .map(|ms| start + ms / 1e3);
         match first {

@@ -1,5 +1,6 @@
 //! Figures over time: throughput, time slices, samples of GPUs and servers.
 
+use pinfire_artifacts::tag;
 use pinfire_scrape::gpu;
 
 use super::common::{SECONDS, empty, label, line, quantile, sorted};
@@ -18,13 +19,13 @@ fn token_rate(run: &Run) -> Result<Vec<Point>, String> {
     let mut edges = Vec::new();
     for (at, request) in run.valid() {
         let Some(tokens) = run
-            .value("output_sequence_length", at)
+            .value(tag::OUTPUT_SEQUENCE_LENGTH, at)
             .filter(|tokens| *tokens > 0.0)
         else {
             continue;
         };
         let start = (request.start_ns - zero) as f64 / 1e9;
-        let first = start + run.value("time_to_first_token", at).unwrap_or(0.0) / 1e3;
+        let first = start + run.value(tag::TIME_TO_FIRST_TOKEN, at).unwrap_or(0.0) / 1e3;
         let end = (request.end_ns - zero) as f64 / 1e9;
         if end > first {
             let rate = tokens / (end - first);
@@ -72,7 +73,7 @@ pub fn throughput(preset: &Preset, run: &Run) -> Result<Figure, String> {
     figure
         .series
         .push(Series::new("", Ink::Primary, Mark::Area, points));
-    if let Some(mean) = run.figure("output_token_throughput", "avg") {
+    if let Some(mean) = run.figure(tag::OUTPUT_TOKEN_THROUGHPUT, "avg") {
         figure
             .guides
             .push(line(format!("run average {}", number(mean)), mean, false));
@@ -191,7 +192,7 @@ pub fn slices(preset: &Preset, run: &Run) -> Result<Figure, String> {
         ));
     }
     let vary = |tag: &str| run.figure(tag, "std").is_some_and(|std| std > 0.0);
-    if is_throughput && (vary("input_sequence_length") || vary("output_sequence_length")) {
+    if is_throughput && (vary(tag::INPUT_SEQUENCE_LENGTH) || vary(tag::OUTPUT_SEQUENCE_LENGTH)) {
         figure.notes.push("Input or output lengths vary: the throughput of slices depends on which requests fell into them.".to_owned());
     }
     Ok(figure)
@@ -237,7 +238,7 @@ fn over_time(
     let zero = run.zero_ns();
     let seconds = |ns: u64| (ns as f64 - zero as f64) / 1e9;
     match tag {
-        "output_token_throughput" => Ok((
+        tag::OUTPUT_TOKEN_THROUGHPUT => Ok((
             token_rate(run)?,
             "Output token throughput (tokens/sec)".to_owned(),
             Mark::Area,

@@ -257,9 +257,7 @@ impl Results {
         let report = self.report;
         let width = settings.console_width.unwrap_or(DEFAULT_WIDTH);
         let written = report.write(width);
-        if written.is_ok() {
-            report.forget_start();
-        }
+        let written = written.and_then(|written| report.forget_start().map(|()| written));
         if settings.part.is_none() {
             show::report(&report, width, written.as_ref().ok());
         }
