@@ -217,7 +217,7 @@ impl LineCancellation<'_> {
 
 /// The value of a metric of one request.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", derive(Serialize, schemars::JsonSchema))]
 pub struct MetricValue<'a> {
     /// The value.
     pub value: Measured,
@@ -228,6 +228,7 @@ pub struct MetricValue<'a> {
 
 /// A number or a list of them.
 #[derive(Clone, PartialEq, Debug)]
+#[cfg_attr(feature = "schema", derive(Serialize), serde(untagged))]
 pub enum Measured {
     /// One value.
     One(f64),
@@ -469,6 +470,31 @@ impl MetricText {
             before: format!("\"{tag}\":{{\"value\":").into_bytes(),
             after: format!(",\"unit\":\"{unit}\"}}").into_bytes(),
         }
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for RequestLine<'_> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RequestLine".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        /// One request: a line of `profile_export.jsonl`.
+        #[derive(Serialize, schemars::JsonSchema)]
+        struct RequestLine<'a> {
+            /// What is known of the request besides its metrics.
+            metadata: Metadata<'a>,
+            /// Its metrics by tag, in display units.
+            metrics: std::collections::BTreeMap<String, MetricValue<'a>>,
+            /// What the connection saw (`--export-http-trace`).
+            #[serde(skip_serializing_if = "Option::is_none")]
+            trace_data: Option<crate::TraceData>,
+            /// What went wrong.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            error: Option<ErrorDetails<'a>>,
+        }
+        RequestLine::json_schema(generator)
     }
 }
 

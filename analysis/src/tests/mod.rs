@@ -5,6 +5,7 @@ mod files;
 mod golden;
 mod long;
 mod outcomes;
+mod schema;
 mod slices;
 mod traps;
 
