@@ -35,7 +35,7 @@ use crate::{
     load::{DEFAULT_REQUESTS, Load, PhaseLoad},
     prompts,
     readiness::Probe,
-    run::place::{Places, divide},
+    run::cpus::{Places, divide},
     scrape::{client::Trust, plan::Plan},
     terminal::{progress::Ui, say, screen},
     transport::Transport,

@@ -6,18 +6,18 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use pinfire_base::{
     clock::{Span, Stamp, WallAnchor},
     health::Counts,
-    limits::{BEGIN_LEAD, SEAM_LOOK},
+    limits::{BEGIN_LEAD, HANDOFF_POLL},
     record::{Phase, Record},
 };
 
 pub use crate::core::{
-    place::Granted,
     rehearsal::{Rehearsed, rehearse},
+    thread::Granted,
 };
 use crate::{
     core::{
-        place::{Command, Luggage, live},
-        seam::Seam,
+        handoff::Handoff,
+        thread::{Command, Luggage, live},
     },
     net::{Ringer, bell, make_room_for},
     plan::{EngineSetup, PhasePlan},
@@ -146,7 +146,7 @@ impl Engine {
         if let Some(limit) = plan.concurrency {
             make_room_for(limit.slots);
         }
-        let seam = self.seam(plan);
+        let handoff = self.handoff(plan);
         for core in &*self.progress {
             core[plan.phase as usize].reset();
         }
@@ -157,7 +157,7 @@ impl Engine {
         };
         let begun = Stamp::now() + lead;
         for core in &self.cores {
-            core.tell(Command::Begin(Arc::clone(plan), begun, seam.clone()));
+            core.tell(Command::Begin(Arc::clone(plan), begun, handoff.clone()));
         }
         self.out.push(Out {
             plan: Arc::clone(plan),
@@ -168,7 +168,7 @@ impl Engine {
     }
 
     /// What the phase that is still out leaves to the limits of the next.
-    fn seam(&self, plan: &PhasePlan) -> Option<Arc<Seam>> {
+    fn handoff(&self, plan: &PhasePlan) -> Option<Arc<Handoff>> {
         let elder = self.out.last()?.plan.phase;
         let held: Vec<[usize; 2]> = self
             .progress
@@ -177,7 +177,7 @@ impl Engine {
             .collect();
         let limits = [plan.concurrency, plan.prefill];
         let by_core = [0, 1].map(|limit| held.iter().map(|held| held[limit]).collect());
-        Some(Arc::new(Seam::new(limits, by_core)))
+        Some(Arc::new(Handoff::new(limits, by_core)))
     }
 
     /// Counts of the latest phase of this kind, as far as they are known.
@@ -236,7 +236,7 @@ impl Engine {
         patience: Duration,
     ) -> Result<bool, EngineError> {
         let end = Stamp::now() + Span::from_nanos(patience.as_nanos() as u64);
-        let look = Duration::from_nanos(SEAM_LOOK.nanos());
+        let poll = Duration::from_nanos(HANDOFF_POLL.nanos());
         loop {
             self.tell_of_the_last();
             let mut cores = self.progress.iter();
@@ -246,12 +246,12 @@ impl Engine {
             if Stamp::now() >= end {
                 return Ok(false);
             }
-            self.gather(look)?;
+            self.gather(poll)?;
         }
     }
 
     /// A core that waits for a distant instant, or for a slot, does not see another send the last
-    /// request: it is told to look.
+    /// request: it is told to poll.
     fn tell_of_the_last(&mut self) {
         let Some(out) = self.out.last_mut() else {
             return;
@@ -262,7 +262,7 @@ impl Engine {
         if used_up > out.told {
             out.told = used_up;
             for core in &self.cores {
-                core.tell(Command::Look);
+                core.tell(Command::PollHandoff);
             }
         }
     }

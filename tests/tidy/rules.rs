@@ -92,13 +92,13 @@ fn the_runtime_is_named_where_sockets_and_threads_are_made_only() {
         |code| has_word(code, "monoio"),
         &[
             "engine/src/net/",
-            "engine/src/core/place.rs",
+            "engine/src/core/thread.rs",
             "engine/src/sys/",
         ],
     );
     nothing(
         &wrong,
-        "Only net, sys and core/place.rs name the runtime: the rest can be tested without it.",
+        "Only net, sys and core/thread.rs name the runtime: the rest can be tested without it.",
     );
 }
 

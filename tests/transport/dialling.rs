@@ -19,7 +19,7 @@ use pinfire_tests::{
     raw::Raw,
     sockets::{Row, until, until_queued},
 };
-use pinfire_tools::front;
+use pinfire_tools::proxy;
 use socket2::{Domain, Socket, Type};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -55,7 +55,7 @@ on_both_drivers! {
         let mock = Mock::start(script());
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("mock.sock");
-        front::unix(&path, mock.address()).unwrap();
+        proxy::unix(&path, mock.address()).unwrap();
         let mut load = Load::new(driver, mock.address()).of(5, 50);
         load.servers = vec![Address::Unix(path)];
         let run = load.run();
@@ -136,7 +136,7 @@ fn the_binary_takes_several_urls_and_sockets() {
     let mocks = [Mock::start(script()), Mock::start(script())];
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("mock.sock");
-    front::unix(&path, mocks[1].address()).unwrap();
+    proxy::unix(&path, mocks[1].address()).unwrap();
     let urls = format!("http://{},unix:{}", mocks[0].address(), path.display());
     let flags = "--request-count 10 --concurrency 2 --warmup-request-count 3 --connect-timeout 5";
     let ended = profile(&urls, flags).run().code(0);

@@ -5,5 +5,5 @@
 
 pub mod cpu;
 pub mod dcgm;
-pub mod front;
 pub mod mock;
+pub mod proxy;

@@ -172,7 +172,7 @@ impl Point {
 /// Something across the whole picture.
 #[derive(Clone, Debug, Serialize)]
 pub struct Guide {
-    /// Said at its end.
+    /// TurnContent at its end.
     pub text: String,
     /// Where on the y axis (`to` the same), or the band's lower end.
     pub from: f64,

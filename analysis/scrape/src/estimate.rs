@@ -1,4 +1,4 @@
-//! Percentiles of a histogram, estimated from its buckets, its sum, and what single looks gave away.
+//! Percentiles of a histogram, estimated from its buckets, its sum, and what single scrapes gave away.
 //!
 //! AIPerf's default estimator: observations are put back at likely places within their buckets, so
 //! that their sum fits, and percentiles are taken of those.
@@ -10,16 +10,16 @@ const MOST: f64 = 100_000.0;
 /// A bucket with this share of all finite observations is where their average is.
 const DOMINANT: f64 = 0.95;
 
-/// What is known of the observations in one bucket, from looks between which all new ones fell in it.
+/// What is known of the observations in one bucket, from scrapes between which all new ones fell in it.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(super) struct Learned {
     /// Their mean, weighted by their number.
     pub mean: Option<f64>,
-    /// The sample variance of the means of single looks, if there were three.
+    /// The sample variance of the means of single scrapes, if there were three.
     pub variance: Option<f64>,
 }
 
-/// Learns from steps between looks: for each, the new observations per bucket (not cumulative) and the
+/// Learns from steps between scrapes: for each, the new observations per bucket (not cumulative) and the
 /// growth of the sum.
 pub(super) fn learn(buckets: usize, steps: impl Iterator<Item = (Vec<f64>, f64)>) -> Vec<Learned> {
     let mut means: Vec<Vec<(f64, f64)>> = vec![Vec::new(); buckets];

@@ -154,8 +154,8 @@ impl GpuHistory {
 
     /// The last instant at which it showed anything.
     pub fn last_look(&self) -> Option<Stamp> {
-        let looks = self.gpus.values().filter_map(|gpu| gpu.samples.last());
-        looks.map(|(at, _)| *at).max()
+        let scrapes = self.gpus.values().filter_map(|gpu| gpu.samples.last());
+        scrapes.map(|(at, _)| *at).max()
     }
 
     fn keep(&mut self, key: (u64, String), identity: Identity, at: Stamp, values: Values) {

@@ -1,6 +1,6 @@
 //! What an endpoint has shown so far: each series with the instants at which it was seen.
 //!
-//! Gauges keep every look. Counters and histograms keep the looks at which they changed: in between
+//! Gauges keep every scrape. Counters and histograms keep the scrapes at which they changed: in between
 //! they are what they were.
 
 use std::collections::BTreeMap;
@@ -10,9 +10,9 @@ use pinfire_base::clock::{Span, Stamp};
 use super::Scrape;
 use super::text::{Histogram, Kind, Labels, Value};
 
-/// One look.
+/// When a scrape was made, how long it took, and whether it found another page.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Look {
+pub struct ScrapeNote {
     /// The instant that its values stand for.
     pub at: Stamp,
     /// From the question to the whole answer.
@@ -50,7 +50,7 @@ pub struct BucketPoint {
 /// The values of a series.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Points {
-    /// Gauge: every look. Counter: every change.
+    /// Gauge: every scrape. Counter: every change.
     Scalar(Vec<(Stamp, f64)>),
     /// Histogram: every change.
     Buckets(Buckets),
@@ -61,7 +61,7 @@ pub enum Points {
 pub struct Series {
     /// Its values.
     pub points: Points,
-    /// The last look at which it was there.
+    /// The last scrape at which it was there.
     pub last_seen: Stamp,
 }
 
@@ -79,26 +79,26 @@ pub struct Metric {
 /// All that an endpoint has shown.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct History {
-    /// Every look that showed something.
-    pub looks: Vec<Look>,
+    /// Every scrape that showed something.
+    pub scrapes: Vec<ScrapeNote>,
     /// By the names that the samples have.
     pub metrics: BTreeMap<String, Metric>,
     /// Metrics with NaN or infinite values, which were left out.
     pub not_finite: Vec<String>,
-    /// Lines that made no sense, over all looks.
+    /// Lines that made no sense, over all scrapes.
     pub bad_lines: usize,
 }
 
 impl History {
-    /// Takes in a look; `changed` tells whether the page is another one than the last. A look that is
+    /// Takes in a scrape; `changed` tells whether the page is another one than the last. A scrape that is
     /// older than the last one is left out.
     pub fn add(&mut self, scrape: &Scrape, changed: bool) {
         let at = scrape.at;
-        if self.looks.last().is_some_and(|last| last.at >= at) {
+        if self.scrapes.last().is_some_and(|last| last.at >= at) {
             return;
         }
         let latency = scrape.latency();
-        self.looks.push(Look {
+        self.scrapes.push(ScrapeNote {
             at,
             latency,
             changed,
@@ -133,9 +133,9 @@ impl History {
         }
     }
 
-    /// Whether there was a look at or before an instant.
+    /// Whether there was a scrape at or before an instant.
     pub fn looked_by(&self, at: Stamp) -> bool {
-        self.looks.first().is_some_and(|first| first.at <= at)
+        self.scrapes.first().is_some_and(|first| first.at <= at)
     }
 }
 
@@ -233,7 +233,11 @@ mod tests {
                 &text.replace("c counter", "c_total counter"),
             );
         }
-        assert_eq!(history.looks.len(), 3, "two looks at one instant are one");
+        assert_eq!(
+            history.scrapes.len(),
+            3,
+            "two scrapes at one instant are one"
+        );
         let points = |name: &str| match &history.metrics[name].series[&Labels::new()].points {
             Points::Scalar(points) => points.clone(),
             Points::Buckets(_) => panic!(),

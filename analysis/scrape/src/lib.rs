@@ -20,7 +20,7 @@ pub use files::{MetricsFormat, ServerMetrics, Watched};
 pub use server_kinds::{Levels, ServerKind, ServerKinds};
 pub use text::{Exposition, Unreadable};
 
-/// One look at an endpoint.
+/// One scrape at an endpoint.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Scrape {
     /// When it was asked.

@@ -1,6 +1,6 @@
 //! Series over a window: the figures of gauges, counters and histograms, and their time slices.
 //!
-//! Totals take everything up to the last look that belongs to the window, which may be later than its
+//! Totals take everything up to the last scrape that belongs to the window, which may be later than its
 //! end: what a server counts late (aborts) must not be missing. Rates divide by the window itself, and
 //! gauges are taken within it. AIPerf goes on scraping while a run ends and counts that in: a counter
 //! that grew by 600 in a run of 2.9 s has a rate of 122/s there instead of 205/s.
@@ -49,13 +49,13 @@ const MAX_SLICES: usize = 100_000;
 /// Figures of a gauge.
 #[derive(Clone, PartialEq, Debug)]
 pub struct GaugeStats {
-    /// Mean of the looks.
+    /// Mean of the scrapes.
     pub avg: f64,
     /// Smallest.
     pub min: f64,
     /// Largest.
     pub max: f64,
-    /// Sample standard deviation, 0 of one look.
+    /// Sample standard deviation, 0 of one scrape.
     pub std: f64,
     /// In the order of [`PERCENTILES`].
     pub percentiles: [f64; 9],
@@ -170,7 +170,7 @@ pub fn reduce(
     }
 }
 
-/// Whether a look of the window has seen the series.
+/// Whether a scrape of the window has seen the series.
 fn is_in(series: &Series, window: Window) -> bool {
     let first = match &series.points {
         Points::Scalar(points) => points.first().map(|(at, _)| *at),
@@ -453,7 +453,7 @@ fn histogram(history: &History, series: &Buckets, window: Window, slice: Option<
     }
 }
 
-/// What the steps between looks give away of each bucket.
+/// What the steps between scrapes give away of each bucket.
 fn learned(growth: &Growth<Grown>, width: usize) -> Vec<Learned> {
     let steps = growth.points.windows(2).filter_map(|pair| match pair {
         [(_, before), (_, after)] => {
@@ -521,7 +521,7 @@ mod tests {
         history
     }
 
-    /// From second 10 to second 20; looks up to second 22 count for totals.
+    /// From second 10 to second 20; scrapes up to second 22 count for totals.
     const WINDOW: Window = Window {
         start: Stamp::from_nanos(10_000_000_000),
         end: Stamp::from_nanos(20_000_000_000),
@@ -567,7 +567,7 @@ mod tests {
         ];
         let stats = counter_of(&history(&pages), &[]);
         assert_eq!((stats.total, stats.resets), (30.0 + 7.0 + 20.0 + 10.0, 1));
-        // 67 over the window's ten seconds, not over the time between looks.
+        // 67 over the window's ten seconds, not over the time between scrapes.
         assert_eq!(stats.rate, 6.7);
         // Whole slices: 10-14 with 30, 14-18 with 7 + 20; the third has two seconds only.
         let [avg, min, max, std] = stats.slice_rates.unwrap();

@@ -132,7 +132,7 @@ impl Exposition {
             let read = std::str::from_utf8(line).ok().map(|line| reader.line(line));
             match read {
                 Some(Some(Line::Blank)) => {}
-                Some(Some(Line::Said)) => good = true,
+                Some(Some(Line::TurnContent)) => good = true,
                 Some(None) | None => reader.out.bad_lines += 1,
             }
         }
@@ -158,7 +158,7 @@ impl Exposition {
 
 enum Line {
     Blank,
-    Said,
+    TurnContent,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -219,7 +219,7 @@ impl Reader {
             }
         }
         self.sample(name, labels, value);
-        Some(Line::Said)
+        Some(Line::TurnContent)
     }
 
     fn comment(&mut self, comment: &str) -> Line {
@@ -243,7 +243,7 @@ impl Reader {
             "UNIT" | "EOF" => {}
             _ => return Line::Blank,
         }
-        Line::Said
+        Line::TurnContent
     }
 
     fn sample(&mut self, name: &str, mut labels: Labels, value: f64) {

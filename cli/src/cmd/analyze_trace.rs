@@ -36,7 +36,7 @@ pub fn run(flags: &AnalyzeTrace) -> Result<ExitCode> {
         figures.write(saved)?;
     }
     let mut stdout = std::io::stdout().lock();
-    let colour = stdout.is_terminal() && crate::terminal::show::colours();
+    let colour = stdout.is_terminal() && crate::terminal::stdout::colours();
     let text = figures.console(saved, DEFAULT_WIDTH, colour);
     // A reader that has gone away is no failure.
     let _ = stdout.write_all(text.as_bytes());

@@ -10,7 +10,7 @@ use pinfire_analysis::{
 
 use crate::{
     args::Compare,
-    terminal::{say, show},
+    terminal::{say, stdout},
 };
 
 /// Figures of every metric, besides those of `--percentiles`.
@@ -64,7 +64,7 @@ pub fn run(flags: &Compare) -> Result<ExitCode> {
     let (a, b) = (Run::read(&flags.a)?, Run::read(&flags.b)?);
     let comparison = Comparison::new(a, b, &wanted)?;
     let all = flags.all.value || !flags.metrics.is_empty();
-    show::text(DEFAULT_WIDTH, |width, colour| {
+    stdout::text(DEFAULT_WIDTH, |width, colour| {
         comparison.console(all, width, colour)
     });
     if let Some(path) = &flags.output {

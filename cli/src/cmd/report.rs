@@ -15,7 +15,7 @@ use pinfire_workload::text::{Wanted, resolve};
 use crate::{
     args::Report,
     environment, settings,
-    terminal::{say, show},
+    terminal::{say, stdout},
 };
 
 /// Reads a run and writes its report.
@@ -86,7 +86,7 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
         // The run has its summary now.
         written = written.and_then(|written| report.forget_start().map(|()| written));
     }
-    show::report(&report, width, written.as_ref().ok());
+    stdout::report(&report, width, written.as_ref().ok());
     let written = written?;
     let files = report.files(Some(&written)).into_iter();
     written_to.check(files.map(|(_, path)| path))?;

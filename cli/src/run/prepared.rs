@@ -14,7 +14,7 @@ use pinfire_engine::{
 };
 use pinfire_tools::mock;
 
-use super::{KeptEngine, dataset, dataset::Workload, place, request};
+use super::{ReusedEngine, cpus, dataset, dataset::Workload, request};
 use crate::{
     settings::Settings,
     transport::{Reached, Server},
@@ -39,7 +39,7 @@ impl ReachableServers {
             Server::Embedded => 2,
             Server::Remote(_) => 1,
         };
-        place::grant_descriptors(
+        cpus::grant_descriptors(
             connections.saturating_mul(sides),
             settings.places.engine.len(),
         )?;
@@ -58,7 +58,7 @@ pub struct PreparedRun<'a> {
     pub targets: Arc<[Target]>,
     pub workload: Workload,
     /// Takes the engine back for the next run.
-    kept: Option<&'a mut KeptEngine>,
+    kept: Option<&'a mut ReusedEngine>,
     embedded: Option<EmbeddedServer>,
 }
 
@@ -80,10 +80,10 @@ impl<'a> PreparedRun<'a> {
         settings: &'a Settings,
         reachable: ReachableServers,
         dataset: dataset::Prepared,
-        mut kept: Option<&'a mut KeptEngine>,
+        mut kept: Option<&'a mut ReusedEngine>,
     ) -> Result<Self> {
         let workload = dataset.split(settings)?;
-        place::stay_on(&settings.places.rest);
+        cpus::stay_on(&settings.places.rest);
         let mut servers = reachable.servers;
         let embedded = match settings.transport.server {
             Server::Embedded => {

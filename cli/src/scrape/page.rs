@@ -21,7 +21,7 @@ use super::{
     client::{Client, Page, ScrapeError, Trust},
     plan::Candidate,
 };
-use crate::run::place;
+use crate::run::cpus;
 
 /// Scrapes are never closer together than this.
 const SHORTEST: Span = Span::from_millis(1);
@@ -113,9 +113,9 @@ impl Scrapers {
         std::thread::Builder::new()
             .name("pinfire-scrape".to_owned())
             .spawn(move || {
-                place::stay_on(&cpus);
+                cpus::stay_on(&cpus);
                 if yielding {
-                    place::yield_to_others();
+                    cpus::yield_to_others();
                 }
                 thread.run(&orders);
             })

@@ -51,7 +51,7 @@ use crate::{
     load::Mode,
     run::signals::Interrupt,
     settings::Settings,
-    terminal::{say, show},
+    terminal::{say, stdout},
 };
 
 /// What several runs are made of.
@@ -400,19 +400,19 @@ impl Plan {
         self.stored.write(&self.base)?;
         let interrupt = Interrupt::watch()?;
         let announced = self.announcement();
-        show::text(DEFAULT_WIDTH, |_, _| announced);
+        stdout::text(DEFAULT_WIDTH, |_, _| announced);
         let total = self.make_all(&interrupt)?;
         folder.check([])?;
         self.write()?;
         if self.rules.show_table {
-            show::text(DEFAULT_WIDTH, |width, colour| self.tables(width, colour));
+            stdout::text(DEFAULT_WIDTH, |width, colour| self.tables(width, colour));
         }
         let (good, _) = self.sweep.counts();
         let text = format!(
             "{good} of {total} runs can be used; files in {}\n",
             self.base.display()
         );
-        show::text(DEFAULT_WIDTH, |_, _| text);
+        stdout::text(DEFAULT_WIDTH, |_, _| text);
         if interrupt.asked() && good < total {
             say::line(format_args!(
                 "interrupted: `pinfire profile --resume {}` goes on from here",
@@ -542,7 +542,7 @@ impl Plan {
                 format!("{}: ", cell.dir)
             };
             let text = format!("{name}{}\n", rule.say(said, good.len()));
-            crate::terminal::progress::aside(|| show::text(DEFAULT_WIDTH, |_, _| text));
+            crate::terminal::progress::aside(|| stdout::text(DEFAULT_WIDTH, |_, _| text));
         }
     }
 

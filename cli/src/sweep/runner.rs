@@ -13,9 +13,9 @@ use serde::Deserialize;
 
 use crate::{
     cmd::profile,
-    run::{KeptEngine, signals::Interrupt},
+    run::{ReusedEngine, signals::Interrupt},
     settings::Settings,
-    terminal::show,
+    terminal::stdout,
 };
 
 /// A run, decided.
@@ -38,7 +38,7 @@ pub struct Runner<'a> {
     interrupt: &'a Interrupt,
     total: usize,
     bar: Option<ProgressBar>,
-    kept: KeptEngine,
+    kept: ReusedEngine,
 }
 
 impl<'a> Runner<'a> {
@@ -48,7 +48,7 @@ impl<'a> Runner<'a> {
             interrupt,
             total,
             bar: None,
-            kept: KeptEngine::default(),
+            kept: ReusedEngine::default(),
         }
     }
 
@@ -116,7 +116,7 @@ impl<'a> Runner<'a> {
         };
         let kept = if kept { " (kept)" } else { "" };
         let text = format!("[{number}/{}] {name}{kept}: {said}\n", self.total);
-        crate::terminal::progress::aside(|| show::text(DEFAULT_WIDTH, |_, _| text));
+        crate::terminal::progress::aside(|| stdout::text(DEFAULT_WIDTH, |_, _| text));
     }
 
     /// A run that is not needed.

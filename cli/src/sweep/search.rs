@@ -26,7 +26,7 @@ use super::{
 use crate::{
     run::signals::Interrupt,
     settings::Settings,
-    terminal::{say, show},
+    terminal::{say, stdout},
 };
 
 /// Requests of a point for each stream, or seconds of each rate, where nothing says how many.
@@ -253,7 +253,7 @@ pub fn run(wanted: &Wanted) -> Result<ExitCode> {
     }
     let interrupt = Interrupt::watch()?;
     let announced = plan.announcement();
-    show::text(DEFAULT_WIDTH, |_, _| announced);
+    stdout::text(DEFAULT_WIDTH, |_, _| announced);
     let mut runner = Runner::new(&interrupt, plan.search.most);
     let mut found = Found::default();
     let end = loop {
@@ -357,11 +357,11 @@ impl Plan<'_> {
         let sweep = self.sweep(found.cells);
         super::write_sweep(&sweep, &self.base.join("sweep_aggregate"))?;
         if self.config.sweep.no_sweep_table.get() != Some(true) {
-            show::text(DEFAULT_WIDTH, |width, colour| sweep.console(width, colour));
+            stdout::text(DEFAULT_WIDTH, |width, colour| sweep.console(width, colour));
         }
         let told = self.search.console(self.axis.short, &self.objectives, end);
         let told = format!("{told}files in {}\n", self.base.display());
-        show::text(DEFAULT_WIDTH, |_, _| told);
+        stdout::text(DEFAULT_WIDTH, |_, _| told);
         if end == End::Interrupted {
             say::line(format_args!(
                 "interrupted: `pinfire profile --resume {}` goes on from here",

@@ -4,5 +4,5 @@ pub mod log;
 pub mod progress;
 pub mod say;
 pub mod screen;
-pub mod show;
-pub mod statistics;
+pub mod status_block;
+pub mod stdout;

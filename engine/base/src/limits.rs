@@ -66,7 +66,7 @@ pub const SHAPE_BYTES: usize = 1024;
 
 /// How often it is looked whether a phase has sent its last request when another waits for that,
 /// and whether room has been made on another core.
-pub const SEAM_LOOK: Span = Span::from_millis(1);
+pub const HANDOFF_POLL: Span = Span::from_millis(1);
 
 /// From the command to begin a phase with a schedule to the schedule's zero: every core has woken
 /// up by then, also on a machine that is busy.

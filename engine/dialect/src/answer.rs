@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use pinfire_proto::Scan;
 use serde_json::{Map, Value};
 
-use super::{field::ResponseField, kind::EndpointKind, usage::Usage};
+use super::{kind::EndpointKind, response_field::ResponseField, usage::Usage};
 
 /// How a run's answers are read.
 #[derive(Clone, Debug, Default)]

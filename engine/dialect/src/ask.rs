@@ -35,7 +35,7 @@ impl<'a> Ask<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     /// Texts and media, which the endpoint puts into its own form.
-    Said(Said),
+    TurnContent(TurnContent),
     /// Ready messages in the endpoint's own form, with the tools that came beside them.
     Messages {
         /// The messages.
@@ -47,7 +47,7 @@ pub enum Content {
 
 /// Texts and media of one turn, in the order in which a body takes them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Said {
+pub struct TurnContent {
     /// `None` is `user`.
     pub role: Option<String>,
     /// Texts.
@@ -74,11 +74,11 @@ pub struct Media {
 impl Content {
     /// One text of the user.
     pub fn text(text: String) -> Self {
-        Self::Said(Said::text(text))
+        Self::TurnContent(TurnContent::text(text))
     }
 }
 
-impl Said {
+impl TurnContent {
     /// One text of the user.
     pub fn text(text: String) -> Self {
         Self {

@@ -10,7 +10,7 @@ use pinfire_base::ready::Splice;
 use serde_json::{Map, Value, json};
 
 use super::{kind::EndpointKind, template::Render};
-use crate::ask::{Content, Said};
+use crate::ask::{Content, TurnContent};
 
 /// What is the same in every body of a run.
 #[derive(Clone, Debug, Default)]
@@ -160,9 +160,9 @@ impl BodyOptions {
     }
 
     /// What a turn says, for kinds that have no messages of their own form.
-    pub(super) fn said(&self, content: Content) -> Result<Said, BodyError> {
+    pub(super) fn said(&self, content: Content) -> Result<TurnContent, BodyError> {
         match content {
-            Content::Said(said) => Ok(said),
+            Content::TurnContent(said) => Ok(said),
             Content::Messages { .. } => {
                 Err(self.error("ready messages cannot be sent to it; use --endpoint-type chat"))
             }
@@ -170,7 +170,7 @@ impl BodyOptions {
     }
 
     /// The same, of texts alone.
-    pub(super) fn said_in_text(&self, content: Content) -> Result<Said, BodyError> {
+    pub(super) fn said_in_text(&self, content: Content) -> Result<TurnContent, BodyError> {
         let said = self.said(content)?;
         let media = [
             ("images", &said.images),
@@ -207,7 +207,11 @@ pub(super) struct Forms {
 impl Forms {
     /// The content of one message: a bare string for a single text, else a list of parts in the
     /// order texts, images, audio, videos; `""` for none at all.
-    pub(super) fn content(&self, said: &Said, kind: EndpointKind) -> Result<Value, BodyError> {
+    pub(super) fn content(
+        &self,
+        said: &TurnContent,
+        kind: EndpointKind,
+    ) -> Result<Value, BodyError> {
         if let Some(text) = said.only_text() {
             return Ok(text.into());
         }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Context, Heard, Piece, index_of, list, text_of};
+use super::assistant_turn::{AssistantTurn, put_json};
 use super::body::{Body, BodyError, BodyOptions, Forms, message, put};
-use super::spoken::{Spoken, put_json};
 use crate::ask::{Ask, Content};
 
 const FORMS: Forms = Forms {
@@ -36,7 +36,7 @@ pub(super) struct Messages {
 /// becomes one with the session's.
 pub(super) fn messages(options: &BodyOptions, ask: Ask<'_>) -> Result<Messages, BodyError> {
     let (mut own, tools) = match ask.content {
-        Content::Said(said) => {
+        Content::TurnContent(said) => {
             let content = FORMS.content(&said, options.endpoint)?;
             let role = said.role.as_deref().unwrap_or("user");
             (vec![message(role, content)], None)
@@ -182,7 +182,7 @@ pub(super) fn choice_zero(document: &Value) -> Option<&Value> {
 
 /// The assistant's message: its content, or its reasoning when it has no content; with tool calls
 /// a content of null stands for none.
-pub(super) fn turn(spoken: &Spoken, into: &mut Vec<u8>) -> bool {
+pub(super) fn turn(spoken: &AssistantTurn, into: &mut Vec<u8>) -> bool {
     let has_calls = !spoken.calls.is_empty();
     let text = if spoken.text.is_empty() && !has_calls {
         &spoken.reasoning
@@ -221,11 +221,11 @@ pub(super) fn turn(spoken: &Spoken, into: &mut Vec<u8>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::answer::testing::{body, events};
+    use super::super::assistant_turn::testing::turn as turn_of;
     use super::super::body::testing::{named, options, refused, text, written};
-    use super::super::spoken::testing::turn as turn_of;
     use super::*;
     use crate::EndpointKind::Chat;
-    use crate::ask::Said;
+    use crate::ask::TurnContent;
     use pinfire_base::record::MarkKind::{
         Body as Whole, Content as Plain, Data, Done, Empty, Reasoning,
     };
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn parts_of_every_kind_in_order() {
-        let said = Said {
+        let said = TurnContent {
             role: Some("tool".into()),
             texts: vec![named("", &["a", ""]), named("x", &["b"])],
             images: vec![named("", &["http://i/1", "data:image/png;base64,AA"])],
@@ -314,7 +314,7 @@ mod tests {
             written(
                 &options(Chat, false, json!({})),
                 0,
-                Ask::of(Content::Said(said))
+                Ask::of(Content::TurnContent(said))
             ),
             concat!(
                 r#"{"messages":[{"role":"tool","content":[{"type":"text","text":"a"},"#,
@@ -326,20 +326,20 @@ mod tests {
                 r#""model":"m","stream":false}"#
             )
         );
-        let cached = Said {
+        let cached = TurnContent {
             images: vec![named("", &["", "http://i"])],
             image_uuids: vec!["u1".into(), "u2".into()],
-            ..Said::default()
+            ..TurnContent::default()
         };
         let body = written(
             &options(Chat, false, json!({})),
             0,
-            Ask::of(Content::Said(cached)),
+            Ask::of(Content::TurnContent(cached)),
         );
         assert!(body.contains(
             r#"[{"type":"image_url","image_url":{"url":""},"uuid":"u1"},{"type":"image_url","image_url":{"url":"http://i"},"uuid":"u2"}]"#
         ), "{body}");
-        let empty = Ask::of(Content::Said(Said::default()));
+        let empty = Ask::of(Content::TurnContent(TurnContent::default()));
         let body = written(&options(Chat, false, json!({})), 0, empty);
         assert!(body.contains(r#""content":"""#), "{body}");
     }
@@ -350,14 +350,14 @@ mod tests {
             (vec![named("", &["cat.png"])], vec![], "cat.png"),
             (vec![], vec![named("", &["dog.wav"])], "dog.wav"),
         ] {
-            let said = Said {
+            let said = TurnContent {
                 images,
                 audios,
-                ..Said::default()
+                ..TurnContent::default()
             };
             let error = refused(
                 &options(Chat, true, json!({})),
-                Ask::of(Content::Said(said)),
+                Ask::of(Content::TurnContent(said)),
             );
             assert!(error.starts_with("--endpoint-type chat: "), "{error}");
             assert!(error.contains(word) && error.contains("local"), "{error}");

@@ -49,7 +49,7 @@ mod tests {
     use super::super::body::testing::{named, options, refused, text, written};
     use super::*;
     use crate::EndpointKind::Completions;
-    use crate::ask::{Content, Said};
+    use crate::ask::{Content, TurnContent};
     use serde_json::json;
 
     #[test]
@@ -61,11 +61,11 @@ mod tests {
         );
         let zero = written(&plain, 0, text("p", Some(0)));
         assert!(!zero.contains("max_tokens"), "{zero}");
-        let two = Said {
+        let two = TurnContent {
             texts: vec![named("", &["a", "b"])],
-            ..Said::default()
+            ..TurnContent::default()
         };
-        let two = written(&plain, 0, Ask::of(Content::Said(two)));
+        let two = written(&plain, 0, Ask::of(Content::TurnContent(two)));
         assert!(two.starts_with(r#"{"prompt":["a","b"],"#), "{two}");
     }
 
@@ -81,11 +81,11 @@ mod tests {
             error.contains("completions") && error.contains("chat"),
             "{error}"
         );
-        let image = Said {
+        let image = TurnContent {
             images: vec![named("", &["http://i"])],
-            ..Said::default()
+            ..TurnContent::default()
         };
-        assert!(refused(&plain, Ask::of(Content::Said(image))).contains("no images"));
+        assert!(refused(&plain, Ask::of(Content::TurnContent(image))).contains("no images"));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::answer::{Answers, Context, Heard, Piece, Reader, reported};
 use super::ask::Ask;
+use super::assistant_turn::AssistantTurn;
 use super::body::{Body, BodyError, BodyOptions};
 use super::kind::EndpointKind;
-use super::spoken::Spoken;
 use super::{
     chat, completions, detect, embeddings, generate, messages, rankings, responses, template,
 };
@@ -17,7 +17,7 @@ type Compose = fn(&BodyOptions, usize, Ask<'_>) -> Result<Body, BodyError>;
 /// What one document of an answer says.
 type Read = fn(&Value, &mut Context<'_>, &mut dyn FnMut(Piece<'_>)) -> Heard;
 /// The assistant's turn as the history takes it, appended; false if the answer said nothing.
-type Turn = fn(&Spoken, &mut Vec<u8>) -> bool;
+type Turn = fn(&AssistantTurn, &mut Vec<u8>) -> bool;
 
 /// A dialect: how bodies are written and answers are read.
 struct Dialect {
@@ -104,7 +104,7 @@ pub fn append_turn(answers: &Answers, transcript: &Transcript, into: &mut Vec<u8
     let start = into.len();
     let spoken = Dialect::of(answers.kind)
         .turn
-        .and_then(|turn| Some((turn, Spoken::of(transcript, answers)?)));
+        .and_then(|turn| Some((turn, AssistantTurn::of(transcript, answers)?)));
     let said = spoken.is_some_and(|(turn, spoken)| turn(&spoken, into));
     if !said {
         into.truncate(start);

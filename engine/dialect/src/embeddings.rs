@@ -79,7 +79,7 @@ mod tests {
     use super::super::body::testing::{named, options, text, written};
     use super::*;
     use crate::EndpointKind::{ChatEmbeddings, Embeddings};
-    use crate::ask::{Content, Said};
+    use crate::ask::{Content, TurnContent};
     use serde_json::json;
 
     #[test]
@@ -93,15 +93,15 @@ mod tests {
 
     #[test]
     fn chat_embeddings_have_messages() {
-        let said = Said {
+        let said = TurnContent {
             texts: vec![named("", &["a"])],
             images: vec![named("", &["http://i"])],
-            ..Said::default()
+            ..TurnContent::default()
         };
         let ask = Ask {
             system: Some("s"),
             max_tokens: Some(9),
-            ..Ask::of(Content::Said(said))
+            ..Ask::of(Content::TurnContent(said))
         };
         assert_eq!(
             written(&options(ChatEmbeddings, false, json!({})), 0, ask),

@@ -48,21 +48,21 @@ mod tests {
     use super::super::body::testing::{named, options, text, written};
     use super::*;
     use crate::EndpointKind::HuggingfaceGenerate;
-    use crate::ask::{Content, Said};
+    use crate::ask::{Content, TurnContent};
     use serde_json::json;
 
     #[test]
     fn extras_are_parameters() {
         let plain = options(HuggingfaceGenerate, true, json!({"top_k": 5}));
         let own = json!({"tag": 1});
-        let said = Said {
+        let said = TurnContent {
             texts: vec![named("", &["a", "", "b"])],
-            ..Said::default()
+            ..TurnContent::default()
         };
         let ask = Ask {
             max_tokens: Some(9),
             extra: own.as_object(),
-            ..Ask::of(Content::Said(said))
+            ..Ask::of(Content::TurnContent(said))
         };
         assert_eq!(
             written(&plain, 0, ask),

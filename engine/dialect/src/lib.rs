@@ -23,6 +23,7 @@
 
 pub mod answer;
 pub mod ask;
+mod assistant_turn;
 pub mod body;
 mod chat;
 mod completions;
@@ -30,20 +31,19 @@ mod detect;
 mod dialects;
 mod embeddings;
 pub mod extra;
-mod field;
 mod generate;
 mod kind;
 mod messages;
 mod rankings;
+mod response_field;
 mod responses;
-mod spoken;
 mod template;
 mod usage;
 
 pub use answer::Answers;
 pub use body::{Body, BodyError, BodyOptions, BodyRef, Notes, output_limit};
 pub use dialects::append_turn;
-pub use field::{FieldError, ResponseField};
 pub use kind::{ENDPOINTS, Endpoint, EndpointKind, UnknownEndpoint};
+pub use response_field::{FieldError, ResponseField};
 pub use template::{RESPONSE_FIELD, Render, TEMPLATE};
 pub use usage::Usage;

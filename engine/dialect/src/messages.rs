@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Context, Heard, Piece, index_of, list, text_of};
+use super::assistant_turn::{AssistantTurn, put_json};
 use super::body::{Body, BodyError, BodyOptions, Forms, message, put};
 use super::chat::behind;
-use super::spoken::{Spoken, put_json};
 use super::usage::Usage;
 use crate::ask::{Ask, Content};
 
@@ -38,7 +38,7 @@ fn source(url: &str) -> Value {
 pub(super) fn compose(options: &BodyOptions, n: usize, ask: Ask<'_>) -> Result<Body, BodyError> {
     let mut system = ask.system.map(Value::from);
     let (mut own, tools) = match ask.content {
-        Content::Said(said) => {
+        Content::TurnContent(said) => {
             let content = FORMS.content(&said, options.endpoint)?;
             let role = said.role.as_deref().unwrap_or("user");
             (vec![message(role, content)], None)
@@ -191,7 +191,7 @@ fn usage(object: Option<&Value>, context: &mut Context<'_>) -> Option<Usage> {
 }
 
 /// Text alone, or blocks: thinking, text, tool calls.
-pub(super) fn turn(spoken: &Spoken, into: &mut Vec<u8>) -> bool {
+pub(super) fn turn(spoken: &AssistantTurn, into: &mut Vec<u8>) -> bool {
     let text = |into: &mut Vec<u8>| {
         into.push(b'"');
         into.extend_from_slice(&spoken.text);
@@ -247,11 +247,11 @@ pub(super) fn turn(spoken: &Spoken, into: &mut Vec<u8>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::answer::testing::{body, events};
+    use super::super::assistant_turn::testing::turn as turn_of;
     use super::super::body::testing::{named, options, refused, text, written};
-    use super::super::spoken::testing::turn as turn_of;
     use super::*;
     use crate::EndpointKind::Messages;
-    use crate::ask::Said;
+    use crate::ask::TurnContent;
     use pinfire_base::record::MarkKind::{Body as Whole, Data};
 
     #[test]
@@ -279,13 +279,13 @@ mod tests {
 
     #[test]
     fn images_are_inline_or_by_url() {
-        let said = Said {
+        let said = TurnContent {
             texts: vec![named("", &["a"])],
             images: vec![named("", &["data:image/png;base64,QQ", "http://i"])],
-            ..Said::default()
+            ..TurnContent::default()
         };
         let plain = options(Messages, false, json!({}));
-        let body = written(&plain, 0, Ask::of(Content::Said(said)));
+        let body = written(&plain, 0, Ask::of(Content::TurnContent(said)));
         assert!(
             body.contains(concat!(
                 r#"[{"type":"text","text":"a"},{"type":"image","source":{"type":"base64","media_type":"image/png","data":"QQ"}},"#,
@@ -295,21 +295,21 @@ mod tests {
         );
         for (said, word) in [
             (
-                Said {
+                TurnContent {
                     audios: vec![named("", &["wav,QQ"])],
-                    ..Said::default()
+                    ..TurnContent::default()
                 },
                 "no audio",
             ),
             (
-                Said {
+                TurnContent {
                     videos: vec![named("", &["http://v"])],
-                    ..Said::default()
+                    ..TurnContent::default()
                 },
                 "no videos",
             ),
         ] {
-            assert!(refused(&plain, Ask::of(Content::Said(said))).contains(word));
+            assert!(refused(&plain, Ask::of(Content::TurnContent(said))).contains(word));
         }
     }
 

@@ -144,12 +144,12 @@ mod tests {
     use super::super::body::testing::{named, options, refused, text, written};
     use super::*;
     use crate::EndpointKind::{CohereRankings, HfTeiRankings, NimRankings};
-    use crate::ask::{Content, Media, Said};
+    use crate::ask::{Content, Media, TurnContent};
 
     fn ask(texts: Vec<Media>) -> Ask<'static> {
-        Ask::of(Content::Said(Said {
+        Ask::of(Content::TurnContent(TurnContent {
             texts,
-            ..Said::default()
+            ..TurnContent::default()
         }))
     }
 

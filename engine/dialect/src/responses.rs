@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Context, Heard, Piece, Reported, code_of, index_of, list, text_of};
+use super::assistant_turn::{AssistantTurn, put_json};
 use super::body::{Body, BodyError, BodyOptions, Forms, put};
-use super::spoken::{Spoken, put_json};
 use super::usage::Usage;
 use crate::ask::{Ask, Content};
 
@@ -37,7 +37,7 @@ fn may_be_sent(item: &Value) -> bool {
 
 pub(super) fn compose(options: &BodyOptions, n: usize, ask: Ask<'_>) -> Result<Body, BodyError> {
     let (mut own, tools) = match ask.content {
-        Content::Said(said) => {
+        Content::TurnContent(said) => {
             let content = FORMS.content(&said, options.endpoint)?;
             let role = said.role.as_deref().unwrap_or("user");
             let item = json!({"role": role, "content": content, "type": "message"});
@@ -228,7 +228,7 @@ fn item_pieces(index: u64, item: &Value, each: &mut dyn FnMut(Piece<'_>)) -> boo
 }
 
 /// The output items, as they can be sent back; a message with the text where a server gave none.
-pub(super) fn turn(spoken: &Spoken, into: &mut Vec<u8>) -> bool {
+pub(super) fn turn(spoken: &AssistantTurn, into: &mut Vec<u8>) -> bool {
     let items: Vec<&Value> = spoken
         .items
         .iter()
@@ -260,11 +260,11 @@ pub(super) fn turn(spoken: &Spoken, into: &mut Vec<u8>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::answer::testing::{body, events};
+    use super::super::assistant_turn::testing::turn as turn_of;
     use super::super::body::testing::{named, options, refused, text, written};
-    use super::super::spoken::testing::turn as turn_of;
     use super::*;
     use crate::EndpointKind::Responses;
-    use crate::ask::Said;
+    use crate::ask::TurnContent;
     use pinfire_base::record::MarkKind::{Body as Whole, Data};
 
     #[test]
@@ -301,14 +301,14 @@ mod tests {
 
     #[test]
     fn parts_have_their_own_names() {
-        let said = Said {
+        let said = TurnContent {
             texts: vec![named("", &["a"])],
             images: vec![named("", &["http://i"])],
             audios: vec![named("", &["wav,QQ"])],
-            ..Said::default()
+            ..TurnContent::default()
         };
         let plain = options(Responses, false, json!({}));
-        let body = written(&plain, 0, Ask::of(Content::Said(said)));
+        let body = written(&plain, 0, Ask::of(Content::TurnContent(said)));
         assert!(
             body.contains(concat!(
                 r#"[{"type":"input_text","text":"a"},{"type":"input_image","image_url":"http://i"},"#,
@@ -316,11 +316,11 @@ mod tests {
             )),
             "{body}"
         );
-        let video = Said {
+        let video = TurnContent {
             videos: vec![named("", &["http://v"])],
-            ..Said::default()
+            ..TurnContent::default()
         };
-        assert!(refused(&plain, Ask::of(Content::Said(video))).contains("no videos"));
+        assert!(refused(&plain, Ask::of(Content::TurnContent(video))).contains("no videos"));
     }
 
     #[test]

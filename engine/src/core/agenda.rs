@@ -7,7 +7,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use pinfire_base::{
     clock::{Span, Stamp},
-    limits::SEAM_LOOK,
+    limits::HANDOFF_POLL,
     random::Purpose,
     ready::Body,
     record::{Correlation, Outcome, Record},
@@ -15,7 +15,7 @@ use pinfire_base::{
 };
 use pinfire_dialect::append_turn;
 
-use super::seam::{Lent, Of, Seam};
+use super::handoff::{Handoff, Lent, Of};
 use crate::{
     plan::PhasePlan,
     schedule::{ArrivalWalk, Pace, Slots, UserWalk},
@@ -109,9 +109,9 @@ pub(super) struct Agenda {
     open: usize,
     /// Those of them that have turns to come after the one in flight.
     to_go: usize,
-    /// What the phase before holds of the slots; `seam` is there while other cores must make room.
+    /// What the phase before holds of the slots; `handoff` is there while other cores must make room.
     lent: [Lent; 2],
-    seam: Option<Arc<Seam>>,
+    handoff: Option<Arc<Handoff>>,
     /// First contents matter, if only to the limit of the next phase.
     watches_content: bool,
     /// No new session.
@@ -148,7 +148,7 @@ impl Agenda {
             open: 0,
             to_go: 0,
             lent: Default::default(),
-            seam: None,
+            handoff: None,
             watches_content: plan.prefill.is_some(),
             closed,
             over: false,
@@ -202,14 +202,19 @@ impl Agenda {
 
     /// Begins while another phase holds so many slots on this core. Gives what that one holds
     /// beyond this core's share.
-    pub(super) fn follow(&mut self, seam: &Arc<Seam>, core: usize, held: [usize; 2]) -> [usize; 2] {
+    pub(super) fn follow(
+        &mut self,
+        handoff: &Arc<Handoff>,
+        core: usize,
+        held: [usize; 2],
+    ) -> [usize; 2] {
         let [open, waiting] = held;
-        let sessions = (seam, Of::Sessions);
+        let sessions = (handoff, Of::Sessions);
         let (slots, excess) = Lent::of(sessions, core, &mut self.slots, open, self.begun);
-        let prefill = (seam, Of::Prefill);
+        let prefill = (handoff, Of::Prefill);
         let (first, more) = Lent::of(prefill, core, &mut self.prefill, waiting, self.begun);
         self.lent = [slots, first];
-        self.seam = Some(Arc::clone(seam));
+        self.handoff = Some(Arc::clone(handoff));
         [excess, more]
     }
 
@@ -224,12 +229,12 @@ impl Agenda {
 
     /// Takes what other cores have made room for, and asks no more when nothing is held back.
     fn take_withheld(&mut self, now: Stamp) {
-        let Some(seam) = &self.seam else { return };
+        let Some(handoff) = &self.handoff else { return };
         let [sessions, prefill] = &mut self.lent;
-        sessions.take((seam, Of::Sessions), &mut self.slots, now);
-        prefill.take((seam, Of::Prefill), &mut self.prefill, now);
+        sessions.take((handoff, Of::Sessions), &mut self.slots, now);
+        prefill.take((handoff, Of::Prefill), &mut self.prefill, now);
         if !sessions.waits() && !prefill.waits() {
-            self.seam = None;
+            self.handoff = None;
         }
     }
 
@@ -254,7 +259,7 @@ impl Agenda {
         if self.until.is_some_and(|until| now >= until) {
             self.stop(now);
         }
-        if self.seam.is_some() {
+        if self.handoff.is_some() {
             self.take_withheld(now);
         }
         loop {
@@ -285,12 +290,12 @@ impl Agenda {
         }
     }
 
-    /// The end of sending is an instant of its own, and so is a look at what other cores do.
+    /// The end of sending is an instant of its own, and so is the next poll of what other cores do.
     fn before_the_end(&self, next: Next, now: Stamp) -> Next {
-        let look = self.seam.as_ref().map(|_| now + SEAM_LOOK);
-        let other = match (self.until, look) {
-            (Some(until), Some(look)) => Some(until.min(look)),
-            (until, look) => until.or(look),
+        let poll = self.handoff.as_ref().map(|_| now + HANDOFF_POLL);
+        let other = match (self.until, poll) {
+            (Some(until), Some(poll)) => Some(until.min(poll)),
+            (until, poll) => until.or(poll),
         };
         match (next, other) {
             (Next::At(at), Some(other)) => Next::At(at.min(other)),

@@ -8,7 +8,7 @@ use pinfire_base::{
 use super::{
     Core,
     connection::{Carrying, Channel, Idle, State},
-    seam::Of,
+    handoff::Of,
 };
 use crate::plan::Reuse;
 

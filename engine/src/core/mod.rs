@@ -1,17 +1,17 @@
 //! One core: it owns its connections, starts what is due, reads what has come and hangs up on time.
 //!
 //! Everything here runs on one thread inside short, synchronous handlers; tasks only wait for
-//! readiness (`tend`, `wake`) and call them. Data plane: no lock, no log, no formatting, no
+//! readiness (`connection_task`, `wake`) and call them. Data plane: no lock, no log, no formatting, no
 //! allocation per event.
 
-// What happens to a request: phase, send, tend, receive, expire, end.
+// What happens to a request: phase, send, connection_task, receive, expire, end.
+mod connection_task;
 mod end;
 mod expire;
 mod phase;
 mod receive;
 mod secure;
 mod send;
-mod tend;
 
 // What a core holds.
 mod agenda;
@@ -24,9 +24,9 @@ mod pool;
 mod tasks;
 mod wake;
 
-pub(crate) mod place;
+pub(crate) mod handoff;
 pub(crate) mod rehearsal;
-pub(crate) mod seam;
+pub(crate) mod thread;
 
 use std::{
     cell::RefCell,

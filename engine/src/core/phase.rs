@@ -17,8 +17,8 @@ use super::{
     connection::Carrying,
     connections::Connections,
     deadline::Deadlines,
+    handoff::Handoff,
     phases::{Phases, Running},
-    seam::Seam,
 };
 use crate::{
     plan::{PhasePlan, Precision},
@@ -28,19 +28,24 @@ use crate::{
 
 impl Core {
     /// Begins a phase that counts its time from `begun`. One that is still out sends nothing more
-    /// and ends by itself; `seam` says what it may hold.
-    pub(crate) fn begin(&mut self, plan: Arc<PhasePlan>, begun: Stamp, seam: Option<Arc<Seam>>) {
+    /// and ends by itself; `handoff` says what it may hold.
+    pub(crate) fn begin(
+        &mut self,
+        plan: Arc<PhasePlan>,
+        begun: Stamp,
+        handoff: Option<Arc<Handoff>>,
+    ) {
         self.step_back(plan.phase);
         self.connections
             .expect_targets(plan.targets.len(), self.number);
         let mut agenda = Agenda::new(Arc::clone(&plan), begun, self.number, self.cores);
-        if let Some(seam) = seam {
+        if let Some(handoff) = handoff {
             let elder = &mut self.phases.draining;
             let held = elder.as_ref().map_or([0; 2], |elder| elder.agenda.held());
-            let excess = agenda.follow(&seam, self.number, held);
+            let excess = agenda.follow(&handoff, self.number, held);
             if let Some(elder) = elder {
                 elder.excess = excess;
-                elder.seam = Some(seam);
+                elder.handoff = Some(handoff);
                 if plan.prefill.is_some() {
                     elder.agenda.watch_content();
                 }
@@ -54,7 +59,7 @@ impl Core {
             drop_at: None,
             sent_all: false,
             excess: [0; 2],
-            seam: None,
+            handoff: None,
             stalled: Vec::new(),
             counts: Counts::default(),
             health: CoreHealth::default(),
@@ -115,7 +120,7 @@ impl Core {
     }
 
     /// Looks whether other cores have sent what was left to send.
-    pub(crate) fn look(&mut self) {
+    pub(crate) fn poll_handoff(&mut self) {
         let over = |phase: &Running| !phase.plan.schedule.single && phase.plan.schedule.exhausted();
         let current = self.phases.current.as_ref();
         if let Some(phase) = current.filter(|&phase| over(phase)) {

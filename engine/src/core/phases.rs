@@ -11,7 +11,7 @@ use pinfire_base::{
 
 use super::{
     agenda::Agenda,
-    seam::{Of, Seam},
+    handoff::{Handoff, Of},
 };
 use crate::{net::Pollable, plan::PhasePlan};
 
@@ -39,7 +39,7 @@ pub(super) struct Running {
     pub(super) sent_all: bool,
     /// While it drains: what it holds of the next phase's limits beyond the slots it is lent.
     pub(super) excess: [usize; 2],
-    pub(super) seam: Option<Arc<Seam>>,
+    pub(super) handoff: Option<Arc<Handoff>>,
     /// Sockets that were left open and unread; hung up when the phase ends.
     pub(super) stalled: Vec<Rc<Pollable>>,
     pub(super) counts: Counts,
@@ -96,8 +96,8 @@ impl Phases {
         let excess = &mut elder.excess[of as usize];
         let lent = *excess == 0;
         *excess = excess.saturating_sub(1);
-        if let Some(seam) = elder.seam.as_ref().filter(|_| !lent) {
-            seam.give(of);
+        if let Some(handoff) = elder.handoff.as_ref().filter(|_| !lent) {
+            handoff.give(of);
         }
         if let Some(younger) = &mut self.current {
             if lent {

@@ -12,7 +12,7 @@ use pinfire_proto::{Closed, Progress, ProtoError};
 use super::{
     Core,
     connection::{Carrying, Channel, Idle, State},
-    seam::Of,
+    handoff::Of,
 };
 
 impl Core {

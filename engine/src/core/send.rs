@@ -16,7 +16,7 @@ use super::{
     Core,
     agenda::Go,
     connection::{Carrying, Channel, Connection, Idle, State},
-    place, tend,
+    connection_task, thread,
 };
 use crate::{
     net::{Pollable, connect, shows_lost_syn},
@@ -137,7 +137,7 @@ impl Core {
                     .open(scan, Rc::clone(&socket), target, request);
                 self.set_deadline(slot, due);
                 self.tasks.begin();
-                place::spawn(tend::tend(self.shared(), slot, socket));
+                thread::spawn(connection_task::run(self.shared(), slot, socket));
             }
         }
     }
@@ -311,7 +311,7 @@ impl Core {
     pub(super) fn wait_for_room(&mut self, slot: usize) {
         let socket = Rc::clone(&self.connections[slot].carrying().socket);
         self.tasks.begin();
-        place::spawn(tend::send_rest(self.shared(), slot, socket));
+        thread::spawn(connection_task::send_rest(self.shared(), slot, socket));
     }
 
     /// The socket of a short write has room again. What waited for it may have ended or gone out by

@@ -2,7 +2,7 @@
 
 mod arrivals;
 mod cancel;
-mod numbers;
+mod counter;
 mod profile;
 mod sampling;
 mod slots;
@@ -14,7 +14,7 @@ use pinfire_base::clock::Span;
 
 pub use arrivals::{ArrivalWalk, Arrivals, Pattern};
 pub use cancel::{CancelPlan, Chosen};
-pub use numbers::Numbers;
+pub use counter::SharedCounter;
 pub use profile::{ProfileError, RateProfile};
 pub use sampling::Sampling;
 pub use slots::{Limit, Slots};
@@ -51,12 +51,12 @@ pub struct Schedule {
     pub pace: Pace,
     /// Instants of the arrival process that have been taken. Where each session is one request, a
     /// session's number is its instant's, and nothing is drawn from here.
-    pub ticks: Numbers,
+    pub ticks: SharedCounter,
     /// Sessions.
-    pub sessions: Numbers,
+    pub sessions: SharedCounter,
     /// Requests. Where each session is one request their numbers are the sessions', and nothing is
     /// drawn from here.
-    pub requests: Numbers,
+    pub requests: SharedCounter,
     /// Each session is one request.
     pub single: bool,
 }
@@ -75,9 +75,9 @@ impl Schedule {
         }
         Self {
             pace,
-            ticks: Numbers::new(u64::MAX),
-            sessions: Numbers::new(sessions),
-            requests: Numbers::new(requests),
+            ticks: SharedCounter::new(u64::MAX),
+            sessions: SharedCounter::new(sessions),
+            requests: SharedCounter::new(requests),
             single,
         }
     }

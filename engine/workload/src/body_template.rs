@@ -98,7 +98,7 @@ mod tests {
 
     use pinfire_dialect::{
         BodyOptions, EndpointKind,
-        ask::{Ask, Content, Media, Said},
+        ask::{Ask, Content, Media, TurnContent},
     };
     use serde_json::json;
 
@@ -157,16 +157,16 @@ mod tests {
             {{ texts_by_name|tojson }}, {{ model|tojson }}, {{ max_tokens|tojson }}, {{ role|tojson }},
             {{ stream|tojson }}, {{ turn.texts[0].name|tojson }}, {{ turns|length }},
             {{ request_info.system_message|tojson }}, {{ audio|tojson }}, {{ videos|tojson }}]}"#;
-        let said = Said {
+        let said = TurnContent {
             role: Some("tool".into()),
             texts: vec![named("query", &["q"]), named("passages", &["a", "b"])],
             images: vec![named("", &["http://i"])],
-            ..Said::default()
+            ..TurnContent::default()
         };
         let ask = Ask {
             system: Some("S"),
             max_tokens: Some(5),
-            ..Ask::of(Content::Said(said))
+            ..Ask::of(Content::TurnContent(said))
         };
         let body = with(template, json!({})).body(1, ask).unwrap();
         assert_eq!(

@@ -68,9 +68,9 @@ fn summary(metrics: &ServerMetrics, anchor: &WallAnchor) -> ScrapeSummary {
         let info = endpoint_info(endpoint, &unix)?;
         Some((endpoint.url.clone(), info))
     });
-    // The looks behind the totals, so that AIPerf's own window can be computed from the file too.
-    let looks = metrics.endpoints.iter().flat_map(|e| &e.history.looks);
-    let inside = looks.map(|look| look.at);
+    // The scrapes behind the totals, so that AIPerf's own window can be computed from the file too.
+    let scrapes = metrics.endpoints.iter().flat_map(|e| &e.history.scrapes);
+    let inside = scrapes.map(|scrape| scrape.at);
     let inside = inside.filter(|at| *at >= window.start && *at <= window.until);
     let last = inside.max().unwrap_or(window.end);
     ScrapeSummary {
@@ -85,13 +85,13 @@ fn summary(metrics: &ServerMetrics, anchor: &WallAnchor) -> ScrapeSummary {
 }
 
 fn endpoint_info(endpoint: &Watched, unix: &impl Fn(Stamp) -> u64) -> Option<EndpointInfo> {
-    let looks = &endpoint.history.looks;
-    let (first, last) = (looks.first()?, looks.last()?);
-    let latencies: Vec<f64> = looks
+    let scrapes = &endpoint.history.scrapes;
+    let (first, last) = (scrapes.first()?, scrapes.last()?);
+    let latencies: Vec<f64> = scrapes
         .iter()
-        .map(|look| look.latency.as_millis_f64())
+        .map(|scrape| scrape.latency.as_millis_f64())
         .collect();
-    let updates: Vec<Stamp> = looks.iter().filter(|l| l.changed).map(|l| l.at).collect();
+    let updates: Vec<Stamp> = scrapes.iter().filter(|l| l.changed).map(|l| l.at).collect();
     let mut gaps: Vec<f64> = updates
         .windows(2)
         .filter_map(|pair| Some(pair.last()?.since(*pair.first()?).as_millis_f64()))
@@ -102,7 +102,7 @@ fn endpoint_info(endpoint: &Watched, unix: &impl Fn(Stamp) -> u64) -> Option<End
     let [.., median, _, _, _, _] = super::super::reduce::linear_percentiles(&gaps);
     let (first_update, last_update) = (updates.first()?, updates.last()?);
     Some(EndpointInfo {
-        total_fetches: looks.len(),
+        total_fetches: scrapes.len(),
         first_fetch_ns: unix(first.at),
         last_fetch_ns: unix(last.at),
         avg_fetch_latency_ms: Some(latency),

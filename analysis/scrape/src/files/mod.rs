@@ -79,7 +79,7 @@ pub struct Watched {
     pub server: Option<String>,
     /// The formula behind the number of aborted requests.
     pub aborted_formula: Option<String>,
-    /// What the known metrics said at each look.
+    /// What the known metrics said at each scrape.
     pub levels: Vec<(Stamp, Levels)>,
     /// Looks that showed nothing.
     pub failed: u64,
@@ -113,7 +113,7 @@ impl ServerMetrics {
     pub fn is_empty(&self) -> bool {
         self.endpoints
             .iter()
-            .all(|endpoint| endpoint.history.looks.is_empty())
+            .all(|endpoint| endpoint.history.scrapes.is_empty())
     }
 
     /// `server_metrics_export.json`.
@@ -177,11 +177,11 @@ impl ServerMetrics {
         for endpoint in &self.endpoints {
             let url = &endpoint.url;
             if endpoint.failed > 0 {
-                let (failed, looks) = (endpoint.failed, endpoint.history.looks.len());
+                let (failed, scrapes) = (endpoint.failed, endpoint.history.scrapes.len());
                 let reason = endpoint.last_failure.as_deref().unwrap_or("no answer");
                 warnings.push(format!(
                     "{url}: {failed} of {} scrapes showed nothing ({reason})",
-                    failed + looks as u64
+                    failed + scrapes as u64
                 ));
             }
             if endpoint.history.bad_lines > 0 {

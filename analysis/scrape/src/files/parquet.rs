@@ -129,15 +129,15 @@ impl ServerMetrics {
     ) -> Result<usize, ParquetError> {
         let window = self.window;
         let inside = |at: Stamp| at >= window.start && at <= window.until;
-        // Every look since the series was first seen, with the value that held then.
-        let looks = endpoint.history.looks.iter().map(|look| look.at);
-        let looks = looks.filter(|at| inside(*at) && *at <= series.last_seen);
+        // Every scrape since the series was first seen, with the value that held then.
+        let scrapes = endpoint.history.scrapes.iter().map(|scrape| scrape.at);
+        let scrapes = scrapes.filter(|at| inside(*at) && *at <= series.last_seen);
         let mut rows = 0;
         match (&series.points, metric.kind) {
             (Points::Scalar(points), Kind::Counter) => {
                 let first = points.first().map(|(at, _)| *at);
                 let growth = growth(&endpoint.history, points, window);
-                for at in looks.filter(|at| first.is_some_and(|first| first <= *at)) {
+                for at in scrapes.filter(|at| first.is_some_and(|first| first <= *at)) {
                     let value = growth.by(at).copied();
                     row(
                         at,
@@ -165,7 +165,7 @@ impl ServerMetrics {
             (Points::Buckets(buckets), _) => {
                 let first = buckets.points.first().map(|point| point.at);
                 let growth = bucket_growth(&endpoint.history, buckets, window);
-                for at in looks.filter(|at| first.is_some_and(|first| first <= *at)) {
+                for at in scrapes.filter(|at| first.is_some_and(|first| first <= *at)) {
                     let Some(grown) = growth.by(at) else { continue };
                     for (le, count) in buckets.les.iter().zip(&grown.buckets) {
                         row(

@@ -317,7 +317,7 @@ fn the_parquet_read_back() {
         };
         rows.iter().filter(mine).cloned().collect()
     };
-    // Three looks from the begin on: gauges as they were, counters as their growth.
+    // Three scrapes from the begin on: gauges as they were, counters as their growth.
     let values = |name: &str, column: &str| -> Vec<Value> {
         of(name).iter().map(|row| row[column].clone()).collect()
     };
@@ -336,7 +336,7 @@ fn the_parquet_read_back() {
     let instants = [12, 18, 21].map(|s: u64| Value::from(UNIX + s * 1_000_000_000));
     assert_eq!(values("x", "timestamp_ns"), instants);
     let histogram = of("ttft_seconds");
-    assert_eq!(histogram.len(), 6, "two bounds at three looks");
+    assert_eq!(histogram.len(), 6, "two bounds at three scrapes");
     assert_eq!(histogram[1]["bucket_le"], json!("+Inf"));
     let counts: Vec<&Value> = histogram.iter().map(|row| &row["bucket_count"]).collect();
     assert_eq!(

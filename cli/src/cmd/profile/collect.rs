@@ -29,7 +29,7 @@ use pinfire_base::{
 
 use crate::{
     reclaim,
-    run::{PreparedRun, place},
+    run::{PreparedRun, cpus},
     terminal::{
         progress::{Board, Ui},
         say,
@@ -113,8 +113,8 @@ impl Collecting {
         let thread = std::thread::Builder::new()
             .name("pinfire-analysis".to_owned())
             .spawn(move || {
-                place::stay_on(&cpus);
-                place::yield_to_others();
+                cpus::stay_on(&cpus);
+                cpus::yield_to_others();
                 // One of the CPUs that the engine leaves is this thread's own.
                 let helpers = cpus.len().saturating_sub(1).min(READERS_MAX);
                 let flow = Flow {
@@ -198,7 +198,7 @@ fn collect(mut collector: Collector, helpers: usize, flow: &Flow, witness: bool)
     let mut failed = None;
     let reader = collector.reader();
     // A thread inherits the CPUs of the one that makes it, and not its priority.
-    let mut pool = Pool::new(helpers, place::yield_to_others, move |record: Record| {
+    let mut pool = Pool::new(helpers, cpus::yield_to_others, move |record: Record| {
         let (reading, tokens) = reader.read(&record);
         (record, reading, tokens)
     });

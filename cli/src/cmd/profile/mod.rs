@@ -25,7 +25,7 @@ use pinfire_workload::dataset::inputs_json;
 use self::{collect::Collecting, phases::Phases, plans::Plans};
 use crate::{
     reclaim::{self, ReclaimCheck},
-    run::{KeptEngine, PreparedRun, ReachableServers, dataset, signals::Interrupt},
+    run::{PreparedRun, ReachableServers, ReusedEngine, dataset, signals::Interrupt},
     scrape::{page::Scrapers, watch::Watch},
     settings::Settings,
     terminal::{
@@ -33,7 +33,7 @@ use crate::{
         progress::{Board, Ui},
         say,
         screen::Screen,
-        show,
+        stdout,
     },
 };
 
@@ -90,7 +90,7 @@ impl Done {
 pub fn one(
     settings: &Settings,
     interrupt: &Interrupt,
-    kept: Option<&mut KeptEngine>,
+    kept: Option<&mut ReusedEngine>,
 ) -> Result<Done> {
     let connections = settings.slots().saturating_add(settings.kept_sockets());
     let reachable = ReachableServers::check(settings, connections)?;
@@ -259,7 +259,7 @@ impl Results {
         let written = report.write(width);
         let written = written.and_then(|written| report.forget_start().map(|()| written));
         if settings.part.is_none() {
-            show::report(&report, width, written.as_ref().ok());
+            stdout::report(&report, width, written.as_ref().ok());
         }
         log::outcome(&report);
         if let Some(lost) = lost {

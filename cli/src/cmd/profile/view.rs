@@ -14,7 +14,7 @@ use crate::{
     terminal::{
         progress::{Board, Stage, Ui},
         say,
-        statistics::Blocks,
+        status_block::Blocks,
     },
 };
 

@@ -24,7 +24,7 @@ use ratatui::{Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, la
 
 use self::{draw::View, usage::Looker};
 use crate::{
-    run::place,
+    run::cpus,
     terminal::{
         progress::{Board, lock},
         say,
@@ -66,8 +66,8 @@ impl Screen {
         let thread = std::thread::Builder::new()
             .name("pinfire-screen".to_owned())
             .spawn(move || {
-                place::stay_on(&cpus);
-                place::yield_to_others();
+                cpus::stay_on(&cpus);
+                cpus::yield_to_others();
                 if let Err(error) = show(&title, &board, &until, &held) {
                     terminal::give_back();
                     say::warning(format_args!("--ui dashboard: {error:#}; going on without"));

@@ -2,7 +2,7 @@
 
 use pinfire_base::random::Purpose;
 
-use pinfire_dialect::ask::{Media, Said};
+use pinfire_dialect::ask::{Media, TurnContent};
 
 use super::prompt::{exact_prompt, sample_length};
 use crate::text::corpus::Corpus;
@@ -70,7 +70,7 @@ impl<'a> Rankings<'a> {
     }
 
     /// The texts of the request at `index`, under the names that ranking endpoints look for.
-    pub(super) fn said(&self, index: u64) -> Said {
+    pub(super) fn said(&self, index: u64) -> TurnContent {
         let spec = &self.spec;
         let mut texts = self.texts.at(index);
         let mut text = |length: u32| {
@@ -96,9 +96,9 @@ impl<'a> Rankings<'a> {
             name: name.to_owned(),
             contents,
         };
-        Said {
+        TurnContent {
             texts: vec![named("query", vec![query]), named("passages", passages)],
-            ..Said::default()
+            ..TurnContent::default()
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use pinfire_base::{clock::Span, random::Purpose};
 
-use pinfire_dialect::ask::{Ask, Content, Media, Said};
+use pinfire_dialect::ask::{Ask, Content, Media, TurnContent};
 
 use super::lengths::{LengthDraws, Lengths};
 use super::parallel::map_indexed;
@@ -322,12 +322,12 @@ impl<'a> Maker<'a> {
                     .collect();
                 // Several texts are counted joined, and what that gives is not known.
                 known = known.filter(|_| contents.len() == 1);
-                Said {
+                TurnContent {
                     texts: vec![Media {
                         name: String::new(),
                         contents,
                     }],
-                    ..Said::default()
+                    ..TurnContent::default()
                 }
             }
         };
@@ -335,7 +335,7 @@ impl<'a> Maker<'a> {
             system: self.system.as_deref(),
             user_context: self.contexts.get(place.conversation).map(String::as_str),
             max_tokens,
-            ..Ask::of(Content::Said(said))
+            ..Ask::of(Content::TurnContent(said))
         };
         let body = self.build.body(index, ask)?;
         let known = known.filter(|_| self.framing() == 0 && self.build.keeps_texts(None));

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use pinfire_tools::{front, mock::Server};
+use pinfire_tools::{mock::Server, proxy};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -29,7 +29,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let mut script = args.script();
     if let (Some(certificates), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        script.tls = Some(Arc::new(front::server_config(certificates, key)?));
+        script.tls = Some(Arc::new(proxy::server_config(certificates, key)?));
     }
     let server = Server::bind(script, args.listen, args.truth.clone())?;
     let handle = server.spawn(args.cpu)?;
@@ -40,7 +40,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         let _ = writeln!(out, "listening on https://{}", handle.local_addr());
     }
     if let Some(path) = &args.unix {
-        front::unix(path, handle.local_addr())?;
+        proxy::unix(path, handle.local_addr())?;
         let _ = writeln!(out, "listening on unix:{}", path.display());
     }
     if let Some(address) = args.dcgm {

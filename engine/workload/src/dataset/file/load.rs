@@ -13,7 +13,7 @@ use pinfire_base::{
     limits::{BATCH_BYTES, BATCH_LINES},
 };
 use pinfire_dialect::{
-    ask::{Ask, Content, Said},
+    ask::{Ask, Content, TurnContent},
     body::streams,
     output_limit,
 };
@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 
 use super::fault::{Fault, NAMES, fault, listed, piece_fault, quoted};
 use super::pieces::{Elements, Lines, Opened, Piece};
-use super::{DatasetError, FileSpec, said};
+use super::{DatasetError, FileSpec, turn_content};
 use crate::dataset::parallel::map_each;
 use crate::dataset::synthetic::OutputLimits;
 use crate::dataset::{
@@ -43,7 +43,7 @@ pub(super) struct Row {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum What {
     /// Texts and media for the endpoint to write.
-    Said(Said),
+    TurnContent(TurnContent),
     /// A whole body, sent byte for byte; parsed as well, to be counted.
     Body {
         bytes: Vec<u8>,
@@ -53,7 +53,7 @@ pub(super) enum What {
 
 impl Default for What {
     fn default() -> Self {
-        Self::Said(Said::default())
+        Self::TurnContent(TurnContent::default())
     }
 }
 
@@ -360,7 +360,7 @@ impl<'a> Loading<'a> {
         }
         let goes_on = self.sizes.contains_key(&place);
         let is_system = |row: Option<&Row>| match row.map(|row| &row.what) {
-            Some(What::Said(said)) => said.role.as_deref() == Some("system"),
+            Some(What::TurnContent(said)) => said.role.as_deref() == Some("system"),
             _ => false,
         };
         if let Some(held) = self.held.remove(&place) {
@@ -381,7 +381,7 @@ impl<'a> Loading<'a> {
     }
 
     fn keep_system(&mut self, place: usize, row: &Row) {
-        if let What::Said(said) = &row.what {
+        if let What::TurnContent(said) = &row.what {
             let texts: Vec<&str> = said.all_texts().collect();
             // It lives as long as later lines may ask for it.
             self.systems.insert(place, texts.join("\n").into());
@@ -431,12 +431,12 @@ impl<'a> Loading<'a> {
                     history: None,
                 }
             }
-            What::Said(said) => {
+            What::TurnContent(said) => {
                 let ask = Ask {
                     system: system.as_deref(),
                     max_tokens: row.max_tokens.or_else(|| self.limits.at(number)),
                     extra: row.extra.as_ref(),
-                    ..Ask::of(Content::Said(said))
+                    ..Ask::of(Content::TurnContent(said))
                 };
                 let body = self.build.body(number, ask)?;
                 let history = self.rules.history && self.build.keeps_messages(row.extra.as_ref());
@@ -593,7 +593,7 @@ impl<'a> Loading<'a> {
 
 /// Whether a turn is nothing but a system message.
 fn is_bare_system(row: &Row) -> bool {
-    let What::Said(given) = &row.what else {
+    let What::TurnContent(given) = &row.what else {
         return false;
     };
     let bare = row.at_ms.is_none()
@@ -601,5 +601,5 @@ fn is_bare_system(row: &Row) -> bool {
         && row.max_tokens.is_none()
         && row.extra.is_none();
     let texts_only = given.images.is_empty() && given.audios.is_empty() && given.videos.is_empty();
-    bare && texts_only && given.role.as_deref() == Some("system") && !said::is_empty(given)
+    bare && texts_only && given.role.as_deref() == Some("system") && !turn_content::is_empty(given)
 }

@@ -12,10 +12,10 @@ mod multi_turn;
 mod pieces;
 mod random_pool;
 mod raw_payload;
-mod said;
 mod sample;
 mod sharegpt;
 mod single_turn;
+mod turn_content;
 
 #[cfg(test)]
 mod tests;

@@ -60,7 +60,7 @@ fn row(value: Value, notes: &mut Notes) -> Result<Row, Fault> {
     };
     let mut fields = Fields::new(object);
     let row = turn(&mut fields, notes).map_err(|(field, reason)| (format!(".{field}"), reason))?;
-    if let What::Said(said) = &row.what
+    if let What::TurnContent(said) = &row.what
         && said.role.as_deref() == Some("assistant")
     {
         notes.assistant += 1;

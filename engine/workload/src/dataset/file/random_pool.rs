@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use pinfire_base::{limits::BATCH_LINES, random::Purpose};
-use pinfire_dialect::ask::{Ask, Content, Said};
+use pinfire_dialect::ask::{Ask, Content, TurnContent};
 use serde_json::{Map, Value};
 
 use super::fault::{Fault, fault, line_fault, listed, object, piece_fault};
@@ -13,7 +13,7 @@ use super::folder;
 use super::load::{Notes, Progress};
 use super::pieces::{Lines, Opened, Piece};
 use super::sample::{FirstLine, Fit, Sample, check_type};
-use super::{DatasetError, FileSpec, said};
+use super::{DatasetError, FileSpec, turn_content};
 use crate::dataset::parallel::{map_each, map_indexed};
 use crate::dataset::synthetic::OutputLimits;
 use crate::dataset::{Build, Conversation, Dataset, Source};
@@ -26,7 +26,8 @@ const DEFAULT_ENTRIES: usize = 100;
 /// is one.
 pub(super) fn fits(sample: &Sample<'_>) -> Fit {
     let line = |first: &Map<String, Value>| {
-        said::has_any(first).then(|| Fit::of(item(first.clone(), "", &mut Notes::default())))
+        turn_content::has_any(first)
+            .then(|| Fit::of(item(first.clone(), "", &mut Notes::default())))
     };
     match sample.folder {
         Some(files) => {
@@ -78,13 +79,13 @@ pub(super) fn load(
     let limits = OutputLimits::new(build.seed, spec.osl_mean, spec.osl_stddev);
     let make = |n: usize| {
         let mut draws = draws.at(n as u64);
-        let mut drawn = Said::default();
+        let mut drawn = TurnContent::default();
         for pool in &pools {
             merge(&mut drawn, &pool[draws.below(pool.len() as u64) as usize]);
         }
         let ask = Ask {
             max_tokens: limits.at(n),
-            ..Ask::of(Content::Said(drawn))
+            ..Ask::of(Content::TurnContent(drawn))
         };
         let turn = build.turn(&build.body(n, ask)?, None, false)?;
         Ok::<_, DatasetError>(Conversation {
@@ -139,7 +140,7 @@ fn pool(
     build: &Build<'_>,
     notes: &mut Notes,
     (progress, before, total): (Progress<'_>, u64, u64),
-) -> Result<Vec<Said>, DatasetError> {
+) -> Result<Vec<TurnContent>, DatasetError> {
     let mut lines = Lines::new(Opened::new(path)?);
     let mut pool = Vec::new();
     let kib = |bytes: u64| usize::try_from(bytes.div_ceil(1_024)).unwrap_or(usize::MAX);
@@ -172,7 +173,7 @@ fn pool(
     Ok(pool)
 }
 
-fn item(object: Map<String, Value>, name: &str, notes: &mut Notes) -> Result<Said, Fault> {
+fn item(object: Map<String, Value>, name: &str, notes: &mut Notes) -> Result<TurnContent, Fault> {
     let mut fields = Fields::new(object);
     check_type(&mut fields, "random_pool")?;
     for field in ["timestamp", "delay", "session_id", "output_length"] {
@@ -182,17 +183,17 @@ fn item(object: Map<String, Value>, name: &str, notes: &mut Notes) -> Result<Sai
             return fault(field, reason);
         }
     }
-    let mut given = said::said(&mut fields, name)?;
-    if said::is_empty(&given) {
-        return said::nothing();
+    let mut given = turn_content::said(&mut fields, name)?;
+    if turn_content::is_empty(&given) {
+        return turn_content::nothing();
     }
-    given.role = said::role(&mut fields, &mut notes.roles)?;
+    given.role = turn_content::role(&mut fields, &mut notes.roles)?;
     fields.rest(&mut notes.unknown);
     Ok(given)
 }
 
 /// Adds what was drawn from another pool.
-fn merge(drawn: &mut Said, more: &Said) {
+fn merge(drawn: &mut TurnContent, more: &TurnContent) {
     drawn.role = drawn.role.take().or_else(|| more.role.clone());
     drawn.texts.extend(more.texts.iter().cloned());
     drawn.images.extend(more.images.iter().cloned());

@@ -4,7 +4,7 @@
 //! What a human said is the prompt, and the length of the recorded answer is its output limit. The
 //! server's own replies stand in the history, not the recorded ones.
 
-use pinfire_dialect::ask::Said;
+use pinfire_dialect::ask::TurnContent;
 use serde_json::Value;
 
 use super::fault::{Fault, fault, object, shown};
@@ -114,7 +114,7 @@ fn rows(
             && (short_answers || said >= LEAST)
             && asked + said <= MOST;
         fits.then(|| Row {
-            what: What::Said(Said::text(prompt)),
+            what: What::TurnContent(TurnContent::text(prompt)),
             max_tokens: u32::try_from(said.max(1)).ok(),
             ..Row::default()
         })

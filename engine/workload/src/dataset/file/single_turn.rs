@@ -8,13 +8,13 @@ use super::fields::Fields;
 use super::load::{Entry, Loading, Notes, Progress, Row, Rules, What};
 use super::pieces::{Lines, Piece};
 use super::sample::{Fit, Sample, check_type};
-use super::{DatasetError, FileSpec, said};
+use super::{DatasetError, FileSpec, turn_content};
 use crate::dataset::{Build, Dataset};
 
 /// Whether a file's first line is of this format.
 pub(super) fn fits(sample: &Sample<'_>) -> Fit {
     match sample.first {
-        Some(first) if said::has_any(first) && !first.contains_key("turns") => {
+        Some(first) if turn_content::has_any(first) && !first.contains_key("turns") => {
             Fit::of(entry(first.clone(), &mut Notes::default()))
         }
         _ => Fit::No,
@@ -55,13 +55,13 @@ pub(super) fn turn(fields: &mut Fields, notes: &mut Notes) -> Result<Row, Fault>
             "and `delay` exclude each other; keep one of them",
         );
     }
-    let mut given = said::said(fields, "")?;
-    if said::is_empty(&given) {
-        return said::nothing();
+    let mut given = turn_content::said(fields, "")?;
+    if turn_content::is_empty(&given) {
+        return turn_content::nothing();
     }
-    given.role = said::role(fields, &mut notes.roles)?;
+    given.role = turn_content::role(fields, &mut notes.roles)?;
     Ok(Row {
-        what: What::Said(given),
+        what: What::TurnContent(given),
         max_tokens: fields.tokens("output_length")?,
         at_ms: fields.millis("timestamp")?,
         delay_ms: fields.millis("delay")?,

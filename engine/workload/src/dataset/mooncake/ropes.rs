@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_text_that_is_written_otherwise_does_not_fit() {
         let plain = |content: Content| {
-            let Content::Said(said) = content else {
+            let Content::TurnContent(said) = content else {
                 return Err(());
             };
             let text: Value = said.all_texts().next().unwrap_or_default().into();

@@ -26,7 +26,7 @@ pub(crate) enum Of {
 
 /// Both limits of a phase that begins while another is out; `None` where it has no limit.
 #[derive(Debug)]
-pub(crate) struct Seam([Option<Handover>; 2]);
+pub(crate) struct Handoff([Option<Handover>; 2]);
 
 /// One limit.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ struct Handover {
     pool: AtomicI64,
 }
 
-impl Seam {
+impl Handoff {
     /// The limits of the younger phase, and the most that each core of the elder holds.
     pub(crate) fn new(limits: [Option<Limit>; 2], held: [Vec<usize>; 2]) -> Self {
         let [sessions, prefill] = limits;
@@ -112,13 +112,13 @@ impl Lent {
     /// Parts the slots of core `core`, of which the elder holds `now` at this instant. Also gives
     /// what it holds beyond those that it is lent.
     pub(super) fn of(
-        (seam, of): (&Arc<Seam>, Of),
+        (handoff, of): (&Arc<Handoff>, Of),
         core: usize,
         slots: &mut Slots,
         now: usize,
         begun: Stamp,
     ) -> (Self, usize) {
-        let Some(handover) = seam.handover(of) else {
+        let Some(handover) = handoff.handover(of) else {
             return (Self::default(), 0);
         };
         let known = handover.held.get(core).map_or(now, |&held| held.max(now));
@@ -131,7 +131,7 @@ impl Lent {
         for _ in now..known {
             if excess > 0 {
                 excess -= 1;
-                seam.give(of);
+                handoff.give(of);
             } else {
                 lent.regain(slots, begun);
             }
@@ -147,8 +147,8 @@ impl Lent {
     }
 
     /// Takes what other cores have made room for.
-    pub(super) fn take(&mut self, (seam, of): (&Seam, Of), slots: &mut Slots, now: Stamp) {
-        while !self.withheld.is_empty() && seam.take(of) {
+    pub(super) fn take(&mut self, (handoff, of): (&Handoff, Of), slots: &mut Slots, now: Stamp) {
+        while !self.withheld.is_empty() && handoff.take(of) {
             if let Some(opens) = self.withheld.pop() {
                 slots.regain(opens, now);
             }
@@ -168,16 +168,16 @@ mod tests {
 
     const BEGUN: Stamp = Stamp::from_nanos(1_000);
 
-    fn seam(slots: usize, held: &[usize]) -> Arc<Seam> {
+    fn handoff(slots: usize, held: &[usize]) -> Arc<Handoff> {
         let limits = [Some(Limit::of(slots)), None];
-        Arc::new(Seam::new(limits, [held.to_vec(), vec![0; held.len()]]))
+        Arc::new(Handoff::new(limits, [held.to_vec(), vec![0; held.len()]]))
     }
 
     /// Cores that start whatever they may, while the elder's requests end in any order: nothing
     /// is started beyond the limit, and in the end all of it is used.
     #[test]
     fn all_cores_together_keep_the_limit_and_use_it() {
-        let mut draws = Purpose::new(5, "seam").at(0);
+        let mut draws = Purpose::new(5, "handoff").at(0);
         for round in 0..500 {
             let cores = 1 + draws.below(4) as usize;
             let limit = 1 + draws.below(12) as usize;
@@ -187,11 +187,11 @@ mod tests {
                 .iter()
                 .map(|&held| held - draws.below(held as u64 + 1) as usize)
                 .collect();
-            let seam = seam(limit, &known);
+            let handoff = handoff(limit, &known);
             let mut all: Vec<(Slots, Lent, usize)> = (0..cores)
                 .map(|core| {
                     let mut slots = Slots::new(Some(Limit::of(limit)), BEGUN, core, cores);
-                    let of = (&seam, Of::Sessions);
+                    let of = (&handoff, Of::Sessions);
                     let (lent, excess) = Lent::of(of, core, &mut slots, elder[core], BEGUN);
                     (slots, lent, excess)
                 })
@@ -201,7 +201,7 @@ mod tests {
             loop {
                 now = now + Span::from_nanos(1);
                 for (slots, lent, _) in &mut all {
-                    lent.take((&seam, Of::Sessions), slots, now);
+                    lent.take((&handoff, Of::Sessions), slots, now);
                     while slots.next().is_some_and(|free| free <= now) {
                         slots.take();
                         started += 1;
@@ -224,7 +224,7 @@ mod tests {
                 let (slots, lent, excess) = &mut all[core];
                 if *excess > 0 {
                     *excess -= 1;
-                    seam.give(Of::Sessions);
+                    handoff.give(Of::Sessions);
                 } else {
                     lent.regain(slots, now);
                 }
@@ -240,9 +240,9 @@ mod tests {
             slots: 3,
             ramp: Some(Span::from_nanos(200)),
         };
-        let seam = Arc::new(Seam::new([Some(limit), None], [vec![2], vec![0]]));
+        let handoff = Arc::new(Handoff::new([Some(limit), None], [vec![2], vec![0]]));
         let mut slots = Slots::new(Some(limit), BEGUN, 0, 1);
-        let of = (&seam, Of::Sessions);
+        let of = (&handoff, Of::Sessions);
         let (mut lent, excess) = Lent::of(of, 0, &mut slots, 2, BEGUN);
         assert_eq!(excess, 0);
         // One of the two ends at once: the ramp is at one, and the other holds that one.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pinfire_dialect::ask::{Media, Said};
+use pinfire_dialect::ask::{Media, TurnContent};
 use serde_json::Value;
 
 use super::fault::{Fault, fault, quoted, shown};
@@ -34,7 +34,7 @@ pub(super) fn has_any(object: &serde_json::Map<String, Value>) -> bool {
 }
 
 /// Takes the texts and media of a turn; plain strings are put under `name`.
-pub(super) fn said(fields: &mut Fields, name: &str) -> Result<Said, Fault> {
+pub(super) fn said(fields: &mut Fields, name: &str) -> Result<TurnContent, Fault> {
     let texts = media(fields, TEXT, name)?;
     let uuids = uuids(fields)?;
     let single = fields.has(IMAGE.0);
@@ -56,7 +56,7 @@ pub(super) fn said(fields: &mut Fields, name: &str) -> Result<Said, Fault> {
             return fault("image_uuids", reason);
         }
     }
-    let said = Said {
+    let said = TurnContent {
         role: None,
         texts,
         images,
@@ -68,7 +68,7 @@ pub(super) fn said(fields: &mut Fields, name: &str) -> Result<Said, Fault> {
 }
 
 /// Whether a turn says nothing, pictures that the server has included.
-pub(super) fn is_empty(said: &Said) -> bool {
+pub(super) fn is_empty(said: &TurnContent) -> bool {
     let kinds = [&said.texts, &said.images, &said.audios, &said.videos];
     let mut contents = kinds
         .into_iter()
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read(object: Value) -> Result<Said, Fault> {
+    fn read(object: Value) -> Result<TurnContent, Fault> {
         said(
             &mut Fields::new(object.as_object().unwrap().clone()),
             "pool",

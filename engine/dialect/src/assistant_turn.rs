@@ -7,7 +7,7 @@ use super::answer::{Answers, Piece, Reader};
 
 /// An answer's pieces put together. `text` and `reasoning` are the insides of JSON strings.
 #[derive(Debug, Default)]
-pub struct Spoken {
+pub struct AssistantTurn {
     pub(super) text: Vec<u8>,
     pub(super) reasoning: Vec<u8>,
     pub(super) signature: String,
@@ -25,7 +25,7 @@ pub(super) struct Call {
     pub(super) arguments: String,
 }
 
-impl Spoken {
+impl AssistantTurn {
     /// What a whole answer said; `None` if it reports an error.
     pub(super) fn of(transcript: &Transcript, answers: &Answers) -> Option<Self> {
         let mut spoken = Self::default();

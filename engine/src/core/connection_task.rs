@@ -14,7 +14,7 @@ use crate::net::Pollable;
 
 /// Waits on one connection for as long as it lives: first for its connect, then for bytes, while
 /// it carries a request and while it is idle, so that a server's close is seen when it comes.
-pub(super) async fn tend(core: Shared, slot: usize, socket: Rc<Pollable>) {
+pub(super) async fn run(core: Shared, slot: usize, socket: Rc<Pollable>) {
     let _ = socket.writable().await;
     let mut open = core.borrow_mut().connected(slot);
     let mut in_a_row = 0;

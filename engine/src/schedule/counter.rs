@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The numbers `0..end` in order.
 #[derive(Debug)]
-pub struct Numbers {
+pub struct SharedCounter {
     next: AtomicU64,
     end: u64,
 }
 
-impl Numbers {
+impl SharedCounter {
     /// The numbers `0..end`.
     pub const fn new(end: u64) -> Self {
         Self {
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn each_number_once() {
-        let numbers = Numbers::new(1_000);
+        let numbers = SharedCounter::new(1_000);
         let mut seen: Vec<u64> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
                 .map(|_| scope.spawn(|| std::iter::from_fn(|| numbers.take()).collect::<Vec<_>>()))

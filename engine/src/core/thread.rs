@@ -13,7 +13,7 @@ use pinfire_base::{clock::Stamp, record::Record};
 
 use super::{
     Core, Shared,
-    seam::Seam,
+    handoff::Handoff,
     wake::{Bounce, Spinner, end_ticks, keep_time},
 };
 use crate::{
@@ -26,9 +26,9 @@ use crate::{
 /// What the control side asks of a core.
 pub(crate) enum Command {
     /// Begin a phase whose time counts from that instant, while another may hold so much.
-    Begin(Arc<PhasePlan>, Stamp, Option<Arc<Seam>>),
-    /// Look whether the other cores have sent the rest.
-    Look,
+    Begin(Arc<PhasePlan>, Stamp, Option<Arc<Handoff>>),
+    /// Poll whether the other cores have sent the rest.
+    PollHandoff,
     /// End it early.
     Stop,
     /// Close everything and forget it; the sender is dropped when that is done.
@@ -195,11 +195,11 @@ async fn obey(core: Shared, bell: Bell, commands: Receiver<Command>) {
         while let Ok(command) = commands.try_recv() {
             let mut core = core.borrow_mut();
             match command {
-                Command::Begin(plan, begun, seam) => {
-                    core.begin(plan, begun, seam);
+                Command::Begin(plan, begun, handoff) => {
+                    core.begin(plan, begun, handoff);
                     core.clock.wake_timer();
                 }
-                Command::Look => core.look(),
+                Command::PollHandoff => core.poll_handoff(),
                 Command::Stop => core.stop(),
                 Command::Rest(done) => core.rest(done),
                 Command::Leave => {

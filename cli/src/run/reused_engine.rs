@@ -9,9 +9,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The engine of the run before, if it can be used again.
 #[derive(Default)]
-pub struct KeptEngine(Option<(EngineSetup, Engine)>);
+pub struct ReusedEngine(Option<(EngineSetup, Engine)>);
 
-impl KeptEngine {
+impl ReusedEngine {
     /// The engine that was given back, or a new one where that was set up in another way.
     ///
     /// # Errors
