@@ -1,10 +1,13 @@
 //! What `pinfire profile` was asked for: the flags, over a config file, over a sweep that is resumed.
 
 use anyhow::{Context, Result, anyhow, bail};
-use pinfire_config::{RunConfig, Source, Sourced, file::FileConfig};
+use pinfire_config::{
+    RunConfig, Source, Sourced, file::FileConfig, numbers::Interval, setting::Setting,
+};
 
 use crate::{
     args::{Invocation, Profile},
+    environment,
     sweep::{Stored, Wanted},
 };
 
@@ -28,6 +31,7 @@ pub fn wanted(flags: Profile) -> Result<Wanted> {
     if let Some(base) = invocation.resume {
         config.output.artifact_dir = Some(Sourced::derived(base));
     }
+    by_environment(&mut config)?;
     named(&config, &invocation.config)?;
     Ok(Wanted {
         config,
@@ -46,6 +50,21 @@ fn named(config: &RunConfig, file: &Option<std::path::PathBuf>) -> Result<()> {
         ),
         None => bail!("no model is named: add --model NAME, the name in the request bodies"),
     }
+}
+
+/// Settings that variables of the environment give where nothing else does.
+fn by_environment(config: &mut RunConfig) -> Result<()> {
+    let interval = &mut config.output.stats_interval;
+    let given = environment::text("UI_REALTIME_METRICS_INTERVAL");
+    if let Some((variable, text)) = given.filter(|_| interval.is_none()) {
+        let value = Interval::parse(&text)
+            .map_err(|reason| anyhow!("{variable} is set to `{text}`: {reason}"))?;
+        *interval = Some(Sourced {
+            value,
+            source: Source::Environment(variable),
+        });
+    }
+    Ok(())
 }
 
 /// `-v` and `-vv`.
@@ -68,7 +87,8 @@ fn verbosity(invocation: &Invocation, config: &mut RunConfig) {
 pub fn of_file(file: &std::path::Path) -> Result<RunConfig> {
     let read = FileConfig::read(file).map_err(|error| anyhow!(error))?;
     let config = RunConfig::of_layers(None, Some(read), RunConfig::default());
-    let config = config.map_err(|error| anyhow!(error))?;
+    let mut config = config.map_err(|error| anyhow!(error))?;
+    by_environment(&mut config)?;
     named(&config, &Some(file.to_path_buf()))?;
     Ok(config)
 }

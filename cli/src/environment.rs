@@ -2,22 +2,28 @@
 
 use anyhow::{Context, Result};
 
+/// The variable that is set, `PINFIRE_<name>` or else `AIPERF_<name>`, and its text.
+pub fn text(name: &str) -> Option<(String, String)> {
+    let variables = ["PINFIRE", "AIPERF"].map(|prefix| format!("{prefix}_{name}"));
+    variables.into_iter().find_map(|variable| {
+        let value = std::env::var(&variable).ok()?;
+        Some((variable, value))
+    })
+}
+
 /// The value of `PINFIRE_<name>`, else of `AIPERF_<name>`, parsed.
 ///
 /// # Errors
 /// If it is set to something that cannot be parsed; the text names the variable.
 pub fn read<T: std::str::FromStr>(name: &str) -> Result<Option<T>> {
-    for prefix in ["PINFIRE", "AIPERF"] {
-        let variable = format!("{prefix}_{name}");
-        if let Ok(value) = std::env::var(&variable) {
-            let parsed = value
-                .parse()
-                .ok()
-                .with_context(|| format!("{variable} is set to `{value}`, which cannot be read"))?;
-            return Ok(Some(parsed));
-        }
-    }
-    Ok(None)
+    let Some((variable, value)) = text(name) else {
+        return Ok(None);
+    };
+    let parsed = value
+        .parse()
+        .ok()
+        .with_context(|| format!("{variable} is set to `{value}`, which cannot be read"))?;
+    Ok(Some(parsed))
 }
 
 /// A switch: `true`, `1`, `yes`, `on` and their opposites, in any letter case.

@@ -250,3 +250,31 @@ fn a_resumed_sweep_takes_its_credentials_again() {
         resume.stdout
     );
 }
+
+#[test]
+fn a_variable_gives_what_nothing_else_does() {
+    let variable = "PINFIRE_UI_REALTIME_METRICS_INTERVAL";
+    let validate = |text: &str, value: &str| {
+        let mut call = call(["config", "expand", "run.yaml"]);
+        call.env(variable, value);
+        call.write("run.yaml", &format!("{COMMON}{text}"));
+        call.run()
+    };
+    let by_variable = validate("", "7").code(0);
+    assert!(
+        by_variable.stdout.contains("--stats-interval=7"),
+        "{}",
+        by_variable.stdout
+    );
+    let by_file = validate("stats-interval: 5\n", "7").code(0);
+    assert!(
+        by_file.stdout.contains("--stats-interval=5"),
+        "{}",
+        by_file.stdout
+    );
+    let wrong = validate("", "1001").code(1);
+    one_line(
+        &wrong,
+        "PINFIRE_UI_REALTIME_METRICS_INTERVAL is set to `1001`: it must be between 0 and 1000",
+    );
+}

@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn references_are_filled_and_told_apart() {
-        let mut urls = ["h?token=a", "h?token=b", "h?token=a"].map(|text| url(text));
+        let mut urls = ["h?token=a", "h?token=b", "h?token=a"].map(url);
         name_apart(urls.iter_mut());
         let shown: Vec<String> = urls.iter().map(Guarded::shown).collect();
         assert_eq!(shown[0], shown[2]);
