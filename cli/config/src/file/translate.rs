@@ -227,29 +227,24 @@ impl Translation {
                 }
                 Ok(())
             }
-            To::Ramp(flag) => match &node.value {
-                Value::Map(entries) => {
-                    let mut duration = None;
-                    for (key, node) in entries {
-                        match snake(&key.name).as_str() {
-                            "duration" => duration = Some(node),
-                            "strategy" if text(node, shown)? == "linear" => {}
-                            "strategy" => {
-                                bail!("{}: {shown}.strategy: ramps are linear", node.line)
-                            }
-                            _ => {
-                                let inner = format!("{shown}.{}", key.name);
-                                let known = ["duration", "strategy"].map(str::to_owned);
-                                return Err(unknown(&inner, &key.name, key.line, known));
-                            }
-                        }
+            To::Ramp(flag) if matches!(node.value, Value::Map(_)) => {
+                let mut duration = None;
+                for field in fields(node, shown, &["duration", "strategy"])? {
+                    match field.name.as_str() {
+                        "duration" => duration = Some(field.node),
+                        _ => ensure!(
+                            text(field.node, shown)? == "linear",
+                            "{}: {}: ramps are linear",
+                            field.node.line,
+                            field.shown
+                        ),
                     }
-                    let duration = duration
-                        .with_context(|| format!("{}: {shown}: it needs a duration", node.line))?;
-                    self.flag(flag, shown, duration)
                 }
-                _ => self.flag(flag, shown, node),
-            },
+                let duration = duration
+                    .with_context(|| format!("{}: {shown}: it needs a duration", node.line))?;
+                self.flag(flag, shown, duration)
+            }
+            To::Ramp(flag) => self.flag(flag, shown, node),
             To::Nothing => Ok(()),
             To::No(why) => bail!("{}: {shown}: {why}", node.line),
             To::Own(read) => read(self, shown, node),
@@ -349,24 +344,20 @@ impl Translation {
     }
 
     fn spread(&mut self, mean: &str, deviation: &str, shown: &str, node: &Node) -> Result<()> {
-        let Value::Map(entries) = &node.value else {
+        if !matches!(node.value, Value::Map(_)) {
             return self.flag(mean, shown, node);
-        };
-        for (key, node) in entries {
-            let inner = format!("{shown}.{}", key.name);
-            match snake(&key.name).as_str() {
-                "mean" => self.flag(mean, &inner, node)?,
-                "stddev" => self.flag(deviation, &inner, node)?,
-                "type" if matches!(text(node, &inner)?, "normal" | "fixed") => {}
-                "type" => bail!(
-                    "{}: {inner}: lengths are drawn by mean and stddev, or with random-range-ratio",
+        }
+        for Field { name, shown, node } in
+            fields(node, shown, &["mean", "stddev", "type", "value"])?
+        {
+            match name.as_str() {
+                "mean" | "value" => self.flag(mean, &shown, node)?,
+                "stddev" => self.flag(deviation, &shown, node)?,
+                _ => ensure!(
+                    matches!(text(node, &shown)?, "normal" | "fixed"),
+                    "{}: {shown}: lengths are drawn by mean and stddev, or with random-range-ratio",
                     node.line
                 ),
-                "value" => self.flag(mean, &inner, node)?,
-                _ => {
-                    let known = ["mean", "stddev"].map(str::to_owned);
-                    return Err(unknown(&inner, &key.name, key.line, known));
-                }
             }
         }
         Ok(())
@@ -393,6 +384,31 @@ fn switch_of(path: &str) -> Option<To> {
 /// The setting of this name, in snake_case.
 fn setting(name: &str) -> Option<&'static Arg> {
     settings().named(name)
+}
+
+/// A key of a map with its value.
+struct Field<'n> {
+    /// In snake_case.
+    name: String,
+    shown: String,
+    node: &'n Node,
+}
+
+/// The keys of a map that has no others than these.
+fn fields<'n>(node: &'n Node, shown: &str, known: &[&str]) -> Result<Vec<Field<'n>>> {
+    let Value::Map(entries) = &node.value else {
+        bail!("{}: {shown}: it takes {}", node.line, known.join(", "));
+    };
+    let mut fields = Vec::with_capacity(entries.len());
+    for (key, node) in entries {
+        let (name, shown) = (snake(&key.name), format!("{shown}.{}", key.name));
+        if !known.contains(&name.as_str()) {
+            let known = known.iter().map(|name| (*name).to_owned());
+            return Err(unknown(&shown, &key.name, key.line, known));
+        }
+        fields.push(Field { name, shown, node });
+    }
+    Ok(fields)
 }
 
 /// Why a flag of this name, in snake_case, is not to be had, if AIPerf knows it.
@@ -497,46 +513,12 @@ pub(super) fn schema_version(_: &mut Translation, shown: &str, node: &Node) -> R
 pub(super) fn models(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
     match &node.value {
         Value::Scalar(_) => to.flag("model", shown, node),
-        Value::List(items) => {
-            for item in items {
-                match &item.value {
-                    Value::Map(entries) => {
-                        for (key, node) in entries {
-                            match snake(&key.name).as_str() {
-                                "name" => to.give(
-                                    "model",
-                                    text(node, shown)?.to_owned(),
-                                    shown,
-                                    node.line,
-                                )?,
-                                "weight" => bail!(
-                                    "{}: {shown}.weight: name a model several times to have it \
-                                     more often",
-                                    key.line
-                                ),
-                                _ => {
-                                    let inner = format!("{shown}.{}", key.name);
-                                    let known = ["name".to_owned()];
-                                    return Err(unknown(&inner, &key.name, key.line, known));
-                                }
-                            }
-                        }
-                    }
-                    _ => to.give("model", text(item, shown)?.to_owned(), shown, item.line)?,
-                }
-            }
-            Ok(())
-        }
-        Value::Map(entries) => {
-            for (key, node) in entries {
-                let inner = format!("{shown}.{}", key.name);
-                match snake(&key.name).as_str() {
-                    "items" => models(to, &inner, node)?,
-                    "strategy" => to.flag("model_selection_strategy", &inner, node)?,
-                    _ => {
-                        let known = ["items", "strategy"].map(str::to_owned);
-                        return Err(unknown(&inner, &key.name, key.line, known));
-                    }
+        Value::List(items) => items.iter().try_for_each(|item| model(to, shown, item)),
+        Value::Map(_) => {
+            for Field { name, shown, node } in fields(node, shown, &["items", "strategy"])? {
+                match name.as_str() {
+                    "items" => models(to, &shown, node)?,
+                    _ => to.flag("model_selection_strategy", &shown, node)?,
                 }
             }
             Ok(())
@@ -544,33 +526,36 @@ pub(super) fn models(to: &mut Translation, shown: &str, node: &Node) -> Result<(
     }
 }
 
+fn model(to: &mut Translation, shown: &str, item: &Node) -> Result<()> {
+    if !matches!(item.value, Value::Map(_)) {
+        return to.give("model", text(item, shown)?.to_owned(), shown, item.line);
+    }
+    for field in fields(item, shown, &["name", "weight"])? {
+        ensure!(
+            field.name == "name",
+            "{}: {}: name a model several times to have it more often",
+            field.node.line,
+            field.shown
+        );
+        let name = text(field.node, shown)?.to_owned();
+        to.give("model", name, shown, field.node.line)?;
+    }
+    Ok(())
+}
+
 /// `endpoint.template`: the body and where the answer is, which are extra inputs as flags.
 pub(super) fn template(to: &mut Translation, shown: &str, node: &Node) -> Result<()> {
-    let Value::Map(entries) = &node.value else {
-        bail!("{}: {shown}: it takes body and response_field", node.line);
-    };
     let mut extra = Map::new();
-    for (key, node) in entries {
-        let inner = format!("{shown}.{}", key.name);
-        let name = match snake(&key.name).as_str() {
+    for field in fields(node, shown, &["body", "response_field"])? {
+        let name = match field.name.as_str() {
             "body" => "payload_template",
-            "response_field" => "response_field",
-            _ => {
-                let known = ["body", "response_field"].map(str::to_owned);
-                return Err(unknown(&inner, &key.name, key.line, known));
-            }
+            other => other,
         };
-        extra.insert(
-            name.to_owned(),
-            Json::String(text(node, &inner)?.to_owned()),
-        );
+        let value = text(field.node, &field.shown)?;
+        extra.insert(name.to_owned(), Json::String(value.to_owned()));
     }
-    to.give(
-        "extra_inputs",
-        Json::Object(extra).to_string(),
-        shown,
-        node.line,
-    )
+    let extra = Json::Object(extra).to_string();
+    to.give("extra_inputs", extra, shown, node.line)
 }
 
 /// `datasets`: one, as `dataset`.
@@ -610,44 +595,25 @@ pub(super) fn sequence_distribution(to: &mut Translation, shown: &str, node: &No
     };
     let mut pairs = Vec::new();
     for item in items {
-        let Value::Map(entries) = &item.value else {
-            bail!("{}: {shown}: it takes isl, osl and probability", item.line);
-        };
         let mut pair = Map::new();
-        for (key, node) in entries {
-            let inner = format!("{shown}.{}", key.name);
-            let name = snake(&key.name);
-            match name.as_str() {
-                "isl" | "osl" => match &node.value {
-                    Value::Map(_) => {
-                        let both = node.json();
-                        for (from, into) in [("mean", ""), ("stddev", "_stddev")] {
-                            if let Some(value) = both.get(from) {
-                                pair.insert(format!("{name}{into}"), value.clone());
-                            }
-                        }
+        for Field { name, node, .. } in fields(item, shown, &["isl", "osl", "probability"])? {
+            if name == "probability" {
+                pair.insert("prob".to_owned(), node.json());
+            } else if matches!(node.value, Value::Map(_)) {
+                let both = node.json();
+                for (from, into) in [("mean", ""), ("stddev", "_stddev")] {
+                    if let Some(value) = both.get(from) {
+                        pair.insert(format!("{name}{into}"), value.clone());
                     }
-                    _ => {
-                        pair.insert(name, node.json());
-                    }
-                },
-                "probability" => {
-                    pair.insert("prob".to_owned(), node.json());
                 }
-                _ => {
-                    let known = ["isl", "osl", "probability"].map(str::to_owned);
-                    return Err(unknown(&inner, &key.name, key.line, known));
-                }
+            } else {
+                pair.insert(name, node.json());
             }
         }
         pairs.push(Json::Object(pair));
     }
-    to.give(
-        "seq_dist",
-        json!({ "pairs": pairs }).to_string(),
-        shown,
-        node.line,
-    )
+    let text = json!({ "pairs": pairs }).to_string();
+    to.give("seq_dist", text, shown, node.line)
 }
 
 /// `{tag: threshold}` to the text of `--goodput`.
