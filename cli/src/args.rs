@@ -26,14 +26,15 @@ pub enum Command {
     /// Run a benchmark.
     ///
     /// First run, with nothing installed, against the embedded server:
-    ///   pinfire profile --url mock: --model mock --streaming --concurrency 100 --request-count 2000
+    ///   pinfire profile --url mock: --model mock --streaming --concurrency 100 --request-count
+    ///   2000
     Profile(Box<Profile>),
     /// Check that a server frees the resources of cancelled requests.
     ///
     /// Sends the same load again and again and hangs up on half of it, in waves: before the first
-    /// token and in the stream, in turn. Between the waves it looks at the server's metrics and whether
-    /// a request alone is still answered. Exit code 0: it lets go; 4: it leaks, hangs or is gone; 5: its
-    /// metrics do not tell. See docs/CANCELLATION.md.
+    /// token and in the stream, in turn. Between the waves it looks at the server's metrics and
+    /// whether a request alone is still answered. Exit code 0: it lets go; 4: it leaks, hangs or is
+    /// gone; 5: its metrics do not tell. See docs/CANCELLATION.md.
     ///   pinfire cancel-test --model my-model --url http://localhost:8000
     CancelTest(Box<CancelTest>),
     /// Rebuild a run's report from its files, even if the run was killed.
@@ -186,11 +187,11 @@ pub struct Compare {
     /// The run in question.
     #[arg(value_name = "B")]
     pub b: PathBuf,
-    /// Exit with 1 if this is so; repeatable. METRIC[.STAT]>LIMIT, also <, >=, <=: with % against the
-    /// difference B - A in percent of A (ttft.p99>+5%, tps<-3%), with a sign against the difference
-    /// in the metric's unit (ttft.p99>+20), else against B itself (error_rate>1). METRIC is a tag of
-    /// the files or one of ttft, ttst, itl, tpot, latency, osl, isl, tps, rps, tps_user, error_rate;
-    /// STAT is avg (without it), p50, p99.9, min, max, std.
+    /// Exit with 1 if this is so; repeatable. METRIC[.STAT]>LIMIT, also <, >=, <=: with % against
+    /// the difference B - A in percent of A (ttft.p99>+5%, tps<-3%), with a sign against the
+    /// difference in the metric's unit (ttft.p99>+20), else against B itself (error_rate>1). METRIC
+    /// is a tag of the files or one of ttft, ttst, itl, tpot, latency, osl, isl, tps, rps,
+    /// tps_user, error_rate; STAT is avg (without it), p50, p99.9, min, max, std.
     #[arg(long, value_name = "RULE", allow_hyphen_values = true)]
     pub fail_if: Vec<String>,
     /// Fail `--fail-if` rules only on statistically significant differences.
@@ -243,8 +244,8 @@ pub struct Report {
     /// [default: FOLDER/report]
     #[arg(long, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
-    /// Count all tokens anew with this tokenizer (see `pinfire profile --help`); needs the raw file.
-    /// [default: the run's own counts]
+    /// Count all tokens anew with this tokenizer (see `pinfire profile --help`); needs the raw
+    /// file. [default: the run's own counts]
     #[arg(
         long,
         value_name = "NAME|PATH",
@@ -260,8 +261,8 @@ pub struct Report {
     /// Duration behind rates.
     #[arg(long, value_name = "WINDOW", default_value = "benchmark")]
     pub rate_window: RateWindowName,
-    /// GPUs that the server runs on: throughputs are shown per GPU as well, on the console and under
-    /// `per_gpu` in the summary.
+    /// GPUs that the server runs on: throughputs are shown per GPU as well, on the console and
+    /// under `per_gpu` in the summary.
     #[arg(long, value_name = "GPUS", value_parser = numbers::count)]
     pub num_gpus: Option<u64>,
     /// Judge requests by these limits, `tag:number tag:number` (docs/METRICS.md has the tags).
@@ -271,9 +272,9 @@ pub struct Report {
     /// Also report every metric per time slice of this many seconds. [default: as the run did]
     #[arg(long, value_name = "SECONDS", value_parser = numbers::seconds)]
     pub slice_duration: Option<f64>,
-    /// Requests of a phase that are kept exactly. Beyond, percentiles have three digits and curves are
-    /// averages of 0.1 s, so that memory stays flat; averages, sums and extremes stay exact. 0 keeps
-    /// everything, as slices do.
+    /// Requests of a phase that are kept exactly. Beyond, percentiles have three digits and curves
+    /// are averages of 0.1 s, so that memory stays flat; averages, sums and extremes stay exact. 0
+    /// keeps everything, as slices do.
     #[arg(long, value_name = "REQUESTS", default_value_t = pinfire_analysis::facts::EXACT_RECORDS)]
     pub exact_records: u64,
     /// Percentiles of all distributions, such as p50,p99.9. [default:
@@ -354,7 +355,8 @@ pub struct CancelTest {
     /// From one look at the metrics to the next.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.02, value_parser = numbers::seconds)]
     pub metrics_interval: f64,
-    /// What the metrics of this server mean (JSON, see docs/CANCELLATION.md). [default: known servers]
+    /// What the metrics of this server mean (JSON, see docs/CANCELLATION.md). [default: known
+    /// servers]
     #[arg(long, value_name = "FILE")]
     pub release_profile: Option<PathBuf>,
     /// Write everything to this file, as JSON.

@@ -1,4 +1,5 @@
-//! Where the requests come from: the settings of dataset, conversations and fixed schedule, decided.
+//! Where the requests come from: the settings of dataset, conversations and fixed schedule,
+//! decided.
 
 use std::path::Path;
 

@@ -97,8 +97,8 @@ impl Load {
         most.max(both.map_or(0, |slots| slots.min(self.most_open())))
     }
 
-    /// Most sessions of the run that can be open when the measurement is: with a seamless warmup also
-    /// its own.
+    /// Most sessions of the run that can be open when the measurement is: with a seamless warmup
+    /// also its own.
     pub fn most_open(&self) -> u64 {
         let most = |load: &PhaseLoad| load.most_in_flight().unwrap_or(u64::MAX);
         let requests = self.profiling.requests.unwrap_or(u64::MAX);

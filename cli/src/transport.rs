@@ -1,5 +1,5 @@
-//! How the servers are reached: URLs and settings to addresses, TLS and local addresses, checked before
-//! anything is sent.
+//! How the servers are reached: URLs and settings to addresses, TLS and local addresses, checked
+//! before anything is sent.
 
 use std::{
     io::{self, Read, Write},
@@ -118,8 +118,8 @@ impl Transport {
             dialling: Dialling {
                 sources,
                 timeout: asked.connect_timeout.get().map(Span::from_secs_f64),
-                // Not AIPerf's 10 MiB by default: a size that is set ends the kernel's tuning of the
-                // buffer, and 20,000 streams would be allowed 400 GB.
+                // Not AIPerf's 10 MiB by default: a size that is set ends the kernel's tuning of
+                // the buffer, and 20,000 streams would be allowed 400 GB.
                 receive_buffer: environment::read("HTTP_SO_RCVBUF")?,
                 send_buffer: environment::read("HTTP_SO_SNDBUF")?,
             },

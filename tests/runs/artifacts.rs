@@ -1,4 +1,5 @@
-//! The files of a run beside its summary: raw records, HTTP traces, and that no file shows a secret.
+//! The files of a run beside its summary: raw records, HTTP traces, and that no file shows a
+//! secret.
 
 use std::path::Path;
 

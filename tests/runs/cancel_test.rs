@@ -1,4 +1,5 @@
-//! `pinfire cancel-test` against eight servers that behave as scripted: each is named, with its figure.
+//! `pinfire cancel-test` against eight servers that behave as scripted: each is named, with its
+//! figure.
 
 use std::thread;
 

@@ -1,4 +1,5 @@
-//! Triggers, ways of leaving, waves, patience and delays as distributions, from the flags to the files.
+//! Triggers, ways of leaving, waves, patience and delays as distributions, from the flags to the
+//! files.
 
 use pinfire_base::clock::Span;
 use pinfire_tests::{

@@ -1,5 +1,6 @@
-//! Flags that do not go together: each combination is refused with one line that says what is wrong,
-//! before anything is sent. So is, by its name, every flag of AIPerf that pinfire does not take.
+//! Flags that do not go together: each combination is refused with one line that says what is
+//! wrong, before anything is sent. So is, by its name, every flag of AIPerf that pinfire does not
+//! take.
 
 use pinfire_tests::binary::call;
 

@@ -1,5 +1,5 @@
-//! The folder of a run: one run at a time, nothing in it of the run before, and no result that is lost
-//! in silence.
+//! The folder of a run: one run at a time, nothing in it of the run before, and no result that is
+//! lost in silence.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,5 @@
-//! The readiness probe: what counts as an answer, how long it is asked for, and that it leaves no trace.
+//! The readiness probe: what counts as an answer, how long it is asked for, and that it leaves no
+//! trace.
 
 use std::{
     io::{Read, Write},

@@ -1,4 +1,5 @@
-//! Config files: what they say, what flags say over them, and that a run leaves one that repeats it.
+//! Config files: what they say, what flags say over them, and that a run leaves one that repeats
+//! it.
 
 use pinfire_tests::binary::call;
 

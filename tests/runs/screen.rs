@@ -103,8 +103,8 @@ fn the_second_ctrl_c_gives_the_terminal_back_as_it_leaves() {
     let folder = TempDir::new().unwrap();
     let mut terminal = run("--concurrency 4 --benchmark-duration 60", &folder);
     terminal.until("the dashboard", |screen| screen.alternate_screen());
-    // Too near to each other for any thread to come between; where both are one signal, the run ends
-    // in order.
+    // Too near to each other for any thread to come between; where both are one signal, the run
+    // ends in order.
     terminal.key(b"\x03");
     std::thread::sleep(std::time::Duration::from_millis(5));
     terminal.key(b"\x03");

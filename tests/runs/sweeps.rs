@@ -129,7 +129,8 @@ fn the_file_says_what_the_points_say_and_the_server_saturates() {
         file["best_configurations"]["best_throughput"]["parameters"],
         most["parameters"]
     );
-    // The rise, the peak and the collapse: the gaps are 1.7 times as long at 8 of 8, 4.1 times at 32.
+    // The rise, the peak and the collapse: the gaps are 1.7 times as long at 8 of 8, 4.1 times at
+    // 32.
     let total: Vec<f64> = tokens.iter().map(|point| point.0).collect();
     let peak = total.iter().copied().fold(0.0, f64::max);
     assert!(
@@ -413,7 +414,8 @@ fn runs_of_a_point_stop_when_they_agree() {
     );
 }
 
-/// A server of 4 slots and 400 ms of service: the fifth stream waits, and its requests are not good.
+/// A server of 4 slots and 400 ms of service: the fifth stream waits, and its requests are not
+/// good.
 #[test]
 fn a_search_by_goodput_alone() {
     let mock = Mock::start(Script {

@@ -1,4 +1,5 @@
-//! `profile --verify-release` against servers that behave as scripted: the verdict, its files, the exit code.
+//! `profile --verify-release` against servers that behave as scripted: the verdict, its files, the
+//! exit code.
 
 use std::thread;
 

@@ -61,6 +61,7 @@ impl Crates {
 
 const RUNTIME: &[&str] = &["monoio", "io-uring"];
 const PROMPTS: &[&str] = &["tokenizers", "tiktoken", "minijinja", "ureq"];
+const SOCKETS: &[&str] = &["rustls", "socket2", "libc"];
 
 #[test]
 fn crates_do_not_reach_what_they_must_not_know() {
@@ -68,21 +69,17 @@ fn crates_do_not_reach_what_they_must_not_know() {
     let walls: &[(&str, &[&[&str]])] = &[
         (
             "pinfire-base",
-            &[RUNTIME, PROMPTS, &["rustls", "serde_json"]],
+            &[RUNTIME, PROMPTS, SOCKETS, &["serde_json"]],
         ),
-        (
-            "pinfire-proto",
-            &[RUNTIME, PROMPTS, &["rustls", "libc", "socket2"]],
-        ),
-        ("pinfire-engine", &[PROMPTS]),
-        (
-            "pinfire-analysis",
-            &[
-                RUNTIME,
-                &["tokenizers", "tiktoken", "ureq", "rustls", "socket2"],
-            ],
-        ),
-        ("pinfire-tools", &[RUNTIME, PROMPTS]),
+        ("pinfire-proto", &[RUNTIME, PROMPTS, SOCKETS]),
+        ("pinfire-dialect", &[RUNTIME, PROMPTS, SOCKETS]),
+        ("pinfire-workload", &[RUNTIME, SOCKETS, &["pinfire-engine"]]),
+        ("pinfire-engine", &[PROMPTS, &["pinfire-workload"]]),
+        ("pinfire-artifacts", &[RUNTIME, PROMPTS, SOCKETS]),
+        ("pinfire-scrape", &[RUNTIME, PROMPTS, SOCKETS]),
+        ("pinfire-analysis", &[RUNTIME, PROMPTS, SOCKETS]),
+        ("pinfire-plot", &[RUNTIME, PROMPTS, SOCKETS]),
+        ("pinfire-tools", &[RUNTIME, PROMPTS, &["pinfire-engine"]]),
     ];
     let mut wrong = Vec::new();
     for (name, forbidden) in walls {

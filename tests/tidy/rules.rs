@@ -21,8 +21,27 @@ fn every_file_says_in_its_head_what_it_is() {
     nothing(&wrong, "A file begins with `//!` and what it is.");
 }
 
-/// Folders that are being moved: their comments are wrapped afterwards.
-const UNWRAPPED: &[&str] = &["analysis/", "cli/", "tests/runs/"];
+/// Files whose comments are still to be wrapped.
+const UNWRAPPED: &[&str] = &[
+    "analysis/artifacts/src/lib.rs",
+    "analysis/artifacts/src/line.rs",
+    "analysis/artifacts/src/summary.rs",
+    "analysis/src/collect/mod.rs",
+    "analysis/src/export/footer.rs",
+    "analysis/src/export/mod.rs",
+    "analysis/src/export/panels.rs",
+    "analysis/src/export/raw.rs",
+    "analysis/src/export/records.rs",
+    "analysis/src/facts.rs",
+    "analysis/src/rebuild/mod.rs",
+    "analysis/src/rebuild/summary.rs",
+    "analysis/src/rebuild/values.rs",
+    "cli/config/src/file/translate.rs",
+    "cli/config/src/sections.rs",
+    "cli/src/asked.rs",
+    "cli/src/cmd/profile/mod.rs",
+    "tests/runs/config.rs",
+];
 
 #[test]
 fn comments_are_as_narrow_as_code() {
@@ -200,14 +219,6 @@ fn unsafe_code_stands_where_it_is_looked_for() {
     }
 }
 
-/// Files that still do.
-const UNMENDED: &[&str] = &[
-    "analysis/src/export/",
-    "analysis/src/reclaim/tell.rs",
-    "analysis/src/sweep/mod.rs",
-    "analysis/scrape/src/",
-];
-
 #[test]
 fn what_cannot_be_serialised_is_never_replaced_by_nothing() {
     let writes = |code: &str| {
@@ -236,8 +247,7 @@ fn what_cannot_be_serialised_is_never_replaced_by_nothing() {
                 .iter()
                 .rposition(|line| ends(&line));
             let statement = &statement[begin.map_or(0, |begin| begin + 1)..];
-            let known = UNMENDED.iter().any(|path| source.path.starts_with(path));
-            if swallows && !known && statement.iter().any(|(_, line)| writes(&line.code)) {
+            if swallows && statement.iter().any(|(_, line)| writes(&line.code)) {
                 wrong.push(format!("{}:{number}: {}", source.path, line.code.trim()));
             }
         }

@@ -17,8 +17,8 @@ pub trait Part: Default + DeserializeOwned + Serialize {
 
 /// A part of a file: made by this run, or read and kept as it stands beside what it means here.
 ///
-/// A part that cannot be read as what it should be (of another program, or of a version to come) means
-/// as much as an absent one, and is handed on all the same.
+/// A part that cannot be read as what it should be (of another program, or of a version to come)
+/// means as much as an absent one, and is handed on all the same.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Carried<T> {
     value: T,

@@ -1,8 +1,8 @@
 //! `input_config` of a summary: what was asked, in AIPerf's layout, defaults left out.
 //!
-//! A value of another type than it should have is as one that is not there: AIPerf writes more than is
-//! known here, and has written it in other ways. What its older versions said by flags is read into the
-//! same places ([`Part::settled`]).
+//! A value of another type than it should have is as one that is not there: AIPerf writes more than
+//! is known here, and has written it in other ways. What its older versions said by flags is read
+//! into the same places ([`Part::settled`]).
 
 use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
@@ -212,8 +212,8 @@ impl PhaseConfig {
     }
 }
 
-/// Planned cancellation. Trigger, mode and wave, which AIPerf does not know, are there where they were
-/// asked for.
+/// Planned cancellation. Trigger, mode and wave, which AIPerf does not know, are there where they
+/// were asked for.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CancellationConfig {

@@ -1,5 +1,5 @@
-//! The folder that a run writes to: one run at a time, without the files of the run before, and still
-//! there at the end.
+//! The folder that a run writes to: one run at a time, without the files of the run before, and
+//! still there at the end.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -62,9 +62,9 @@ pub enum FolderError {
     },
 }
 
-/// A folder that this process writes to, locked for as long as this lives. The system gives the lock
-/// back when the process ends, however it ends. Over NFS it holds between machines as far as `flock`
-/// does there (Linux 2.6.12 and later, unless mounted with `local_lock`).
+/// A folder that this process writes to, locked for as long as this lives. The system gives the
+/// lock back when the process ends, however it ends. Over NFS it holds between machines as far as
+/// `flock` does there (Linux 2.6.12 and later, unless mounted with `local_lock`).
 #[derive(Debug)]
 pub struct RunFolder {
     folder: PathBuf,
@@ -132,8 +132,8 @@ impl RunFolder {
     }
 
     /// Removes what an earlier run has left: every file that a run under the usual names or under
-    /// `names` writes, the phases, the markers, and the report made of it. Files of other names stay,
-    /// those of a run under another prefix too: they say themselves whose they are.
+    /// `names` writes, the phases, the markers, and the report made of it. Files of other names
+    /// stay, those of a run under another prefix too: they say themselves whose they are.
     ///
     /// # Errors
     /// One of them cannot be removed.

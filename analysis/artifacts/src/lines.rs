@@ -1,7 +1,7 @@
 //! A file of JSON lines, one at a time, whatever its size.
 //!
-//! A line that is cut off at the end of the file is what a killed run leaves: it is counted and left
-//! out. Anything else that cannot be read is an error with its place.
+//! A line that is cut off at the end of the file is what a killed run leaves: it is counted and
+//! left out. Anything else that cannot be read is an error with its place.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};

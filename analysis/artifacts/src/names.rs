@@ -1,7 +1,7 @@
 //! Names of the files.
 
-/// What a run is, written before its first request: the head of its summary. It is taken away when the
-/// summary is there, so that one that stays is of a run that was killed.
+/// What a run is, written before its first request: the head of its summary. It is taken away when
+/// the summary is there, so that one that stays is of a run that was killed.
 pub const STARTED: &str = ".pinfire_run.json";
 /// Says that every other file of the run is written.
 pub const READY: &str = ".aiperf_results_ready.json";

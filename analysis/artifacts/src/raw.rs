@@ -1,5 +1,5 @@
-//! One line of `profile_export_raw.jsonl`: what was sent and what came back, byte for byte, with the
-//! stamp of each part. Stamps are those of the monotonic clock; `metadata` has the wall time.
+//! One line of `profile_export_raw.jsonl`: what was sent and what came back, byte for byte, with
+//! the stamp of each part. Stamps are those of the monotonic clock; `metadata` has the wall time.
 
 use std::borrow::Cow;
 

@@ -112,8 +112,8 @@ impl RunFiles {
         }
     }
 
-    /// The run that a path means: a folder with one run, under the usual names or under one prefix, or
-    /// one of the run's files.
+    /// The run that a path means: a folder with one run, under the usual names or under one prefix,
+    /// or one of the run's files.
     ///
     /// # Errors
     /// There is no run, or there are several.

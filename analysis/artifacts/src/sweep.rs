@@ -149,8 +149,8 @@ pub struct SweepConfig {
     pub tool_version: String,
     /// The same of all its runs.
     pub sweep_id: String,
-    /// What was asked of all runs together, in the form that a configuration travels in; credentials
-    /// are references.
+    /// What was asked of all runs together, in the form that a configuration travels in;
+    /// credentials are references.
     #[serde(default)]
     pub config: Value,
     /// The words of a command line, of a sweep that an earlier version began.

@@ -1,5 +1,5 @@
-//! Tags of metrics, as they stand in the files. Code that means a row of the table names it by these, so
-//! that a typo does not compile.
+//! Tags of metrics, as they stand in the files. Code that means a row of the table names it by
+//! these, so that a typo does not compile.
 
 macro_rules! tags {
     ($($(#[$doc:meta])* $name:ident = $tag:literal;)*) => {

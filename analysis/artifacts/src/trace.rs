@@ -1,5 +1,5 @@
-//! `trace_data` of a line (`--export-http-trace`): the exchange as the connection saw it, on the wall
-//! clock.
+//! `trace_data` of a line (`--export-http-trace`): the exchange as the connection saw it, on the
+//! wall clock.
 
 use serde::Serialize;
 

@@ -1,5 +1,5 @@
-//! Writing files: as a whole under another name first, so that a reader never sees half of one, or line
-//! by line while a run goes on. No write error is passed over.
+//! Writing files: as a whole under another name first, so that a reader never sees half of one, or
+//! line by line while a run goes on. No write error is passed over.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -146,8 +146,8 @@ impl LineFile {
         flushed.map_err(|e| WriteError::new("write", &self.path, e))
     }
 
-    /// Checks that what was written is where it should be: the file may have been removed, replaced or
-    /// cut by someone else in the meantime.
+    /// Checks that what was written is where it should be: the file may have been removed, replaced
+    /// or cut by someone else in the meantime.
     ///
     /// # Errors
     /// What was written is lost.

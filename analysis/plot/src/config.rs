@@ -101,8 +101,8 @@ impl Config {
     /// Reads a settings file.
     ///
     /// # Errors
-    /// It cannot be read, is no YAML, or has a key or a value that is none; one line that names file
-    /// and line.
+    /// It cannot be read, is no YAML, or has a key or a value that is none; one line that names
+    /// file and line.
     pub fn read(path: &Path) -> Result<Self, String> {
         let text =
             fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -204,8 +204,8 @@ impl Config {
             .or_else(|| of_user.filter(|path| path.is_file()))
     }
 
-    /// The presets to draw, of several runs or of one; a preset of the file's own hides a built-in one
-    /// of the same name.
+    /// The presets to draw, of several runs or of one; a preset of the file's own hides a built-in
+    /// one of the same name.
     ///
     /// # Errors
     /// A default names a preset that is neither.

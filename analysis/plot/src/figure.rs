@@ -1,5 +1,5 @@
-//! What a picture shows, before it is a picture: axes, series of points, guides, notes. The SVG, the
-//! PNG and the page in a browser are all drawn from it.
+//! What a picture shows, before it is a picture: axes, series of points, guides, notes. The SVG,
+//! the PNG and the page in a browser are all drawn from it.
 
 use serde::Serialize;
 

@@ -1,5 +1,6 @@
 //! The report page: one file with everything in it, or the shell that the dashboard fills over its
-//! own address. Style and script are in `assets/`; the content security policy lets nothing else in.
+//! own address. Style and script are in `assets/`; the content security policy lets nothing else
+//! in.
 
 use pinfire_artifacts::tag;
 use pinfire_artifacts::{

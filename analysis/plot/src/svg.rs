@@ -651,7 +651,8 @@ fn tip_of_bar(point: &Point) -> String {
 }
 
 /// Texts beside points, each where it touches no marker, no other text and no edge, and no line if
-/// there is such a place; where there is none at all it is left out (the marker's tip still says it).
+/// there is such a place; where there is none at all it is left out (the marker's tip still says
+/// it).
 fn point_labels(svg: &mut String, theme: &Theme, figure: &Figure, layout: &Layout) {
     let Layout { x, y, y2, .. } = layout;
     let mut taken: Vec<[f64; 4]> = Vec::new();

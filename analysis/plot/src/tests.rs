@@ -429,7 +429,8 @@ fn every_preset_of_several_runs_shows_its_data() {
     assert_eq!(figures.len(), preset::multi_run().len());
     figures.values().for_each(check);
 
-    // 100 tokens/s per stream over eight GPUs, against 200 − concurrency per user: all on the frontier.
+    // 100 tokens/s per stream over eight GPUs, against 200 − concurrency per user: all on the
+    // frontier.
     let pareto = &figures["pareto_curve_throughput_per_gpu_vs_interactivity"];
     let dots = [(190.0, 125.0), (150.0, 625.0), (100.0, 1250.0)];
     assert_eq!(xy(&pareto.series[1]), dots);

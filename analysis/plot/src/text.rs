@@ -16,8 +16,8 @@ pub fn width(text: &str, size: f64) -> f64 {
     em * size
 }
 
-/// The text, or its beginning and end with an ellipsis between where it has more than `most` letters:
-/// names of runs differ at both ends.
+/// The text, or its beginning and end with an ellipsis between where it has more than `most`
+/// letters: names of runs differ at both ends.
 pub fn shortened(text: &str, most: usize) -> String {
     let letters: Vec<char> = text.chars().collect();
     if letters.len() <= most {

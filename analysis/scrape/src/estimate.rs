@@ -1,4 +1,5 @@
-//! Percentiles of a histogram, estimated from its buckets, its sum, and what single scrapes gave away.
+//! Percentiles of a histogram, estimated from its buckets, its sum, and what single scrapes gave
+//! away.
 //!
 //! AIPerf's default estimator: observations are put back at likely places within their buckets, so
 //! that their sum fits, and percentiles are taken of those.
@@ -10,7 +11,8 @@ const MOST: f64 = 100_000.0;
 /// A bucket with this share of all finite observations is where their average is.
 const DOMINANT: f64 = 0.95;
 
-/// What is known of the observations in one bucket, from scrapes between which all new ones fell in it.
+/// What is known of the observations in one bucket, from scrapes between which all new ones fell in
+/// it.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(super) struct Learned {
     /// Their mean, weighted by their number.
@@ -19,8 +21,8 @@ pub(super) struct Learned {
     pub variance: Option<f64>,
 }
 
-/// Learns from steps between scrapes: for each, the new observations per bucket (not cumulative) and the
-/// growth of the sum.
+/// Learns from steps between scrapes: for each, the new observations per bucket (not cumulative)
+/// and the growth of the sum.
 pub(super) fn learn(buckets: usize, steps: impl Iterator<Item = (Vec<f64>, f64)>) -> Vec<Learned> {
     let mut means: Vec<Vec<(f64, f64)>> = vec![Vec::new(); buckets];
     for (counts, sum) in steps {
@@ -270,7 +272,8 @@ mod tests {
 
     #[test]
     fn what_is_above_the_last_bound() {
-        // One in (0, 1] at its middle and three above, whose mean is (9.5 - 0.5)/3 = 3: from 1 to 5.
+        // One in (0, 1] at its middle and three above, whose mean is (9.5 - 0.5)/3 = 3: from 1 to
+        // 5.
         let all = of(&[1.0, INF], &[1.0, 4.0], 9.5, &[]).unwrap();
         let points = [0.5, 1.0, 3.0, 5.0];
         for (value, expected) in all.into_iter().zip(linear_percentiles(&points)) {

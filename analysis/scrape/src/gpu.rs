@@ -241,7 +241,8 @@ fn line(url: &str, gpu: &Identity, values: &Values, unix: u64, out: &mut Vec<u8>
     out.push(b'\n');
 }
 
-/// Whether all that a line says is known here: where it is from, the make of the GPU, and each figure.
+/// Whether all that a line says is known here: where it is from, the make of the GPU, and each
+/// figure.
 pub fn is_known(line: &GpuLine) -> bool {
     let known = |key: &String| FIELDS.iter().any(|field| field.key == key);
     line.platform == PLATFORM
@@ -697,8 +698,8 @@ fn block(unit: &str, figures: &GpuFigures) -> Block {
     block
 }
 
-/// A counter's value at an instant, on the line between the samples around it; outside of them that of
-/// the nearest.
+/// A counter's value at an instant, on the line between the samples around it; outside of them that
+/// of the nearest.
 fn at_instant(values: &[(Stamp, f64)], at: Stamp) -> Option<f64> {
     let after = values.partition_point(|(seen, _)| *seen <= at);
     let before = after.checked_sub(1).and_then(|place| values.get(place));
@@ -798,7 +799,8 @@ mod tests {
                 .len(),
             2
         );
-        // The last code, since it is another one; 21 - 9 milliseconds of violation, in microseconds.
+        // The last code, since it is another one; 21 - 9 milliseconds of violation, in
+        // microseconds.
         assert_eq!(metrics["nvidia_xid_errors"]["avg"], json!(79.0));
         assert_eq!(metrics["nvidia_power_violation"]["avg"], json!(12.0));
         assert_eq!(

@@ -1,7 +1,7 @@
 //! What an endpoint has shown so far: each series with the instants at which it was seen.
 //!
-//! Gauges keep every scrape. Counters and histograms keep the scrapes at which they changed: in between
-//! they are what they were.
+//! Gauges keep every scrape. Counters and histograms keep the scrapes at which they changed: in
+//! between they are what they were.
 
 use std::collections::BTreeMap;
 
@@ -90,8 +90,8 @@ pub struct History {
 }
 
 impl History {
-    /// Takes in a scrape; `changed` tells whether the page is another one than the last. A scrape that is
-    /// older than the last one is left out.
+    /// Takes in a scrape; `changed` tells whether the page is another one than the last. A scrape
+    /// that is older than the last one is left out.
     pub fn add(&mut self, scrape: &Scrape, changed: bool) {
         let at = scrape.at;
         if self.scrapes.last().is_some_and(|last| last.at >= at) {

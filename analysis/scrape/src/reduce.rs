@@ -1,9 +1,9 @@
 //! Series over a window: the figures of gauges, counters and histograms, and their time slices.
 //!
-//! Totals take everything up to the last scrape that belongs to the window, which may be later than its
-//! end: what a server counts late (aborts) must not be missing. Rates divide by the window itself, and
-//! gauges are taken within it. AIPerf goes on scraping while a run ends and counts that in: a counter
-//! that grew by 600 in a run of 2.9 s has a rate of 122/s there instead of 205/s.
+//! Totals take everything up to the last scrape that belongs to the window, which may be later than
+//! its end: what a server counts late (aborts) must not be missing. Rates divide by the window
+//! itself, and gauges are taken within it. AIPerf goes on scraping while a run ends and counts that
+//! in: a counter that grew by 600 in a run of 2.9 s has a rate of 122/s there instead of 205/s.
 
 use pinfire_base::clock::{Span, Stamp};
 
@@ -234,8 +234,8 @@ impl<T> Growth<T> {
 }
 
 /// What a series grows from: its last value at or before the begin; nothing if it is not there yet
-/// although the endpoint was looked at (it is counted from 0 then); its first value if nobody looked
-/// before it.
+/// although the endpoint was looked at (it is counted from 0 then); its first value if nobody
+/// looked before it.
 enum Reference<T> {
     Value(T),
     Zero,

@@ -17,18 +17,21 @@ use super::{Exposition, Scrape, text::Value};
 ///
 /// Newer names come before older ones. Where they stand:
 ///
-/// - Dynamo 1.x: `lib/runtime/src/metrics/prometheus_names.rs` and docs.nvidia.com/dynamo, "Metrics catalog".
-///   `active` counts from the handler's entry to the end of the answer; `queued` (until the first token)
-///   gives way to `stage_requests` (preprocess, route, dispatch), and `kvstats_…` has lost that part.
-/// - llm-d: its router's metrics (llm-d.ai, "EPP request handling", "Flow control"), which replace those of the
-///   gateway API's inference extension. `request_running` is dispatched and not answered, whether the engine
-///   has begun or not, so that only what flow control holds back is waiting besides; the queues of the
-///   engines, `per_endpoint_queue_size`, are in it already.
-/// - vLLM 0.32: `vllm/v1/metrics/loggers.py`; `http_requests_total` is prometheus-fastapi-instrumentator's. What
-///   a version does count as aborted is taken back in, so that the estimate holds either way.
+/// - Dynamo 1.x: `lib/runtime/src/metrics/prometheus_names.rs` and docs.nvidia.com/dynamo, "Metrics
+///   catalog". `active` counts from the handler's entry to the end of the answer; `queued` (until
+///   the first token) gives way to `stage_requests` (preprocess, route, dispatch), and `kvstats_…`
+///   has lost that part.
+/// - llm-d: its router's metrics (llm-d.ai, "EPP request handling", "Flow control"), which replace
+///   those of the gateway API's inference extension. `request_running` is dispatched and not
+///   answered, whether the engine has begun or not, so that only what flow control holds back is
+///   waiting besides; the queues of the engines, `per_endpoint_queue_size`, are in it already.
+/// - vLLM 0.32: `vllm/v1/metrics/loggers.py`; `http_requests_total` is
+///   prometheus-fastapi-instrumentator's. What a version does count as aborted is taken back in, so
+///   that the estimate holds either way.
 /// - SGLang 0.5: `python/sglang/srt/metrics/collector.py`.
-/// - TensorRT-LLM 1.2: `tensorrt_llm/metrics/collector.py`. Everything of a request is recorded as it gets a finish
-///   reason, so that no difference shows the aborted ones; under Dynamo the prefix is `trtllm:`.
+/// - TensorRT-LLM 1.2: `tensorrt_llm/metrics/collector.py`. Everything of a request is recorded as
+///   it gets a finish reason, so that no difference shows the aborted ones; under Dynamo the prefix
+///   is `trtllm:`.
 /// - Triton: `docs/user_guide/metrics.md` of its server.
 const BUILT_IN: &str = r#"[
   {

@@ -2,8 +2,8 @@
 //!
 //! Written here because the crates do not fit: `prometheus-parse` takes no `:` in names (all of
 //! vLLM's have one), splits labels at commas inside values and loses a histogram's labels;
-//! `openmetrics-parser` gives up a whole body for one bad line. A line that makes no sense is counted
-//! and costs nothing else; no bytes make this panic.
+//! `openmetrics-parser` gives up a whole body for one bad line. A line that makes no sense is
+//! counted and costs nothing else; no bytes make this panic.
 
 use std::collections::{HashMap, HashSet};
 
@@ -416,8 +416,8 @@ impl Reader {
     }
 }
 
-/// Puts a bucket in its place, in that of one with the same bound if there is one. False if the bound
-/// is no number.
+/// Puts a bucket in its place, in that of one with the same bound if there is one. False if the
+/// bound is no number.
 fn add_bucket(histogram: &mut Histogram, le: String, count: f64) -> bool {
     let Ok(bound) = le.parse::<f64>() else {
         return false;

@@ -1,17 +1,19 @@
-//! Confidence intervals of differences by the percentile bootstrap, without drawing whole resamples.
+//! Confidence intervals of differences by the percentile bootstrap, without drawing whole
+//! resamples.
 //!
-//! A resample takes n of the n values with replacement. What is needed of one is a percentile or the
-//! mean, and both can be drawn as such:
+//! A resample takes n of the n values with replacement. What is needed of one is a percentile or
+//! the mean, and both can be drawn as such:
 //!
-//! * the k-th smallest of n draws from the sorted values x is `x[⌊n·U⌋]`, where U is the k-th smallest
-//!   of n uniform numbers, which is Beta(k, n + 1 − k); its upper neighbour follows from
+//! * the k-th smallest of n draws from the sorted values x is `x[⌊n·U⌋]`, where U is the k-th
+//!   smallest of n uniform numbers, which is Beta(k, n + 1 − k); its upper neighbour follows from
 //!   `1 − U' = (1 − U)·(1 − Beta(1, n − k))`. This is exact, and costs the same for any n;
 //! * the mean of a resample is drawn value by value up to `DRAWN` values. Above, it is normal with
 //!   the sample's mean and standard error (central limit theorem), which no resample of so many
 //!   values could tell from the truth.
 //!
-//! Where a request has a list of values (gaps between chunks) these hang together, so a resample has
-//! as many draws as there are requests, not values (m out of n): rather too wide than too narrow.
+//! Where a request has a list of values (gaps between chunks) these hang together, so a resample
+//! has as many draws as there are requests, not values (m out of n): rather too wide than too
+//! narrow.
 
 use pinfire_base::random::{Draws, Purpose};
 
@@ -86,8 +88,8 @@ impl Stat {
         })
     }
 
-    /// Whether `n` values say anything about its spread: for a percentile at least five of them must
-    /// lie on its far side. Of the extremes, sums and counts nothing does.
+    /// Whether `n` values say anything about its spread: for a percentile at least five of them
+    /// must lie on its far side. Of the extremes, sums and counts nothing does.
     pub fn has_interval(self, n: usize) -> bool {
         match self {
             Self::Avg => n >= 5,
@@ -224,8 +226,8 @@ fn beta(a: f64, b: f64, draws: &mut Draws) -> f64 {
     x / (x + y)
 }
 
-/// A draw of Gamma(shape, 1), shape at least 1: Marsaglia and Tsang, "A Simple Method for Generating
-/// Gamma Variables", 2000.
+/// A draw of Gamma(shape, 1), shape at least 1: Marsaglia and Tsang, "A Simple Method for
+/// Generating Gamma Variables", 2000.
 fn gamma(shape: f64, draws: &mut Draws) -> f64 {
     let d = shape - 1.0 / 3.0;
     let c = 1.0 / (9.0 * d).sqrt();

@@ -1,7 +1,7 @@
 //! Two runs side by side: what differs, by how much, and what of it is noise.
 //!
-//! Values per request come from `profile_export.jsonl`, everything else from the summary, of pinfire
-//! or of AIPerf. [`bootstrap`] says how an interval comes about.
+//! Values per request come from `profile_export.jsonl`, everything else from the summary, of
+//! pinfire or of AIPerf. [`bootstrap`] says how an interval comes about.
 
 pub mod bootstrap;
 mod files;

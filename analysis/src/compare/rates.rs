@@ -1,8 +1,8 @@
 //! The spread of a run's rates, from slices of its own time.
 //!
-//! Each request's work is spread evenly over its time, so that requests that end in step do not look
-//! like a rate that jumps. The run is cut into equal slices, none shorter than the mean request (two
-//! neighbours would say the same), and the slices are resampled.
+//! Each request's work is spread evenly over its time, so that requests that end in step do not
+//! look like a rate that jumps. The run is cut into equal slices, none shorter than the mean
+//! request (two neighbours would say the same), and the slices are resampled.
 
 use pinfire_artifacts::tag;
 use pinfire_base::random::Purpose;

@@ -1,5 +1,5 @@
-//! Each phase of a run by itself: `phases/<name>/`, `phase_manifest.json`. Written where more than one
-//! phase ran. What servers and GPUs said during it lies beside its figures.
+//! Each phase of a run by itself: `phases/<name>/`, `phase_manifest.json`. Written where more than
+//! one phase ran. What servers and GPUs said during it lies beside its figures.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! `trace_data` of a line (`--export-http-trace`): the exchange as the connection saw it, on the wall
-//! clock. What is not known is left out.
+//! `trace_data` of a line (`--export-http-trace`): the exchange as the connection saw it, on the
+//! wall clock. What is not known is left out.
 //!
 //! pinfire resolves names before a run and waits for no pool, so that `dns_lookup_*` and
 //! `connection_pool_wait_*` have no instants, and their durations are 0.

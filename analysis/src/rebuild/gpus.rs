@@ -11,10 +11,10 @@ use crate::facts::PhaseWindow;
 use pinfire_scrape::gpu::{GRACE, GpuHistory, GpuTelemetry, is_known};
 use pinfire_scrape::reduce::Window;
 
-/// Reads the lines of a run. None where nobody looked at GPUs, and where the summary knows more than
-/// the lines: these are gone, or they say what is not known here (another make, figures of the user's own,
-/// the layout of an old AIPerf), which `warnings` then tell. `told` is `telemetry_data` of the run's own
-/// summary, `first` the start of its first request.
+/// Reads the lines of a run. None where nobody looked at GPUs, and where the summary knows more
+/// than the lines: these are gone, or they say what is not known here (another make, figures of the
+/// user's own, the layout of an old AIPerf), which `warnings` then tell. `told` is `telemetry_data`
+/// of the run's own summary, `first` the start of its first request.
 pub(super) fn read(
     path: Option<&Path>,
     told: Option<&TelemetryData>,

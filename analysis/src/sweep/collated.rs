@@ -1,5 +1,5 @@
-//! `profile_export_aiperf_collated.json`: the requests of all runs of a point together. A percentile of
-//! them is what the mean of the runs' percentiles is not.
+//! `profile_export_aiperf_collated.json`: the requests of all runs of a point together. A
+//! percentile of them is what the mean of the runs' percentiles is not.
 
 use std::collections::BTreeMap;
 
@@ -37,8 +37,8 @@ impl Pooled {
 }
 
 impl Sweep {
-    /// The file of one point: measured requests that were answered, metric by metric. Reads the runs'
-    /// lines; `None` if there are none.
+    /// The file of one point: measured requests that were answered, metric by metric. Reads the
+    /// runs' lines; `None` if there are none.
     ///
     /// # Errors
     /// The lines of a run cannot be read.

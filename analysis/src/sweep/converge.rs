@@ -15,8 +15,8 @@ pub enum Mode {
     CiWidth,
     /// The standard deviation is smaller than this share of the mean.
     Cv,
-    /// The requests of the newest run could be of the distribution of all earlier runs' together: the
-    /// p of Kolmogorov and Smirnov's test is above this.
+    /// The requests of the newest run could be of the distribution of all earlier runs' together:
+    /// the p of Kolmogorov and Smirnov's test is above this.
     Distribution,
 }
 
@@ -169,8 +169,8 @@ fn newest_against_earlier(trials: &[&Trial], tag: &str) -> Option<f64> {
 }
 
 /// p of the two-sample test of Kolmogorov and Smirnov of two ascending samples: the asymptotic
-/// distribution with Stephens' correction for small ones (Numerical Recipes, 14.3.3). Values that are
-/// the same in both samples make it larger than it is.
+/// distribution with Stephens' correction for small ones (Numerical Recipes, 14.3.3). Values that
+/// are the same in both samples make it larger than it is.
 fn kolmogorov_smirnov(x: &[f64], y: &[f64]) -> f64 {
     let (n, m) = (x.len() as f64, y.len() as f64);
     let (mut i, mut j) = (0, 0);
@@ -187,7 +187,8 @@ fn kolmogorov_smirnov(x: &[f64], y: &[f64]) -> f64 {
 
 /// The probability that Kolmogorov's variable exceeds `lambda`.
 fn beyond(lambda: f64) -> f64 {
-    // The alternating series does not come to rest near 0, where the probability is 1 to ten digits.
+    // The alternating series does not come to rest near 0, where the probability is 1 to ten
+    // digits.
     if lambda < 0.2 {
         return 1.0;
     }

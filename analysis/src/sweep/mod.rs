@@ -1,5 +1,5 @@
-//! Many runs to one decision: what the points of a sweep say together, and what repeated runs say of
-//! their own spread.
+//! Many runs to one decision: what the points of a sweep say together, and what repeated runs say
+//! of their own spread.
 //!
 //! Everything comes from the summaries that the runs have written, so that a sweep that was resumed
 //! says the same as one that ran through.
@@ -60,8 +60,8 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// What a summary says of a run, as far as a sweep asks: the whole of it would be most of what a long
-    /// sweep holds.
+    /// What a summary says of a run, as far as a sweep asks: the whole of it would be most of what
+    /// a long sweep holds.
     pub fn of(label: &str, folder: &Path, summary: &Summary) -> Self {
         let errors = summary.error_summary.as_ref();
         let first = errors.and_then(|errors| errors.first()?.error_details.message.as_ref());

@@ -4,12 +4,12 @@ use super::{Cell, Marks, Sweep};
 use crate::compare::Stat;
 use pinfire_artifacts::tag;
 
-/// A point is saturated if, against the next lower load, throughput has risen by less than this share
-/// of what the load has.
+/// A point is saturated if, against the next lower load, throughput has risen by less than this
+/// share of what the load has.
 const RETURN: f64 = 0.1;
 
-/// A point is beaten on the front of tokens only by one that is better by more than this share: on a
-/// plateau noise decides who is ahead.
+/// A point is beaten on the front of tokens only by one that is better by more than this share: on
+/// a plateau noise decides who is ahead.
 const MARGIN: f64 = 0.01;
 
 /// Parameters that are load, of which more should bring more.

@@ -1,9 +1,9 @@
 //! The highest load that still meets the objectives: which value to try next, and what the verdicts
 //! say together.
 //!
-//! From the lower end the load grows fourfold until a value fails; then the geometric middle between
-//! the highest that passes and the lowest that fails is tried until they are close. At last the
-//! boundary is run again, because one run can be lucky.
+//! From the lower end the load grows fourfold until a value fails; then the geometric middle
+//! between the highest that passes and the lowest that fails is tried until they are close. At last
+//! the boundary is run again, because one run can be lucky.
 
 use pinfire_artifacts::sweep::{
     Boundary, Knee, KneeEvidence, KneeRun, PointValues, SearchConfig, SearchHistory,

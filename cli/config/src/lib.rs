@@ -1,8 +1,9 @@
 //! The configuration of a run: one type, [`RunConfig`], that flags, config files, sweeps and other
 //! commands produce, and that a run, its files and another process take.
 //!
-//! Every setting is declared once, as a field of a section ([`sections`]): its type reads and writes
-//! its value ([`setting::Setting`]), and each value knows where it comes from ([`source::Sourced`]).
+//! Every setting is declared once, as a field of a section ([`sections`]): its type reads and
+//! writes its value ([`setting::Setting`]), and each value knows where it comes from
+//! ([`source::Sourced`]).
 
 pub mod axes;
 pub mod command;

@@ -71,7 +71,8 @@ fn lines(wire: &Wire, wanted: impl Fn(&Json) -> bool) -> Vec<Line> {
 }
 
 impl RunConfig {
-    /// A config file that stands for the same: what was given, and what was taken where nothing was.
+    /// A config file that stands for the same: what was given, and what was taken where nothing
+    /// was.
     pub fn yaml(&self) -> String {
         let wire = self.wire();
         let mut out = format!("version: {}\n", Self::VERSION);

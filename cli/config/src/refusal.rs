@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::source::{Given, Place};
 
-/// A combination that makes no sense: what is wrong with it, and the lines of config files that give
-/// the settings it is about.
+/// A combination that makes no sense: what is wrong with it, and the lines of config files that
+/// give the settings it is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
     message: String,

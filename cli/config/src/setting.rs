@@ -1,4 +1,5 @@
-//! What the value of a setting is: a type that reads and writes its text, for flags and files alike.
+//! What the value of a setting is: a type that reads and writes its text, for flags and files
+//! alike.
 
 use std::{ffi::OsStr, fmt::Debug, path::PathBuf};
 

@@ -1,5 +1,5 @@
-//! AIPerf's flags that pinfire does not take: each is refused with one line, none is ignored: a script
-//! that asks for something never gets a run without it.
+//! AIPerf's flags that pinfire does not take: each is refused with one line, none is ignored: a
+//! script that asks for something never gets a run without it.
 
 /// Flags of features that pinfire does not have.
 const NOT_PART: &[&str] = &[

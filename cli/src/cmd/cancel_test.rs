@@ -1,4 +1,5 @@
-//! `pinfire cancel-test`: waves of cancels, samples of the server's metrics all the time, a verdict.
+//! `pinfire cancel-test`: waves of cancels, samples of the server's metrics all the time, a
+//! verdict.
 
 use std::{io::Write, path::Path, process::ExitCode, sync::Arc};
 

@@ -24,7 +24,8 @@ const FIGURES: [Stat; 4] = [
 /// Compares; 1 if a rule is broken.
 ///
 /// # Errors
-/// A run cannot be read, the runs share nothing, a rule makes no sense, the result cannot be written.
+/// A run cannot be read, the runs share nothing, a rule makes no sense, the result cannot be
+/// written.
 pub fn run(flags: &Compare) -> Result<ExitCode> {
     let rules = flags.fail_if.iter().map(|text| Rule::parse(text));
     let rules = rules

@@ -1,8 +1,8 @@
 //! Ctrl-C: the first asks for an orderly end, the second leaves at once.
 //!
-//! Everything happens inside the signal handlers themselves (flags and an immediate exit), so that no
-//! thread that hangs, and no terminal that blocks, can keep the second one from working. That one gives the
-//! terminal back where the live view has it.
+//! Everything happens inside the signal handlers themselves (flags and an immediate exit), so that
+//! no thread that hangs, and no terminal that blocks, can keep the second one from working. That
+//! one gives the terminal back where the live view has it.
 
 use std::sync::{
     Arc,

@@ -27,8 +27,8 @@ pub struct Planned {
     /// Such as `trial_0001`.
     pub label: String,
     pub folder: PathBuf,
-    /// What is asked of it, but for its folder, which may be called by another name when the sweep is
-    /// resumed.
+    /// What is asked of it, but for its folder, which may be called by another name when the sweep
+    /// is resumed.
     pub asked: RunConfig,
     pub settings: Settings,
 }
@@ -149,8 +149,8 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// Takes away what says that an earlier run in the folder was finished: it must not be taken for this
-/// one's.
+/// Takes away what says that an earlier run in the folder was finished: it must not be taken for
+/// this one's.
 fn forget_earlier(run: &Planned) -> Result<()> {
     let marker = run.folder.join(RUN_MARKER);
     match std::fs::remove_file(&marker) {

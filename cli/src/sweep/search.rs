@@ -238,7 +238,8 @@ struct Found {
 /// Searches. 0 if a load that meets the objectives was found, else 1.
 ///
 /// # Errors
-/// Settings that make no sense; a lower end that cannot be run at all; files that cannot be written.
+/// Settings that make no sense; a lower end that cannot be run at all; files that cannot be
+/// written.
 pub fn run(wanted: &Wanted) -> Result<ExitCode> {
     let mut plan = Plan::new(wanted)?;
     let folder = RunFolder::create(&plan.base)?;

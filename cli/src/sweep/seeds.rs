@@ -24,8 +24,8 @@ pub struct Seeds {
 const CONSISTENT: u64 = 42;
 
 impl Seeds {
-    /// From the configuration. A seed that nobody fixed is drawn, and then runs of one point differ in it: a
-    /// server that keeps prefixes would otherwise answer the second run from its cache.
+    /// From the configuration. A seed that nobody fixed is drawn, and then runs of one point differ
+    /// in it: a server that keeps prefixes would otherwise answer the second run from its cache.
     ///
     /// # Errors
     /// The system gives no random bits.

@@ -1,5 +1,5 @@
-//! Words to the person at the terminal, on stderr, as far as `--log-level` lets them through. A stderr
-//! that nobody reads any more is no failure.
+//! Words to the person at the terminal, on stderr, as far as `--log-level` lets them through. A
+//! stderr that nobody reads any more is no failure.
 //!
 //! While the whole terminal shows something else, they wait, and are written when it is given back.
 

@@ -109,7 +109,8 @@ pub(super) struct Agenda {
     open: usize,
     /// Those of them that have turns to come after the one in flight.
     to_go: usize,
-    /// What the phase before holds of the slots; `handoff` is there while other cores must make room.
+    /// What the phase before holds of the slots; `handoff` is there while other cores must make
+    /// room.
     lent: [Lent; 2],
     handoff: Option<Arc<Handoff>>,
     /// First contents matter, if only to the limit of the next phase.

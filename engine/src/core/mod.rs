@@ -1,8 +1,8 @@
 //! One core: it owns its connections, starts what is due, reads what has come and hangs up on time.
 //!
 //! Everything here runs on one thread inside short, synchronous handlers; tasks only wait for
-//! readiness (`connection_task`, `wake`) and call them. Data plane: no lock, no log, no formatting, no
-//! allocation per event.
+//! readiness (`connection_task`, `wake`) and call them. Data plane: no lock, no log, no formatting,
+//! no allocation per event.
 
 // What happens to a request: phase, send, connection_task, receive, expire, end.
 mod connection_task;

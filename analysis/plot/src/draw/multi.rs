@@ -162,8 +162,8 @@ fn notes(figure: &mut Figure, preset: &Preset, groups: &[Group]) {
     }
 }
 
-/// Indices of the points that no other beats: from the better end of x on, those whose y is not worse
-/// than the best so far; ties stay.
+/// Indices of the points that no other beats: from the better end of x on, those whose y is not
+/// worse than the best so far; ties stay.
 pub fn frontier(points: &[Point], x_larger: bool, y_larger: bool) -> Vec<usize> {
     let better = |a: f64, b: f64, larger: bool| if larger { a > b } else { a < b };
     let mut order: Vec<usize> = (0..points.len()).collect();
@@ -193,9 +193,9 @@ pub fn frontier(points: &[Point], x_larger: bool, y_larger: bool) -> Vec<usize> 
     kept
 }
 
-/// Says at the points of a group which of them saturate the server, and on the `front`, if the product
-/// of the axes means something, which is the sweet spot. What the words mean is given back. Only where
-/// the labels are loads that differ.
+/// Says at the points of a group which of them saturate the server, and on the `front`, if the
+/// product of the axes means something, which is the sweet spot. What the words mean is given back.
+/// Only where the labels are loads that differ.
 fn mark_loads(
     preset: &Preset,
     group: &Group,

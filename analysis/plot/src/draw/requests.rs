@@ -9,8 +9,8 @@ use crate::{
 };
 use pinfire_artifacts::tag;
 
-/// Of every answered request two values; `request_number` counts lines, `timestamp` is the end since
-/// the first end in seconds.
+/// Of every answered request two values; `request_number` counts lines, `timestamp` is the end
+/// since the first end in seconds.
 fn pairs(run: &Run, x: &str, y: &str) -> Result<Vec<(usize, [f64; 2])>, String> {
     if run.is_cell() {
         return Err("the statistics of several trials hold no single requests".to_owned());
@@ -202,7 +202,8 @@ pub fn percentile_bands(preset: &Preset, run: &Run) -> Result<Figure, String> {
     Ok(figure)
 }
 
-/// One bar per request: waiting for the first token, then streaming; a cross where it was cancelled.
+/// One bar per request: waiting for the first token, then streaming; a cross where it was
+/// cancelled.
 pub fn timeline(preset: &Preset, run: &Run) -> Result<Figure, String> {
     if run.requests.is_empty() {
         return Err("there are no requests".to_owned());
@@ -285,8 +286,8 @@ pub fn histogram(preset: &Preset, run: &Run) -> Result<Figure, String> {
     Ok(figure)
 }
 
-/// Bars over sorted values with lines at the percentiles; logarithmic where the largest value is far
-/// from the middle.
+/// Bars over sorted values with lines at the percentiles; logarithmic where the largest value is
+/// far from the middle.
 pub fn bars(preset: &Preset, values: &[f64], x_label: &str, what: &str) -> Figure {
     let (low, high) = (values[0], values[values.len() - 1]);
     let log = low > 0.0 && high / quantile(values, 0.5) > 20.0;

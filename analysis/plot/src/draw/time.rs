@@ -12,8 +12,8 @@ use crate::{
     scale::number,
 };
 
-/// Tokens per second at every instant: each answered request gives its output tokens evenly from its
-/// first token to its end.
+/// Tokens per second at every instant: each answered request gives its output tokens evenly from
+/// its first token to its end.
 fn token_rate(run: &Run) -> Result<Vec<Point>, String> {
     let zero = run.zero_ns();
     let mut edges = Vec::new();

@@ -235,8 +235,9 @@ fn slice(slice: &Slice, anchor: &WallAnchor) -> SeriesSlice {
     }
 }
 
-/// What the known metrics say about requests that were hung up on. Only differences between instants
-/// at rest are meant to be read; `valid_at_rest` says whether the server was at rest at both ends.
+/// What the known metrics say about requests that were hung up on. Only differences between
+/// instants at rest are meant to be read; `valid_at_rest` says whether the server was at rest at
+/// both ends.
 fn check(endpoint: &Watched, window: Window) -> Option<CancellationCheck> {
     let server = endpoint.server.as_deref()?;
     let before = endpoint

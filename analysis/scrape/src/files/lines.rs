@@ -1,4 +1,5 @@
-//! `server_metrics_export.jsonl`: one line per look at a page that had changed, values as they were.
+//! `server_metrics_export.jsonl`: one line per look at a page that had changed, values as they
+//! were.
 
 use pinfire_artifacts::samples::{ServerLine, ServerPhase, ServerPoint};
 use pinfire_artifacts::{Ordered, append};
@@ -8,8 +9,8 @@ use pinfire_base::record::Phase;
 use crate::Scrape;
 use crate::text::{Kind, Point, Value as Shown};
 
-/// The line, with its end. `phase` is that during which the page was asked for and its place among the
-/// phases, none before the first.
+/// The line, with its end. `phase` is that during which the page was asked for and its place among
+/// the phases, none before the first.
 pub fn line(
     url: &str,
     scrape: &Scrape,

@@ -121,7 +121,8 @@ impl ServerMetrics {
         json_bytes(&json::of(self, run))
     }
 
-    /// What the servers said during one phase alone, `warmup` or `profiling`; none if it did not run.
+    /// What the servers said during one phase alone, `warmup` or `profiling`; none if it did not
+    /// run.
     pub fn of_phase(&self, anchor: &WallAnchor, phase: &str) -> Option<ServerPhaseMetrics> {
         json::of_phase(self, anchor, phase)
     }

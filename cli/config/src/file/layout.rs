@@ -1,7 +1,7 @@
 //! Which setting each key of AIPerf's layout stands for: one table.
 //!
-//! Paths are in snake_case and from the top, `benchmark:` left out; a path that others continue is a
-//! section. Beside these keys every setting may be given by its own name (see `translate.rs`).
+//! Paths are in snake_case and from the top, `benchmark:` left out; a path that others continue is
+//! a section. Beside these keys every setting may be given by its own name (see `translate.rs`).
 
 use super::translate::{self, Translation, phases};
 

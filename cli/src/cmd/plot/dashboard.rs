@@ -1,8 +1,9 @@
 //! `pinfire plot --dashboard`: the report page over HTTP, for all runs under the paths.
 //!
-//! Nothing in a request names a file: runs are known by the number they got when they were found, so
-//! that nothing outside the paths can be asked for. On a loopback address only requests that name
-//! this host are answered, so that no page of another site can read the runs through the browser.
+//! Nothing in a request names a file: runs are known by the number they got when they were found,
+//! so that nothing outside the paths can be asked for. On a loopback address only requests that
+//! name this host are answered, so that no page of another site can read the runs through the
+//! browser.
 
 use std::{
     collections::HashMap,

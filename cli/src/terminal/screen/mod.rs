@@ -1,7 +1,7 @@
 //! `--ui dashboard`: the run as it goes on, on the whole terminal.
 //!
-//! A thread of its own draws, at the lowest priority and off the engine's CPUs. It reads the board and
-//! what the system says of the process; it never speaks to an engine core.
+//! A thread of its own draws, at the lowest priority and off the engine's CPUs. It reads the board
+//! and what the system says of the process; it never speaks to an engine core.
 
 mod draw;
 pub mod terminal;

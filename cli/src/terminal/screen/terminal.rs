@@ -1,8 +1,8 @@
 //! The terminal, taken and given back. It is given back on every way out: the end of the run, an
 //! error, Ctrl-C, a panic of any thread.
 //!
-//! It stays in its own line discipline but for echo: Ctrl-C is a signal as ever. Ctrl-Z is off, since
-//! a load that stands still measures nothing.
+//! It stays in its own line discipline but for echo: Ctrl-C is a signal as ever. Ctrl-Z is off,
+//! since a load that stands still measures nothing.
 
 use std::{
     io::Write,
