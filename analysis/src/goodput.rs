@@ -2,8 +2,7 @@
 //!
 //! Parsing and checking need no run, so that a wrong promise is refused before anything is sent.
 
-use crate::collect::RowValue;
-use crate::metric::{Flags, METRICS, Metric, Of, Over};
+use crate::metric::{Flags, METRICS, Metric, Of, Over, RowValue};
 
 /// A promise as typed: a tag and a number in the metric's display unit.
 #[derive(Clone, PartialEq, Debug)]

@@ -4,6 +4,7 @@
 //! response says, what is measured, how it is summed up, and where it is written.
 
 pub mod collect;
+mod collector;
 pub mod compare;
 pub mod export;
 pub mod facts;
@@ -28,6 +29,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use collect::{Collector, Progress};
+pub use collect::Progress;
+pub use collector::Collector;
 pub use facts::{EntryFacts, RunEnd, RunFacts};
 pub use report::Report;

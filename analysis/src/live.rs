@@ -9,8 +9,8 @@ use pinfire_artifacts::tag;
 use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::record::{Phase, Record};
 
-use crate::collect::{Progress, RowValue, Tally};
-use crate::metric::METRICS;
+use crate::collect::{Progress, Tally};
+use crate::metric::{METRICS, RowValue};
 
 /// How long «the last seconds» are.
 const WINDOW: u64 = 10;

@@ -1,8 +1,7 @@
 //! Answers that the user should look at, with the requests that they are.
 
-use super::Read;
-use super::tally::RowValue;
-use crate::metric::row;
+use super::reader::Read;
+use crate::metric::{RowValue, row};
 use crate::reading::Verdict;
 use pinfire_artifacts::tag;
 
@@ -34,7 +33,7 @@ pub struct Odd {
 }
 
 impl Odd {
-    pub(super) fn new(by_server: bool) -> Self {
+    pub(crate) fn new(by_server: bool) -> Self {
         Self {
             by_server,
             mismatch: row(tag::OSL_MISMATCH_COUNT),
@@ -43,7 +42,7 @@ impl Odd {
     }
 
     /// Looks at a request and its values.
-    pub(super) fn look_at(&mut self, read: &Read<'_>, values: &[(usize, RowValue)]) {
+    pub(crate) fn look_at(&mut self, read: &Read<'_>, values: &[(usize, RowValue)]) {
         let (reading, index) = (read.reading, read.record.index);
         if reading.verdict != Verdict::Valid {
             return;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pinfire_base::record::Record;
 
 use crate::facts::EntryFacts;
-use crate::metric::Class;
+use crate::metric::{Class, Told};
 use crate::reading::{Reading, Rules};
 use crate::tokens::TokenCounts;
 use pinfire_base::tokens::TokenCounter;
@@ -18,6 +18,20 @@ static UNKNOWN: EntryFacts = EntryFacts {
     requested_osl: None,
 };
 
+/// One request, read and counted: what is done without looking at any other.
+pub struct Read<'a> {
+    /// What the engine saw.
+    pub record: &'a Record,
+    /// Its dataset entry.
+    pub entry: &'a EntryFacts,
+    /// What the server said.
+    pub reading: &'a Reading,
+    /// Its token counts.
+    pub tokens: TokenCounts,
+    /// What a file of the run says besides; absent while the run goes on.
+    pub told: Option<Told<'a>>,
+}
+
 /// Reads and counts. A copy of it may work on any thread.
 #[derive(Clone)]
 pub struct Reader {
@@ -27,7 +41,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(
+    pub(crate) fn new(
         rules: Rules,
         entries: Arc<[EntryFacts]>,
         counter: Option<Arc<dyn TokenCounter>>,
@@ -47,7 +61,7 @@ impl Reader {
     }
 
     /// The dataset entry of a record.
-    pub(super) fn entry(&self, record: &Record) -> &EntryFacts {
+    pub(crate) fn entry(&self, record: &Record) -> &EntryFacts {
         self.entries.get(record.entry as usize).unwrap_or(&UNKNOWN)
     }
 

@@ -7,23 +7,13 @@ use pinfire_base::clock::Stamp;
 use pinfire_base::record::{AfterHalfClose, Outcome, Stage};
 
 use super::column::{Column, Ranges, Seen};
-use super::{ErrorGroups, Progress};
+use super::errors::ErrorGroups;
+use super::progress::Progress;
 use crate::goodput::Slos;
 use crate::metric::curve::{Binned, Curves, Life, SeenLife, Sweep, Track};
-use crate::metric::{Class, METRICS, Metric, Of, Over, Request, Results, row};
+use crate::metric::{Class, METRICS, Metric, Of, Over, Request, Results, RowValue, row};
 use crate::reading::Verdict;
 use crate::stats::{Figures, Percentiles, Sample};
-
-/// The value of a row for one request, in its internal unit.
-#[derive(Clone, PartialEq, Debug)]
-pub enum RowValue {
-    /// A whole number.
-    Whole(u64),
-    /// A fraction.
-    Fraction(f64),
-    /// A list.
-    List(Vec<u64>),
-}
 
 /// What came of the plan to hang up on requests.
 #[derive(Clone, Debug, Default)]
@@ -105,7 +95,7 @@ pub struct Tally {
     columns: Vec<Column>,
     aggregates: Vec<Option<u64>>,
     /// Values of the record added last, with their row in the table.
-    pub(super) row_values: Vec<(usize, RowValue)>,
+    pub(crate) row_values: Vec<(usize, RowValue)>,
     counts: Progress,
     /// Which records are answers.
     valid: Seen,
@@ -124,7 +114,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(rows: &[usize], sliced: bool, exact: u64) -> Self {
+    pub(crate) fn new(rows: &[usize], sliced: bool, exact: u64) -> Self {
         Self {
             rows: rows.to_vec(),
             sliced,
@@ -140,7 +130,7 @@ impl Tally {
         self.counts
     }
 
-    pub(super) fn add(&mut self, request: &Request, slos: &Slos) {
+    pub(crate) fn add(&mut self, request: &Request, slos: &Slos) {
         self.row_values.clear();
         let times = &request.record.times;
         let track = Track {

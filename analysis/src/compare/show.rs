@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::bootstrap::RESAMPLES;
 use super::{Comparison, Row, Verdict};
-use crate::export::console::number;
 use crate::export::table::{Align, Table};
+use crate::export::words::number;
 use crate::metric::{self, Group, METRICS, Place};
 
 /// Settings that differ and are shown.

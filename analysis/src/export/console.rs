@@ -5,15 +5,14 @@ use pinfire_base::delay::Delay;
 use pinfire_base::health::Durations;
 use pinfire_base::record::{Leave, Trigger};
 
-use super::table::{Align, Table, style, wrap};
-use super::{PER_GPU_UNIT, panels, plural};
+use super::panels;
+use super::table::{Align, METRIC_COLUMNS, Table, metric_table, style, wrap};
+use super::words::{PER_GPU_UNIT, PRODUCT, number, plural, thousands};
 use crate::facts::ToldRun;
 use crate::metric::{Group, Place};
 use crate::report::{Block, Report};
 use crate::stats::Figures;
 
-/// Product text in titles.
-pub(super) const PRODUCT: &str = "pinfire";
 /// Display names longer than this have their unit on a line of its own.
 const NAME_MAX: usize = 30;
 /// A server may answer an error with a whole page.
@@ -335,17 +334,6 @@ fn bottleneck(
         .collect()
 }
 
-const METRIC_COLUMNS: [&str; 8] = ["Metric", "avg", "min", "max", "p99", "p90", "p50", "std"];
-
-/// A table of metrics and their usual figures.
-pub(super) fn metric_table(title: String) -> Table {
-    let head = METRIC_COLUMNS.map(|name| (name, Align::Right));
-    // What a narrow terminal can do without, the least wanted first.
-    Table::new(title, &head, 0)
-        .without_if_narrow(&[7, 2, 3, 5])
-        .at_last_without(4)
-}
-
 fn cells(block: &Block) -> Vec<String> {
     let (metric, figures) = (block.metric, &block.figures);
     let separator = match metric.name.chars().count() {
@@ -364,27 +352,6 @@ fn cells(block: &Block) -> Vec<String> {
         percentile(50),
         number(figures.std),
     ]
-}
-
-/// Two decimals with thousands separators; `N/A` where there is no value.
-pub(crate) fn number(value: Option<f64>) -> String {
-    value
-        .filter(|v| v.is_finite())
-        .map_or_else(|| "N/A".to_owned(), |v| thousands(&format!("{v:.2}")))
-}
-
-/// Commas between groups of three digits before the point.
-pub(super) fn thousands(number: &str) -> String {
-    let whole = number.find('.').unwrap_or(number.len());
-    let mut text = String::with_capacity(number.len() + 4);
-    for (at, c) in number.chars().enumerate() {
-        let after_digit = text.ends_with(|c: char| c.is_ascii_digit());
-        if at < whole && after_digit && (whole - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(c);
-    }
-    text
 }
 
 /// A message without control characters and of bearable length.
@@ -408,21 +375,6 @@ fn spread(durations: &Durations) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thousands_are_separated_before_the_point_only() {
-        for (value, text) in [
-            (0.0, "0.00"),
-            (999.999, "1,000.00"),
-            (1052.66, "1,052.66"),
-            (1234567.1234, "1,234,567.12"),
-            (-1234.5, "-1,234.50"),
-            (-123.5, "-123.50"),
-        ] {
-            assert_eq!(number(Some(value)), text);
-        }
-        assert_eq!(number(None), "N/A");
-    }
 
     #[test]
     fn messages_cannot_break_the_frame() {

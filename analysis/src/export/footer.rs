@@ -3,7 +3,8 @@
 use pinfire_artifacts::tag;
 use std::path::Path;
 
-use super::{Written, plural};
+use super::Written;
+use super::words::plural;
 use crate::report::Report;
 
 impl Report {

@@ -11,9 +11,9 @@ use pinfire_base::clock::Stamp;
 use pinfire_base::health::{CoreHealth, Durations};
 use pinfire_base::record::Leave;
 
-use super::PER_GPU_UNIT;
 use super::input_config;
 use super::phases::PhaseView;
+use super::words::PER_GPU_UNIT;
 use crate::collect::ErrorGroup;
 use crate::facts::RunFacts;
 use crate::report::{self, Cancellation, Report};

@@ -1,6 +1,6 @@
 //! Files and tables of a run, to the letter of AIPerf's.
 
-pub mod console;
+mod console;
 mod csv;
 mod footer;
 mod heads;
@@ -15,13 +15,12 @@ mod slices;
 pub(crate) mod table;
 mod trace;
 mod trace_data;
+pub(crate) mod words;
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use outside::Outside;
 pub use panels::Notice;
 use pinfire_artifacts::{READY, STARTED, Summary, WriteError, json_bytes, replace};
 
@@ -30,9 +29,6 @@ use crate::report::Report;
 
 /// Width of the console file, and of stdout where it is no terminal.
 pub const DEFAULT_WIDTH: usize = 140;
-
-/// Unit of throughputs per GPU.
-pub(crate) const PER_GPU_UNIT: &str = "tokens/sec/gpu";
 
 /// The files of a summary.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -146,10 +142,4 @@ fn remove(path: &Path) -> Result<(), WriteError> {
         }
         _ => Ok(()),
     }
-}
-
-/// `1 error`, `2 errors`.
-fn plural(count: u64, noun: &str) -> impl fmt::Display {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{ending}")
 }

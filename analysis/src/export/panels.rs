@@ -1,7 +1,7 @@
 //! Boxed words around the tables: what is odd about the answers and what can be done about it.
 
-use super::console::thousands;
 use super::table::{style, wrap};
+use super::words::thousands;
 use crate::collect::Noted;
 use crate::report::Report;
 use pinfire_artifacts::tag;

@@ -7,8 +7,7 @@ use pinfire_base::clock::WallAnchor;
 use pinfire_base::record::{Outcome, Phase, Stage};
 
 use super::{raw, trace_data};
-use crate::collect::RowValue;
-use crate::metric::{METRICS, Request};
+use crate::metric::{METRICS, Request, RowValue};
 use crate::reading::Verdict;
 
 /// Writes lines; holds what is the same in all of them.

@@ -236,6 +236,19 @@ fn count(text: &str) -> usize {
     text.chars().count()
 }
 
+/// The columns of a table of metrics.
+pub(super) const METRIC_COLUMNS: [&str; 8] =
+    ["Metric", "avg", "min", "max", "p99", "p90", "p50", "std"];
+
+/// A table of metrics and their usual figures.
+pub(super) fn metric_table(title: String) -> Table {
+    let head = METRIC_COLUMNS.map(|name| (name, Align::Right));
+    // What a narrow terminal can do without, the least wanted first.
+    Table::new(title, &head, 0)
+        .without_if_narrow(&[7, 2, 3, 5])
+        .at_last_without(4)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use pinfire_artifacts::WriteError;
 
-use super::console::{number, thousands};
 use super::table::{Align, Table};
+use super::words::{number, thousands};
 use crate::trace::{TraceFigures, TraceStats};
 
 impl TraceFigures {

@@ -5,18 +5,24 @@
 //! adding a metric is adding a row. The order of the rows is the order of computation: a derived
 //! row stands after the rows it reads.
 
+mod asked;
 pub mod curve;
 #[cfg(test)]
 mod document;
 mod request;
 mod run;
 mod table;
+mod told;
+mod value;
 
 use std::ops::{BitOr, BitOrAssign};
 
+pub use asked::{EntryFacts, Thresholds};
 pub use request::{Class, Request};
 pub use run::Results;
 pub use table::METRICS;
+pub use told::Told;
+pub use value::RowValue;
 
 use curve::Curve;
 use pinfire_dialect::Endpoint;

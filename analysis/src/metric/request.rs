@@ -3,8 +3,7 @@
 use pinfire_base::clock::{Span, Stamp, WallAnchor};
 use pinfire_base::record::Record;
 
-use crate::collect::Told;
-use crate::facts::{EntryFacts, Thresholds};
+use super::{EntryFacts, Thresholds, Told};
 use crate::reading::{Reading, Verdict};
 use crate::tokens::TokenCounts;
 

@@ -28,14 +28,14 @@ pub use self::error::RebuildError;
 use self::line::Found;
 use self::raw::RawRequest;
 use self::values::{Beside, ValueLine, Values};
-use crate::collect::{Collector, Read, RowValue, Told};
-use crate::export::Outside;
+use crate::collect::Read;
+use crate::collector::Collector;
 use crate::facts::{CancellationFacts, EntryFacts, PhaseWindow, RunEnd, RunFacts};
 use crate::goodput::{self, GoodputError, Slos};
-use crate::metric::conditions;
+use crate::metric::{RowValue, Told, conditions};
 use crate::pool::Pool;
 use crate::reading::{Reading, Rules, Target, Verdict};
-use crate::report::Report;
+use crate::report::{Outside, Report};
 use crate::tokens::TokenCounts;
 use pinfire_base::tokens::TokenCounter;
 

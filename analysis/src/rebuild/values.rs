@@ -14,8 +14,7 @@ use pinfire_dialect::Usage;
 
 use super::error::RebuildError;
 use super::line::Found;
-use crate::collect::RowValue;
-use crate::metric::{METRICS, Of};
+use crate::metric::{METRICS, Of, RowValue};
 use crate::reading::{Content, Reading, Verdict};
 use crate::tokens::TokenCounts;
 

@@ -3,9 +3,11 @@
 //! Nothing is computed in the exports; they only lay out what stands here.
 
 mod accounting;
+mod block;
 mod cancellation;
 pub mod health;
 mod neighbours;
+mod outside;
 mod slices;
 
 use pinfire_artifacts::tag;
@@ -13,26 +15,20 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 pub use accounting::Accounting;
+pub use block::Block;
 pub use cancellation::Cancellation;
 pub use health::Health;
 pub use neighbours::{Finished, Neighbours};
+pub use outside::Outside;
 pub use slices::Slice;
 
+use block::blocks;
+
 use crate::collect::{Asked, ErrorGroup, Odd, Progress, Tally};
-use crate::export::Outside;
 use crate::facts::{PhaseWindow, RateWindow, RunEnd, RunFacts};
-use crate::metric::{METRICS, Metric, Results};
+use crate::metric::Metric;
 use crate::reclaim::ReclaimReport;
 use crate::stats::Figures;
-
-/// One metric with its figures in display units.
-#[derive(Clone)]
-pub struct Block {
-    /// The row of the table.
-    pub metric: &'static Metric,
-    /// Its figures.
-    pub figures: Figures,
-}
 
 /// A run summed up.
 pub struct Report {
@@ -160,13 +156,4 @@ impl Report {
 /// The window of a phase that ended in order, in nanoseconds.
 fn bounds(window: PhaseWindow) -> Option<Range<u64>> {
     Some(window.start.nanos()..window.end?.nanos())
-}
-
-fn blocks(results: &Results) -> Vec<Block> {
-    let shown = METRICS.iter().enumerate().filter_map(|(row, metric)| {
-        let figures = results.get(row).filter(|_| metric.is_shown())?;
-        let figures = figures.clone().divided_by(metric.divisor());
-        Some(Block { metric, figures })
-    });
-    shown.collect()
 }

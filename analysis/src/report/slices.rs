@@ -2,7 +2,7 @@
 
 use pinfire_base::clock::Stamp;
 
-use super::{Block, blocks};
+use super::block::{Block, blocks};
 use crate::collect::Tally;
 use crate::facts::RunFacts;
 

@@ -2,8 +2,8 @@
 
 use super::{Cell, Marks, Spread, Sweep, bare, csv};
 use crate::compare::Stat;
-use crate::export::console::number;
 use crate::export::table::{Align, Table};
+use crate::export::words::number;
 use pinfire_artifacts::tag;
 
 /// The columns behind the parameters: heading, key of the CSV, value.

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 use super::{end, facts, golden, run};
-use crate::export::Outside;
+use crate::report::Outside;
 use crate::report::Report;
 use crate::testing::RecordParts;
 use pinfire_scrape::gpu::GpuTelemetry;

@@ -17,7 +17,7 @@ use pinfire_base::health::{CoreHealth, Counts};
 use pinfire_base::record::{Outcome, Phase, Record};
 use serde_json::Value;
 
-use crate::collect::Collector;
+use crate::collector::Collector;
 use crate::facts::{CancellationFacts, EntryFacts, PhaseFacts, PhaseWindow, RunEnd, RunFacts};
 use crate::goodput::{self, Slos};
 use crate::metric::conditions;

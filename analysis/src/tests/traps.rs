@@ -29,7 +29,7 @@ use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
 use super::{close, end, facts, golden, lines, run};
-use crate::collect::Collector;
+use crate::collector::Collector;
 use crate::facts::{CancellationFacts, EntryFacts, PhaseFacts, RunFacts};
 use crate::goodput::{self, Slos};
 use crate::metric::conditions;

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use pinfire_analysis::{
-    export::Outside,
     facts::{PhaseWindow, RunEnd, RunFacts},
+    report::Outside,
 };
 use pinfire_artifacts::WriteError;
 use pinfire_base::{

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use crossbeam_channel::Receiver;
 use pinfire_analysis::{
-    collect::Collector,
+    Collector,
     facts::{RunEnd, RunFacts},
     pool::Pool,
     reading::Reading,

@@ -11,10 +11,10 @@ use std::{io::Write, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use pinfire_analysis::{
-    export::{DEFAULT_WIDTH, Outside, write_start},
+    export::{DEFAULT_WIDTH, write_start},
     reclaim::{ReclaimReport, Verdict},
     redact,
-    report::Report,
+    report::{Outside, Report},
 };
 use pinfire_artifacts::{INPUTS, RESOLVED_CONFIG, RunFolder, Summary};
 use pinfire_base::record::Phase;
