@@ -6,9 +6,8 @@ use std::path::PathBuf;
 
 use pinfire_artifacts::{FileNames, Summary};
 use pinfire_base::clock::{Span, Stamp, WallAnchor};
-use pinfire_base::delay::Delay;
 use pinfire_base::health::{CoreHealth, Counts};
-use pinfire_base::record::{Leave, Trigger};
+use pinfire_base::record::PlannedCancellation;
 use pinfire_dialect::{Answers, Endpoint};
 use serde_json::{Map, Value};
 
@@ -72,34 +71,6 @@ pub struct PhaseFacts {
     pub seamless: bool,
 }
 
-/// Planned cancellation as asked.
-#[derive(Clone, PartialEq, Debug)]
-pub struct CancellationFacts {
-    /// Share of the requests to leave, in percent.
-    pub rate_pct: f64,
-    /// Delay from the trigger.
-    pub delay: Delay,
-    /// From when it counts, as the command line takes it.
-    pub trigger: String,
-    /// How the client leaves.
-    pub mode: Leave,
-    /// All whose delay is over leave at multiples of this.
-    pub wave: Option<Span>,
-}
-
-impl CancellationFacts {
-    /// Plain hang-ups so long after the last byte.
-    pub fn of(rate_pct: f64, delay: Span) -> Self {
-        Self {
-            rate_pct,
-            delay: Delay::Fixed(delay),
-            trigger: Trigger::Sent.name().into_owned(),
-            mode: Leave::Fin,
-            wave: None,
-        }
-    }
-}
-
 /// What is looked at besides the load.
 #[derive(Clone, Debug, Default)]
 pub struct WatchFacts {
@@ -141,7 +112,7 @@ pub struct RunFacts {
     /// The measured phase.
     pub profiling: PhaseFacts,
     /// Planned cancellation, if there is one.
-    pub cancellation: Option<CancellationFacts>,
+    pub cancellation: Option<PlannedCancellation>,
     /// The seed in use, drawn or given.
     pub random_seed: Option<u64>,
     /// The command line, values quoted and credentials redacted.

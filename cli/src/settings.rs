@@ -9,7 +9,10 @@ use pinfire_analysis::{
     metric::conditions,
 };
 use pinfire_artifacts::FileNames;
-use pinfire_base::{clock::Span, record::Keep};
+use pinfire_base::{
+    clock::Span,
+    record::{Keep, PlannedCancellation},
+};
 use pinfire_config::{
     Blame, Get, Given, RunConfig, Sourced, demand,
     numbers::Whole,
@@ -29,8 +32,7 @@ use pinfire_engine::{
 use pinfire_workload::{body_template::Template, dataset::ModelChoice};
 
 use crate::{
-    cancellation::Cancellation,
-    environment,
+    cancellation, environment,
     input::{self, Input},
     load::{DEFAULT_REQUESTS, Load, PhaseLoad},
     prompts,
@@ -56,7 +58,7 @@ pub struct Settings {
     pub probe: Option<Probe>,
     pub reuse: Reuse,
     pub load: Load,
-    pub cancellation: Option<Cancellation>,
+    pub cancellation: Option<PlannedCancellation>,
     /// Whether the server lets go of it is judged.
     pub verify_release: bool,
     pub seed: Seed,
@@ -131,7 +133,7 @@ impl Settings {
         let seed = seed(config)?;
         let talk = Talk::new(&config.output, &mut warnings)?;
         let level = config.output.export_level.value;
-        let cancellation = Cancellation::new(config, kind, streaming)?;
+        let cancellation = cancellation::decide(config, kind, streaming)?;
         let (endpoint, output, tokenizer) = (&config.endpoint, &config.output, &config.tokenizer);
         Ok(Self {
             transport: asked.transport,
@@ -199,7 +201,7 @@ impl Settings {
         let requests = self.load.profiling.requests.unwrap_or(0);
         self.cancellation
             .as_ref()
-            .map_or(0, |cancellation| cancellation.kept_sockets(requests))
+            .map_or(0, |planned| cancellation::kept_sockets(planned, requests))
     }
 }
 

@@ -21,10 +21,6 @@ pub struct Found {
 }
 
 /// What a folder holds that can be drawn.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one per folder of a run, of which there are at most a few thousand"
-)]
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
     /// A run.

@@ -3,7 +3,7 @@
 use pinfire_artifacts::tag;
 use pinfire_base::delay::Delay;
 use pinfire_base::health::Durations;
-use pinfire_base::record::{Leave, Trigger};
+use pinfire_base::record::{CancelTrigger, Leave, Trigger};
 
 use super::panels;
 use super::table::{Align, METRIC_COLUMNS, Table, metric_table, style, wrap};
@@ -200,11 +200,11 @@ impl Report {
             }
             other => row("Delay asked (s)".into(), other.to_string()),
         }
-        if asked.trigger != Trigger::Sent.name() {
-            row("Delay counts from".into(), asked.trigger.clone());
+        if asked.trigger != CancelTrigger::At(Trigger::Sent) {
+            row("Delay counts from".into(), asked.trigger.to_string());
         }
-        if asked.mode != Leave::Fin {
-            row("Left by".into(), asked.mode.name().into());
+        if asked.leave != Leave::Fin {
+            row("Left by".into(), asked.leave.name().into());
         }
         if let Some(wave) = asked.wave {
             row("A wave every (s)".into(), number(Some(wave.as_secs_f64())));

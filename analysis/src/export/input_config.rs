@@ -6,9 +6,9 @@ use pinfire_artifacts::config::{
 };
 use pinfire_artifacts::{Carried, Ordered};
 use pinfire_base::delay;
-use pinfire_base::record::{Leave, Trigger};
+use pinfire_base::record::{CancelTrigger, Leave, PlannedCancellation, Trigger};
 
-use crate::facts::{CancellationFacts, LengthFacts, PhaseFacts, RunFacts};
+use crate::facts::{LengthFacts, PhaseFacts, RunFacts};
 use crate::redact;
 
 /// What was asked, or what the run's own files say where the report is made from them.
@@ -127,16 +127,18 @@ fn phase(asked: &PhaseFacts, kind: &str) -> PhaseConfig {
     }
 }
 
-fn cancellation(asked: &CancellationFacts) -> CancellationConfig {
-    let trigger = Some(asked.trigger.clone());
-    let mode = Some(asked.mode).filter(|mode| *mode != Leave::Fin);
+fn cancellation(asked: &PlannedCancellation) -> CancellationConfig {
+    let trigger = Some(asked.trigger);
+    let mode = Some(asked.leave).filter(|mode| *mode != Leave::Fin);
     CancellationConfig {
         rate: asked.rate_pct,
         delay: match asked.delay {
             delay::Delay::Fixed(delay) => Delay::Seconds(delay.as_secs_f64()),
             drawn => Delay::Drawn(drawn.to_string()),
         },
-        trigger: trigger.filter(|trigger| *trigger != Trigger::Sent.name()),
+        trigger: trigger
+            .filter(|trigger| *trigger != CancelTrigger::At(Trigger::Sent))
+            .map(|trigger| trigger.to_string()),
         mode: mode.map(|mode| mode.name().to_owned()),
         wave: asked.wave.map(|wave| wave.as_secs_f64()),
     }

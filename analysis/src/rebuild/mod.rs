@@ -21,6 +21,7 @@ use pinfire_artifacts::config::InputConfig;
 use pinfire_artifacts::{Carried, LineNumber, Lines, RunFiles, Summary, read_json};
 use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::health::Counts;
+use pinfire_base::record::PlannedCancellation;
 use pinfire_dialect::{Answers, EndpointKind};
 use serde_json::Value;
 
@@ -30,7 +31,7 @@ use self::raw::RawRequest;
 use self::values::{Beside, ValueLine, Values};
 use crate::collect::Read;
 use crate::collector::Collector;
-use crate::facts::{CancellationFacts, EntryFacts, PhaseWindow, RunEnd, RunFacts};
+use crate::facts::{EntryFacts, PhaseWindow, RunEnd, RunFacts};
 use crate::goodput::{self, GoodputError, Slos};
 use crate::metric::{RowValue, Told, conditions};
 use crate::pool::Pool;
@@ -128,7 +129,7 @@ impl Rebuild {
             first.tell(&mut facts);
         }
         if facts.cancellation.is_none() && first.has_plan {
-            facts.cancellation = Some(CancellationFacts::of(0.0, Span::ZERO));
+            facts.cancellation = Some(PlannedCancellation::after(0.0, Span::ZERO));
         }
         let mut rebuild = Self {
             counting,

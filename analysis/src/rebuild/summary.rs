@@ -7,14 +7,12 @@ use jiff::tz::TimeZone;
 use pinfire_artifacts::config::{CancellationConfig, Delay, InputConfig, Length, PhaseConfig};
 use pinfire_artifacts::{Ordered, Summary};
 use pinfire_base::clock::{Span, WallAnchor};
-use pinfire_base::record::Leave;
+use pinfire_base::record::{CancelTrigger, Leave, PlannedCancellation};
 use pinfire_dialect::{Answers, EndpointKind};
 
 use super::error::RebuildError;
 use super::line::at;
-use crate::facts::{
-    CancellationFacts, DatasetFacts, LengthFacts, PhaseFacts, PhaseWindow, RunFacts, ToldRun,
-};
+use crate::facts::{DatasetFacts, LengthFacts, PhaseFacts, PhaseWindow, RunFacts, ToldRun};
 
 /// Tokens were counted how, and by what.
 pub(super) struct Counting {
@@ -128,25 +126,25 @@ fn phase(told: &PhaseConfig) -> PhaseFacts {
     }
 }
 
-fn cancellation(told: &CancellationConfig) -> CancellationFacts {
+fn cancellation(told: &CancellationConfig) -> PlannedCancellation {
     let seconds = match told.delay {
         Delay::Seconds(seconds) => seconds,
         Delay::Drawn(_) => 0.0,
     };
-    let mut asked = CancellationFacts::of(told.rate, Span::from_secs_f64(seconds));
+    let mut asked = PlannedCancellation::after(told.rate, Span::from_secs_f64(seconds));
     if let Delay::Drawn(text) = &told.delay
         && let Ok(delay) = text.parse()
     {
         asked.delay = delay;
     }
-    if let Some(trigger) = &told.trigger {
-        asked.trigger.clone_from(trigger);
+    if let Some(trigger) = told.trigger.as_deref().and_then(CancelTrigger::from_name) {
+        asked.trigger = trigger;
     }
     let mode = told.mode.as_deref();
     let leave = Leave::ALL
         .into_iter()
         .find(|leave| mode == Some(leave.name()));
-    asked.mode = leave.unwrap_or_default();
+    asked.leave = leave.unwrap_or_default();
     asked.wave = told.wave.map(Span::from_secs_f64);
     asked
 }

@@ -1,17 +1,16 @@
 //! Planned cancellation as it was asked and as it came out.
 
-use pinfire_base::record::{AfterHalfClose, Stage};
+use pinfire_base::record::{AfterHalfClose, PlannedCancellation, Stage};
 
 use super::neighbours::Neighbours;
 use crate::collect::{CancelTally, Progress, STAGES};
-use crate::facts::CancellationFacts;
 use crate::stats::Figures;
 
 /// What came of the plan to hang up on requests.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Cancellation {
     /// What was asked.
-    pub asked: CancellationFacts,
+    pub asked: PlannedCancellation,
     /// Share of the requests that ended that were hung up on, in percent.
     pub reached_pct: Option<f64>,
     /// Requests that were chosen.
@@ -42,7 +41,7 @@ pub struct Cancellation {
 
 impl Cancellation {
     pub(super) fn new(
-        asked: CancellationFacts,
+        asked: PlannedCancellation,
         tally: CancelTally,
         neighbours: Neighbours,
         counts: Progress,

@@ -14,11 +14,11 @@ use std::sync::Arc;
 
 use pinfire_base::clock::Span;
 use pinfire_base::health::{CoreHealth, Counts};
-use pinfire_base::record::{Outcome, Phase, Record};
+use pinfire_base::record::{Outcome, Phase, PlannedCancellation, Record};
 use serde_json::Value;
 
 use crate::collector::Collector;
-use crate::facts::{CancellationFacts, EntryFacts, PhaseFacts, PhaseWindow, RunEnd, RunFacts};
+use crate::facts::{EntryFacts, PhaseFacts, PhaseWindow, RunEnd, RunFacts};
 use crate::goodput::{self, Slos};
 use crate::metric::conditions;
 use crate::report::Report;
@@ -35,7 +35,7 @@ fn facts(dir: &Path) -> RunFacts {
         concurrency: Some(2),
         ..PhaseFacts::default()
     };
-    facts.cancellation = Some(CancellationFacts::of(40.0, Span::from_millis(50)));
+    facts.cancellation = Some(PlannedCancellation::after(40.0, Span::from_millis(50)));
     let promises = goodput::parse("request_latency:100").unwrap();
     let holding = conditions(facts.endpoint(), true, true, true, true);
     facts.slos = Slos::new(&promises, holding).unwrap();

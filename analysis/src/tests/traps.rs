@@ -23,14 +23,14 @@ use std::sync::Arc;
 
 use pinfire_base::clock::Span;
 use pinfire_base::record::MarkKind::{Body, Content, Data, Done, Empty, Reasoning};
-use pinfire_base::record::{Outcome, Record, Stage};
+use pinfire_base::record::{Outcome, PlannedCancellation, Record, Stage};
 use pinfire_dialect::{Answers, EndpointKind};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
 use super::{close, end, facts, golden, lines, run};
 use crate::collector::Collector;
-use crate::facts::{CancellationFacts, EntryFacts, PhaseFacts, RunFacts};
+use crate::facts::{EntryFacts, PhaseFacts, RunFacts};
 use crate::goodput::{self, Slos};
 use crate::metric::conditions;
 use crate::report::Report;
@@ -489,7 +489,7 @@ fn an_empty_answer_is_an_error_and_a_planned_cancellation_is_not() {
     let mut records = golden::records();
     records.push(empty);
     let (report, _) = with(&records, |facts| {
-        facts.cancellation = Some(CancellationFacts::of(25.0, Span::from_millis(50)));
+        facts.cancellation = Some(PlannedCancellation::after(25.0, Span::from_millis(50)));
     });
     close(report.value("request_error_rate"), 100.0 / 3.0);
     close(report.value("good_request_fraction"), 1.0 / 3.0);
@@ -719,7 +719,7 @@ fn thresholds_change_what_counts() {
 #[test]
 fn neighbours_of_a_cancel_are_told_from_the_others() {
     let (report, _) = with(&golden::records(), |facts| {
-        facts.cancellation = Some(CancellationFacts::of(40.0, Span::from_millis(50)));
+        facts.cancellation = Some(PlannedCancellation::after(40.0, Span::from_millis(50)));
     });
     // The disconnect went out at 141.52, after both answers.
     let neighbours = &report.cancellation.as_ref().unwrap().neighbours;
@@ -742,7 +742,7 @@ fn neighbours_of_a_cancel_are_told_from_the_others() {
         answer(0, &[11.0, 12.0], &["a", " b"]).end(12.0),
     ];
     let (report, _) = with(&records, |facts| {
-        facts.cancellation = Some(CancellationFacts::of(25.0, Span::from_millis(50)));
+        facts.cancellation = Some(PlannedCancellation::after(25.0, Span::from_millis(50)));
     });
     let json: Value = serde_json::from_slice(&report.json()).unwrap();
     let neighbours = &json["cancellation"]["neighbours"];

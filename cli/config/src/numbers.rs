@@ -3,7 +3,7 @@
 use pinfire_base::{
     clock::Span,
     delay::{Delay, NoDelay},
-    record::Trigger,
+    record::{CancelTrigger, Trigger},
 };
 
 use crate::setting::Setting;
@@ -178,39 +178,18 @@ impl Setting for Patience {
     }
 }
 
-/// What the delay of a cancellation counts from.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum CancelTrigger {
-    /// The same instant for all requests.
-    At(Trigger),
-    /// This share of the output length that a request asks for.
-    Fraction(f64),
-}
-
-impl std::fmt::Display for CancelTrigger {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::At(trigger) => f.write_str(&trigger.name()),
-            Self::Fraction(share) => write!(f, "fraction:{share}"),
-        }
-    }
-}
-
 impl Setting for CancelTrigger {
     type Value = Self;
 
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.to_lowercase().replace('_', "-");
-        if let Some(share) = text.strip_prefix("fraction:") {
-            return number(share)
-                .filter(|&share| share > 0.0 && share <= 1.0)
-                .map(Self::Fraction)
-                .ok_or("fraction:F needs a number above 0 and at most 1".to_owned());
-        }
-        Trigger::from_name(&text)
-            .filter(|trigger| *trigger != Trigger::Patience)
-            .map(Self::At)
+        // Patience is a setting of its own.
+        Self::from_name(&text)
+            .filter(|trigger| *trigger != Self::At(Trigger::Patience))
             .ok_or_else(|| {
+                if text.starts_with("fraction:") {
+                    return "fraction:F needs a number above 0 and at most 1".to_owned();
+                }
                 "it must be one of: sent, headers, first-token, tokens:N, fraction:F, mid-body, \
                  connect"
                     .to_owned()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use pinfire_analysis::facts::EXACT_RECORDS;
-use pinfire_base::delay::Delay;
+use pinfire_base::{delay::Delay, record::CancelTrigger};
 use pinfire_dialect::EndpointKind;
 use pinfire_scrape::files::MetricsFormat;
 use pinfire_workload::dataset::ModelChoice;
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     numbers::{
-        CancelTrigger, Cores, Count, Grace, Interval, Milliseconds, NotNegative, Patience, Pause,
-        Percent, Positive, Rate, Seconds, Share, Tokens, Whole, WholeMilliseconds,
+        Cores, Count, Grace, Interval, Milliseconds, NotNegative, Patience, Pause, Percent,
+        Positive, Rate, Seconds, Share, Tokens, Whole, WholeMilliseconds,
     },
     secret::{ApiKey, Header, Url},
     setting::Listed,

@@ -11,7 +11,7 @@ use pinfire_workload::{
     text::{Wanted, corpus::CorpusText, resolve, tokenizer::Tokenizer},
 };
 
-use crate::{input::Input, load::Mode, settings::Settings, terminal::say};
+use crate::{cancellation, input::Input, load::Mode, settings::Settings, terminal::say};
 
 /// What a run sends and counts with, whole.
 pub struct Prepared {
@@ -43,7 +43,7 @@ impl Prepared {
     pub fn split(self, settings: &Settings) -> Result<Workload> {
         let asked = settings.cancellation.as_ref();
         let cancel = asked
-            .map(|asked| asked.plan(settings.seed.value, &self.dataset))
+            .map(|planned| cancellation::plan(planned, settings.seed.value, &self.dataset))
             .transpose()?;
         let mut entries = Vec::with_capacity(self.dataset.turns().count());
         for conversation in &self.dataset.conversations {

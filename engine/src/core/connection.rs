@@ -11,10 +11,6 @@ use crate::{
 };
 
 /// What a connection is doing, with what it has for that.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one per slot, never moved on the hot path; boxing would allocate per request"
-)]
 #[derive(Default)]
 #[expect(
     clippy::large_enum_variant,

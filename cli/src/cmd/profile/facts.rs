@@ -8,7 +8,6 @@ use pinfire_analysis::{
 use pinfire_workload::dataset::lengths::Lengths;
 
 use crate::{
-    cancellation::Cancellation,
     input::Input,
     load::PhaseLoad,
     run::{PreparedRun, dataset::Workload},
@@ -37,7 +36,7 @@ pub fn of(run: &PreparedRun<'_>) -> Result<RunFacts> {
         dataset: dataset(settings, &run.workload),
         warmup: load.warmup.as_ref().map(|load| phase(load, false)),
         profiling: phase(&load.profiling, load.seamless),
-        cancellation: settings.cancellation.as_ref().map(Cancellation::facts),
+        cancellation: settings.cancellation.clone(),
         random_seed: Some(settings.seed.value),
         cli_command: settings.config.command_line(),
         artifact_dir: settings.artifact_dir.clone(),

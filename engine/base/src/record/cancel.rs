@@ -1,6 +1,9 @@
 //! Leaving a request by plan: when its delay begins, how the client leaves, what came of it.
 
-use crate::clock::{Span, Stamp};
+use crate::{
+    clock::{Span, Stamp},
+    delay::Delay,
+};
 
 /// From which instant the delay of a cancellation counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -91,6 +94,67 @@ impl Leave {
             Self::Rst => "rst",
             Self::HalfClose => "half-close",
             Self::Stall => "stall",
+        }
+    }
+}
+
+/// What the delay of a run's cancellations counts from.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum CancelTrigger {
+    /// The same event for all requests.
+    At(Trigger),
+    /// This share of the output length that a request asks for, above 0 and at most 1.
+    Fraction(f64),
+}
+
+impl std::fmt::Display for CancelTrigger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At(trigger) => f.write_str(&trigger.name()),
+            Self::Fraction(share) => write!(f, "fraction:{share}"),
+        }
+    }
+}
+
+impl CancelTrigger {
+    /// Parses the name on the command line and in exports; `None` if there is no such trigger.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name.strip_prefix("fraction:") {
+            Some(share) => share
+                .parse()
+                .ok()
+                .filter(|&share: &f64| share > 0.0 && share <= 1.0)
+                .map(Self::Fraction),
+            None => Trigger::from_name(name).map(Self::At),
+        }
+    }
+}
+
+/// The planned cancellation of a run, checked: which share of the requests, when and how. One value
+/// from the settings to the plan of the cores and to the report.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PlannedCancellation {
+    /// Share of the requests that are cancelled, in percent.
+    pub rate_pct: f64,
+    /// Delay from the trigger to the disconnect.
+    pub delay: Delay,
+    /// What the delay counts from.
+    pub trigger: CancelTrigger,
+    /// How the client disconnects.
+    pub leave: Leave,
+    /// Everything whose delay is over disconnects at multiples of this, from the phase's start.
+    pub wave: Option<Span>,
+}
+
+impl PlannedCancellation {
+    /// An orderly close, `delay` after the last byte of the request.
+    pub const fn after(rate_pct: f64, delay: Span) -> Self {
+        Self {
+            rate_pct,
+            delay: Delay::Fixed(delay),
+            trigger: CancelTrigger::At(Trigger::Sent),
+            leave: Leave::Fin,
+            wave: None,
         }
     }
 }

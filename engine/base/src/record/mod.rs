@@ -9,7 +9,9 @@ mod cancel;
 mod capture;
 mod transcript;
 
-pub use cancel::{AfterHalfClose, Cancel, Disconnect, Leave, Trigger};
+pub use cancel::{
+    AfterHalfClose, Cancel, CancelTrigger, Disconnect, Leave, PlannedCancellation, Trigger,
+};
 pub use capture::{Capture, Keep, Piece};
 pub use transcript::{Body, Mark, MarkKind, Transcript};
 
