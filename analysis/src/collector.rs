@@ -230,8 +230,8 @@ impl Collector {
         self.profiling.progress()
     }
 
-    /// Checks that all lines that were written are in their files, which someone else may have removed
-    /// in the meantime.
+    /// Checks that all lines that were written are in their files, which someone else may have
+    /// removed in the meantime.
     ///
     /// # Errors
     /// Lines are lost.

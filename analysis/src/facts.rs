@@ -179,8 +179,8 @@ pub struct PartFacts {
 pub struct ToldRun {
     /// Tokens were counted by the client.
     pub client_counts: bool,
-    /// The run's own summary, as far as it is there. Parts that a report cannot know better are taken
-    /// over as they stand.
+    /// The run's own summary, as far as it is there. Parts that a report cannot know better are
+    /// taken over as they stand.
     pub summary: Summary,
 }
 

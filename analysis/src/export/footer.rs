@@ -27,7 +27,8 @@ impl Report {
         lines.join("\n") + "\n"
     }
 
-    /// The files of the run with the names that the footer gives them; `written` are those of the summary.
+    /// The files of the run with the names that the footer gives them; `written` are those of the
+    /// summary.
     pub fn files<'a>(&'a self, written: Option<&'a Written>) -> Vec<(&'static str, &'a Path)> {
         let slices = written.and_then(|files| files.slices.as_ref());
         let summary = [

@@ -44,8 +44,8 @@ pub struct Written {
 }
 
 impl Report {
-    /// Writes CSV, JSON and console file into the artifact directory, also when nothing was answered:
-    /// why is in them. `width` is that of the console file.
+    /// Writes CSV, JSON and console file into the artifact directory, also when nothing was
+    /// answered: why is in them. `width` is that of the console file.
     ///
     /// # Errors
     /// The first file that cannot be written; the others are there.
@@ -109,8 +109,8 @@ impl Report {
         replace(&self.facts.artifact_dir.join(READY), line.as_bytes())
     }
 
-    /// Takes away what [`write_start`] wrote: the summary says it all. As long as it is there, `report`
-    /// says that the run was killed.
+    /// Takes away what [`write_start`] wrote: the summary says it all. As long as it is there,
+    /// `report` says that the run was killed.
     ///
     /// # Errors
     /// It cannot be taken away.

@@ -15,8 +15,8 @@ pub struct Notice {
     pub lines: Vec<String>,
 }
 
-/// Errors of servers that have a known way out: words of the message (any of them, in lower case), and
-/// the way.
+/// Errors of servers that have a known way out: words of the message (any of them, in lower case),
+/// and the way.
 const KNOWN: [(&[&str], &str); 4] = [
     (
         &["max_completion_tokens"],
@@ -194,8 +194,8 @@ impl Report {
         notices
     }
 
-    /// How a server is made to report cache hits, where it reports prompts without them. A reported 0
-    /// is a report.
+    /// How a server is made to report cache hits, where it reports prompts without them. A reported
+    /// 0 is a report.
     pub(super) fn cache_hint(&self) -> Option<&'static str> {
         self.figures(tag::USAGE_PROMPT_TOKENS)?;
         self.figures(tag::USAGE_PROMPT_CACHE_READ_TOKENS).is_none().then_some(

@@ -1,5 +1,5 @@
-//! One line of `profile_export_raw.jsonl`: what was sent and what came back, byte for byte, with the
-//! stamp of each part. Stamps are those of the monotonic clock; `metadata` has the wall time.
+//! One line of `profile_export_raw.jsonl`: what was sent and what came back, byte for byte, with
+//! the stamp of each part. Stamps are those of the monotonic clock; `metadata` has the wall time.
 
 use pinfire_artifacts::{SentPacket, SentResponse, append};
 use pinfire_base::clock::Stamp;
@@ -10,8 +10,8 @@ use super::heads;
 use crate::metric::Request;
 use crate::reading::Verdict;
 
-/// Appends everything of a line behind its `metadata`, newline included. `body` is the request's body
-/// as sent.
+/// Appends everything of a line behind its `metadata`, newline included. `body` is the request's
+/// body as sent.
 pub(super) fn write(line: &mut Vec<u8>, request: &Request<'_>, body: &[u8]) {
     let record = request.record;
     line.extend_from_slice(b",\"start_perf_ns\":");
@@ -136,8 +136,8 @@ fn byte_order_mark(body: &[u8]) -> usize {
 }
 
 /// The message that begins at `from`, and where the next one does: behind the blank line that ends
-/// it. `None` if it has no end. Lines end in LF, CR LF or CR; the LF of a pair may belong to the next
-/// read, so a message ends at the CR.
+/// it. `None` if it has no end. Lines end in LF, CR LF or CR; the LF of a pair may belong to the
+/// next read, so a message ends at the CR.
 fn message(body: &[u8], from: usize) -> Option<(&[u8], usize)> {
     let mut at = from;
     let mut line = from;

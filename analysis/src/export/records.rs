@@ -1,4 +1,5 @@
-//! One line of `profile_export.jsonl`: metadata, metrics in display units, the error if there is one.
+//! One line of `profile_export.jsonl`: metadata, metrics in display units, the error if there is
+//! one.
 
 use std::borrow::Cow;
 

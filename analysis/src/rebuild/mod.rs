@@ -43,8 +43,8 @@ use pinfire_base::tokens::TokenCounter;
 /// Where the token counts of a report come from.
 #[derive(Clone)]
 pub enum Counting {
-    /// The run's own counts, from its per-request file; requests that are not there are counted with
-    /// this, if it could be loaded.
+    /// The run's own counts, from its per-request file; requests that are not there are counted
+    /// with this, if it could be loaded.
     AsTheRun(Option<Arc<dyn TokenCounter>>),
     /// Everything is counted anew.
     Anew(Arc<dyn TokenCounter>),

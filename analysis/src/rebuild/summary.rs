@@ -149,8 +149,8 @@ fn cancellation(told: &CancellationConfig) -> PlannedCancellation {
     asked
 }
 
-/// The window of the measured phase. The summary has local times without a zone; `first` is the wall
-/// time (ns) of the first request, which settles the zone to a quarter of an hour.
+/// The window of the measured phase. The summary has local times without a zone; `first` is the
+/// wall time (ns) of the first request, which settles the zone to a quarter of an hour.
 pub(super) fn window(summary: &Summary, first: u64) -> Option<PhaseWindow> {
     let time = |text: &str| {
         let civil: DateTime = text.parse().ok()?;

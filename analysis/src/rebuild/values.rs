@@ -1,8 +1,8 @@
 //! One line of `profile_export.jsonl`: the values of a request, without what was sent and received.
 //!
-//! The line of a run is read for two things. Beside a raw line it tells what that does not hold: the
-//! HTTP timings, and the token counts of the run's own tokenizer. Alone it gives back the instants
-//! and counts that all other values follow from.
+//! The line of a run is read for two things. Beside a raw line it tells what that does not hold:
+//! the HTTP timings, and the token counts of the run's own tokenizer. Alone it gives back the
+//! instants and counts that all other values follow from.
 
 use pinfire_artifacts::tag;
 use std::collections::{HashMap, VecDeque};
@@ -204,8 +204,8 @@ fn nanos(milliseconds: f64) -> Option<u64> {
 /// How far the lines of the two files may be out of step.
 const WINDOW: usize = 100_000;
 
-/// The per-request file beside the raw one, joined by the requests' ids. Both are written in order of
-/// completion, so what is looked for is near.
+/// The per-request file beside the raw one, joined by the requests' ids. Both are written in order
+/// of completion, so what is looked for is near.
 pub(super) struct Beside {
     lines: Option<Lines>,
     waiting: HashMap<u128, Values>,
