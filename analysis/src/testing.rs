@@ -72,6 +72,7 @@ impl RecordParts {
                 sends: 1,
                 ..Wire::default()
             },
+            label: None,
             transcript: Transcript::default(),
             body: None,
             capture: None,

@@ -2,7 +2,7 @@
 
 use pinfire_base::tokens::TokenCounter;
 
-use crate::reading::Reading;
+use crate::reading::{Choice, Reading};
 
 /// Token counts of one request; what is not known is absent, never zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -16,13 +16,21 @@ pub struct TokenCounts {
 }
 
 impl TokenCounts {
-    /// Client counts: the entry's own length and the received text, each side encoded once.
+    /// Client counts: the entry's own length and the received text, each side encoded once. Several
+    /// choices are several texts.
     pub fn of_text(counter: &dyn TokenCounter, input: Option<u32>, reading: &Reading) -> Self {
         let side = |text: &Option<String>| text.as_ref().map(|t| counter.count(t) as u64);
+        let of = |one: &Option<String>, of: fn(&Choice) -> &Option<String>| {
+            if reading.choices.is_empty() {
+                return side(one);
+            }
+            let sides = reading.choices.iter().filter_map(|choice| side(of(choice)));
+            sides.fold(None, |sum: Option<u64>, one| Some(sum.unwrap_or(0) + one))
+        };
         Self {
             input: input.map(u64::from),
-            output: side(&reading.output),
-            reasoning: side(&reading.reasoning),
+            output: of(&reading.output, |choice| &choice.output),
+            reasoning: of(&reading.reasoning, |choice| &choice.reasoning),
         }
     }
 

@@ -168,6 +168,7 @@ fn record(index: u64, events: u64) -> Record {
             receives: events as u32,
             ..Wire::default()
         },
+        label: None,
         transcript,
         body: None,
         capture: None,

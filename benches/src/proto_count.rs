@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 use pinfire_base::{
     clock::{Span, Stamp},
     random::Purpose,
-    record::{Correlation, MarkKind, Phase, Transcript, Trigger},
+    record::{Correlation, MarkKind, Phase, Quirks, Transcript, Trigger},
 };
 use pinfire_dialect::Answers;
 use pinfire_engine::{
@@ -57,14 +57,16 @@ impl Sink for Keep {
     fn head(&mut self, _: Stamp, _: &Head, _: &[u8]) {}
 
     #[inline]
-    fn body(&mut self, _: Stamp, bytes: &[u8]) {
-        self.bytes += bytes.len();
+    fn body(&mut self, _: Stamp, wire: usize, _: &[u8]) {
+        self.bytes += wire;
     }
 
     #[inline]
     fn event(&mut self, at: Stamp, kind: MarkKind, bytes: &[u8]) {
         self.transcript.push(at, kind, bytes);
     }
+
+    fn quirk(&mut self, _: Quirks) {}
 }
 
 fn main() -> anyhow::Result<()> {

@@ -5,6 +5,7 @@
 //! The order of fields is the order of keys in the files. Absent keys are read as defaults and unknown
 //! ones are passed over, so that files of other versions, and of AIPerf, can be read.
 
+mod answers;
 mod block;
 mod carried;
 pub mod config;
@@ -25,6 +26,7 @@ pub mod tag;
 mod trace;
 mod write;
 
+pub use answers::{AnswerCounts, LineAnswer, UnreadableEvents};
 pub use block::{Block, Metrics, finite};
 pub use carried::{Carried, Part};
 pub use error::{ErrorCount, ErrorDetails};

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::ErrorDetails;
+use crate::{ErrorDetails, LineAnswer};
 
 /// What is known of a request besides its metrics. Instants are Unix nanoseconds.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -80,6 +80,9 @@ pub struct Metadata<'a> {
     /// What the plan to cancel it came to; pinfire's own, after all keys of AIPerf.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<LineCancellation<'a>>,
+    /// Why the answer ended and what was unusual about it, likewise.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<LineAnswer<'a>>,
 }
 
 /// `record_processor_id` of every line that pinfire writes: there is but one.

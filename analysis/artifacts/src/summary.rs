@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::config::InputConfig;
 use crate::samples::TelemetryData;
-use crate::{Block, Carried, ErrorCount, Metrics, Ordered, Part};
+use crate::{AnswerCounts, Block, Carried, ErrorCount, Metrics, Ordered, Part};
 
 /// The metrics before the run's data, in this order.
 const FIRST: [&str; 25] = [
@@ -134,6 +134,9 @@ pub struct Summary {
     /// Whether every request is accounted for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_accounting: Option<Carried<Accounting>>,
+    /// Why answers ended, and what was unusual about them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<AnswerCounts>,
     /// GPUs of the server; old versions have it here.
     #[serde(skip_serializing)]
     pub num_gpus: Option<f64>,

@@ -1,5 +1,7 @@
 //! Answers that the user should look at, with the requests that they are.
 
+use std::collections::BTreeMap;
+
 use super::reader::Read;
 use crate::metric::{RowValue, row};
 use crate::reading::Verdict;
@@ -30,7 +32,25 @@ pub struct Odd {
     pub usage_clamped: Noted,
     /// The output is longer or shorter than was asked, by more than the thresholds allow.
     pub osl_mismatch: Noted,
+    /// Why answers ended, as their servers say it: one count for each choice, failures included.
+    pub finish: BTreeMap<String, u64>,
+    /// Answers with several choices, by how many.
+    pub choices: BTreeMap<usize, u64>,
+    /// The model declined.
+    pub refused: Noted,
+    /// Some events could not be read.
+    pub unreadable: Noted,
+    /// All of those events, and how the first of them begins.
+    pub unreadable_events: u64,
+    /// See above.
+    pub unreadable_begins: Option<String>,
+    /// How answers were read otherwise than their heads say.
+    pub quirks: BTreeMap<&'static str, u64>,
 }
+
+/// Reasons of an end that are told apart; a server that has more than this puts something else
+/// there.
+const REASONS: usize = 50;
 
 impl Odd {
     pub(crate) fn new(by_server: bool) -> Self {
@@ -44,6 +64,33 @@ impl Odd {
     /// Looks at a request and its values.
     pub(crate) fn look_at(&mut self, read: &Read<'_>, values: &[(usize, RowValue)]) {
         let (reading, index) = (read.reading, read.record.index);
+        if reading.verdict == Verdict::Dropped {
+            return;
+        }
+        for (_, reason) in &reading.finish {
+            let room = self.finish.len() < REASONS;
+            match self.finish.get_mut(&**reason) {
+                Some(count) => *count += 1,
+                None => {
+                    let name = if room { reason } else { "(others)" };
+                    *self.finish.entry(name.to_owned()).or_default() += 1;
+                }
+            }
+        }
+        for quirk in reading.quirks.names() {
+            *self.quirks.entry(quirk).or_default() += 1;
+        }
+        self.refused.note_if(reading.refused, index);
+        let unreadable = &reading.unreadable;
+        self.unreadable.note_if(unreadable.events > 0, index);
+        self.unreadable_events += u64::from(unreadable.events);
+        if self.unreadable_begins.is_none() {
+            self.unreadable_begins.clone_from(&unreadable.begins);
+        }
+        let choices = reading.choice_count();
+        if choices > 1 {
+            *self.choices.entry(choices).or_default() += 1;
+        }
         if reading.verdict != Verdict::Valid {
             return;
         }

@@ -6,7 +6,9 @@ use pinfire_artifacts::summary::{
     Accounting, Approximation, ClientHealth, CoreAccount, Finished, Head, HeldConcurrency,
     Lateness, Neighbours, PerGpu, RunInfo,
 };
-use pinfire_artifacts::{Block, Carried, ErrorCount, Summary, json_value, summary};
+use pinfire_artifacts::{
+    AnswerCounts, Block, Carried, ErrorCount, Ordered, Summary, UnreadableEvents, json_value, summary,
+};
 use pinfire_base::clock::Stamp;
 use pinfire_base::health::{CoreHealth, Durations};
 use pinfire_base::record::Leave;
@@ -107,6 +109,7 @@ pub(super) fn of(report: &Report) -> Summary {
             None => Some(Carried::new(client_health(report))),
         },
         request_accounting: Some(told_counts.unwrap_or_else(|| Carried::new(accounting(report)))),
+        answers: answers(report),
         ..Summary::of_metrics(metrics(&report.blocks))
     };
     let told_metrics = told.into_iter().flat_map(Summary::metrics);
@@ -300,6 +303,41 @@ fn microseconds(durations: &Durations) -> Lateness {
         p99: us(99.0),
         max: any.then(|| durations.max().nanos() as f64 / 1e3),
     }
+}
+
+/// Why answers ended and what was unusual about them, if there is anything to say.
+fn answers(report: &Report) -> Option<AnswerCounts> {
+    let odd = &report.odd;
+    let named = |counts: Vec<(String, u64)>| {
+        (!counts.is_empty()).then(|| counts.into_iter().collect::<Ordered<u64>>())
+    };
+    let finish = odd.finish.iter();
+    let choices = odd.choices.iter();
+    let quirks = odd.quirks.iter();
+    let counts = AnswerCounts {
+        finish_reasons: named(
+            finish
+                .map(|(reason, count)| (reason.clone(), *count))
+                .collect(),
+        ),
+        several_choices: named(
+            choices
+                .map(|(many, count)| (many.to_string(), *count))
+                .collect(),
+        ),
+        refused: (odd.refused.count > 0).then_some(odd.refused.count),
+        read_as: named(
+            quirks
+                .map(|(how, count)| ((*how).to_owned(), *count))
+                .collect(),
+        ),
+        unreadable_events: (odd.unreadable.count > 0).then(|| UnreadableEvents {
+            requests: odd.unreadable.count,
+            events: odd.unreadable_events,
+            first_begins: odd.unreadable_begins.clone(),
+        }),
+    };
+    (counts != AnswerCounts::default()).then_some(counts)
 }
 
 fn accounting(report: &Report) -> Accounting {

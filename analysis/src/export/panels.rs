@@ -165,6 +165,7 @@ impl Report {
                 ],
             });
         }
+        notices.extend(self.odd_answers());
         if counted(tag::OSL_MISMATCH_COUNT).is_some() {
             let mean = self.value(tag::OSL_MISMATCH_DIFF_PCT);
             let mean = mean.map_or_else(String::new, |mean| {
@@ -192,6 +193,59 @@ impl Report {
             });
         }
         notices
+    }
+
+    /// What was odd about the answers themselves: events that could not be read, ends that are none
+    /// of the usual ones, bodies that are not what their head says.
+    fn odd_answers(&self) -> Option<Notice> {
+        const USUAL: [&str; 8] = [
+            "stop",
+            "length",
+            "tool_calls",
+            "end_turn",
+            "max_tokens",
+            "tool_use",
+            "completed",
+            "eos_token",
+        ];
+        let odd = &self.odd;
+        let mut lines = Vec::new();
+        if odd.unreadable.count > 0 {
+            let begins = odd.unreadable_begins.as_deref().unwrap_or_default();
+            lines.push(format!(
+                "Events that are no JSON: {} in {} requests ({}); the first begins: {begins}",
+                odd.unreadable_events,
+                odd.unreadable.count,
+                odd.unreadable.places()
+            ));
+        }
+        if odd.finish.keys().any(|reason| !USUAL.contains(&&**reason)) {
+            let reasons = odd.finish.iter();
+            let reasons: Vec<String> = reasons
+                .map(|(why, count)| format!("{why} {count}"))
+                .collect();
+            lines.push(format!("Finish reasons: {}.", reasons.join(", ")));
+        }
+        if odd.refused.count > 0 {
+            let (count, places) = (odd.refused.count, odd.refused.places());
+            lines.push(format!(
+                "The model declined (refusal): {count} requests ({places})."
+            ));
+        }
+        if !odd.quirks.is_empty() {
+            let quirks = odd.quirks.iter();
+            let quirks: Vec<String> = quirks
+                .map(|(what, count)| format!("{what} {count}"))
+                .collect();
+            lines.push(format!(
+                "Read otherwise than their heads say: {}. See `read_as` in the per-request file.",
+                quirks.join(", ")
+            ));
+        }
+        (!lines.is_empty()).then_some(Notice {
+            title: "Odd Answers",
+            lines,
+        })
     }
 
     /// How a server is made to report cache hits, where it reports prompts without them. A reported

@@ -3,7 +3,7 @@
 
 use pinfire_artifacts::{SentPacket, SentResponse, append};
 use pinfire_base::clock::Stamp;
-use pinfire_base::record::{Capture, Outcome};
+use pinfire_base::record::{Capture, Outcome, Quirks};
 use serde::de::IgnoredAny;
 
 use super::heads;
@@ -61,10 +61,15 @@ fn responses(request: &Request<'_>, capture: &Capture) -> Vec<SentResponse> {
     let content_type = heads::header(&capture.response_head, "content-type");
     let mut responses = Vec::new();
     let mut rest = capture.body.as_slice();
-    if record.wire.event_stream && (200..300).contains(&record.wire.status) {
+    let quirks = record.wire.quirks;
+    let is_stream = record.wire.event_stream || quirks.has(Quirks::UNDECLARED_STREAM);
+    let is_lines = quirks.has(Quirks::JSON_LINES);
+    if (is_stream || is_lines) && (200..300).contains(&record.wire.status) {
         let mut clock = ReadClock::new(capture);
         let mut at = byte_order_mark(rest);
-        while let Some((message, next)) = message(&capture.body, at) {
+        let apart = is_lines || quirks.has(Quirks::NO_BLANK_LINES);
+        let split = if apart { event_line } else { message };
+        while let Some((message, next)) = split(&capture.body, at) {
             at = next;
             push_message(&mut responses, message, clock.of(next));
         }
@@ -93,6 +98,19 @@ fn responses(request: &Request<'_>, capture: &Capture) -> Vec<SentResponse> {
 /// Appends a message of an event stream, unless it is blank.
 fn push_message(responses: &mut Vec<SentResponse>, message: &[u8], at: Stamp) {
     let text = String::from_utf8_lossy(message);
+    let bare = text.trim();
+    if bare.starts_with('{') {
+        // JSON without a field: it is read as it stands.
+        responses.push(SentResponse {
+            perf_ns: at.nanos(),
+            packets: None,
+            text: Some(bare.to_owned()),
+            raw_bytes: None,
+            content_type: None,
+            incomplete: false,
+        });
+        return;
+    }
     let packets: Vec<SentPacket> = text
         .split(['\n', '\r'])
         .filter(|line| !line.trim().is_empty())
@@ -155,6 +173,21 @@ fn message(body: &[u8], from: usize) -> Option<(&[u8], usize)> {
         at += 1;
     }
     None
+}
+
+/// The same of a stream without blank lines: an event ends with its data, a document with its line.
+fn event_line(body: &[u8], from: usize) -> Option<(&[u8], usize)> {
+    let mut line = from;
+    loop {
+        let rest = body.get(line..)?;
+        let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
+        let text = rest.get(..end)?.trim_ascii();
+        let next = line + end + 1;
+        if text.starts_with(b"data:") || text.starts_with(b"{") {
+            return Some((body.get(from..line + end)?, next));
+        }
+        line = next;
+    }
 }
 
 /// Which read brought the byte before an offset; offsets ascend.
@@ -226,6 +259,20 @@ mod tests {
         assert_eq!(all(b"a\r\n\r\nb\r\n\r\n"), two(4, 9));
         assert_eq!(all(b"a\r\rb\r\r"), two(3, 6));
         assert_eq!(all(b"a\n"), []);
+    }
+
+    #[test]
+    fn events_without_blank_lines_end_with_their_data() {
+        let body = b"event: x\ndata: {1}\ndata: {2}\r\n{3}\nrest";
+        let (mut at, mut found) = (0, Vec::new());
+        while let Some((text, next)) = event_line(body, at) {
+            found.push(String::from_utf8_lossy(text).trim().to_owned());
+            at = next;
+        }
+        assert_eq!(found, ["event: x\ndata: {1}", "data: {2}", "{3}"]);
+        let mut responses = Vec::new();
+        push_message(&mut responses, b"\n{\"a\":1}", Stamp::from_nanos(7));
+        assert_eq!(responses[0].text.as_deref(), Some("{\"a\":1}"));
     }
 
     #[test]

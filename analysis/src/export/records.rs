@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
-use pinfire_artifacts::{LineCancellation, Metadata, MetricText, OUR_PROCESSOR, append};
+use pinfire_artifacts::{
+    LineAnswer, LineCancellation, Metadata, MetricText, OUR_PROCESSOR, append,
+};
 use pinfire_base::clock::WallAnchor;
 use pinfire_base::record::{Outcome, Phase, Stage};
 
@@ -136,9 +138,36 @@ impl LineWriter {
             agent_depth: 0,
             root_correlation_id: Cow::Borrowed(&correlation),
             cancellation: cancellation(request, request.anchor),
+            answer: answer(request),
         };
         append(line, &metadata);
     }
+}
+
+/// Why the answer ended, what was unusual about it, and of a failed one what had come.
+fn answer<'a>(request: &Request<'a>) -> Option<LineAnswer<'a>> {
+    let reading = request.reading;
+    let count = reading.choice_count();
+    let reasons = reading.finish.iter();
+    let unreadable = &reading.unreadable;
+    let mut answer = LineAnswer {
+        choices: (count > 1).then_some(count as u64),
+        finish_reasons: reasons
+            .map(|(_, reason)| Cow::Borrowed(&**reason))
+            .collect(),
+        refused: reading.refused,
+        read_as: reading.quirks.names().map(Cow::Borrowed).collect(),
+        unreadable_events: (unreadable.events > 0).then_some(unreadable.events),
+        unreadable_begins: unreadable.begins.as_deref().map(Cow::Borrowed),
+        ..LineAnswer::default()
+    };
+    if matches!(reading.verdict, Verdict::Error(_)) && !reading.content.is_empty() {
+        answer.events_received = Some(reading.events);
+        answer.output_text = reading.output.as_deref().map(Cow::Borrowed);
+        answer.reasoning_text = reading.reasoning.as_deref().map(Cow::Borrowed);
+        answer.time_to_first_token_ms = request.ttft().map(|ttft| ttft as f64 / 1e6);
+    }
+    (answer != LineAnswer::default()).then_some(answer)
 }
 
 impl Around {

@@ -114,8 +114,8 @@ pub static METRICS: &[Metric] = &[
         .says("first content − start",
             "request 0: 101 − 1 = 100 ms; request 1: 52 − 2 = 50 ms"),
     metric(TIME_TO_SECOND_TOKEN, "Time to Second Token", MS,
-        Of::Whole(|r| Some(r.reading.content.get(1)?.at.since(r.reading.first()?).nanos())), main(200),
-        "First to second content response.").needs(ST_OT)
+        Of::Whole(|r| Some(r.reading.second()?.since(r.reading.first()?).nanos())), main(200),
+        "First to second content response, of several choices that of the first.").needs(ST_OT)
         .says("second content − first content",
             "request 0: 111 − 101 = 10 ms"),
     metric(TIME_TO_FIRST_OUTPUT_TOKEN, "Time to First Output Token", MS,
@@ -132,7 +132,8 @@ pub static METRICS: &[Metric] = &[
         .says("request_latency − time_to_first_token",
             "request 0: 130 − 100 = 30 ms"),
     metric(INTER_TOKEN_LATENCY, "Inter Token Latency", MS, Of::Fraction(|r| r.itl()), main(400),
-        "Decode duration per token after the first; absent below two tokens.").needs(ST_OT)
+        "Decode duration per token after the first; absent below two tokens. Of several choices each is a \
+         stream of its own: the sum of their durations per token after the first of each.").needs(ST_OT)
         .says("decode_duration / (OSL − 1); with --per-chunk-usage / (OSL − tokens of the first chunk)",
             "request 0: 30 / (5 − 1) = 7.5 ms; request 1: 30 / 3 = 10 ms"),
     metric(OUTPUT_TOKEN_THROUGHPUT_PER_USER, "Output Token Throughput Per User", TPS_USER,

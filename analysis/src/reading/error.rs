@@ -8,9 +8,11 @@ use std::borrow::Cow;
 use std::io;
 
 use pinfire_artifacts::ErrorDetails;
-use pinfire_base::record::{Cancel, Failure, Stage, Trigger};
-use pinfire_dialect::answer::{Reported, reported};
+use pinfire_base::record::{Cancel, Failure, Record, Stage, Trigger};
+use pinfire_dialect::answer::{self, Reported, reported};
 use serde_json::Value;
+
+use crate::redact;
 
 /// What went wrong with a request, in the exports' terms.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -95,11 +97,42 @@ impl Problem {
         self
     }
 
-    /// An error status with the text of its body.
-    pub(super) fn of_status(status: u16, body: &str) -> Self {
+    /// A status that is none of success, with the text of its body, and why that is not all of it.
+    pub(super) fn of_refusal(record: &Record, body: &str, cut: Option<String>) -> Self {
+        let status = record.wire.status;
         let reason = reason_phrase(status);
-        let message = if body.is_empty() { reason } else { body };
-        Self::new(Some(status.into()), reason, message)
+        let label = record.label.as_deref();
+        let location = label.map_or("", |label| &*label.location);
+        let is_binary = body.contains(['\0', char::REPLACEMENT_CHARACTER]);
+        let message = if (300..400).contains(&status) && !location.is_empty() {
+            let target = redact::url(location);
+            format!("{reason} to {target}: redirects are not followed")
+        } else if body.is_empty() || is_binary {
+            reason.to_owned()
+        } else {
+            body.to_owned()
+        };
+        let problem = Self::new(Some(status.into()), reason, message);
+        match cut {
+            Some(cut) => problem.because(cut),
+            None if is_binary => problem.coded(record),
+            None => problem,
+        }
+    }
+
+    /// With the coding of the body in the cause, if it has one.
+    pub(super) fn coded(self, record: &Record) -> Self {
+        let label = record
+            .label
+            .as_deref()
+            .filter(|label| !label.coding.is_empty());
+        let Some(label) = label else { return self };
+        let coded = format!("the body is coded as {}", label.coding);
+        let cause = match &self.cause {
+            Some(cause) => format!("{cause}; {coded}"),
+            None => coded,
+        };
+        self.because(cause)
     }
 
     /// An error object in an event: the request failed, whatever status its head had.
@@ -116,12 +149,20 @@ impl Problem {
         Self::new(reported.code, NO_RESULT, reported.message)
     }
 
-    pub(super) fn no_content() -> Self {
-        Self::new(
-            None,
-            NO_RESULT,
-            "The response has no content: only metadata, empty data or end markers came",
-        )
+    /// No content came; `message` says what came instead.
+    pub(super) fn nothing(message: String, cause: String) -> Self {
+        let problem = Self::new(None, NO_RESULT, message);
+        if cause.is_empty() {
+            problem
+        } else {
+            problem.because(cause)
+        }
+    }
+
+    /// The server itself says that it broke the answer off.
+    pub(super) fn aborted(reason: &str) -> Self {
+        let message = format!("The answer was aborted by the server: finish_reason {reason}");
+        Self::new(None, NO_RESULT, message)
     }
 
     pub(super) fn bad_times() -> Self {
@@ -228,6 +269,12 @@ impl Problem {
             }
             Failure::Framing { offset, cause } => Self::new(None, "ClientResponseError", *cause)
                 .because(format!("at byte {offset} of the response")),
+            Failure::UnannouncedClose => Self::new(
+                None,
+                "ClientPayloadError",
+                "Response payload is not completed: the connection was closed without the \
+                 close_notify of TLS, and nothing else ends this answer",
+            ),
             Failure::Timeout {
                 stage: Stage::Sending,
             } => Self::new(
@@ -289,8 +336,8 @@ fn os_cause(errno: i32) -> String {
     io::Error::from_raw_os_error(errno).to_string()
 }
 
-/// The error of an event named `error`: the text of a comment, else of its data, else the lines.
-/// An event that consists of its name alone says nothing.
+/// The error of an event named `error`, or of one with such a field: the text of a comment, else of
+/// its data, else the lines. An event that consists of its name alone says nothing.
 pub(super) fn of_event(lines: &[u8]) -> Option<Problem> {
     let text = String::from_utf8_lossy(lines);
     let fields: Vec<(&str, &str)> = text
@@ -299,33 +346,50 @@ pub(super) fn of_event(lines: &[u8]) -> Option<Problem> {
         .map(|line| line.split_once(':').unwrap_or((line, "")))
         .map(|(name, value)| (name.trim(), value.trim()))
         .collect();
+    let field = |wanted: &str| {
+        let mut found = fields.iter().filter(|(name, _)| *name == wanted);
+        found
+            .find(|(_, value)| !value.is_empty())
+            .map(|(_, value)| *value)
+    };
+    if let Some(value) = field("error") {
+        let said = said_in(value);
+        let (code, message) = said.unwrap_or_else(|| (None, value.to_owned()));
+        return Some(Problem::new(Some(code.unwrap_or(502)), SSE_ERROR, message));
+    }
     if fields.len() < 2 {
         return None;
     }
-    let comment = fields
-        .iter()
-        .find(|(name, value)| name.is_empty() && !value.is_empty())
-        .map(|(_, value)| (*value).to_owned());
-    let message = comment
-        .or_else(|| data_message(&fields))
-        .unwrap_or_else(|| format!("The server sent an error event: {}", text.trim()));
-    Some(Problem::new(Some(502), SSE_ERROR, message))
-}
-
-fn data_message(fields: &[(&str, &str)]) -> Option<String> {
     let data: Vec<&str> = fields
         .iter()
         .filter(|(name, _)| *name == "data")
         .map(|(_, value)| *value)
         .collect();
-    let document: Value = serde_json::from_str(&data.join("\n")).ok()?;
-    let nested = reported(&document).map(|r| r.message);
-    nested.or_else(|| Some(document.get("message")?.as_str()?.to_owned()))
+    let message = field("")
+        .map(str::to_owned)
+        .or_else(|| said_in(&data.join("\n")).map(|(_, message)| message))
+        .unwrap_or_else(|| format!("The server sent an error event: {}", text.trim()));
+    Some(Problem::new(Some(502), SSE_ERROR, message))
+}
+
+/// Number and text of an error that is written as JSON, wherever it has them.
+fn said_in(text: &str) -> Option<(Option<i64>, String)> {
+    let document = answer::parse(text.as_bytes())?;
+    let said = reported(&document).map(|said| (said.code, said.message));
+    said.or_else(|| {
+        let message = document.get("message")?.as_str()?.to_owned();
+        Some((document.get("code").and_then(Value::as_i64), message))
+    })
 }
 
 /// The standard phrase of a status: the engine keeps the number only.
-fn reason_phrase(status: u16) -> &'static str {
+pub(super) fn reason_phrase(status: u16) -> &'static str {
     match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
         300 => "Multiple Choices",
         301 => "Moved Permanently",
         302 => "Found",

@@ -43,7 +43,7 @@ fn triple(record: &Record) -> (Option<i64>, String, String) {
     (problem.code, problem.kind, problem.message)
 }
 
-use MarkKind::{Body, Content as Text, Data, Done, Empty, ErrorEvent, Reasoning};
+use MarkKind::{Bare, Body, Content as Text, Data, Done, Empty, ErrorEvent, Finish, Reasoning};
 
 #[test]
 fn three_content_events_usage_done() {
@@ -65,15 +65,141 @@ fn three_content_events_usage_done() {
 }
 
 #[test]
-fn no_content_is_an_error_whatever_else_came() {
-    for events in [
-        &[(Done, "")][..],
-        &[(Data, ROLE), (Data, USAGE), (Done, "")],
-        &[],
+fn no_content_is_an_error_that_says_what_came() {
+    let foreign = r#"{"object":"chat.ping","choices":[{"index":0,"delta":{"content":"b"}}]}"#;
+    let typed = r#"{"type":"ping"}"#;
+    for (events, message, cause) in [
+        (
+            &[(Done, "")][..],
+            "No event of the stream has content; all that came is [DONE]",
+            "1 event",
+        ),
+        (
+            &[(Data, ROLE), (Finish, "length"), (Data, USAGE), (Done, "")],
+            "No event of the stream has content; what came is deltas without content, finish_reason \
+             length, usage and [DONE]",
+            "4 events",
+        ),
+        (
+            &[(Data, "{bad"), (Data, "{worse")],
+            "No event of the stream is JSON",
+            "2 events, none of them JSON; the first begins: {bad",
+        ),
+        (
+            &[(Empty, ""), (Data, "{bad json}")],
+            "No event of the stream has content; what came is deltas without content and events that \
+             are no JSON",
+            "2 events; the first begins: {bad json}",
+        ),
+        (
+            &[(Data, foreign), (Data, foreign)],
+            "The events are objects of another kind: chat.ping",
+            "2 events",
+        ),
+        (
+            &[(Data, typed)],
+            "No event of the stream has content; all that came is JSON with type ping",
+            "1 event",
+        ),
+        (&[], "The event stream is empty: 200 OK", ""),
+        (&[(Body, "")], "The response body is empty: 200 OK", ""),
+        (
+            &[(Body, r#"{"object":"chat.completion","choices":[]}"#)],
+            "Content type text/event-stream, 200 OK: JSON without content: choices is empty",
+            r#"41 bytes; the body begins: {"object":"chat.completion","choices":[]}"#,
+        ),
+        (
+            &[(
+                Body,
+                r#"{"choices":[{"index":1,"message":{"content":""},"finish_reason":"stop"}]}"#,
+            )],
+            "Content type text/event-stream, 200 OK: JSON without content: choice 1 says nothing, \
+             finish_reason stop",
+            r#"73 bytes; the body begins: {"choices":[{"index":1,"message":{"content":""},"finish_reason":"stop"}]}"#,
+        ),
+        (
+            &[(Body, "{\"choices\":")],
+            "Content type text/event-stream, 200 OK: JSON that is broken",
+            "11 bytes; the body begins: {\"choices\":",
+        ),
     ] {
-        let (code, kind, message) = triple(&stream(events));
-        assert_eq!((code, kind.as_str()), (None, "InvalidInferenceResultError"));
-        assert!(message.contains("no content"));
+        let problem = problem(&stream(events));
+        assert_eq!(problem.kind, "InvalidInferenceResultError");
+        assert_eq!(problem.message, message);
+        assert_eq!(problem.cause.unwrap_or_default(), cause);
+    }
+    let labelled = |status, kind: &str, body: &str| {
+        let mut record = stream(&[(Body, body)]);
+        record.wire.status = status;
+        record.label = Some(Box::new(pinfire_base::record::Label {
+            content_type: kind.to_owned(),
+            ..Default::default()
+        }));
+        problem(&record)
+    };
+    let page = labelled(
+        200,
+        "text/html",
+        "<!DOCTYPE html>\n<html>\n<body>It works!</body></html>",
+    );
+    assert_eq!(
+        page.message,
+        "Content type text/html, 200 OK: a page, no JSON: <!DOCTYPE html> …"
+    );
+    assert!(
+        page.cause
+            .unwrap()
+            .ends_with("<body>It works!</body></html>")
+    );
+    assert_eq!(
+        labelled(200, "", "all good").message,
+        "No content type, 200 OK: text, no JSON"
+    );
+    assert_eq!(
+        labelled(204, "", "").message,
+        "The response has no body: 204 No Content"
+    );
+}
+
+#[test]
+fn a_redirect_names_its_target_without_its_credentials() {
+    let mut record = stream(&[(Body, "<html>moved</html>")]);
+    record.wire.status = 307;
+    record.label = Some(Box::new(pinfire_base::record::Label {
+        location: "https://u:p@other/v1?token=s".to_owned(),
+        ..Default::default()
+    }));
+    let expected = (
+        Some(307),
+        "Temporary Redirect".into(),
+        "Temporary Redirect to https://<redacted>@other/v1?token=<redacted>: redirects are not followed"
+            .into(),
+    );
+    assert_eq!(triple(&record), expected);
+}
+
+#[test]
+fn an_answer_that_the_server_broke_off_is_a_failure() {
+    for (reason, is_failure) in [
+        ("abort", true),
+        ("error", true),
+        ("stop", false),
+        ("length", false),
+        ("content_filter", false),
+    ] {
+        let record = stream(&[(Text, "a"), (Finish, reason)]);
+        let reading = read(&record);
+        assert_eq!(reading.finish, [(0, reason.to_owned().into())]);
+        assert_eq!(reading.output.as_deref(), Some("a"), "what came is kept");
+        match reading.verdict {
+            Verdict::Error(problem) => {
+                assert!(is_failure);
+                let expected =
+                    format!("The answer was aborted by the server: finish_reason {reason}");
+                assert_eq!(problem.message, expected);
+            }
+            verdict => assert!(!is_failure, "{verdict:?}"),
+        }
     }
 }
 
@@ -131,6 +257,8 @@ fn an_error_object_in_data_is_an_error() {
 fn what_is_not_json_is_nothing() {
     let reading = read(&stream(&[(Data, "{bad json}"), (Text, "a"), (Done, "")]));
     assert_eq!(reading.verdict, Verdict::Valid);
+    assert_eq!(reading.unreadable.events, 1);
+    assert_eq!(reading.unreadable.begins.as_deref(), Some("{bad json}"));
     assert_eq!(reading.first(), Some(ms(20.0)));
 }
 
@@ -142,13 +270,90 @@ fn content_after_done_counts() {
 }
 
 #[test]
-fn other_choices_and_other_objects_are_ignored() {
-    let second =
-        r#"{"object":"chat.completion.chunk","choices":[{"index":1,"delta":{"content":"b"}}]}"#;
+fn every_choice_is_output_and_a_stream_of_its_own() {
+    let of = |index: u32, text: &str| {
+        format!(
+            r#"{{"object":"chat.completion.chunk","choices":[{{"index":{index},"delta":{{"content":"{text}"}}}}]}}"#
+        )
+    };
+    let (b, d) = (of(1, "b"), of(1, "d"));
+    let both = r#"{"choices":[{"index":0,"delta":{"content":"e"},"finish_reason":"stop"},{"index":1,"delta":{"content":"f"},"finish_reason":"length"}]}"#;
+    let reading = read(&stream(&[
+        (Text, "a"),
+        (Data, &b),
+        (Text, "c"),
+        (Data, &d),
+        (Data, both),
+    ]));
+    assert_eq!(reading.choice_count(), 2);
+    assert_eq!(reading.content.len(), 5);
+    let texts: Vec<_> = reading
+        .choices
+        .iter()
+        .map(|one| one.output.as_deref())
+        .collect();
+    assert_eq!(texts, [Some("ace"), Some("bdf")]);
+    assert_eq!(reading.output.as_deref(), Some("ace"));
+    let times: Vec<_> = reading
+        .choices
+        .iter()
+        .map(|one| (one.first, one.last))
+        .collect();
+    assert_eq!(times, [(ms(10.0), ms(50.0)), (ms(20.0), ms(50.0))]);
+    assert_eq!(reading.second(), Some(ms(30.0)));
+    assert_eq!(reading.finish, [(0, "stop".into()), (1, "length".into())]);
+    // An index that counts tokens is no choice.
+    let (one, two, three) = (of(1, "a"), of(2, "b"), of(3, "c"));
+    let reading = read(&stream(&[
+        (Data, &one),
+        (Data, &two),
+        (Data, &three),
+        (Finish, "stop"),
+    ]));
+    assert_eq!((reading.choice_count(), reading.content.len()), (1, 3));
+    assert_eq!(reading.output.as_deref(), Some("abc"));
+}
+
+#[test]
+fn other_objects_are_ignored() {
     let other = r#"{"object":"chat.ping","choices":[{"index":0,"delta":{"content":"b"}}]}"#;
-    let reading = read(&stream(&[(Data, second), (Data, other), (Text, "a")]));
+    let reading = read(&stream(&[(Data, other), (Text, "a")]));
     assert_eq!(reading.content.len(), 1);
     assert_eq!(reading.output.as_deref(), Some("a"));
+}
+
+#[test]
+fn lines_that_are_no_events_are_read_where_they_say_something() {
+    let whole =
+        r#"{"object":"chat.completion","choices":[{"index":0,"message":{"content":"Hi"}}]}"#;
+    let reading = read(&stream(&[(Bare, whole)]));
+    assert_eq!(reading.verdict, Verdict::Valid);
+    assert_eq!(reading.output.as_deref(), Some("Hi"));
+    assert!(reading.quirks.has(pinfire_base::record::Quirks::BARE_JSON));
+    for (lines, code, message) in [
+        (r#"{"error":{"message":"no","code":503}}"#, 503, "no"),
+        ("Internal Server Error", 502, "Internal Server Error"),
+    ] {
+        let record = stream(&[(Text, "a"), (Bare, lines), (Done, "")]);
+        let expected = (Some(code), "SSEResponseError".into(), message.into());
+        assert_eq!(triple(&record), expected);
+        assert_eq!(read(&record).output.as_deref(), Some("a"));
+    }
+    let field = stream(&[
+        (Text, "a"),
+        (
+            ErrorEvent,
+            "error: {\"code\":500,\"message\":\"slot crashed\"}",
+        ),
+    ]);
+    let expected = (Some(500), "SSEResponseError".into(), "slot crashed".into());
+    assert_eq!(triple(&field), expected);
+    let words = stream(&[(Text, "a"), (Data, "engine dead")]);
+    assert_eq!(triple(&words).2, "engine dead");
+    assert_eq!(
+        read(&stream(&[(Text, "a"), (Data, "ping")])).verdict,
+        Verdict::Valid
+    );
 }
 
 #[test]
@@ -193,7 +398,7 @@ fn a_whole_body_is_one_response() {
     let reading = read(&stream(&[(Body, body)]));
     assert_eq!(reading.verdict, Verdict::Valid);
     assert_eq!(reading.content.len(), 1);
-    assert_eq!(reading.finish.as_deref(), Some("stop"));
+    assert_eq!(reading.finish, [(0, "stop".into())]);
     assert_eq!(reading.usage.unwrap().prompt, Some(4));
 
     let text = r#"{"object":"text_completion","choices":[{"index":0,"text":"Hi"}]}"#;

@@ -1,15 +1,17 @@
 //! What the lines of the two per-request files have in common: metadata, error, the plan to cancel.
 
-use pinfire_artifacts::{ErrorDetails, LineCancellation, Metadata, Verbatim};
+use std::borrow::Cow;
+
+use pinfire_artifacts::{ErrorDetails, LineAnswer, LineCancellation, Metadata, Verbatim};
 use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::record::{
-    AfterHalfClose, Cancel, Correlation, Disconnect, Failure, Leave, Outcome, Phase, Record, Stage,
-    Times, Transcript, Trigger, Wire,
+    AfterHalfClose, Cancel, Correlation, Disconnect, Failure, Leave, Outcome, Phase, Quirks,
+    Record, Stage, Times, Transcript, Trigger, Wire,
 };
 use pinfire_base::uuid::Uuid;
 
 use crate::facts::EntryFacts;
-use crate::reading::{Problem, Verdict};
+use crate::reading::{Choice, Problem, Reading, Unreadable, Verdict};
 
 /// One request out of a file, before its answer is read.
 pub(super) struct Found {
@@ -27,6 +29,46 @@ pub(super) struct Found {
     pub(super) id: u128,
     /// pinfire wrote it.
     pub(super) is_ours: bool,
+    /// What was unusual about the answer.
+    pub(super) answer: LineAnswer<'static>,
+}
+
+/// What a line says of the answer besides its figures; the rest is nothing.
+pub(super) fn reading(told: &LineAnswer<'_>, at: Stamp) -> Reading {
+    let one = |index: u64| Choice {
+        index,
+        output: None,
+        reasoning: None,
+        first: at,
+        last: at,
+    };
+    let finish = told.finish_reasons.iter();
+    Reading {
+        choices: (0..told.choices.unwrap_or(0).min(1 << 16))
+            .map(one)
+            .collect(),
+        finish: (0..)
+            .zip(finish.map(|reason| Cow::Owned(reason.to_string())))
+            .collect(),
+        refused: told.refused,
+        unreadable: Unreadable {
+            events: told.unreadable_events.unwrap_or(0),
+            begins: told.unreadable_begins.as_deref().map(str::to_owned),
+        },
+        quirks: quirks(told),
+        ..Reading::default()
+    }
+}
+
+/// How the body was read otherwise than its head says.
+fn quirks(told: &LineAnswer<'_>) -> Quirks {
+    let mut quirks = Quirks::default();
+    for (quirk, name) in Quirks::ALL {
+        if told.read_as.iter().any(|told| told == name) {
+            quirks.add(quirk);
+        }
+    }
+    quirks
 }
 
 /// Stamps of a rebuilt record are Unix nanoseconds: files have no other clock in common.
@@ -90,7 +132,11 @@ impl Found {
             },
             outcome,
             cancel,
-            wire: Wire::default(),
+            wire: Wire {
+                quirks: told.answer.as_ref().map(quirks).unwrap_or_default(),
+                ..Wire::default()
+            },
+            label: None,
             transcript: Transcript::default(),
             body: None,
             capture: None,
@@ -111,6 +157,7 @@ impl Found {
             verdict,
             is_ours: told.is_ours(),
             cancellation: plan.cloned().map(LineCancellation::owned),
+            answer: told.answer.clone().unwrap_or_default().owned(),
             id: u128::from_be_bytes(request_id.0),
         }
     }

@@ -58,9 +58,14 @@ impl RawRequest {
 /// Appends a response as the engine would have kept it.
 fn put(response: &Response<'_>, at: Stamp, into: &mut Transcript) {
     if let Some(packets) = &response.packets {
-        let is_error = packets
-            .iter()
-            .any(|packet| packet.name == "event" && is(packet, "error"));
+        let is_error = packets.iter().any(|packet| match &*packet.name {
+            "event" => is(packet, "error"),
+            "error" => packet
+                .value
+                .as_deref()
+                .is_some_and(|value| !value.is_empty()),
+            _ => false,
+        });
         if is_error {
             let lines: String = packets.iter().map(line_of).collect();
             into.push(at, MarkKind::ErrorEvent, lines.as_bytes());

@@ -13,7 +13,7 @@ use pinfire_base::clock::Span;
 use pinfire_dialect::Usage;
 
 use super::error::RebuildError;
-use super::line::Found;
+use super::line::{Found, reading};
 use crate::metric::{METRICS, Of, RowValue};
 use crate::reading::{Content, Reading, Verdict};
 use crate::tokens::TokenCounts;
@@ -149,6 +149,7 @@ impl Values {
         let content = stamps.into_iter().map(|at| Content {
             at,
             output: !streams || output_from.is_some_and(|from| at >= from),
+            choice: Some(0),
         });
         let plan = found.cancellation.as_ref();
         let tokens = self.tokens();
@@ -161,9 +162,9 @@ impl Values {
             output: plan.and_then(|plan| Some(plan.output_text.as_deref()?.to_owned())),
             reasoning: plan.and_then(|plan| Some(plan.reasoning_text.as_deref()?.to_owned())),
             usage: self.usage(),
-            finish: None,
             events: u32::try_from(events).unwrap_or(u32::MAX),
             verdict: found.verdict.clone().unwrap_or(Verdict::Valid),
+            ..reading(&found.answer, start)
         }
     }
 

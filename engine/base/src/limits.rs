@@ -20,6 +20,24 @@ pub const EVENT_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of one body that is not an event stream.
 pub const BODY_BYTES: usize = 256 * 1024 * 1024;
 
+/// Bytes kept of the body of an error status. A message that is longer than this is a page or a
+/// dump, and thousands of requests may each have one.
+pub const ERROR_BODY_KEPT: usize = 64 * 1024;
+
+/// Bytes read of the body of an error status before the connection is given up: a server that
+/// never ends it would hold the request until its time limit.
+pub const ERROR_BODY_BYTES: usize = 1024 * 1024;
+
+/// Bytes that all responses being read may hold together, beyond [`KEPT_BUFFER_BYTES`] each: a
+/// limit per response alone would multiply with the concurrency.
+pub const HELD_BYTES: usize = 1024 * 1024 * 1024;
+
+/// The unit in which that is accounted for.
+pub const HELD_STEP: usize = 1024 * 1024;
+
+/// Coded bytes of one body that are kept to find the exact place of an error in them.
+pub const CODED_KEPT: usize = 1024 * 1024;
+
 /// Bytes taken from a socket by one `recv`: one core's buffer, shared by its connections.
 pub const RECEIVE_BYTES: usize = 64 * 1024;
 

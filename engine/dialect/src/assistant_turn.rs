@@ -3,7 +3,7 @@
 use pinfire_base::record::{MarkKind, Transcript};
 use serde_json::Value;
 
-use super::answer::{Answers, Piece, Reader};
+use super::answer::{Answers, Indices, Piece, Reader};
 
 /// An answer's pieces put together. `text` and `reasoning` are the insides of JSON strings.
 #[derive(Debug, Default)]
@@ -25,19 +25,65 @@ pub(super) struct Call {
     pub(super) arguments: String,
 }
 
+<<<<<<< HEAD:engine/dialect/src/assistant_turn.rs
 impl AssistantTurn {
     /// What a whole answer said; `None` if it reports an error.
+=======
+impl Spoken {
+    /// What a whole answer said; `None` if it reports an error. Of several choices the first is the
+    /// one that the conversation goes on with.
+>>>>>>> 2280f94 (Whatever a server answers is read for what it is, and a failure says what came):engine/dialect/src/spoken.rs
     pub(super) fn of(transcript: &Transcript, answers: &Answers) -> Option<Self> {
+        let mut indices = Indices::default();
+        let all = Self::of_choices(transcript, answers, None, &mut indices)?;
+        if !indices.are_choices() {
+            return Some(all);
+        }
+        let first = indices.first();
+        Self::of_choices(transcript, answers, first, &mut indices)
+    }
+
+    /// What one choice said, or all of them.
+    fn of_choices(
+        transcript: &Transcript,
+        answers: &Answers,
+        only: Option<u64>,
+        indices: &mut Indices,
+    ) -> Option<Self> {
         let mut spoken = Self::default();
         let mut reader = Reader::new(answers);
+        let wanted = |choice: u64| only.is_none_or(|only| only == choice);
         for mark in transcript.iter() {
             match mark.kind {
-                MarkKind::Content => spoken.text.extend_from_slice(mark.bytes),
-                MarkKind::Reasoning => spoken.reasoning.extend_from_slice(mark.bytes),
+                MarkKind::Content | MarkKind::Reasoning => {
+                    reader.came(mark.kind);
+                    indices.begin();
+                    indices.content(0);
+                    let into = match mark.kind {
+                        MarkKind::Content => &mut spoken.text,
+                        _ => &mut spoken.reasoning,
+                    };
+                    if wanted(0) {
+                        into.extend_from_slice(mark.bytes);
+                    }
+                }
                 MarkKind::Empty | MarkKind::Done => {}
-                MarkKind::Data | MarkKind::Body => {
+                MarkKind::Finish => indices.end(),
+                MarkKind::Data | MarkKind::Body | MarkKind::Bare => {
                     let whole = mark.kind == MarkKind::Body;
-                    let heard = reader.read(mark.bytes, whole, &mut |piece| spoken.take(&piece));
+                    indices.begin();
+                    let mut choice = 0;
+                    let heard = reader.read(mark.bytes, whole, &mut |piece| {
+                        match piece {
+                            Piece::Choice(index) => choice = index,
+                            Piece::Finish(_) => indices.end(),
+                            _ if piece.is_content() => indices.content(choice),
+                            _ => {}
+                        }
+                        if wanted(choice) {
+                            spoken.take(&piece);
+                        }
+                    });
                     if heard.error.is_some() {
                         return None;
                     }
@@ -50,7 +96,7 @@ impl AssistantTurn {
 
     fn take(&mut self, piece: &Piece<'_>) {
         match piece {
-            Piece::Text(text) => put_inside(text, &mut self.text),
+            Piece::Text(text) | Piece::Refusal(text) => put_inside(text, &mut self.text),
             Piece::Reasoning(text) => put_inside(text, &mut self.reasoning),
             Piece::Tool {
                 index,
@@ -72,7 +118,7 @@ impl AssistantTurn {
             }
             Piece::Signature(text) => self.signature.push_str(text),
             Piece::Item(item) => self.item(item),
-            Piece::Bare => {}
+            Piece::Bare | Piece::Choice(_) | Piece::Finish(_) => {}
         }
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{Context, Heard, Piece, index_of, list, text_of};
+use super::answer::{Context, Heard, Piece, Said, index_of, list, reported, text_of};
 use super::assistant_turn::{AssistantTurn, put_json};
 use super::body::{Body, BodyError, BodyOptions, Forms, message, put};
 use crate::ask::{Ask, Content};
@@ -104,38 +104,135 @@ pub(super) fn compose(options: &BodyOptions, n: usize, ask: Ask<'_>) -> Result<B
     })
 }
 
-/// A chunk or a whole completion. A server that names no object is given the benefit of the doubt;
-/// one that names another has said that this is no answer.
+/// A chunk or a whole completion.
 pub(super) fn read(
     document: &Value,
-    _: &mut Context<'_>,
+    context: &mut Context<'_>,
+    each: &mut dyn FnMut(Piece<'_>),
+) -> Heard {
+    choices(document, context, each)
+}
+
+/// The objects that are answers. A server that names none is given the benefit of the doubt; one
+/// that names another has said that this is no answer.
+const ANSWERS: [&str; 5] = [
+    "chat.completion.chunk",
+    "chat.completion",
+    "text_completion",
+    "completion",
+    "",
+];
+
+/// All choices of a chunk or a whole completion, of chat or of text: servers mix them up.
+pub(super) fn choices(
+    document: &Value,
+    context: &mut Context<'_>,
     each: &mut dyn FnMut(Piece<'_>),
 ) -> Heard {
     let mut heard = Heard::of(document);
-    let Some(choice) = choice_zero(document) else {
-        return heard;
-    };
-    heard.finish = text_of(choice, "finish_reason").map(str::to_owned);
-    let said = match document.get("object").and_then(Value::as_str) {
-        Some("chat.completion.chunk") => choice.get("delta"),
-        Some("chat.completion") => choice.get("message"),
-        Some(_) => None,
-        None => choice.get("delta").or_else(|| choice.get("message")),
-    };
-    if let Some(said) = said {
-        message_pieces(said, each);
+    let object = document.get("object").and_then(Value::as_str);
+    let is_answer = object.is_none_or(|object| ANSWERS.contains(&object));
+    for (at, choice) in list(document.get("choices")).iter().enumerate() {
+        let index = choice.get("index").and_then(Value::as_u64);
+        let index = index.unwrap_or(at as u64);
+        each(Piece::Choice(index));
+        if is_answer {
+            choice_pieces(choice, index, context, each);
+        }
+        if let Some(reason) = text_of(choice, "finish_reason") {
+            each(Piece::Finish(reason));
+        }
+        // An error of one choice stands where the error of the answer would.
+        if heard.error.is_none() {
+            heard.error = reported(&json!({"error": choice.get("error")}));
+        }
     }
     heard
 }
 
+fn choice_pieces(
+    choice: &Value,
+    index: u64,
+    context: &mut Context<'_>,
+    each: &mut dyn FnMut(Piece<'_>),
+) {
+    let is_whole = context.whole;
+    let said = context.said(index);
+    let mut add = |piece: Piece<'_>| {
+        said.note(&piece);
+        each(piece);
+    };
+    if let Some(delta) = choice.get("delta").filter(|delta| !delta.is_null()) {
+        message_pieces(delta, &mut add);
+    }
+    if let Some(text) = text_of(choice, "text") {
+        add(Piece::Text(text));
+    }
+    match choice.get("message").filter(|message| message.is_object()) {
+        Some(message) if is_whole => message_pieces(message, &mut add),
+        Some(message) => repeated_pieces(message, said, each),
+        None => {}
+    }
+}
+
+/// A whole message in a stream. Behind pieces it repeats them; behind another message it has more
+/// than that, or goes on from there.
+fn repeated_pieces(message: &Value, said: &mut Said, each: &mut dyn FnMut(Piece<'_>)) {
+    let (mut text, mut reasoning) = (String::new(), String::new());
+    let has_calls = said.calls;
+    let mut calls = false;
+    message_pieces(message, &mut |piece| match piece {
+        Piece::Text(part) | Piece::Refusal(part) => text.push_str(part),
+        Piece::Reasoning(part) => reasoning.push_str(part),
+        other if !has_calls => {
+            calls |= matches!(other, Piece::Tool { .. });
+            each(other);
+        }
+        _ => {}
+    });
+    said.calls |= calls;
+    if !said.reasoning
+        && let Some(new) = news(&reasoning, &mut said.message.1)
+    {
+        each(Piece::Reasoning(&new));
+    }
+    if !said.text
+        && let Some(new) = news(&text, &mut said.message.0)
+    {
+        each(Piece::Text(&new));
+    }
+}
+
+/// What a text has beyond the one before it, if it begins with that; else all of it.
+fn news(text: &str, before: &mut String) -> Option<String> {
+    let new = text.strip_prefix(before.as_str()).unwrap_or(text);
+    let new = (!new.is_empty()).then(|| new.to_owned());
+    if new.is_some() {
+        text.clone_into(before);
+    }
+    new
+}
+
 fn message_pieces(said: &Value, each: &mut dyn FnMut(Piece<'_>)) {
-    // An empty `reasoning_content` must not hide a `reasoning` with text.
-    let reasoning = text_of(said, "reasoning_content").or_else(|| text_of(said, "reasoning"));
-    reasoning
-        .into_iter()
-        .for_each(|text| each(Piece::Reasoning(text)));
-    let content = text_of(said, "content");
-    content.into_iter().for_each(|text| each(Piece::Text(text)));
+    if let Some(text) = reasoning_of(said) {
+        each(Piece::Reasoning(&text));
+    }
+    if let Some(content) = said.get("content") {
+        content_pieces(content, each);
+    }
+    if let Some(text) = text_of(said, "refusal") {
+        each(Piece::Refusal(text));
+    }
+    if let Some(audio) = said.get("audio") {
+        match text_of(audio, "transcript") {
+            Some(text) => each(Piece::Text(text)),
+            None if text_of(audio, "data").is_some() => each(Piece::Bare),
+            None => {}
+        }
+    }
+    if !list(said.get("images")).is_empty() {
+        each(Piece::Bare);
+    }
     for (at, call) in list(said.get("tool_calls")).iter().enumerate() {
         let index = match call.get("index") {
             Some(_) => index_of(call, "index"),
@@ -158,26 +255,104 @@ fn message_pieces(said: &Value, each: &mut dyn FnMut(Piece<'_>)) {
     }
 }
 
+/// The reasoning of a message, in the first of its places that has any: servers repeat it under
+/// several names, and an empty one must not hide another.
+fn reasoning_of(said: &Value) -> Option<String> {
+    const PLACES: [&str; 8] = [
+        "reasoning_content",
+        "reasoning",
+        "reasoning_text",
+        "reasoning_details",
+        "thinking",
+        "thinking_blocks",
+        "thinking_content",
+        "thought",
+    ];
+    let mut found = PLACES.iter().filter_map(|place| said.get(*place));
+    found.find_map(|value| {
+        let text = nested_text(value);
+        (!text.is_empty()).then_some(text)
+    })
+}
+
+/// The text in a value that may be a text, a part with one, or a list of these.
+fn nested_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().map(nested_text).collect(),
+        Value::Object(fields) => {
+            let places = ["text", "thinking", "reasoning", "content", "summary"].iter();
+            let mut texts = places
+                .filter_map(|place| fields.get(*place))
+                .map(nested_text);
+            texts.find(|text| !text.is_empty()).unwrap_or_default()
+        }
+        _ => String::new(),
+    }
+}
+
+/// A content: a text, or parts of several kinds.
+fn content_pieces(content: &Value, each: &mut dyn FnMut(Piece<'_>)) {
+    let parts = match content {
+        Value::String(text) => {
+            if !text.is_empty() {
+                each(Piece::Text(text));
+            }
+            return;
+        }
+        Value::Array(parts) => parts.as_slice(),
+        part @ Value::Object(_) => std::slice::from_ref(part),
+        _ => return,
+    };
+    for (at, part) in parts.iter().enumerate() {
+        let kind = part.get("type").and_then(Value::as_str).unwrap_or("text");
+        match kind {
+            "text" | "output_text" => {
+                let text = nested_text(part);
+                if !text.is_empty() {
+                    each(Piece::Text(&text));
+                }
+            }
+            "refusal" => {
+                let text = text_of(part, "refusal").or_else(|| text_of(part, "text"));
+                text.into_iter().for_each(|text| each(Piece::Refusal(text)));
+            }
+            "tool_use" | "tool_call" => {
+                let function = json!({"name": part.get("name"), "arguments": part.get("input")});
+                function_piece(at as u64, &function, each);
+            }
+            "image" | "image_url" | "output_image" | "audio" | "output_audio" | "video" => {
+                each(Piece::Bare);
+            }
+            kind if kind.starts_with("thinking")
+                || kind.starts_with("reasoning")
+                || kind.starts_with("thought") =>
+            {
+                let text = nested_text(part);
+                if !text.is_empty() {
+                    each(Piece::Reasoning(&text));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Arguments are a text of JSON, or by some servers the JSON itself.
 fn function_piece(index: u64, function: &Value, each: &mut dyn FnMut(Piece<'_>)) {
     let name = text_of(function, "name").unwrap_or_default();
-    let arguments = text_of(function, "arguments").unwrap_or_default();
+    let arguments = match function.get("arguments") {
+        Some(Value::String(text)) => Cow::Borrowed(text.as_str()),
+        Some(object @ (Value::Object(_) | Value::Array(_))) => Cow::Owned(object.to_string()),
+        _ => Cow::Borrowed(""),
+    };
     if !name.is_empty() || !arguments.is_empty() {
         each(Piece::Tool {
             index,
             name,
-            arguments: Cow::Borrowed(arguments),
+            arguments,
         });
     }
-}
-
-/// Choice 0 by its index; the first one where a server leaves the index out.
-pub(super) fn choice_zero(document: &Value) -> Option<&Value> {
-    list(document.get("choices")).iter().find(|choice| {
-        choice
-            .get("index")
-            .and_then(Value::as_u64)
-            .is_none_or(|index| index == 0)
-    })
 }
 
 /// The assistant's message: its content, or its reasoning when it has no content; with tool calls
@@ -433,9 +608,129 @@ mod tests {
             r#"{"object":"chat.completion","choices":[{"message":{"content":"hi","tool_calls":[{"id":"1","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":4}}"#,
         );
         assert_eq!(all.output, "hif{}");
-        assert_eq!(all.heard.finish.as_deref(), Some("tool_calls"));
+        assert_eq!(all.finish, ["tool_calls"]);
         let foreign = r#"{"object":"response","choices":[{"message":{"content":"hi"}}]}"#;
         assert_eq!(body(Chat, foreign).with_content, [false]);
+    }
+
+    #[test]
+    fn content_in_unusual_places() {
+        for (delta, output, reasoning) in [
+            (
+                r#"{"content":[{"type":"text","text":" a"},{"type":"text","text":"b"}]}"#,
+                " ab",
+                "",
+            ),
+            (
+                r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":" a"}]}]}"#,
+                "",
+                " a",
+            ),
+            (
+                r#"{"content":[{"type":"thinking","thinking":"hm"},"x",{"type":"reference","reference_ids":[1]}]}"#,
+                "x",
+                "hm",
+            ),
+            (r#"{"content":{"type":"text","text":"a"}}"#, "a", ""),
+            (
+                r#"{"reasoning_details":[{"type":"reasoning.text","text":" a"},{"type":"reasoning.summary","summary":"b"}]}"#,
+                "",
+                " ab",
+            ),
+            (
+                r#"{"reasoning":"a","reasoning_details":[{"type":"reasoning.text","text":"a"}]}"#,
+                "",
+                "a",
+            ),
+            (
+                r#"{"thinking_blocks":[{"type":"thinking","thinking":"a","signature":"s"}]}"#,
+                "",
+                "a",
+            ),
+            (r#"{"reasoning":{"content":"a"}}"#, "", "a"),
+            (r#"{"refusal":"I can't"}"#, "I can't", ""),
+            (
+                r#"{"content":[{"type":"refusal","refusal":"no"}]}"#,
+                "no",
+                "",
+            ),
+            (r#"{"audio":{"id":"x","transcript":"hi"}}"#, "hi", ""),
+            (
+                r#"{"tool_calls":[{"index":0,"function":{"name":"f","arguments":{"city":"Paris"}}}]}"#,
+                r#"f{"city":"Paris"}"#,
+                "",
+            ),
+            (
+                r#"{"content":[{"type":"tool_use","name":"f","input":{"a":1}}]}"#,
+                r#"f{"a":1}"#,
+                "",
+            ),
+        ] {
+            let all = events(Chat, &[&chunk(delta)]);
+            assert_eq!(
+                (&*all.output, &*all.reasoning),
+                (output, reasoning),
+                "{delta}"
+            );
+            assert_eq!(all.with_content, [true], "{delta}");
+        }
+        let image = chunk(r#"{"content":"","images":[{"type":"image_url"}]}"#);
+        assert_eq!(events(Chat, &[&image]).with_content, [true]);
+        let text = r#"{"object":"text_completion","choices":[{"index":0,"text":"a"}]}"#;
+        assert_eq!(events(Chat, &[text]).output, "a");
+    }
+
+    #[test]
+    fn a_message_that_repeats_is_no_news() {
+        let message = |text: &str| {
+            format!(
+                r#"{{"object":"chat.completion","choices":[{{"index":0,"message":{{"content":"{text}"}},"finish_reason":"stop"}}]}}"#
+            )
+        };
+        let delta = |text: &str| chunk(&format!(r#"{{"content":"{text}"}}"#));
+        let all = events(Chat, &[&delta(" a"), &delta(" b"), &message(" a b")]);
+        assert_eq!(all.output, " a b");
+        assert_eq!(all.with_content, [true, true, false]);
+        assert_eq!(all.finish, ["stop"]);
+        // Without pieces before it, it is the answer; what grows is counted once.
+        assert_eq!(events(Chat, &[&message("a b")]).output, "a b");
+        let grown = events(Chat, &[&message("a"), &message("a b"), &message("a b")]);
+        assert_eq!(grown.output, "a b");
+        assert_eq!(grown.with_content, [true, true, false]);
+        assert_eq!(events(Chat, &[&message("a"), &message(" b")]).output, "a b");
+        // Reasoning came in pieces, the content in a message.
+        let thought = chunk(r#"{"reasoning":"hm"}"#);
+        assert_eq!(events(Chat, &[&thought, &message("a")]).output, "a");
+    }
+
+    #[test]
+    fn an_error_of_a_choice_is_one() {
+        let failed = r#"{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"error","error":{"code":502,"message":"upstream"}}]}"#;
+        let all = events(Chat, &[failed]);
+        let error = all.heard.error.unwrap();
+        assert_eq!((error.code, &*error.message), (Some(502), "upstream"));
+        let none = chunk(r#"{"content":"a"}"#).replace(r#""index":0"#, r#""index":0,"error":{}"#);
+        assert_eq!(events(Chat, &[&none]).heard.error, None);
+    }
+
+    #[test]
+    fn the_turn_is_the_first_choice() {
+        let of = |index: u64, text: &str| {
+            chunk(&format!(r#"{{"content":"{text}"}}"#))
+                .replace(r#""index":0"#, &format!(r#""index":{index}"#))
+        };
+        let (a, b) = (of(1, "b"), of(1, "d"));
+        let got = turn_of(Chat, &[(Plain, "a"), (Data, &a), (Plain, "c"), (Data, &b)]);
+        assert_eq!(got.unwrap()["content"], "ac");
+        // Indices that count tokens are one choice.
+        let (one, two) = (of(1, "b"), of(2, "c"));
+        let got = turn_of(Chat, &[(Plain, "a"), (Data, &one), (Data, &two)]);
+        assert_eq!(got.unwrap()["content"], "abc");
+        let object = chunk(
+            r#"{"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":{"a":1}}}]}"#,
+        );
+        let got = turn_of(Chat, &[(Data, &object)]).unwrap();
+        assert_eq!(got["tool_calls"][0]["function"]["arguments"], r#"{"a":1}"#);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::answer::{Context, Heard, Piece, text_of};
+use super::answer::{Context, Heard, Piece};
 use super::body::{Body, BodyError, BodyOptions, plain, put};
-use super::chat::choice_zero;
+use super::chat::choices;
 use crate::ask::Ask;
 
 pub(super) fn compose(options: &BodyOptions, n: usize, ask: Ask<'_>) -> Result<Body, BodyError> {
@@ -27,20 +27,10 @@ pub(super) fn compose(options: &BodyOptions, n: usize, ask: Ask<'_>) -> Result<B
 
 pub(super) fn read(
     document: &Value,
-    _: &mut Context<'_>,
+    context: &mut Context<'_>,
     each: &mut dyn FnMut(Piece<'_>),
 ) -> Heard {
-    let mut heard = Heard::of(document);
-    let Some(choice) = choice_zero(document) else {
-        return heard;
-    };
-    heard.finish = text_of(choice, "finish_reason").map(str::to_owned);
-    let kind = document.get("object").and_then(Value::as_str);
-    if matches!(kind, None | Some("text_completion" | "completion")) {
-        let text = text_of(choice, "text");
-        text.into_iter().for_each(|text| each(Piece::Text(text)));
-    }
-    heard
+    choices(document, context, each)
 }
 
 #[cfg(test)]
@@ -89,18 +79,18 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_choice_0() {
+    fn texts_of_every_choice() {
         let all = events(
             Completions,
             &[
                 r#"{"object":"text_completion","choices":[{"text":"a","index":0}]}"#,
                 r#"{"object":"completion","choices":[{"text":"b","finish_reason":"stop"}]}"#,
-                r#"{"object":"text_completion","choices":[{"text":"no","index":1}]}"#,
-                r#"{"object":"chat.completion.chunk","choices":[{"text":"no"}]}"#,
+                r#"{"object":"text_completion","choices":[{"text":"c","index":1}]}"#,
+                r#"{"object":"chat.ping","choices":[{"text":"no"}]}"#,
             ],
         );
-        assert_eq!(all.output, "ab");
-        assert_eq!(all.with_content, [true, true, false, false]);
-        assert_eq!(all.heard.finish.as_deref(), Some("stop"));
+        assert_eq!(all.output, "abc");
+        assert_eq!(all.with_content, [true, true, true, false]);
+        assert_eq!(all.finish, ["stop"]);
     }
 }

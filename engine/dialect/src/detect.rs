@@ -5,7 +5,6 @@
 use serde_json::Value;
 
 use super::answer::{Context, Heard, Piece, list, text_of};
-use super::chat::choice_zero;
 
 /// A `response_field` that matches nothing gives nothing.
 pub(super) fn read_template(
@@ -86,7 +85,7 @@ fn text_in(document: &Value) -> Option<String> {
             .filter(|text| !text.is_empty())
     });
     direct.or_else(|| {
-        let choice = choice_zero(document)?;
+        let choice = list(document.get("choices")).first()?;
         let inner = |key: &str| choice.get(key).and_then(|inner| text_of(inner, "content"));
         let text = text_of(choice, "text").or_else(|| inner("message"));
         text.or_else(|| inner("delta")).map(str::to_owned)

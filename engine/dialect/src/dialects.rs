@@ -3,13 +3,14 @@
 use pinfire_base::record::Transcript;
 use serde_json::Value;
 
-use super::answer::{Answers, Context, Heard, Piece, Reader, reported};
+use super::answer::{Answers, Context, Heard, Piece, Reader, not_json, reported};
 use super::ask::Ask;
 use super::assistant_turn::AssistantTurn;
 use super::body::{Body, BodyError, BodyOptions};
 use super::kind::EndpointKind;
 use super::{
-    chat, completions, detect, embeddings, generate, messages, rankings, responses, template,
+    chat, completions, detect, embeddings, generate, lenient, messages, rankings, responses,
+    template,
 };
 
 /// The body of the n-th prompt.
@@ -80,18 +81,24 @@ impl Reader<'_> {
     /// Reads an event's data, or a `whole` body. A document with an error object has no content.
     pub fn read(&mut self, bytes: &[u8], whole: bool, each: &mut dyn FnMut(Piece<'_>)) -> Heard {
         let row = self.answers.kind.row();
-        let Ok(document) = serde_json::from_slice::<Value>(bytes) else {
+        let Some(document) = lenient::parse(bytes) else {
             // Where the form is the user's own, what is no JSON is text as it stands.
             if row.path.is_empty() && !bytes.trim_ascii().is_empty() {
                 each(Piece::Text(&String::from_utf8_lossy(bytes)));
+                return Heard::default();
             }
-            return Heard::default();
+            return not_json(bytes, whole);
         };
         if let Some(error) = reported(&document) {
             return Heard {
                 error: Some(error),
                 ..Heard::default()
             };
+        }
+        if let Value::String(text) = &document
+            && !row.path.is_empty()
+        {
+            return not_json(text.as_bytes(), whole);
         }
         self.context.whole = whole;
         (Dialect::of(self.answers.kind).read)(&document, &mut self.context, each)

@@ -24,22 +24,29 @@ pub(super) fn compose(options: &BodyOptions, _: usize, ask: Ask<'_>) -> Result<B
     Ok(plain(fields))
 }
 
-/// A body has the text; an event has one token of it, and the last event repeats all of it.
+/// A body has the text; an event has one token of it, and the last event repeats all of it. Token
+/// counts are in the details.
 pub(super) fn read(
     document: &Value,
     context: &mut Context<'_>,
     each: &mut dyn FnMut(Piece<'_>),
 ) -> Heard {
-    let text = if context.whole {
-        let first = document.get(0).unwrap_or(document);
-        text_of(first, "generated_text")
-    } else {
-        document
-            .get("token")
-            .and_then(|token| text_of(token, "text"))
+    let first = document.get(0).unwrap_or(document);
+    let token = first.get("token");
+    let text = match token {
+        Some(token) => text_of(token, "text"),
+        None if context.has_said() => None,
+        None => text_of(first, "generated_text"),
     };
-    text.into_iter().for_each(|text| each(Piece::Text(text)));
-    Heard::default()
+    if let Some(text) = text {
+        context.said(0).text = true;
+        each(Piece::Text(text));
+    }
+    let details = first.get("details");
+    if let Some(reason) = details.and_then(|details| text_of(details, "finish_reason")) {
+        each(Piece::Finish(reason));
+    }
+    Heard::of(first)
 }
 
 #[cfg(test)]
@@ -89,6 +96,11 @@ mod tests {
         for whole in [r#"{"generated_text":"ab"}"#, r#"[{"generated_text":"ab"}]"#] {
             assert_eq!(body(HuggingfaceGenerate, whole).output, "ab");
         }
+        let counted = r#"{"token":{"text":" c"},"generated_text":" a b c","details":{"finish_reason":"length","generated_tokens":3,"input_length":7}}"#;
+        let counted = events(HuggingfaceGenerate, &[counted]);
+        let usage = counted.heard.usage.unwrap();
+        assert_eq!((usage.prompt, usage.completion), (Some(7), Some(3)));
+        assert_eq!(counted.finish, ["length"]);
         let error = r#"{"error":"overloaded","error_type":"overloaded"}"#;
         let error = body(HuggingfaceGenerate, error).heard.error.unwrap();
         assert_eq!(error.message, "overloaded");

@@ -33,6 +33,7 @@ mod embeddings;
 pub mod extra;
 mod generate;
 mod kind;
+mod lenient;
 mod messages;
 mod rankings;
 mod response_field;

@@ -95,35 +95,53 @@ pub(super) fn read(
         .and_then(Value::as_str)
         .unwrap_or_default()
     {
+        // At the end of a stream it repeats what has come.
         "message" => {
-            for (at, block) in list(document.get("content")).iter().enumerate() {
-                block_pieces(at as u64, block, each);
+            if !context.has_said() {
+                for (at, block) in list(document.get("content")).iter().enumerate() {
+                    block_pieces(at as u64, block, &mut |piece| {
+                        context.said(0).note(&piece);
+                        each(piece);
+                    });
+                }
             }
             heard = Heard::of(document);
-            heard.finish = text_of(document, "stop_reason").map(str::to_owned);
+            if let Some(reason) = text_of(document, "stop_reason") {
+                each(Piece::Finish(reason));
+            }
         }
         "message_start" => {
             heard.usage = usage(document.pointer("/message/usage"), context);
         }
         "message_delta" => {
             heard.usage = usage(document.get("usage"), context);
-            let reason = document.pointer("/delta/stop_reason");
-            heard.finish = reason.and_then(Value::as_str).map(str::to_owned);
+            let delta = document.get("delta");
+            if let Some(reason) = delta.and_then(|delta| text_of(delta, "stop_reason")) {
+                each(Piece::Finish(reason));
+            }
         }
         "content_block_start" => {
-            if let Some(block) = document.get("content_block")
-                && block["type"] == "tool_use"
-            {
-                each(Piece::Call {
-                    index: index_of(document, "index"),
+            let index = index_of(document, "index");
+            match document.get("content_block") {
+                Some(block) if block["type"] == "tool_use" => each(Piece::Call {
+                    index,
                     id: text_of(block, "id").unwrap_or_default(),
                     name: text_of(block, "name").unwrap_or_default(),
-                });
+                }),
+                // Mostly empty; some servers begin with the first words here.
+                Some(block) => block_pieces(index, block, &mut |piece| {
+                    context.said(0).note(&piece);
+                    each(piece);
+                }),
+                None => {}
             }
         }
         "content_block_delta" => {
             if let Some(delta) = document.get("delta") {
-                delta_piece(index_of(document, "index"), delta, each);
+                delta_piece(index_of(document, "index"), delta, &mut |piece| {
+                    context.said(0).note(&piece);
+                    each(piece);
+                });
             }
         }
         _ => {}
@@ -363,7 +381,7 @@ mod tests {
         assert_eq!(with_content, [3, 5, 8, 9]);
         let usage = all.heard.usage.unwrap();
         assert_eq!((usage.prompt, usage.completion), (Some(95), Some(9)));
-        assert_eq!(all.heard.finish.as_deref(), Some("tool_use"));
+        assert_eq!(all.finish, ["tool_use"]);
         let error = r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#;
         assert_eq!(
             events(Messages, &[error]).heard.error.unwrap().message,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{Context, Heard, Piece, Reported, code_of, index_of, list, text_of};
+use super::answer::{Context, Heard, Piece, Reported, Said, code_of, index_of, list, text_of};
 use super::assistant_turn::{AssistantTurn, put_json};
 use super::body::{Body, BodyError, BodyOptions, Forms, put};
 use super::usage::Usage;
@@ -80,11 +80,25 @@ pub(super) fn read(
     context: &mut Context<'_>,
     each: &mut dyn FnMut(Piece<'_>),
 ) -> Heard {
+    let mut new = Said::default();
+    let heard = read_one(document, context, &mut |piece| {
+        new.note(&piece);
+        each(piece);
+    });
+    let said = context.said(0);
+    said.text |= new.text;
+    said.reasoning |= new.reasoning;
+    said.calls |= new.calls;
+    heard
+}
+
+fn read_one(document: &Value, context: &mut Context<'_>, each: &mut dyn FnMut(Piece<'_>)) -> Heard {
+    let has_said = context.has_said();
     match document.get("object").and_then(Value::as_str) {
-        Some("response") => return whole(document, each),
+        Some("response") => return whole(document, has_said, each),
         Some(_) => return Heard::default(),
         // A server that names no object is given the benefit of the doubt.
-        None if context.whole => return whole(document, each),
+        None if context.whole => return whole(document, has_said, each),
         None => {}
     }
     let mut heard = Heard::default();
@@ -101,7 +115,12 @@ pub(super) fn read(
                 each(Piece::Text(text));
             }
         }
-        "response.reasoning_text.delta" => {
+        "response.refusal.delta" => {
+            delta()
+                .into_iter()
+                .for_each(|text| each(Piece::Refusal(text)));
+        }
+        "response.reasoning_text.delta" | "response.reasoning_summary_text.delta" => {
             delta()
                 .into_iter()
                 .for_each(|text| each(Piece::Reasoning(text)));
@@ -132,10 +151,14 @@ pub(super) fn read(
         kind @ ("response.completed" | "response.incomplete") => {
             if let Some(response) = document.get("response") {
                 heard.usage = Usage::in_response(response);
-                heard.finish = text_of(response, "status").map(str::to_owned);
-                if kind == "response.completed" {
-                    for item in list(response.get("output")) {
+                finish(response, each);
+                for (at, item) in list(response.get("output")).iter().enumerate() {
+                    if kind == "response.completed" {
                         each(Piece::Item(item));
+                    }
+                    // Nothing has come in pieces: this is the answer.
+                    if !has_said {
+                        item_pieces(at as u64, item, each);
                     }
                 }
             }
@@ -164,18 +187,29 @@ fn place(document: &Value) -> (u64, u64) {
     )
 }
 
-/// A whole response.
-fn whole(document: &Value, each: &mut dyn FnMut(Piece<'_>)) -> Heard {
+/// Why it ended, if it says more than that it was completed or not.
+fn finish(response: &Value, each: &mut dyn FnMut(Piece<'_>)) {
+    let details = response.get("incomplete_details");
+    let reason = details.and_then(|details| text_of(details, "reason"));
+    if let Some(reason) = reason.or_else(|| text_of(response, "status")) {
+        each(Piece::Finish(reason));
+    }
+}
+
+/// A whole response; at the end of a stream it repeats what was said.
+fn whole(document: &Value, has_said: bool, each: &mut dyn FnMut(Piece<'_>)) -> Heard {
     let mut heard = Heard::of(document);
-    heard.finish = text_of(document, "status").map(str::to_owned);
-    if heard.finish.as_deref() == Some("failed") {
+    finish(document, each);
+    if text_of(document, "status") == Some("failed") {
         heard.error = Some(error_of(&Value::Null, "the response failed"));
         return heard;
     }
-    let mut said = false;
+    let mut said = has_said;
     for (at, item) in list(document.get("output")).iter().enumerate() {
         each(Piece::Item(item));
-        said |= item_pieces(at as u64, item, each);
+        if !has_said {
+            said |= item_pieces(at as u64, item, each);
+        }
     }
     if !said && let Some(text) = text_of(document, "output_text") {
         each(Piece::Text(text));
@@ -203,10 +237,17 @@ fn item_pieces(index: u64, item: &Value, each: &mut dyn FnMut(Piece<'_>)) -> boo
         }
         Some("message") => {
             let parts = list(item.get("content")).iter();
-            for part in parts.filter(|part| part["type"] == "output_text") {
-                if let Some(text) = text_of(part, "text") {
-                    each(Piece::Text(text));
-                    said = true;
+            for part in parts {
+                match part["type"].as_str() {
+                    Some("output_text") => text_of(part, "text").into_iter().for_each(|text| {
+                        each(Piece::Text(text));
+                        said = true;
+                    }),
+                    Some("refusal") => text_of(part, "refusal").into_iter().for_each(|text| {
+                        each(Piece::Refusal(text));
+                        said = true;
+                    }),
+                    _ => {}
                 }
             }
         }
@@ -374,6 +415,22 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_comes_at_the_end_only() {
+        let completed = r#"{"type":"response.completed","response":{"status":"completed","output":[{"type":"message","content":[{"type":"output_text","text":"hi"}]}]}}"#;
+        let all = events(Responses, &[completed]);
+        assert_eq!(
+            (&*all.output, &*all.finish),
+            ("hi", &["completed".to_owned()][..])
+        );
+        let declined = r#"{"type":"response.refusal.delta","delta":"no"}"#;
+        assert_eq!(events(Responses, &[declined]).output, "no");
+        let thought = r#"{"type":"response.reasoning_summary_text.delta","delta":"hm"}"#;
+        assert_eq!(events(Responses, &[thought]).reasoning, "hm");
+        let cut = r#"{"type":"response.incomplete","response":{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"}}}"#;
+        assert_eq!(events(Responses, &[cut]).finish, ["max_output_tokens"]);
+    }
+
+    #[test]
     fn chat_chunks_are_no_events_of_this_kind() {
         let foreign =
             r#"{"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"x"}}]}"#;
@@ -399,12 +456,12 @@ mod tests {
     fn a_whole_response() {
         let document = r#"{"object":"response","status":"completed","error":null,"output":[
             {"type":"reasoning","summary":[{"type":"summary_text","text":"hm"}]},
-            {"type":"message","content":[{"type":"output_text","text":"hi"},{"type":"refusal","refusal":"x"}]},
+            {"type":"message","content":[{"type":"output_text","text":"hi"},{"type":"refusal","refusal":"!"}]},
             {"type":"function_call","name":"f","arguments":"{}"}],"usage":{"input_tokens":2}}"#;
         let all = body(Responses, document);
         assert_eq!(
             (all.output.as_str(), all.reasoning.as_str()),
-            ("hif{}", "hm")
+            ("hi!f{}", "hm")
         );
         assert_eq!(all.heard.usage.unwrap().prompt, Some(2));
         let last = r#"{"object":"response","output":[],"output_text":"late"}"#;

@@ -25,6 +25,8 @@ const PROMPT: &[&str] = &[
     "promptTokenCount",
     "inputTokens",
     "input_token_count",
+    "input_length",
+    "prompt_eval_count",
 ];
 const COMPLETION: &[&str] = &[
     "completion_tokens",
@@ -32,6 +34,8 @@ const COMPLETION: &[&str] = &[
     "candidatesTokenCount",
     "outputTokens",
     "generated_token_count",
+    "generated_tokens",
+    "eval_count",
 ];
 const TOTAL: &[&str] = &["total_tokens", "totalTokenCount", "totalTokens"];
 const CACHE_READ: &[&str] = &[
@@ -66,6 +70,12 @@ impl Usage {
             response.get("usageMetadata"),
             response.pointer("/meta/tokens"),
             response.get("tokens"),
+            response.pointer("/x_groq/usage"),
+            // Text Generation Inference, and Ollama.
+            response
+                .get("details")
+                .filter(|details| details.get("generated_tokens").is_some()),
+            response.get("eval_count").map(|_| response),
         ]
         .into_iter()
         .flatten()

@@ -28,7 +28,7 @@ pub(super) struct DeltaScanner {
 struct Usual {
     /// The inside of its `id`; empty if it has none.
     id: Range<usize>,
-    /// Its text, if it has one.
+    /// Its text or the reason of its end, if it has one.
     text: Option<(MarkKind, Range<usize>)>,
 }
 
@@ -160,8 +160,9 @@ impl<'a> Walk<'a> {
                     Some(())
                 }
                 b"choices" => walk.choices(&mut choice),
-                // A value here is news: usage, an error, statistics of speculative decoding.
-                b"usage" | b"error" | b"metrics" => walk.null(),
+                // A value here is news: usage (Groq has its own place for it), an error, statistics
+                // of speculative decoding.
+                b"usage" | b"error" | b"metrics" | b"x_groq" => walk.null(),
                 _ => walk.value(0),
             }
         })?;
@@ -180,11 +181,17 @@ impl<'a> Walk<'a> {
         let text = match (
             content.filter(|r| !r.is_empty()),
             reasoning.filter(|r| !r.is_empty()),
+            choice.finish,
         ) {
-            (None, None) => None,
-            (Some(range), None) => Some((MarkKind::Content, range)),
-            (None, Some(range)) => Some((MarkKind::Reasoning, range)),
-            (Some(_), Some(_)) => return None,
+            // What has no text in the usual places may have it elsewhere.
+            (None, None, _) if choice.elsewhere => return None,
+            (None, None, None) => None,
+            (None, None, Some(range)) => Some((MarkKind::Finish, range)),
+            // Reasoning may come a second time under another name; beside content it is news.
+            (Some(_), _, _) if choice.thinks => return None,
+            (Some(range), None, None) => Some((MarkKind::Content, range)),
+            (None, Some(range), None) => Some((MarkKind::Reasoning, range)),
+            _ => return None,
         };
         Some(Usual { id, text })
     }
@@ -195,13 +202,8 @@ impl<'a> Walk<'a> {
         }
         choice.seen = true;
         let mut first = true;
-        self.array(|walk| {
-            if std::mem::take(&mut first) {
-                walk.choice(choice)
-            } else {
-                walk.value(0)
-            }
-        })
+        // With several choices each of them is output.
+        self.array(|walk| std::mem::take(&mut first).then(|| walk.choice(choice))?)
     }
 
     fn choice(&mut self, choice: &mut Choice) -> Option<()> {
@@ -209,11 +211,18 @@ impl<'a> Walk<'a> {
             b"delta" => walk.delta(choice),
             b"text" => walk.text(&mut choice.text),
             b"message" => None,
-            // With several choices each chunk may carry another one; only choice 0 counts.
+            // Another index is another choice, or a count of tokens.
             b"index" => {
                 walk.blank();
                 walk.literal(b"0")
             }
+            b"finish_reason" => {
+                walk.text(&mut choice.finish)?;
+                // An empty one says nothing.
+                choice.finish = choice.finish.take().filter(|reason| !reason.is_empty());
+                Some(())
+            }
+            b"error" => walk.null(),
             _ => walk.value(0),
         })
     }
@@ -236,10 +245,33 @@ impl<'a> Walk<'a> {
                 }
                 Some(())
             }
-            b"tool_calls" => walk.null_or_empty_array(),
-            b"function_call" => walk.null(),
-            _ => walk.value(0),
+            b"role" => walk.value(0),
+            // More that is output, beside content too.
+            b"tool_calls" | b"function_call" | b"refusal" | b"audio" | b"images" => {
+                walk.nothing().then_some(())
+            }
+            _ => {
+                if !walk.nothing() {
+                    choice.elsewhere = true;
+                    choice.thinks |= key.starts_with(b"reasoning") || key.starts_with(b"thinking");
+                    walk.value(0)?;
+                }
+                Some(())
+            }
         })
+    }
+
+    /// Null or something empty; passes over it if so.
+    fn nothing(&mut self) -> bool {
+        self.blank();
+        let words: [&[u8]; 4] = [b"null", b"\"\"", b"[]", b"{}"];
+        let found = words
+            .iter()
+            .find(|word| self.bytes[self.at..].starts_with(word));
+        if let Some(word) = found {
+            self.at += word.len();
+        }
+        found.is_some()
     }
 
     /// A string or null; the same key twice is not usual.
@@ -252,13 +284,6 @@ impl<'a> Walk<'a> {
         }
         *into = Some(self.string()?);
         Some(())
-    }
-
-    fn null_or_empty_array(&mut self) -> Option<()> {
-        if self.peek()? == b'n' {
-            return self.null();
-        }
-        self.array(|_| None)
     }
 
     fn null(&mut self) -> Option<()> {
@@ -425,6 +450,11 @@ struct Choice {
     content: Option<Range<usize>>,
     reasoning: Option<Range<usize>>,
     text: Option<Range<usize>>,
+    finish: Option<Range<usize>>,
+    /// Its delta has something under a name that is not known here.
+    elsewhere: bool,
+    /// And that is reasoning.
+    thinks: bool,
 }
 
 #[cfg(test)]
@@ -481,6 +511,16 @@ mod tests {
         );
         check(&chunk(r#"{"content":"x","tool_calls":[]}"#), (Content, "x"));
         check(&chunk(r#"{"content":"x","refusal":null}"#), (Content, "x"));
+        check(
+            &chunk(r#"{"content":"x","extra":{"a":[1]}}"#),
+            (Content, "x"),
+        );
+        check(
+            &chunk(r#"{"content":"","extra":[],"other":""}"#),
+            (Empty, ""),
+        );
+        let end = chunk("{}").replace(r#""finish_reason":null"#, r#""finish_reason":"stop""#);
+        check(&end, (MarkKind::Finish, "stop"));
     }
 
     #[test]
@@ -507,8 +547,11 @@ mod tests {
         let text =
             r#"{"object":"text_completion","choices":[{"text":" x","index":0}],"usage":null}"#;
         check_as(Scan::Completions, text, (MarkKind::Content, " x"));
-        let second = r#"{"object":"text_completion","choices":[{"text":""},{"text":"no"}]}"#;
-        check_as(Scan::Completions, second, (MarkKind::Empty, ""));
+        let end =
+            r#"{"object":"text_completion","choices":[{"text":"","finish_reason":"length"}]}"#;
+        check_as(Scan::Completions, end, (MarkKind::Finish, "length"));
+        let two = r#"{"object":"text_completion","choices":[{"text":""},{"text":"too"}]}"#;
+        check_as(Scan::Completions, two, (MarkKind::Data, two));
     }
 
     #[test]
@@ -545,6 +588,15 @@ mod tests {
             chunk(r#"{"content":"a","reasoning_content":"b"}"#),
             chunk(r#"{"content":"a","content":"b"}"#),
             chunk(r#"{"content":5}"#),
+            chunk(r#"{"content":"a","refusal":"no"}"#),
+            chunk(r#"{"content":"a","thinking_blocks":[{"thinking":"hm"}]}"#),
+            chunk(r#"{"content":"","reasoning_details":[{"text":"hm"}]}"#),
+            chunk(r#"{"content":[{"type":"text","text":"a"}]}"#),
+            chunk(r#"{"content":"a"}"#)
+                .replace(r#""logprobs":null"#, r#""logprobs":{"x":-Infinity}"#),
+            chunk(r#"{"content":"a"}"#)
+                .replace(r#""finish_reason":null"#, r#""finish_reason":"stop""#),
+            chunk("{}").replace(r#""logprobs":null"#, r#""error":{"message":"no"}"#),
             chunk(r#"{"content":"other"}"#).replace(r#""index":0"#, r#""index":1"#),
             chunk(r#"{"cont\u0065nt":"a"}"#),
             chunk(r#"{"content":"\x"}"#),

@@ -2,27 +2,33 @@
 
 use pinfire_base::{
     clock::Stamp,
-    limits::{BODY_BYTES, KEPT_BUFFER_BYTES},
-    record::MarkKind,
+    limits::{BODY_BYTES, ERROR_BODY_BYTES, ERROR_BODY_KEPT, KEPT_BUFFER_BYTES},
+    record::{MarkKind, Quirks},
 };
 
 use super::{
     Cause, ProtoError,
     body::{BodyDecoder, Step},
+    coding::{Coding, Decoder},
     delta::DeltaScanner,
     head::{Head, HeadReader, Parsed},
-    sse::{Event, SseDecoder},
+    held::Share,
+    sse::{Event, SseDecoder, is_document},
 };
 use crate::Scan;
 
-/// Takes what an [`Exchange`] finds. All calls of one `feed` carry that feed's stamp.
+/// Takes what an [`Exchange`] finds. All calls of one `feed` carry that feed's stamp, but for an
+/// event that is known to be one only when the next has come.
 pub trait Sink {
     /// The final response head is complete; `bytes` is all of it.
     fn head(&mut self, at: Stamp, head: &Head, bytes: &[u8]);
-    /// Body bytes, framing excluded, that came with this feed. Called at most once per piece.
-    fn body(&mut self, at: Stamp, bytes: &[u8]);
+    /// Body bytes, framing excluded, that came with this feed: how many on the wire, and what they
+    /// are. Both are the same but for a coded body, whose plain bytes come apart from the others.
+    fn body(&mut self, at: Stamp, wire: usize, bytes: &[u8]);
     /// An event, or a whole body that is not an event stream.
     fn event(&mut self, at: Stamp, kind: MarkKind, bytes: &[u8]);
+    /// The body is read otherwise than its head says.
+    fn quirk(&mut self, quirk: Quirks);
 }
 
 /// Where a response stands after a feed.
@@ -62,17 +68,61 @@ pub struct Exchange {
     partial: Vec<u8>,
     heads: HeadReader,
     body: Option<(BodyDecoder, Head)>,
+    text: Text,
+    /// The coding of the body is known, and decoded if there is one.
+    settled: bool,
+    decoder: Option<Box<Decoder>>,
+    /// First bytes of a body whose coding is not known yet.
+    start: Vec<u8>,
+}
+
+/// What a body's text is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Form {
+    /// Not known yet.
+    #[default]
+    Open,
+    /// Server-sent events.
+    Events,
+    /// One document, or what is none. If its first line is a document and others follow, they are
+    /// lines.
+    Whole {
+        /// Bytes that have been looked through for the end of the first line.
+        looked: usize,
+        /// When that came, if the line is a document.
+        first: Option<Stamp>,
+        /// It is one document or none for good.
+        settled: bool,
+    },
+    /// Lines of JSON.
+    Lines,
+    /// The body of an error status.
+    Refusal {
+        /// Bytes so far; not all of them are kept.
+        bytes: usize,
+    },
+}
+
+/// The plain bytes of a body, taken apart into events.
+#[derive(Debug, Default)]
+struct Text {
+    form: Form,
     sse: SseDecoder,
     delta: DeltaScanner,
-    /// A body that is not an event stream, as far as it came in earlier reads.
+    /// A body that is not an event stream, as far as it came in earlier reads; of lines, the open
+    /// one.
     whole: Vec<u8>,
+    share: Share,
 }
 
 impl Exchange {
     /// For responses whose events of this kind are read here, and all others kept.
     pub fn of(scan: Scan) -> Self {
         Self {
-            delta: DeltaScanner::of(scan),
+            text: Text {
+                delta: DeltaScanner::of(scan),
+                ..Text::default()
+            },
             ..Self::default()
         }
     }
@@ -82,9 +132,10 @@ impl Exchange {
         self.offset = 0;
         self.partial.clear();
         self.body = None;
-        self.sse.reset();
-        self.whole.clear();
-        self.whole.shrink_to(KEPT_BUFFER_BYTES);
+        self.settled = false;
+        self.decoder = None;
+        self.start.clear();
+        self.text.reset();
     }
 
     /// Takes the bytes of one read.
@@ -201,21 +252,18 @@ impl Exchange {
             let taken = match step {
                 Step::Skip(n) | Step::End(n) => n,
                 Step::Data(n) => {
-                    let streamed = head.event_stream && (200..300).contains(&head.status);
-                    if streamed {
-                        let Self { sse, delta, .. } = self;
-                        sse.feed(&rest[..n], &mut |event| pass_on(at, event, delta, sink))
-                    } else if self.whole.len() + n > BODY_BYTES {
-                        Err((BODY_BYTES - self.whole.len(), Cause::BodyTooLarge))
+                    let bytes = &rest[..n];
+                    if self.text.form == Form::Events && self.decoder.is_none() {
+                        let result = self.text.events(at, bytes, sink);
+                        if let Err((place, _)) = result {
+                            sink.body(at, place.min(n), &bytes[..place.min(n)]);
+                        }
+                        result.map_err(|failed| error(self.offset, failed))?;
+                        sink.body(at, n, bytes);
                     } else {
-                        self.whole.extend_from_slice(&rest[..n]);
-                        Ok(())
+                        let head = *head;
+                        self.unusual(at, &head, bytes, sink)?;
                     }
-                    .map_err(|failed| {
-                        sink.body(at, &rest[..failed.0.min(n)]);
-                        error(self.offset, failed)
-                    })?;
-                    sink.body(at, &rest[..n]);
                     n
                 }
             };
@@ -225,13 +273,313 @@ impl Exchange {
         Ok(Progress::More)
     }
 
+    /// Body bytes whose form is not known yet, or that are no plain event stream.
+    #[inline(never)]
+    fn unusual(
+        &mut self,
+        at: Stamp,
+        head: &Head,
+        bytes: &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<(), ProtoError> {
+        if self.settled {
+            return self.plain_or_coded(at, bytes, 0, sink);
+        }
+        // Until its coding is known nothing of a body is read. Mostly its first byte says it.
+        if self.start.is_empty()
+            && let Some(coding) = head.coding.of_body(bytes)
+        {
+            self.settle(coding, head, sink);
+            return self.plain_or_coded(at, bytes, 0, sink);
+        }
+        let earlier = self.start.len();
+        self.start.extend_from_slice(bytes);
+        let Some(coding) = head.coding.of_body(&self.start) else {
+            sink.body(at, bytes.len(), b"");
+            return Ok(());
+        };
+        self.settle(coding, head, sink);
+        let start = std::mem::take(&mut self.start);
+        self.plain_or_coded(at, &start, earlier, sink)
+    }
+
+    /// The coding of the body is known.
+    fn settle(&mut self, coding: Coding, head: &Head, sink: &mut impl Sink) {
+        self.settled = true;
+        match coding {
+            Coding::Plain if head.coding != Coding::Plain => sink.quirk(Quirks::NO_CODING),
+            Coding::Plain | Coding::Unknown => {}
+            coding => {
+                if head.coding != coding {
+                    sink.quirk(Quirks::UNDECLARED_CODING);
+                }
+                self.decoder = Some(Box::new(Decoder::new(coding)));
+            }
+        }
+        self.text.form = match (200..300).contains(&head.status) {
+            false => Form::Refusal { bytes: 0 },
+            true if coding == Coding::Unknown => Form::Whole {
+                looked: 0,
+                first: None,
+                settled: true,
+            },
+            true if head.event_stream => Form::Events,
+            true => Form::Open,
+        };
+    }
+
+    /// `bytes` whose first `earlier` ones came with an earlier read.
+    fn plain_or_coded(
+        &mut self,
+        at: Stamp,
+        bytes: &[u8],
+        earlier: usize,
+        sink: &mut impl Sink,
+    ) -> Result<(), ProtoError> {
+        let Self {
+            decoder,
+            text,
+            offset,
+            ..
+        } = self;
+        let start = *offset - earlier as u64;
+        let Some(decoder) = decoder else {
+            let result = text.take(at, bytes, sink);
+            let taken = result.map_or_else(|(place, _)| place.min(bytes.len()), |()| bytes.len());
+            sink.body(at, taken.saturating_sub(earlier), &bytes[..taken]);
+            return result.map_err(|(place, cause)| ProtoError {
+                offset: start + place as u64,
+                cause,
+            });
+        };
+        // The place of an error is one among the plain bytes: how many of them a coded byte gives
+        // depends on the cuts.
+        let mut place = 0;
+        let before = decoder.given();
+        let mut given = 0;
+        let result = decoder.feed(bytes, &mut |plain| {
+            let result = text.take(at, plain, sink);
+            if let Err((at, _)) = result {
+                place = given + at as u64;
+            }
+            given += plain.len() as u64;
+            sink.body(at, 0, plain);
+            result
+        });
+        sink.body(at, bytes.len() - earlier, b"");
+        result.map_err(|(_, cause)| ProtoError {
+            offset: before + if cause == Cause::Coding { given } else { place },
+            cause,
+        })
+    }
+
     fn end_of_body(&mut self, at: Stamp, sink: &mut impl Sink) {
         let Some((_, head)) = self.body else { return };
-        if head.event_stream && (200..300).contains(&head.status) {
-            let Self { sse, delta, .. } = self;
-            sse.finish(&mut |event| pass_on(at, event, delta, sink));
+        if !self.settled {
+            let start = std::mem::take(&mut self.start);
+            self.settle(
+                if start.is_empty() {
+                    head.coding
+                } else {
+                    Coding::Plain
+                },
+                &head,
+                sink,
+            );
+            self.decoder = None;
+            // A byte or two that could have been the beginning of anything break no limit.
+            let _ = self.text.take(at, &start, sink);
+            if !start.is_empty() {
+                sink.body(at, 0, &start);
+            }
+        }
+        self.text.end(at, sink);
+    }
+}
+
+/// What the first bytes of an event stream can be. A comment begins with a colon, as no JSON does.
+const FIELDS: [&[u8]; 5] = [b":", b"data:", b"event:", b"id:", b"retry:"];
+
+impl Text {
+    fn reset(&mut self) {
+        self.form = Form::Open;
+        self.sse.reset();
+        self.whole.clear();
+        self.whole.shrink_to(KEPT_BUFFER_BYTES);
+        self.share.release();
+    }
+
+    /// Takes the next bytes of an event stream.
+    #[inline]
+    fn events(
+        &mut self,
+        at: Stamp,
+        bytes: &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<(), (usize, Cause)> {
+        let Self { sse, delta, .. } = self;
+        sse.feed(at, bytes, &mut |at, event| pass_on(at, event, delta, sink))?;
+        if self.share.holds(self.sse.held()) {
+            Ok(())
         } else {
-            sink.event(at, MarkKind::Body, &self.whole);
+            Err((bytes.len(), Cause::TooMuchHeld))
+        }
+    }
+
+    /// Takes the next bytes, whatever they are of.
+    fn take(
+        &mut self,
+        at: Stamp,
+        bytes: &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<(), (usize, Cause)> {
+        match self.form {
+            Form::Events => return self.events(at, bytes, sink),
+            Form::Refusal { bytes: before } => {
+                let room = ERROR_BODY_KEPT.saturating_sub(self.whole.len());
+                self.whole
+                    .extend_from_slice(&bytes[..bytes.len().min(room)]);
+                if before + bytes.len() > ERROR_BODY_BYTES {
+                    sink.event(at, MarkKind::Body, &self.whole);
+                    return Err((ERROR_BODY_BYTES - before, Cause::ErrorBodyTooLarge));
+                }
+                self.form = Form::Refusal {
+                    bytes: before + bytes.len(),
+                };
+                return Ok(());
+            }
+            Form::Open | Form::Whole { .. } | Form::Lines => {}
+        }
+        if self.whole.len() + bytes.len() > BODY_BYTES {
+            return Err((BODY_BYTES - self.whole.len(), Cause::BodyTooLarge));
+        }
+        self.whole.extend_from_slice(bytes);
+        if !self.share.holds(self.whole.len()) {
+            return Err((bytes.len(), Cause::TooMuchHeld));
+        }
+        if self.form == Form::Open {
+            let earlier = self.whole.len() - bytes.len();
+            let found = self.find_form(at, sink);
+            found.map_err(|(place, cause)| (place.saturating_sub(earlier), cause))?;
+        }
+        if let Form::Whole { settled: false, .. } = self.form {
+            self.find_lines(at, sink);
+        }
+        if self.form == Form::Lines {
+            self.lines(at, sink);
+        }
+        Ok(())
+    }
+
+    /// Looks at the first bytes of a body that is declared to be no event stream.
+    fn find_form(&mut self, at: Stamp, sink: &mut impl Sink) -> Result<(), (usize, Cause)> {
+        let text = self.whole.trim_ascii_start();
+        let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+        let text = text.trim_ascii_start();
+        let is_field = |field: &&[u8]| text.starts_with(field);
+        let may_be_field = |field: &&[u8]| text.len() < field.len() && field.starts_with(text);
+        if FIELDS.iter().any(is_field) {
+            self.form = Form::Events;
+            sink.quirk(Quirks::UNDECLARED_STREAM);
+            let whole = std::mem::take(&mut self.whole);
+            // Bytes that fit a buffer of a few break no limit of their own; a limit that the whole
+            // of one read breaks is found at the same place by the rest.
+            let result = self.events(at, &whole, sink);
+            self.whole = whole;
+            self.whole.clear();
+            return result;
+        }
+        let half_a_mark = b"\xEF\xBB\xBF".starts_with(text);
+        if !text.is_empty() && !half_a_mark && !FIELDS.iter().any(may_be_field) {
+            self.form = Form::Whole {
+                looked: 0,
+                first: None,
+                settled: text[0] != b'{',
+            };
+        }
+        Ok(())
+    }
+
+    /// Looks whether a document ends with its line and another one begins behind it.
+    fn find_lines(&mut self, at: Stamp, sink: &mut impl Sink) {
+        let Form::Whole { looked, first, .. } = self.form else {
+            return;
+        };
+        let settled = Form::Whole {
+            looked,
+            first: None,
+            settled: true,
+        };
+        let start = self.whole.len() - self.whole.trim_ascii_start().len();
+        let from = looked.max(start);
+        let Some(end) = memchr::memchr(b'\n', &self.whole[from..]) else {
+            self.form = Form::Whole {
+                looked: self.whole.len(),
+                first: None,
+                settled: false,
+            };
+            return;
+        };
+        let end = from + end;
+        let first = match first {
+            Some(first) => first,
+            None if is_document(&self.whole[start..end]) => at,
+            None => {
+                self.form = settled;
+                return;
+            }
+        };
+        self.form = match self.whole[end..].trim_ascii_start().first() {
+            None => Form::Whole {
+                looked: end,
+                first: Some(first),
+                settled: false,
+            },
+            Some(b'{') => {
+                sink.quirk(Quirks::JSON_LINES);
+                let rest = self.whole.split_off(end + 1);
+                let line = std::mem::replace(&mut self.whole, rest);
+                self.line(first, &line, sink);
+                Form::Lines
+            }
+            Some(_) => settled,
+        };
+    }
+
+    /// Passes on the lines that are whole.
+    fn lines(&mut self, at: Stamp, sink: &mut impl Sink) {
+        let Some(end) = memchr::memrchr(b'\n', &self.whole) else {
+            return;
+        };
+        let rest = self.whole.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.whole, rest);
+        for line in lines.split(|&byte| byte == b'\n') {
+            self.line(at, line, sink);
+        }
+    }
+
+    fn line(&mut self, at: Stamp, line: &[u8], sink: &mut impl Sink) {
+        let line = line.trim_ascii();
+        if !line.is_empty() {
+            let (kind, bytes) = self.delta.classify(line);
+            sink.event(at, kind, bytes);
+        }
+    }
+
+    /// The body has ended.
+    fn end(&mut self, at: Stamp, sink: &mut impl Sink) {
+        match self.form {
+            Form::Events => {
+                let Self { sse, delta, .. } = self;
+                sse.finish(at, &mut |at, event| pass_on(at, event, delta, sink));
+            }
+            Form::Lines => {
+                let line = std::mem::take(&mut self.whole);
+                self.line(at, &line, sink);
+            }
+            Form::Open | Form::Whole { .. } | Form::Refusal { .. } => {
+                sink.event(at, MarkKind::Body, &self.whole);
+            }
         }
     }
 }
@@ -244,5 +592,7 @@ fn pass_on(at: Stamp, event: Event<'_>, delta: &mut DeltaScanner, sink: &mut imp
             sink.event(at, kind, bytes);
         }
         Event::Error(raw) => sink.event(at, MarkKind::ErrorEvent, raw),
+        Event::Bare(lines) => sink.event(at, MarkKind::Bare, lines),
+        Event::Apart => sink.quirk(Quirks::NO_BLANK_LINES),
     }
 }

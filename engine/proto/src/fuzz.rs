@@ -1,7 +1,10 @@
 //! The law of cuts as a function: the fuzz target (`fuzz/`) and the tests in `tests/laws` call it,
 //! so that it must be public; it is no part of the protocol.
 
-use pinfire_base::{clock::Stamp, record::MarkKind};
+use pinfire_base::{
+    clock::Stamp,
+    record::{MarkKind, Quirks},
+};
 
 use super::{Exchange, Head, Progress, ProtoError, Sink, exchange::Closed};
 use crate::Scan;
@@ -11,8 +14,11 @@ use crate::Scan;
 pub struct Seen {
     /// The final head.
     pub head: Option<Head>,
-    /// Body bytes, framing excluded.
+    /// Plain bytes of the body. How many coded ones had come when an error was found depends on the
+    /// cuts.
     pub body_bytes: usize,
+    /// How the body was read otherwise than its head says.
+    pub quirks: Quirks,
     /// Events in order.
     pub events: Vec<(MarkKind, Vec<u8>)>,
     /// How it ended: complete (and whether bytes followed), an error, or what the close meant.
@@ -33,8 +39,12 @@ impl Sink for Seen {
         self.head = Some(*head);
     }
 
-    fn body(&mut self, _: Stamp, bytes: &[u8]) {
+    fn body(&mut self, _: Stamp, _: usize, bytes: &[u8]) {
         self.body_bytes += bytes.len();
+    }
+
+    fn quirk(&mut self, quirk: Quirks) {
+        self.quirks.add(quirk);
     }
 
     fn event(&mut self, _: Stamp, kind: MarkKind, bytes: &[u8]) {

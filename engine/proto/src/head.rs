@@ -3,7 +3,7 @@
 use httparse::{EMPTY_HEADER, Response, Status};
 use pinfire_base::limits::{HEAD_BYTES, HEADERS, SHAPE_BYTES};
 
-use super::Cause;
+use super::{Cause, coding::Coding};
 
 /// What a final (not 1xx) response head says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +16,11 @@ pub struct Head {
     pub keep_alive: bool,
     /// The media type is exactly `text/event-stream` (parameters aside).
     pub event_stream: bool,
+    /// How the body is coded, as the head says.
+    pub coding: Coding,
+    /// The body is neither an event stream nor JSON, or it is coded, or the answer is elsewhere:
+    /// the head says what may have to be told.
+    pub is_unusual: bool,
 }
 
 /// How a body is delimited (RFC 9112, section 6.3).
@@ -96,6 +101,8 @@ fn parse(bytes: &[u8]) -> Result<Parsed, Cause> {
     let mut length_given = None;
     let mut coding = None;
     let mut event_stream = false;
+    let mut is_json = false;
+    let mut body_coding = Coding::Plain;
     for header in response.headers.iter() {
         let name = header.name;
         if name.eq_ignore_ascii_case("content-length") {
@@ -123,7 +130,11 @@ fn parse(bytes: &[u8]) -> Result<Parsed, Cause> {
                 .split(|&b| b == b';')
                 .next()
                 .unwrap_or_default();
-            event_stream = kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream");
+            let kind = kind.trim_ascii();
+            event_stream = kind.eq_ignore_ascii_case(b"text/event-stream");
+            is_json = kind.eq_ignore_ascii_case(b"application/json");
+        } else if name.eq_ignore_ascii_case("content-encoding") {
+            body_coding = Coding::of_header(header.value);
         }
     }
     let framing = match (status, coding, length_given) {
@@ -143,6 +154,10 @@ fn parse(bytes: &[u8]) -> Result<Parsed, Cause> {
             framing,
             keep_alive,
             event_stream,
+            coding: body_coding,
+            is_unusual: !(event_stream || is_json)
+                || body_coding != Coding::Plain
+                || (300..400).contains(&status),
         },
         length,
     ))
@@ -213,6 +228,8 @@ mod tests {
             framing,
             keep_alive: true,
             event_stream: false,
+            coding: Coding::Plain,
+            is_unusual: true,
         }
     }
 
@@ -273,12 +290,38 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Type: Text/Event-Stream; charset=utf-8\r\n\r\n",
             Ok(Head {
                 event_stream: true,
+                is_unusual: false,
                 ..plain(Framing::Length(0))
             }),
         );
         check(
             "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Type: text/event-streams\r\n\r\n",
             Ok(plain(Framing::Length(0))),
+        );
+    }
+
+    #[test]
+    fn what_heads_say_of_bodies() {
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Type: application/json\r\n\r\n",
+            Ok(Head {
+                is_unusual: false,
+                ..plain(Framing::Length(0))
+            }),
+        );
+        check(
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n\r\n",
+            Ok(Head {
+                coding: Coding::Gzip,
+                ..plain(Framing::Length(0))
+            }),
+        );
+        check(
+            "HTTP/1.1 307 x\r\nContent-Length: 0\r\nContent-Type: application/json\r\nLocation: /x\r\n\r\n",
+            Ok(Head {
+                status: 307,
+                ..plain(Framing::Length(0))
+            }),
         );
     }
 

@@ -35,13 +35,16 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod coding;
 mod delta;
 mod exchange;
 #[doc(hidden)]
 pub mod fuzz;
 mod head;
+mod held;
 mod sse;
 
+pub use coding::Coding;
 pub use exchange::{Closed, Exchange, Progress, Sink};
 pub use head::{Framing, Head};
 
@@ -88,6 +91,12 @@ pub enum Cause {
     EventTooLarge,
     /// A body exceeds its limit.
     BodyTooLarge,
+    /// The body of an error status exceeds its limit.
+    ErrorBodyTooLarge,
+    /// All bodies that are being read exceed their limit together.
+    TooMuchHeld,
+    /// The body is not coded as its head says.
+    Coding,
 }
 
 impl Cause {
@@ -105,6 +114,9 @@ impl Cause {
             Self::TrailerTooLarge => "the response's trailers are larger than 64 KiB",
             Self::EventTooLarge => "one event of the response is larger than 16 MiB",
             Self::BodyTooLarge => "the response body is larger than 256 MiB",
+            Self::ErrorBodyTooLarge => "the error response is larger than 1 MiB",
+            Self::TooMuchHeld => "the responses being read hold more than 1 GiB together",
+            Self::Coding => "the response body is not coded as its Content-Encoding says",
         }
     }
 }

@@ -75,6 +75,17 @@ impl Connection {
         }
     }
 
+    /// It carries a request over TLS.
+    pub(super) const fn is_sealed(&self) -> bool {
+        matches!(
+            self.state,
+            State::Carrying(Carrying {
+                channel: Channel::Open(Some(_)),
+                ..
+            })
+        )
+    }
+
     /// A new connection moves in; its connect is pending.
     pub(super) fn open(&mut self, socket: Rc<Pollable>, target: usize, request: Request) {
         self.state = State::Carrying(Carrying {

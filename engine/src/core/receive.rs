@@ -53,7 +53,11 @@ impl Core {
         received: std::io::Result<usize>,
     ) -> bool {
         match received {
-            Ok(0) => self.peer_closed(slot, at, 0),
+            // TLS says that it ends before the connection does.
+            Ok(0) => {
+                let announced = !self.connections[slot].is_sealed();
+                self.peer_left(slot, at, 0, announced);
+            }
             Ok(bytes) => self.bytes(slot, at, bytes),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -133,6 +137,11 @@ impl Core {
 
     /// The server has closed, in order (`errno` 0) or not.
     pub(super) fn peer_closed(&mut self, slot: usize, at: Stamp, errno: i32) {
+        self.peer_left(slot, at, errno, true);
+    }
+
+    /// The same; `announced` if nobody on the way can have cut something off unnoticed.
+    fn peer_left(&mut self, slot: usize, at: Stamp, errno: i32, announced: bool) {
         let connection = &mut self.connections[slot];
         let request = match &mut connection.state {
             State::Carrying(Carrying {
@@ -147,7 +156,10 @@ impl Core {
             State::Closed => unreachable!("only an established connection is read"),
         };
         match connection.exchange.close(at, request) {
-            Closed::Complete if errno == 0 => self.complete(slot, at, false),
+            Closed::Complete if errno == 0 && (announced || request.has_end_mark()) => {
+                self.complete(slot, at, false);
+            }
+            Closed::Complete if errno == 0 => self.fail(slot, at, Failure::UnannouncedClose),
             closed => {
                 let failure = request.broken(closed, errno);
                 self.fail(slot, at, failure);

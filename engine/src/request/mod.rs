@@ -10,8 +10,8 @@ pub use head::{HeaderValue, Ids, RequestHead};
 use pinfire_base::{
     clock::{Span, Stamp},
     record::{
-        AfterHalfClose, Capture, Disconnect, Failure, Keep, Leave, MarkKind, Outcome, Phase,
-        Record, Stage, Times, Transcript, Trigger, Wire,
+        AfterHalfClose, Capture, Disconnect, Failure, Keep, Label, Leave, MarkKind, Outcome, Phase,
+        Quirks, Record, Stage, Times, Transcript, Trigger, Wire,
     },
 };
 use pinfire_dialect::{Answers, answer::Reader};
@@ -113,6 +113,7 @@ impl Request {
                 outcome: Outcome::Dropped,
                 cancel: ticket.cancel.map(|chosen| chosen.cancel),
                 wire: Wire::default(),
+                label: None,
                 transcript: Transcript::with_capacity(room.marks, room.bytes),
                 body: None,
                 capture: None,
@@ -179,12 +180,18 @@ impl Request {
         let (mut marks, mut bytes) = self.looked;
         if self.contents < nth && marks < self.record.transcript.marks().len() {
             let mut reader = Reader::new(answers);
+            if self.contents > 0 {
+                reader.came(MarkKind::Content);
+            }
             for mark in self.record.transcript.iter_from(marks, bytes) {
                 marks += 1;
                 bytes += mark.bytes.len();
                 let is_content = match mark.kind {
-                    MarkKind::Content | MarkKind::Reasoning => true,
-                    MarkKind::Data | MarkKind::Body => {
+                    MarkKind::Content | MarkKind::Reasoning => {
+                        reader.came(mark.kind);
+                        true
+                    }
+                    MarkKind::Data | MarkKind::Body | MarkKind::Bare => {
                         let mut any = false;
                         let whole = mark.kind == MarkKind::Body;
                         reader.read(mark.bytes, whole, &mut |piece| any |= piece.is_content());
@@ -337,6 +344,12 @@ impl Request {
         true
     }
 
+    /// What has come last is an end mark: nothing is missing, however the connection ends.
+    pub fn has_end_mark(&self) -> bool {
+        let last = self.record.transcript.marks().last();
+        last.is_some_and(|mark| mark.kind == MarkKind::Done)
+    }
+
     /// Room that this request's answer needed, as a guess for the next one.
     pub fn room(&self) -> Room {
         Room {
@@ -427,13 +440,16 @@ impl Sink for Request {
         self.record.times.head = Some(at);
         self.record.wire.status = head.status;
         self.record.wire.event_stream = head.event_stream;
+        if head.is_unusual {
+            self.record.label = Some(Box::new(Label::of(bytes)));
+        }
         if let Some(capture) = &mut self.record.capture {
             capture.response_head = bytes.to_vec();
         }
     }
 
     #[inline]
-    fn body(&mut self, at: Stamp, bytes: &[u8]) {
+    fn body(&mut self, at: Stamp, wire: usize, bytes: &[u8]) {
         let times = &mut self.record.times;
         if times.body_first.is_none() {
             times.body_first = Some(at);
@@ -444,10 +460,14 @@ impl Sink for Request {
             self.record.wire.receives += 1;
             times.body_last = Some(at);
         }
-        self.record.wire.body_received += bytes.len() as u64;
-        if let Some(capture) = &mut self.record.capture {
+        self.record.wire.body_received += wire as u64;
+        if let Some(capture) = self.record.capture.as_mut().filter(|_| !bytes.is_empty()) {
             capture.read(at, bytes);
         }
+    }
+
+    fn quirk(&mut self, quirk: Quirks) {
+        self.record.wire.quirks.add(quirk);
     }
 
     #[inline]
@@ -632,7 +652,7 @@ mod tests {
     fn an_early_answer_does_not_undo_streaming() {
         let mut request = request(None);
         request.sending(at(20), 10, 90);
-        request.body(at(25), b"7 bytes");
+        request.body(at(25), 7, b"7 bytes");
         assert!(request.wrote(at(40), 100));
         assert_eq!(request.stage(), Stage::Streaming);
     }
@@ -640,9 +660,9 @@ mod tests {
     #[test]
     fn chunks_of_one_read_are_one_receive() {
         let mut request = request(None);
-        request.body(at(25), b"7 bytes");
-        request.body(at(25), b"7 bytes");
-        request.body(at(26), b"1");
+        request.body(at(25), 7, b"7 bytes");
+        request.body(at(25), 7, b"7 bytes");
+        request.body(at(26), 1, b"1");
         let record = request.complete(at(26));
         assert_eq!((record.wire.receives, record.wire.body_received), (2, 15));
         assert_eq!(
@@ -685,6 +705,26 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_json_does_not_know_keep_no_trigger_from_firing() {
+        let answers = Answers::default();
+        let mut tokens = triggered(Trigger::Tokens(2));
+        tokens.sending(at(20), 10, 90);
+        assert!(tokens.wrote(at(30), 100));
+        let odd = br#"{"choices":[{"delta":{"content":"x"},"logprobs":{"logprob":-Infinity}}]}"#;
+        for (stamp, comes) in [(40, false), (41, true)] {
+            tokens.event(at(stamp), MarkKind::Data, odd);
+            assert_eq!(tokens.look_for_trigger(&answers), comes);
+        }
+        assert_eq!(tokens.cancel_due(), Some(at(141)));
+        // What cannot be read at all is no token, and hides none.
+        let mut first = triggered(Trigger::FirstToken);
+        first.event(at(50), MarkKind::Data, b"{broken");
+        assert!(!first.look_for_trigger(&answers));
+        first.event(at(51), MarkKind::Bare, odd);
+        assert!(first.look_for_trigger(&answers));
+    }
+
+    #[test]
     fn closes_have_their_reasons() {
         let mut fresh = request(None);
         assert_eq!(fresh.broken(Closed::Nothing, 0), Failure::NoResponse);
@@ -693,7 +733,7 @@ mod tests {
             Failure::Reset { errno: 104 }
         );
         assert_eq!(fresh.broken(Closed::InHead, 0), Failure::TruncatedHead);
-        fresh.body(at(30), b"twelve bytes");
+        fresh.body(at(30), 12, b"twelve bytes");
         assert_eq!(
             fresh.broken(Closed::InBody, 104),
             Failure::TruncatedBody {

@@ -7,12 +7,14 @@
 
 mod cancel;
 mod capture;
+mod label;
 mod transcript;
 
 pub use cancel::{
     AfterHalfClose, Cancel, CancelTrigger, Disconnect, Leave, PlannedCancellation, Trigger,
 };
 pub use capture::{Capture, Keep, Piece};
+pub use label::{Label, Quirks};
 pub use transcript::{Body, Mark, MarkKind, Transcript};
 
 use crate::{clock::Stamp, uuid::Uuid};
@@ -51,6 +53,8 @@ pub struct Record {
     pub cancel: Option<Cancel>,
     /// The connection and the bytes.
     pub wire: Wire,
+    /// What the head says of the body, where that is neither an event stream nor JSON as it is.
+    pub label: Option<Box<Label>>,
     /// What the server sent.
     pub transcript: Transcript,
     /// The body as sent, where it was not its entry's own: the history of a conversation was put
@@ -229,6 +233,9 @@ pub enum Failure {
         /// What was wrong, one of a fixed set of texts.
         cause: &'static str,
     },
+    /// Only the close ends the response, and TLS closed without its `close_notify`: whether
+    /// something is missing cannot be known.
+    UnannouncedClose,
     /// The time limit of the whole request passed.
     Timeout {
         /// How far it had come.
@@ -255,4 +262,6 @@ pub struct Wire {
     pub body_received: u64,
     /// `recv` calls that brought body bytes.
     pub receives: u32,
+    /// How the body was read, where its head says otherwise.
+    pub quirks: Quirks,
 }

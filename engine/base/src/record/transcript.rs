@@ -12,14 +12,19 @@ pub enum MarkKind {
     Content,
     /// The same, of `reasoning_content` or `reasoning`.
     Reasoning,
-    /// A well-formed event without content (role only, empty delta, finish reason). No bytes.
+    /// A well-formed event without content (role only, empty delta). No bytes.
     Empty,
+    /// A well-formed event without content that says why choice 0 ended: the inside of the JSON
+    /// string.
+    Finish,
     /// `data: [DONE]`. No bytes.
     Done,
     /// Anything else, as it came: the joined `data` of the event (usage, tool calls, errors, what
     /// is not JSON). The analysis side reads it.
     Data,
-    /// An event named `error`: all of its lines, as they came.
+    /// Lines of an event stream that are no fields of one: JSON without `data:`, a page, a text.
+    Bare,
+    /// An event named `error` or with a field of that name: all of its lines, as they came.
     ErrorEvent,
     /// A body that is not an event stream, whole (the body of an error status too).
     Body,
