@@ -11,7 +11,9 @@
 
 mod bytes;
 mod connections;
+mod endless;
 mod scripted;
+mod unannounced;
 
 use pinfire_base::record::{Failure, Outcome, Record};
 use pinfire_tests::load::Run;

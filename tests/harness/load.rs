@@ -58,6 +58,8 @@ pub struct Load {
     pub requests: u64,
     /// Percentage cancelled, and the delay.
     pub cancel: Option<CancelPlan>,
+    /// How the answers are read.
+    pub answers: Answers,
     /// What is sent.
     pub dataset: Arc<Ready>,
     /// How deadlines are met.
@@ -93,6 +95,7 @@ impl Load {
             sessions: None,
             requests: 20,
             cancel: None,
+            answers: Answers::default(),
             dataset: Arc::new(Ready::singles(vec![body(true)])),
             precision: Precision::Lead,
             reuse: Reuse::Pooled,
@@ -163,7 +166,7 @@ impl Load {
             phase: self.phase,
             targets: targets.collect(),
             dialling: self.dialling.clone(),
-            answers: Answers::default(),
+            answers: self.answers.clone(),
             dataset: Arc::clone(&self.dataset),
             sampling: Sampling::Sequential,
             first_session: self.first_session,

@@ -20,6 +20,7 @@ mod figures;
 mod files;
 mod folders;
 mod malformed;
+mod odd_answers;
 mod prompts;
 mod python;
 mod ready;
