@@ -20,6 +20,7 @@ pub mod python;
 pub mod raw;
 pub mod sockets;
 pub mod tls;
+pub mod verdict;
 pub mod watchdog;
 
 /// Makes two tests of a function over a driver: `NAME::uring` and `NAME::epoll`. Where the kernel

@@ -1,5 +1,9 @@
 //! Responses as servers send them, and as they should not.
 
+use std::io::Write;
+
+use flate2::{Compression, write::GzEncoder};
+
 /// A named response.
 pub struct Case {
     /// What it is about.
@@ -47,6 +51,23 @@ const MESSAGES: &str = concat!(
 );
 const GENERATE: &str =
     "data:{\"index\":1,\"token\":{\"text\":\" a\"},\"generated_text\":\" a\"}\n\n";
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The body in gzip, in chunks of `size` bytes.
+fn gzipped(kind: &str, body: &str, size: usize) -> Vec<u8> {
+    let mut all = chunked(&gzip(body), size);
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    let old = EVENTS.len() + "Transfer-Encoding: chunked\r\n\r\n".len();
+    all.splice(..old, head.into_bytes());
+    all
+}
 
 /// Every case.
 pub fn all() -> Vec<Case> {
@@ -120,5 +141,25 @@ pub fn all() -> Vec<Case> {
         case("bad status", b"HTTP/1.1 2000 OK\r\n\r\n".to_vec()),
         case("many headers", format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(129)).into_bytes()),
         case("empty", Vec::new()),
+        case("gzip", gzipped("text/event-stream", &hello, 50)),
+        case("gzip of JSON", gzipped("application/json", json, 9)),
+        case("gzip, not declared", [until_close(""), gzip(&hello)].concat()),
+        case("zstd", [b"HTTP/1.1 200 OK\r\nContent-Encoding: zstd\r\n\r\n\x28\xb5\x2f\xfd\x04\x58\x69\x00\x00".to_vec(), hello.clone().into_bytes()].concat()),
+        case("brotli", [b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\n\x0b\x05\x80 alpha beta\x03".to_vec()].concat()),
+        case("not coded as declared", [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n".to_vec(), hello.clone().into_bytes()].concat()),
+        case("stream, not declared", plain("HTTP/1.1 200 OK\r\nContent-Type: application/json", &hello)),
+        case("lines of JSON", plain("HTTP/1.1 200 OK", &hello.replace("data: ", "").replace("\n\n", "\n"))),
+        case("no blank lines", until_close(&hello.replace("\n\n", "\n"))),
+        case("no blank lines, crlf", chunked(hello.replace("\n\n", "\r\n").as_bytes(), 9)),
+        case("bare json", until_close(&format!("{}\n\n{{\"error\":{{\"message\":\"no\"}}}}\n", delta("a")))),
+        case("json in a stream", until_close(json)),
+        case("a page in a stream", until_close("<!DOCTYPE html>\n<html>\n\n<p>x: y</p>\n")),
+        case("a field named error", until_close(&format!("{}\n\nerror: {{\"code\":500,\"message\":\"no\"}}\n\n", delta("a")))),
+        case("two choices", chunked(format!("{}\n\n{}\n\n", delta("a"), delta("b").replace("\"index\":0", "\"index\":1")).repeat(2).as_bytes(), 31)),
+        case("finish reason", until_close(&format!("{}\n\n{}\n\n", delta("a"), delta("").replace("reason\":null", "reason\":\"abort\"")))),
+        case("numbers that are none", until_close(&format!("{}\n\n", delta("a").replace("created\":1", "created\":-Infinity")))),
+        case("a message repeated", until_close("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"choices\":[{\"message\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n")),
+        case("words", until_close("data: engine dead\n\n")),
+        case("redirect", plain("HTTP/1.1 307 x\r\nLocation: /x\r\nContent-Length: 0", "")),
     ]
 }

@@ -87,6 +87,8 @@ fn the_corpus_reaches_every_end() {
         MarkKind::Empty,
         MarkKind::Done,
         MarkKind::Data,
+        MarkKind::Finish,
+        MarkKind::Bare,
         MarkKind::ErrorEvent,
         MarkKind::Body,
     ] {
@@ -126,7 +128,7 @@ fn two_hundred_thousand_mutations() {
 const MEAN: &[u8] = b"\r\n:; \t0159afF{}[]\",\\d\xef\xbb\xbf\x00\xff";
 
 /// Changes, drops, doubles or moves a few bytes after `from`.
-fn mutate(data: &mut Vec<u8>, from: usize, draws: &mut Draws) {
+pub fn mutate(data: &mut Vec<u8>, from: usize, draws: &mut Draws) {
     let length = (data.len() - from) as u64;
     if length == 0 {
         return;

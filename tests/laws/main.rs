@@ -10,3 +10,4 @@
 mod corpus;
 mod cuts;
 mod generated;
+mod verdicts;
