@@ -7,7 +7,8 @@ use pinfire_artifacts::summary::{
     Lateness, Neighbours, PerGpu, RunInfo,
 };
 use pinfire_artifacts::{
-    AnswerCounts, Block, Carried, ErrorCount, Ordered, Summary, UnreadableEvents, json_value, summary,
+    AnswerCounts, Block, Carried, ErrorCount, Ordered, Summary, UnreadableEvents, json_value,
+    summary,
 };
 use pinfire_base::clock::Stamp;
 use pinfire_base::health::{CoreHealth, Durations};

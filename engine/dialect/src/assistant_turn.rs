@@ -25,14 +25,9 @@ pub(super) struct Call {
     pub(super) arguments: String,
 }
 
-<<<<<<< HEAD:engine/dialect/src/assistant_turn.rs
 impl AssistantTurn {
-    /// What a whole answer said; `None` if it reports an error.
-=======
-impl Spoken {
     /// What a whole answer said; `None` if it reports an error. Of several choices the first is the
     /// one that the conversation goes on with.
->>>>>>> 2280f94 (Whatever a server answers is read for what it is, and a failure says what came):engine/dialect/src/spoken.rs
     pub(super) fn of(transcript: &Transcript, answers: &Answers) -> Option<Self> {
         let mut indices = Indices::default();
         let all = Self::of_choices(transcript, answers, None, &mut indices)?;
