@@ -173,7 +173,7 @@ fn payloads(run: &Ended) -> Vec<String> {
 #[test]
 fn a_run_is_repeated_by_the_file_that_it_leaves_byte_for_byte() {
     let first = by_file(
-        "request-count: 12\nconcurrency: 3\nisl-stddev: 3\nosl: 20\nosl-stddev: 5\n\
+        "num-conversations: 6\nconcurrency: 3\nisl-stddev: 3\nosl: 20\nosl-stddev: 5\n\
          session-turns-mean: 2\nexport-level: raw\nextra-inputs: {ignore_eos: true}\n\
          request-cancellation-rate: 20\nrequest-cancellation-delay: 20s\n",
         &[
@@ -191,7 +191,8 @@ fn a_run_is_repeated_by_the_file_that_it_leaves_byte_for_byte() {
     again.write("resolved.yaml", &resolved);
     let again = again.run().code(0);
     assert_eq!(payloads(&again), payloads(&first));
-    assert_eq!(payloads(&first).len(), 12);
+    // All turns of all conversations: which turn is the last does not depend on timing.
+    assert!(payloads(&first).len() >= 6, "{}", first.stdout);
     // And it leaves the same file, but for the words about where it is.
     let settings = |text: &str| {
         let lines = text.lines().filter(|line| !line.starts_with('#'));

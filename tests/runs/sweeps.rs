@@ -276,7 +276,7 @@ fn runs_of_one_point_and_independent_points() {
 #[test]
 fn cancellation_is_an_axis() {
     let flags = "--request-cancellation-rate 0,100 --request-cancellation-delay 0.01 \
-                 --request-count 10 --concurrency 2 --osl 60";
+                 --request-count 10 --concurrency 2 --osl 200";
     let run = profile("mock:", flags).run().code(0);
     let file = out(&run, "sweep_aggregate/profile_export_aiperf_sweep.json");
     let points = file["per_combination_metrics"].as_array().unwrap();
