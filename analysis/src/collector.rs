@@ -11,7 +11,7 @@ use pinfire_base::clock::Stamp;
 use pinfire_base::ready::Ready;
 use pinfire_base::record::{Phase, Record};
 
-use crate::collect::{Odd, Progress, Read, Reader, Tally};
+use crate::collect::{Anomalies, Progress, Read, Reader, Tally};
 use crate::export::records::LineWriter;
 use crate::facts::{EntryFacts, RunEnd, RunFacts};
 use crate::live::{Live, Snapshot};
@@ -30,7 +30,7 @@ pub struct Collector {
     warmup: Tally,
     profiling: Tally,
     /// Answers that the user should look at.
-    odd: Odd,
+    anomalies: Anomalies,
     /// Figures while it goes on, if someone looks at them.
     live: Option<Box<Live>>,
 }
@@ -62,8 +62,8 @@ impl Collector {
         jsonl: Option<PathBuf>,
     ) -> Result<Self, WriteError> {
         let lines = jsonl.map(|path| Lines::create(&path, &facts)).transpose()?;
-        let client_counts = match &facts.told {
-            Some(told) => told.client_counts,
+        let client_counts = match &facts.recorded {
+            Some(recorded) => recorded.client_counts,
             None => counter.is_some(),
         };
         let conditions = conditions(
@@ -87,7 +87,7 @@ impl Collector {
         Ok(Self {
             warmup: Tally::new(&rows, false, facts.exact_records),
             profiling: Tally::new(&rows, facts.slice.is_some(), facts.exact_records),
-            odd: Odd::new(!client_counts),
+            anomalies: Anomalies::new(!client_counts),
             facts,
             reader: Reader::new(rules, entries, counter),
             lines,
@@ -135,7 +135,7 @@ impl Collector {
             entry: reader.entry(record),
             tokens,
             reading,
-            told: None,
+            recorded: None,
         })
     }
 
@@ -183,7 +183,7 @@ impl Collector {
             thresholds: &self.facts.thresholds,
             per_chunk_usage: self.facts.per_chunk_usage,
             anchor: self.facts.anchor,
-            told: read.told,
+            recorded: read.recorded,
         };
         let tally = match read.record.phase {
             Phase::Warmup => &mut self.warmup,
@@ -191,7 +191,7 @@ impl Collector {
         };
         tally.add(&request, &self.facts.slos);
         if read.record.phase == Phase::Profiling {
-            self.odd.look_at(read, &tally.row_values);
+            self.anomalies.look_at(read, &tally.row_values);
         }
         if Class::from(&read.reading.verdict) == Class::Dropped {
             return Ok(());
@@ -256,7 +256,7 @@ impl Collector {
             end,
             self.profiling,
             self.warmup,
-            self.odd,
+            self.anomalies,
             jsonl,
         );
         report.raw = raw;

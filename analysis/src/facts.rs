@@ -154,7 +154,7 @@ pub struct RunFacts {
     /// GPUs of the server, if told.
     pub num_gpus: Option<u64>,
     /// What the files of the run say, where the report is made from files.
-    pub told: Option<ToldRun>,
+    pub recorded: Option<RecordedRun>,
 }
 
 /// The place of a run in a sweep or among repeated runs.
@@ -176,7 +176,7 @@ pub struct PartFacts {
 
 /// What the files of a run say about it, where a report is made from files.
 #[derive(Clone, Debug, Default)]
-pub struct ToldRun {
+pub struct RecordedRun {
     /// Tokens were counted by the client.
     pub client_counts: bool,
     /// The run's own summary, as far as it is there. Parts that a report cannot know better are
@@ -220,7 +220,7 @@ impl RunFacts {
             log_file: None,
             part: None,
             num_gpus: None,
-            told: None,
+            recorded: None,
         }
     }
 

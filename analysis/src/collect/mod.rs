@@ -2,17 +2,17 @@
 //!
 //! Nothing is computed over the run before it has ended.
 
+mod anomalies;
 mod column;
 mod errors;
-mod odd;
 mod progress;
 mod reader;
 mod slices;
 mod tally;
 
+pub use anomalies::{Anomalies, Noted};
 pub(crate) use column::Ranges;
 pub use errors::{ErrorGroup, ErrorGroups};
-pub use odd::{Noted, Odd};
 pub use progress::Progress;
 pub use reader::{Read, Reader};
 pub(crate) use tally::Asked;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pinfire_base::record::Record;
 
 use crate::facts::EntryFacts;
-use crate::metric::{Class, Told};
+use crate::metric::{Class, Recorded};
 use crate::reading::{Reading, Rules};
 use crate::tokens::TokenCounts;
 use pinfire_base::tokens::TokenCounter;
@@ -29,7 +29,7 @@ pub struct Read<'a> {
     /// Its token counts.
     pub tokens: TokenCounts,
     /// What a file of the run says besides; absent while the run goes on.
-    pub told: Option<Told<'a>>,
+    pub recorded: Option<Recorded<'a>>,
 }
 
 /// Reads and counts. A copy of it may work on any thread.

@@ -420,7 +420,7 @@ pub(super) fn fold_of(metric: &Metric) -> Option<fn(u64, u64) -> u64> {
 }
 
 fn value_of(row: usize, metric: &Metric, request: &Request) -> Option<RowValue> {
-    if let Some(value) = request.told.and_then(|told| told.value(row)) {
+    if let Some(value) = request.recorded.and_then(|recorded| recorded.value(row)) {
         return Some(value.clone());
     }
     match metric.of {

@@ -7,7 +7,7 @@ pub mod bootstrap;
 mod files;
 mod rates;
 mod rule;
-mod show;
+mod tables;
 
 pub use bootstrap::Stat;
 pub use files::{FilesError, Run, Values};

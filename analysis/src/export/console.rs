@@ -8,7 +8,7 @@ use pinfire_base::record::{CancelTrigger, Leave, Trigger};
 use super::panels;
 use super::table::{Align, METRIC_COLUMNS, Table, metric_table, style, wrap};
 use super::words::{PER_GPU_UNIT, PRODUCT, number, plural, thousands};
-use crate::facts::ToldRun;
+use crate::facts::RecordedRun;
 use crate::metric::{Group, Place};
 use crate::report::{Block, Report};
 use crate::stats::Figures;
@@ -59,7 +59,7 @@ impl Report {
             text += SECTION;
             text += &release.block();
         }
-        text += &self.outside_tables(width, colour);
+        text += &self.external_tables(width, colour);
         for notice in self.notices() {
             text += "\n";
             text += &panels::render(&notice, width, colour);
@@ -242,10 +242,10 @@ impl Report {
             "Connections closed for it".into(),
             count(cancelled.connections_closed),
         );
-        let neighbours = &cancelled.neighbours;
+        let collateral = &cancelled.collateral;
         for (what, of) in [
-            ("beside a cancel", &neighbours.overlapping),
-            ("beside none", &neighbours.apart),
+            ("beside a cancel", &collateral.overlapping),
+            ("beside none", &collateral.apart),
         ] {
             if of.requests > 0 {
                 row(format!("Finished {what} (requests)"), count(of.requests));
@@ -264,8 +264,8 @@ impl Report {
 
     /// Three lines on the client itself, and more when SYNs were lost or it was the bottleneck.
     /// What the run itself said about its client, where the report is made from files.
-    fn told_health(&self, told: &ToldRun, width: usize, colour: bool) -> String {
-        let health = told.summary.client_health.as_deref();
+    fn told_health(&self, recorded: &RecordedRun, width: usize, colour: bool) -> String {
+        let health = recorded.summary.client_health.as_deref();
         match health.map(|health| &health.reasons[..]) {
             None => "Client health: its files do not tell\n".to_owned(),
             Some([]) => "Client health: within its bounds, by the run's own account\n".to_owned(),
@@ -274,8 +274,8 @@ impl Report {
     }
 
     fn health_lines(&self, width: usize, colour: bool) -> String {
-        if let Some(told) = &self.facts.told {
-            return self.told_health(told, width, colour);
+        if let Some(recorded) = &self.facts.recorded {
+            return self.told_health(recorded, width, colour);
         }
         let core = &self.health.merged;
         let held = match (&self.health.held, self.facts.profiling.concurrency) {

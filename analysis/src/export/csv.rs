@@ -18,9 +18,9 @@ fn header(percentiles: &Percentiles) -> Vec<String> {
 
 /// The file's bytes.
 pub(super) fn of(report: &Report) -> Vec<u8> {
-    let energy = &report.outside.energy;
+    let energy = &report.external.energy;
     let mut bytes = of_blocks(&report.blocks, energy, &report.facts.percentiles);
-    if let Some(gpu) = &report.outside.gpu {
+    if let Some(gpu) = &report.external.gpu {
         bytes.extend_from_slice(b"\r\n\r\n");
         bytes.extend_from_slice(&written(gpu.table()));
     }

@@ -41,11 +41,11 @@ impl Report {
         ];
         let summary = summary.into_iter();
         let summary = summary.filter_map(|(name, path)| Some((name, path?.as_path())));
-        let outside = self.outside.files.iter();
-        let outside = outside.map(|(name, path)| (*name, path.as_path()));
+        let external = self.external.files.iter();
+        let external = external.map(|(name, path)| (*name, path.as_path()));
         let log = self.facts.log_file.as_deref();
         let log = log.map(|path| ("Log File", path));
-        summary.chain(outside).chain(log).collect()
+        summary.chain(external).chain(log).collect()
     }
 
     /// Planned cancellations are no failures, so they are not in the rate.

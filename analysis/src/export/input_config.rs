@@ -13,9 +13,9 @@ use crate::redact;
 
 /// What was asked, or what the run's own files say where the report is made from them.
 pub(crate) fn shown(facts: &RunFacts) -> Carried<InputConfig> {
-    let told = facts.told.as_ref();
-    let told = told.and_then(|told| told.summary.input_config.clone());
-    told.unwrap_or_else(|| Carried::new(of(facts)))
+    let recorded = facts.recorded.as_ref();
+    let recorded = recorded.and_then(|recorded| recorded.summary.input_config.clone());
+    recorded.unwrap_or_else(|| Carried::new(of(facts)))
 }
 
 /// What was asked.

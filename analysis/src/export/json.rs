@@ -46,8 +46,8 @@ pub(super) fn metrics(blocks: &[report::Block]) -> impl Iterator<Item = (String,
 /// The summary of one phase by itself.
 pub(super) fn of_phase(report: &Report, phase: &PhaseView<'_>) -> Summary {
     let facts = &report.facts;
-    let told = facts.told.as_ref().map(|told| &told.summary);
-    let told_info = told.and_then(|told| told.run_info.clone());
+    let recorded = facts.recorded.as_ref().map(|recorded| &recorded.summary);
+    let told_info = recorded.and_then(|recorded| recorded.run_info.clone());
     Summary {
         head: head(facts),
         input_config: Some(input_config::shown(facts)),
@@ -66,20 +66,20 @@ pub(super) fn of_phase(report: &Report, phase: &PhaseView<'_>) -> Summary {
 pub(super) fn of(report: &Report) -> Summary {
     let facts = &report.facts;
     // What a report from files cannot know better than the run's own summary.
-    let told = facts.told.as_ref().map(|told| &told.summary);
-    let told_info = told.and_then(|told| told.run_info.clone());
-    let told_counts = told.and_then(|told| told.request_accounting.clone());
+    let recorded = facts.recorded.as_ref().map(|recorded| &recorded.summary);
+    let told_info = recorded.and_then(|recorded| recorded.run_info.clone());
+    let told_counts = recorded.and_then(|recorded| recorded.request_accounting.clone());
     let window = report.end.profiling;
-    let time = |told: Option<&String>, of: Option<Stamp>| {
-        window.and_then(|_| told.cloned().or_else(|| local_time(report, of)))
+    let time = |recorded: Option<&String>, of: Option<Stamp>| {
+        window.and_then(|_| recorded.cloned().or_else(|| local_time(report, of)))
     };
     let start = window.map(|window| window.start);
     let end = window.and_then(|window| window.end);
     let mut summary = Summary {
         head: head(facts),
-        telemetry_data: match &report.outside.gpu {
+        telemetry_data: match &report.external.gpu {
             Some(gpu) => Some(Carried::new(gpu.summary(&facts.anchor))),
-            None => told.and_then(|told| told.telemetry_data.clone()),
+            None => recorded.and_then(|recorded| recorded.telemetry_data.clone()),
         },
         input_config: Some(input_config::shown(facts)),
         run_info: Some(told_info.unwrap_or_else(|| Carried::new(run_info(facts)))),
@@ -87,8 +87,14 @@ pub(super) fn of(report: &Report) -> Summary {
         is_complete: Some(report.end.interrupted.is_none()),
         incomplete_reason: report.end.interrupted.clone(),
         error_summary: Some(error_summary(&report.errors)),
-        start_time: time(told.and_then(|told| told.start_time.as_ref()), start),
-        end_time: time(told.and_then(|told| told.end_time.as_ref()), end),
+        start_time: time(
+            recorded.and_then(|recorded| recorded.start_time.as_ref()),
+            start,
+        ),
+        end_time: time(
+            recorded.and_then(|recorded| recorded.end_time.as_ref()),
+            end,
+        ),
         warmup_metrics: Some(metrics(&report.warmup).collect())
             .filter(|_| !report.warmup.is_empty()),
         per_gpu: per_gpu(report),
@@ -98,26 +104,26 @@ pub(super) fn of(report: &Report) -> Summary {
             .map(|cancelled| Carried::new(cancellation(cancelled, report.coarse))),
         release: match &report.release {
             Some(release) => Some(json_value(&release.brief())),
-            None => told.and_then(|told| told.release.clone()),
+            None => recorded.and_then(|recorded| recorded.release.clone()),
         },
         approximation: report.coarse.then(|| Approximation {
             exact_records: facts.exact_records,
             percentile_digits: 3,
             curve_bin_sec: crate::metric::curve::BIN as f64 / 1e9,
         }),
-        client_health: match told {
-            Some(told) => told.client_health.clone(),
+        client_health: match recorded {
+            Some(recorded) => recorded.client_health.clone(),
             None => Some(Carried::new(client_health(report))),
         },
         request_accounting: Some(told_counts.unwrap_or_else(|| Carried::new(accounting(report)))),
         answers: answers(report),
         ..Summary::of_metrics(metrics(&report.blocks))
     };
-    let told_metrics = told.into_iter().flat_map(Summary::metrics);
+    let told_metrics = recorded.into_iter().flat_map(Summary::metrics);
     for (tag, block) in told_metrics.filter(|(tag, _)| gpu::bare(tag).is_some()) {
         summary.insert(tag, block.clone());
     }
-    for metric in &report.outside.energy {
+    for metric in &report.external.energy {
         summary.insert(&metric.tag, scalar(metric.unit, metric.value));
     }
     summary
@@ -225,8 +231,8 @@ fn cancellation(cancelled: &Cancellation, coarse: bool) -> summary::Cancellation
         connections_closed: cancelled.connections_closed,
         // Of too many requests it is not kept who was whose neighbour.
         neighbours: (!coarse).then(|| Neighbours {
-            overlapping: finished(&cancelled.neighbours.overlapping),
-            apart: finished(&cancelled.neighbours.apart),
+            overlapping: finished(&cancelled.collateral.overlapping),
+            apart: finished(&cancelled.collateral.apart),
         }),
     }
 }
@@ -308,7 +314,7 @@ fn microseconds(durations: &Durations) -> Lateness {
 
 /// Why answers ended and what was unusual about them, if there is anything to say.
 fn answers(report: &Report) -> Option<AnswerCounts> {
-    let odd = &report.odd;
+    let odd = &report.anomalies;
     let named = |counts: Vec<(String, u64)>| {
         (!counts.is_empty()).then(|| counts.into_iter().collect::<Ordered<u64>>())
     };

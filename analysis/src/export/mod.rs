@@ -2,11 +2,11 @@
 
 mod console;
 mod csv;
+mod external;
 mod footer;
-mod heads;
 pub(crate) mod input_config;
 mod json;
-mod outside;
+mod message_heads;
 mod panels;
 mod phases;
 mod raw;

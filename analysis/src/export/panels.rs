@@ -132,7 +132,7 @@ impl Report {
             });
         }
         let of = |noted: &Noted| format!("{} ({})", share(noted.count as f64), noted.places());
-        let (absent, clamped) = (&self.odd.usage_absent, &self.odd.usage_clamped);
+        let (absent, clamped) = (&self.anomalies.usage_absent, &self.anomalies.usage_clamped);
         if absent.count > 0 {
             notices.push(Notice {
                 title: "Missing Token Counts Warning",
@@ -177,7 +177,7 @@ impl Report {
                     format!(
                         "{} have an output length that misses the asked one by more than {}% or {} \
                          tokens, whichever is less.{mean}",
-                        of(&self.odd.osl_mismatch),
+                        of(&self.anomalies.osl_mismatch),
                         limits.osl_mismatch_pct,
                         limits.osl_mismatch_tokens
                     ),
@@ -208,7 +208,7 @@ impl Report {
             "completed",
             "eos_token",
         ];
-        let odd = &self.odd;
+        let odd = &self.anomalies;
         let mut lines = Vec::new();
         if odd.unreadable.count > 0 {
             let begins = odd.unreadable_begins.as_deref().unwrap_or_default();

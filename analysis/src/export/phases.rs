@@ -91,12 +91,12 @@ impl PhaseFiles {
     fn of(report: &Report, view: &PhaseView<'_>, index: usize) -> Self {
         let facts = &report.facts;
         let wanted = facts.watch.formats.contains(&MetricsFormat::Json);
-        let servers = report.outside.server.as_ref().filter(|_| wanted);
+        let servers = report.external.server.as_ref().filter(|_| wanted);
         let servers = servers.and_then(|servers| {
             let data = servers.of_phase(&facts.anchor, view.name)?;
-            Some(outside(report, view, index, data, servers.warnings()))
+            Some(external(report, view, index, data, servers.warnings()))
         });
-        let gpus = report.outside.gpu.as_ref().filter(|gpus| !gpus.is_empty());
+        let gpus = report.external.gpu.as_ref().filter(|gpus| !gpus.is_empty());
         let gpus = gpus.and_then(|gpus| {
             let window = match (is_measured(view), view.window.end) {
                 (true, _) => gpus.window,
@@ -111,7 +111,7 @@ impl PhaseFiles {
                 ..gpus.clone()
             };
             let data = of_phase.summary(&facts.anchor);
-            Some(outside(report, view, index, data, gpus.failures.clone()))
+            Some(external(report, view, index, data, gpus.failures.clone()))
         });
         Self { servers, gpus }
     }
@@ -175,7 +175,7 @@ fn identity(report: &Report, view: &PhaseView<'_>, index: usize) -> PhaseIdentit
     }
 }
 
-fn outside(
+fn external(
     report: &Report,
     view: &PhaseView<'_>,
     index: usize,

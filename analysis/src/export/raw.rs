@@ -6,7 +6,7 @@ use pinfire_base::clock::Stamp;
 use pinfire_base::record::{Capture, Outcome, Quirks};
 use serde::de::IgnoredAny;
 
-use super::heads;
+use super::message_heads;
 use crate::metric::Request;
 use crate::reading::Verdict;
 
@@ -19,7 +19,7 @@ pub(super) fn write(line: &mut Vec<u8>, request: &Request<'_>, body: &[u8]) {
     line.extend_from_slice(b",\"request_headers\":");
     let nothing = Capture::default();
     let capture = record.capture.as_deref().unwrap_or(&nothing);
-    append(line, &heads::headers(&capture.request_head));
+    append(line, &message_heads::headers(&capture.request_head));
     if record.wire.status > 0 {
         line.extend_from_slice(b",\"status\":");
         append(line, &record.wire.status);
@@ -58,7 +58,7 @@ fn responses(request: &Request<'_>, capture: &Capture) -> Vec<SentResponse> {
     } else {
         last_read.unwrap_or(record.times.end)
     };
-    let content_type = heads::header(&capture.response_head, "content-type");
+    let content_type = message_heads::header(&capture.response_head, "content-type");
     let mut responses = Vec::new();
     let mut rest = capture.body.as_slice();
     let quirks = record.wire.quirks;

@@ -65,8 +65,8 @@ impl LineWriter {
     /// Appends the line of a request to `line`, newline included.
     pub fn write(&self, line: &mut Vec<u8>, request: &Request, values: &[(usize, RowValue)]) {
         line.extend_from_slice(b"{\"metadata\":");
-        match request.told {
-            Some(told) => line.extend_from_slice(told.metadata.as_bytes()),
+        match request.recorded {
+            Some(recorded) => line.extend_from_slice(recorded.metadata.as_bytes()),
             None => self.metadata(line, request),
         }
         line.extend_from_slice(b",\"metrics\":{");
@@ -80,7 +80,7 @@ impl LineWriter {
             }
         }
         line.push(b'}');
-        if let Some(trace) = request.told.and_then(|told| told.trace) {
+        if let Some(trace) = request.recorded.and_then(|recorded| recorded.trace) {
             line.extend_from_slice(b",\"trace_data\":");
             line.extend_from_slice(trace.as_bytes());
         }
@@ -95,7 +95,7 @@ impl LineWriter {
         }
         if let Verdict::Error(problem) | Verdict::Cancelled(problem) = &request.reading.verdict {
             line.extend_from_slice(b",\"error\":");
-            match request.told.and_then(|told| told.error) {
+            match request.recorded.and_then(|recorded| recorded.error) {
                 Some(error) => line.extend_from_slice(error.as_bytes()),
                 None => append(line, &problem.details()),
             }

@@ -10,7 +10,7 @@ use pinfire_artifacts::TraceData;
 use pinfire_base::clock::Stamp;
 use pinfire_base::record::{Capture, Outcome, Piece};
 
-use super::heads;
+use super::message_heads;
 use crate::metric::Request;
 
 /// The object of a request whose connection was kept.
@@ -30,16 +30,16 @@ pub(super) fn of(request: &Request<'_>, capture: &Capture) -> TraceData {
     TraceData {
         trace_type: "pinfire",
         request_send_start_ns: times.send_start.map(wall),
-        request_headers: heads::headers(&capture.request_head),
+        request_headers: message_heads::headers(&capture.request_head),
         request_headers_sent_ns: capture.head_written().map(wall),
         request_chunks_count: request_chunks.len(),
         request_chunks,
         request_send_end_ns: times.written.map(wall),
         request_bytes_total: wire.body_sent,
         response_status_code: (wire.status > 0).then_some(wire.status),
-        response_reason: heads::reason(&capture.response_head),
+        response_reason: message_heads::reason(&capture.response_head),
         response_receive_start_ns: times.body_first.map(wall),
-        response_headers: heads::headers(&capture.response_head),
+        response_headers: message_heads::headers(&capture.response_head),
         response_headers_received_ns: times.head.map(wall),
         response_chunks_count: response_chunks.len(),
         response_chunks,

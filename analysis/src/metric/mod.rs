@@ -9,19 +9,19 @@ mod asked;
 pub mod curve;
 #[cfg(test)]
 mod document;
+mod recorded;
 mod request;
 mod run;
 mod table;
-mod told;
 mod value;
 
 use std::ops::{BitOr, BitOrAssign};
 
 pub use asked::{EntryFacts, Thresholds};
+pub use recorded::Recorded;
 pub use request::{Class, Request};
 pub use run::Results;
 pub use table::METRICS;
-pub use told::Told;
 pub use value::RowValue;
 
 use curve::Curve;

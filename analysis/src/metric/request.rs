@@ -3,7 +3,7 @@
 use pinfire_base::clock::{Span, Stamp, WallAnchor};
 use pinfire_base::record::Record;
 
-use super::{EntryFacts, Thresholds, Told};
+use super::{EntryFacts, Recorded, Thresholds};
 use crate::reading::{Reading, Verdict};
 use crate::tokens::TokenCounts;
 
@@ -48,7 +48,7 @@ pub struct Request<'a> {
     /// Maps stamps to wall time.
     pub anchor: WallAnchor,
     /// What a file says besides, where the report is made from files.
-    pub told: Option<Told<'a>>,
+    pub recorded: Option<Recorded<'a>>,
 }
 
 impl Request<'_> {

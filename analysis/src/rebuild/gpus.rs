@@ -17,7 +17,7 @@ use pinfire_scrape::reduce::Window;
 /// of the run's own summary, `first` the start of its first request.
 pub(super) fn read(
     path: Option<&Path>,
-    told: Option<&TelemetryData>,
+    recorded: Option<&TelemetryData>,
     measured: Option<&PhaseWindow>,
     first: Stamp,
     warnings: &mut Vec<String>,
@@ -52,16 +52,17 @@ pub(super) fn read(
             }
         }
     }
-    let mut configured =
-        told.map_or_else(Vec::new, |told| told.summary.endpoints_configured.clone());
-    if told.is_none() {
+    let mut configured = recorded.map_or_else(Vec::new, |recorded| {
+        recorded.summary.endpoints_configured.clone()
+    });
+    if recorded.is_none() {
         configured.extend(exporters.iter().map(|exporter| exporter.url.clone()));
     }
-    let errors = told.map_or(&[][..], |told| &told.error_summary);
+    let errors = recorded.map_or(&[][..], |recorded| &recorded.error_summary);
     let failures = errors.iter();
     let failures =
         failures.filter_map(|error| Some(error.error_details.message.as_deref()?.to_owned()));
-    if exporters.is_empty() && told.is_none_or(|told| !told.endpoints.is_empty()) {
+    if exporters.is_empty() && recorded.is_none_or(|recorded| !recorded.endpoints.is_empty()) {
         return Ok(None);
     }
     let start = measured.map_or(first, |measured| measured.start);

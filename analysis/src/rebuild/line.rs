@@ -34,7 +34,7 @@ pub(super) struct Found {
 }
 
 /// What a line says of the answer besides its figures; the rest is nothing.
-pub(super) fn reading(told: &LineAnswer<'_>, at: Stamp) -> Reading {
+pub(super) fn reading(recorded: &LineAnswer<'_>, at: Stamp) -> Reading {
     let one = |index: u64| Choice {
         index,
         output: None,
@@ -42,29 +42,29 @@ pub(super) fn reading(told: &LineAnswer<'_>, at: Stamp) -> Reading {
         first: at,
         last: at,
     };
-    let finish = told.finish_reasons.iter();
+    let finish = recorded.finish_reasons.iter();
     Reading {
-        choices: (0..told.choices.unwrap_or(0).min(1 << 16))
+        choices: (0..recorded.choices.unwrap_or(0).min(1 << 16))
             .map(one)
             .collect(),
         finish: (0..)
             .zip(finish.map(|reason| Cow::Owned(reason.to_string())))
             .collect(),
-        refused: told.refused,
+        refused: recorded.refused,
         unreadable: Unreadable {
-            events: told.unreadable_events.unwrap_or(0),
-            begins: told.unreadable_begins.as_deref().map(str::to_owned),
+            events: recorded.unreadable_events.unwrap_or(0),
+            begins: recorded.unreadable_begins.as_deref().map(str::to_owned),
         },
-        quirks: quirks(told),
+        quirks: quirks(recorded),
         ..Reading::default()
     }
 }
 
 /// How the body was read otherwise than its head says.
-fn quirks(told: &LineAnswer<'_>) -> Quirks {
+fn quirks(recorded: &LineAnswer<'_>) -> Quirks {
     let mut quirks = Quirks::default();
     for (quirk, name) in Quirks::ALL {
-        if told.read_as.iter().any(|told| told == name) {
+        if recorded.read_as.iter().any(|recorded| recorded == name) {
             quirks.add(quirk);
         }
     }
@@ -82,16 +82,16 @@ impl Found {
         metadata: &Verbatim<'_, Metadata<'_>>,
         error: Option<&Verbatim<'_, ErrorDetails<'_>>>,
     ) -> Self {
-        let told = &metadata.value;
+        let recorded = &metadata.value;
         let problem = error.map(|error| Problem::of(&error.value));
-        let start = at(told.request_start_ns);
-        let end = at(told.request_end_ns.max(told.request_start_ns));
-        let admitted = told.credit_issued_ns.map_or(start, at);
-        let by_plan = told.was_cancelled
+        let start = at(recorded.request_start_ns);
+        let end = at(recorded.request_end_ns.max(recorded.request_start_ns));
+        let admitted = recorded.credit_issued_ns.map_or(start, at);
+        let by_plan = recorded.was_cancelled
             && problem
                 .as_ref()
                 .is_some_and(|problem| problem.code == Some(499));
-        let cancel = cancel(told, problem.as_ref(), by_plan);
+        let cancel = cancel(recorded, problem.as_ref(), by_plan);
         let outcome = match (&problem, by_plan) {
             (None, _) => Outcome::Complete,
             (Some(_), true) => Outcome::Cancelled,
@@ -102,30 +102,30 @@ impl Found {
             true => Verdict::Cancelled(problem),
             false => Verdict::Error(problem),
         });
-        let request_id = uuid(&told.x_request_id);
-        let plan = told.cancellation.as_ref();
+        let request_id = uuid(&recorded.x_request_id);
+        let plan = recorded.cancellation.as_ref();
         let written = plan.and_then(|plan| plan.written_ns);
         let record = Record {
-            phase: if told.is_warmup() {
+            phase: if recorded.is_warmup() {
                 Phase::Warmup
             } else {
                 Phase::Profiling
             },
-            index: told.session_num,
+            index: recorded.session_num,
             entry: 0,
             core: 0,
             request_id,
-            session: told.session_num,
+            session: recorded.session_num,
             correlation: Correlation::Id(Uuid::default()),
             times: Times {
-                scheduled: told.scheduled_ns.map_or(admitted, at),
+                scheduled: recorded.scheduled_ns.map_or(admitted, at),
                 admitted,
                 start,
                 connected: None,
                 secured: None,
                 send_start: None,
                 written: written.map(at),
-                head: told.request_ack_ns.map(at),
+                head: recorded.request_ack_ns.map(at),
                 body_first: None,
                 body_last: None,
                 end,
@@ -133,7 +133,7 @@ impl Found {
             outcome,
             cancel,
             wire: Wire {
-                quirks: told.answer.as_ref().map(quirks).unwrap_or_default(),
+                quirks: recorded.answer.as_ref().map(quirks).unwrap_or_default(),
                 ..Wire::default()
             },
             label: None,
@@ -144,20 +144,20 @@ impl Found {
         Self {
             record,
             entry: EntryFacts {
-                session_id: told
+                session_id: recorded
                     .conversation_id
                     .as_deref()
                     .unwrap_or_default()
                     .to_owned(),
-                turn: told.turn_index.unwrap_or(0),
+                turn: recorded.turn_index.unwrap_or(0),
                 ..EntryFacts::default()
             },
             metadata: metadata.json.to_owned(),
             error: error.map(|error| error.json.to_owned()),
             verdict,
-            is_ours: told.is_ours(),
+            is_ours: recorded.is_ours(),
             cancellation: plan.cloned().map(LineCancellation::owned),
-            answer: told.answer.clone().unwrap_or_default().owned(),
+            answer: recorded.answer.clone().unwrap_or_default().owned(),
             id: u128::from_be_bytes(request_id.0),
         }
     }
@@ -182,8 +182,8 @@ pub(super) fn uuid(text: &str) -> Uuid {
 }
 
 /// The plan to hang up: ours says all of it, AIPerf's message names the delay.
-fn cancel(told: &Metadata<'_>, problem: Option<&Problem>, by_plan: bool) -> Option<Cancel> {
-    let Some(plan) = &told.cancellation else {
+fn cancel(recorded: &Metadata<'_>, problem: Option<&Problem>, by_plan: bool) -> Option<Cancel> {
+    let Some(plan) = &recorded.cancellation else {
         let delay = problem.filter(|_| by_plan).map(|problem| {
             let words = problem.message.split_whitespace();
             let mut seconds =
@@ -280,10 +280,14 @@ mod tests {
         let line = format!(
             r#"{{"request_start_ns":10,"request_end_ns":203,"was_cancelled":true,"cancellation":{plan}}}"#
         );
-        let told = found(&line, Some(r#"{"code":499,"message":"x"}"#));
-        let done = told.record.cancel.and_then(|cancel| cancel.done).unwrap();
+        let recorded = found(&line, Some(r#"{"code":499,"message":"x"}"#));
+        let done = recorded
+            .record
+            .cancel
+            .and_then(|cancel| cancel.done)
+            .unwrap();
         assert_eq!(done.closed.since(done.due).nanos(), 3);
         assert_eq!(done.stage, Stage::Streaming);
-        assert_eq!(told.record.times.written, Some(at(100)));
+        assert_eq!(recorded.record.times.written, Some(at(100)));
     }
 }

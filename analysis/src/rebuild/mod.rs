@@ -33,10 +33,10 @@ use crate::collect::Read;
 use crate::collector::Collector;
 use crate::facts::{EntryFacts, PhaseWindow, RunEnd, RunFacts};
 use crate::goodput::{self, GoodputError, Slos};
-use crate::metric::{RowValue, Told, conditions};
+use crate::metric::{Recorded, RowValue, conditions};
 use crate::pool::Pool;
 use crate::reading::{Reading, Rules, Target, Verdict};
-use crate::report::{Outside, Report};
+use crate::report::{External, Report};
 use crate::tokens::TokenCounts;
 use pinfire_base::tokens::TokenCounter;
 
@@ -161,7 +161,10 @@ impl Rebuild {
         let conditions = conditions(
             facts.endpoint(),
             facts.streaming,
-            facts.told.as_ref().is_some_and(|told| told.client_counts),
+            facts
+                .recorded
+                .as_ref()
+                .is_some_and(|recorded| recorded.client_counts),
             facts.cancellation.is_some(),
             true,
         );
@@ -185,7 +188,7 @@ impl Rebuild {
 
     /// What the files say was asked.
     fn told_config(&mut self) -> Option<&mut Carried<InputConfig>> {
-        self.facts.told.as_mut()?.summary.input_config.as_mut()
+        self.facts.recorded.as_mut()?.summary.input_config.as_mut()
     }
 
     /// Whether the server's own counts are the lengths of this run.
@@ -226,14 +229,14 @@ impl Rebuild {
         jsonl: Option<PathBuf>,
         progress: &dyn Fn(u64),
     ) -> Result<(Report, Vec<String>), RebuildError> {
-        if let Some(told) = &mut self.facts.told {
-            told.client_counts = !matches!(counting, Counting::ByServer);
+        if let Some(recorded) = &mut self.facts.recorded {
+            recorded.client_counts = !matches!(counting, Counting::ByServer);
         }
-        let told = self.facts.told.as_ref();
-        let told = told.and_then(|told| told.summary.telemetry_data.as_deref());
+        let recorded = self.facts.recorded.as_ref();
+        let recorded = recorded.and_then(|recorded| recorded.summary.telemetry_data.as_deref());
         let mut gpu = gpus::read(
             self.gpus.as_deref(),
-            told,
+            recorded,
             self.window.as_ref(),
             line::at(self.first),
             &mut self.warnings,
@@ -279,9 +282,9 @@ impl Rebuild {
             gpu.end_at(sink.last);
         }
         let mut report = sink.finish(end)?;
-        report.look_outside(Outside {
+        report.add_external(External {
             gpu,
-            ..Outside::default()
+            ..External::default()
         });
         Ok((report, warnings))
     }
@@ -382,8 +385,8 @@ impl First {
         facts.streaming = self.streaming;
         facts.answers = Answers::of(self.kind);
         facts.models.extend(self.model.clone());
-        if let Some(told) = &mut facts.told {
-            told.client_counts = !self.by_server;
+        if let Some(recorded) = &mut facts.recorded {
+            recorded.client_counts = !self.by_server;
         }
     }
 }
@@ -571,7 +574,7 @@ impl Sink<'_> {
             entry,
             reading: &read.reading,
             tokens: read.tokens,
-            told: Some(Told {
+            recorded: Some(Recorded {
                 metadata: &found.metadata,
                 error: found.error.as_deref(),
                 trace: read.trace.as_deref(),
@@ -595,9 +598,9 @@ impl Sink<'_> {
             dropped: 0,
         };
         let mut report = self.collector.finish(end)?;
-        if let Some(told) = &mut report.facts.told {
+        if let Some(recorded) = &mut report.facts.recorded {
             // The run's own account is kept as long as it speaks of the same requests.
-            let counts = &mut told.summary.request_accounting;
+            let counts = &mut recorded.summary.request_accounting;
             if !counts.as_ref().is_some_and(|counts| {
                 counts.valid == seen.valid
                     && counts.errors == seen.errors

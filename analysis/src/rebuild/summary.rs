@@ -12,7 +12,7 @@ use pinfire_dialect::{Answers, EndpointKind};
 
 use super::error::RebuildError;
 use super::line::at;
-use crate::facts::{DatasetFacts, LengthFacts, PhaseFacts, PhaseWindow, RunFacts, ToldRun};
+use crate::facts::{DatasetFacts, LengthFacts, PhaseFacts, PhaseWindow, RecordedRun, RunFacts};
 
 /// Tokens were counted how, and by what.
 pub(super) struct Counting {
@@ -66,7 +66,7 @@ pub(super) fn facts(summary: Summary, version: &str) -> Result<RunFacts, Rebuild
         .clone_into(&mut facts.cli_command);
     let counting = Counting::of(&summary);
     facts.tokenizer = counting.tokenizer;
-    facts.told = Some(ToldRun {
+    facts.recorded = Some(RecordedRun {
         client_counts: !counting.by_server,
         summary,
     });
@@ -106,46 +106,50 @@ fn asked(config: &InputConfig, facts: &mut RunFacts) -> Result<(), RebuildError>
     Ok(())
 }
 
-fn length(told: Length) -> LengthFacts {
+fn length(recorded: Length) -> LengthFacts {
     LengthFacts {
-        mean: told.mean,
-        stddev: told.stddev.unwrap_or(0.0),
+        mean: recorded.mean,
+        stddev: recorded.stddev.unwrap_or(0.0),
     }
 }
 
-fn phase(told: &PhaseConfig) -> PhaseFacts {
+fn phase(recorded: &PhaseConfig) -> PhaseFacts {
     PhaseFacts {
-        kind: told.load.clone(),
-        requests: told.requests,
-        duration_s: told.duration,
-        concurrency: told
+        kind: recorded.load.clone(),
+        requests: recorded.requests,
+        duration_s: recorded.duration,
+        concurrency: recorded
             .concurrency
             .map(|slots| u32::try_from(slots).unwrap_or(u32::MAX)),
-        rate: told.rate,
-        seamless: told.seamless,
+        rate: recorded.rate,
+        seamless: recorded.seamless,
     }
 }
 
-fn cancellation(told: &CancellationConfig) -> PlannedCancellation {
-    let seconds = match told.delay {
+fn cancellation(recorded: &CancellationConfig) -> PlannedCancellation {
+    let seconds = match recorded.delay {
         Delay::Seconds(seconds) => seconds,
         Delay::Drawn(_) => 0.0,
     };
-    let mut asked = PlannedCancellation::after(told.rate, Span::from_secs_f64(seconds));
-    if let Delay::Drawn(text) = &told.delay
+    let mut asked = PlannedCancellation::after(recorded.rate, Span::from_secs_f64(seconds));
+    if let Delay::Drawn(text) = &recorded.delay
         && let Ok(delay) = text.parse()
     {
         asked.delay = delay;
     }
-    if let Some(trigger) = told.trigger.as_deref().and_then(CancelTrigger::from_name) {
+    if let Some(trigger) = recorded
+        .trigger
+        .as_deref()
+        .and_then(CancelTrigger::from_name)
+    {
         asked.trigger = trigger;
     }
-    let mode = told.mode.as_deref();
+    let mode = recorded.mode.as_deref();
     let leave = Leave::ALL
         .into_iter()
         .find(|leave| mode == Some(leave.name()));
     asked.leave = leave.unwrap_or_default();
-    asked.wave = told.wave.map(Span::from_secs_f64);
+    asked.wave = recorded.wave.map(Span::from_secs_f64);
     asked
 }
 
@@ -209,7 +213,7 @@ mod tests {
         );
         assert_eq!(facts.dataset.isl.unwrap().mean, 550.0);
         assert_eq!(facts.tokenizer.as_deref(), Some("t"));
-        assert!(facts.told.unwrap().client_counts);
+        assert!(facts.recorded.unwrap().client_counts);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use pinfire_base::record::{AfterHalfClose, PlannedCancellation, Stage};
 
-use super::neighbours::Neighbours;
+use super::collateral::Collateral;
 use crate::collect::{CancelTally, Progress, STAGES};
 use crate::stats::Figures;
 
@@ -34,7 +34,7 @@ pub struct Cancellation {
     /// Cancelled requests that had a connection, which nobody could use again.
     pub connections_closed: u64,
     /// What it did to the requests that were let finish.
-    pub neighbours: Neighbours,
+    pub collateral: Collateral,
     /// How answers ended that were read on after a half-close.
     pub after: [(AfterHalfClose, u64); 4],
 }
@@ -43,7 +43,7 @@ impl Cancellation {
     pub(super) fn new(
         asked: PlannedCancellation,
         tally: CancelTally,
-        neighbours: Neighbours,
+        collateral: Collateral,
         counts: Progress,
     ) -> Self {
         let ended = counts.valid + counts.errors + counts.cancelled;
@@ -68,7 +68,7 @@ impl Cancellation {
             tokens: tally.tokens.figures(),
             connections_closed: tally.connections_closed,
             stages,
-            neighbours,
+            collateral,
             after,
         }
     }

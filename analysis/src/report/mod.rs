@@ -5,9 +5,9 @@
 mod accounting;
 mod block;
 mod cancellation;
+mod collateral;
+mod external;
 pub mod health;
-mod neighbours;
-mod outside;
 mod slices;
 
 use pinfire_artifacts::tag;
@@ -17,14 +17,14 @@ use std::path::PathBuf;
 pub use accounting::Accounting;
 pub use block::Block;
 pub use cancellation::Cancellation;
+pub use collateral::{Collateral, Finished};
+pub use external::External;
 pub use health::Health;
-pub use neighbours::{Finished, Neighbours};
-pub use outside::Outside;
 pub use slices::Slice;
 
 use block::blocks;
 
-use crate::collect::{Asked, ErrorGroup, Odd, Progress, Tally};
+use crate::collect::{Anomalies, Asked, ErrorGroup, Progress, Tally};
 use crate::facts::{PhaseWindow, RateWindow, RunEnd, RunFacts};
 use crate::metric::Metric;
 use crate::reclaim::ReclaimReport;
@@ -49,7 +49,7 @@ pub struct Report {
     /// Failures of the measured phase, grouped.
     pub errors: Vec<ErrorGroup>,
     /// Answers of the measured phase that the user should look at.
-    pub odd: Odd,
+    pub anomalies: Anomalies,
     /// What came of the plan to hang up, if there was one.
     pub cancellation: Option<Cancellation>,
     /// How far the client itself can be trusted.
@@ -66,7 +66,7 @@ pub struct Report {
     /// The file of everything sent and received, if one was written.
     pub raw: Option<PathBuf>,
     /// What servers and GPUs said of themselves.
-    pub outside: Outside,
+    pub external: External,
     /// Whether the server let go of what was cancelled, where that was asked.
     pub release: Option<ReclaimReport>,
 }
@@ -77,14 +77,14 @@ impl Report {
         end: RunEnd,
         mut profiling: Tally,
         mut warmup: Tally,
-        odd: Odd,
+        anomalies: Anomalies,
         jsonl: Option<PathBuf>,
     ) -> Self {
         let counts = profiling.progress();
         let coarse = profiling.long.is_some();
         let health = Health::new(&facts, &end.cores, &profiling);
         let asked = facts.cancellation.clone();
-        let cancellation = asked.map(|asked| (asked, Neighbours::of(&profiling)));
+        let cancellation = asked.map(|asked| (asked, Collateral::of(&profiling)));
         let slices = slices::of(&facts, &mut profiling);
         let asked = |window: Option<PhaseWindow>| Asked {
             window: match facts.rate_window {
@@ -105,9 +105,9 @@ impl Report {
             warmup_errors,
             counts,
             errors: profiling.errors.groups().to_vec(),
-            odd,
-            cancellation: cancellation.map(|(asked, neighbours)| {
-                Cancellation::new(asked, profiling.cancel, neighbours, counts)
+            anomalies,
+            cancellation: cancellation.map(|(asked, collateral)| {
+                Cancellation::new(asked, profiling.cancel, collateral, counts)
             }),
             health,
             accounting: Accounting::new(&end, counts),
@@ -115,7 +115,7 @@ impl Report {
             slices,
             jsonl,
             raw: None,
-            outside: Outside::default(),
+            external: External::default(),
             release: None,
             facts,
             end,

@@ -4,7 +4,7 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 use super::{end, facts, golden, run};
-use crate::report::Outside;
+use crate::report::External;
 use crate::report::Report;
 use crate::testing::RecordParts;
 use pinfire_scrape::gpu::GpuTelemetry;
@@ -66,7 +66,7 @@ fn the_gpu_section_comes_after_two_empty_lines_and_has_its_header_without_gpus()
     let without = report.csv();
     assert!(without.ends_with(b"\r\n") && !without.ends_with(b"\r\n\r\n"));
     let at = pinfire_base::clock::Stamp::from_nanos(1);
-    report.look_outside(Outside {
+    report.add_external(External {
         gpu: Some(GpuTelemetry {
             configured: Vec::new(),
             exporters: Vec::new(),
@@ -77,7 +77,7 @@ fn the_gpu_section_comes_after_two_empty_lines_and_has_its_header_without_gpus()
                 until: at,
             },
         }),
-        ..Outside::default()
+        ..External::default()
     });
     let with = report.csv();
     let added = with.strip_prefix(&without[..]).unwrap();

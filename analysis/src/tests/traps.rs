@@ -316,7 +316,7 @@ fn the_servers_output_is_completion_without_reasoning() {
     assert!(report.figures("error_isl").is_none());
     assert!(report.figures("usage_discrepancy_count").is_none());
     // Both are said, with the requests that they are.
-    let odd = &report.odd;
+    let odd = &report.anomalies;
     assert_eq!((odd.usage_absent.count, odd.usage_clamped.count), (1, 1));
     let console = report.console(400, false);
     for expected in [
@@ -333,12 +333,15 @@ fn the_servers_output_is_completion_without_reasoning() {
         false,
     );
     assert_eq!(
-        (fine.odd.usage_absent.count, fine.odd.usage_clamped.count),
+        (
+            fine.anomalies.usage_absent.count,
+            fine.anomalies.usage_clamped.count
+        ),
         (0, 0)
     );
     // The client counts: usage is not what the lengths come from.
     let (counted, _) = of(&[answer(0, &[10.0], &["x"]).end(11.0)]);
-    assert_eq!(counted.odd.usage_absent.count, 0);
+    assert_eq!(counted.anomalies.usage_absent.count, 0);
 }
 
 /// `--per-chunk-usage`: tokens that came packed into the first chunk are out of the divisor.
@@ -722,7 +725,7 @@ fn neighbours_of_a_cancel_are_told_from_the_others() {
         facts.cancellation = Some(PlannedCancellation::after(40.0, Span::from_millis(50)));
     });
     // The disconnect went out at 141.52, after both answers.
-    let neighbours = &report.cancellation.as_ref().unwrap().neighbours;
+    let neighbours = &report.cancellation.as_ref().unwrap().collateral;
     assert_eq!(
         (neighbours.overlapping.requests, neighbours.apart.requests),
         (0, 2)

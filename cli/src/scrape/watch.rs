@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use pinfire_analysis::{
     facts::{PhaseWindow, RunEnd, RunFacts},
-    report::Outside,
+    report::External,
 };
 use pinfire_artifacts::WriteError;
 use pinfire_base::{
@@ -62,7 +62,7 @@ pub struct Watch {
 /// What was seen of a run from outside of it.
 #[derive(Default)]
 pub struct Observed {
-    pub outside: Outside,
+    pub external: External,
     /// The first file of it that could not be written, or is gone.
     pub unwritten: Option<WriteError>,
 }
@@ -209,7 +209,7 @@ impl Watch {
         for absent in gathered.absent.iter().filter(|absent| absent.given) {
             say::warning(format_args!("--server-metrics {}", absent.line));
         }
-        let mut outside = Outside::default();
+        let mut external = External::default();
         let mut unwritten = None;
         if gathered.servers.is_empty() {
             if let (Some(_), Some(absent)) = (&self.plan.server, gathered.absent.first()) {
@@ -223,18 +223,18 @@ impl Watch {
                 slice: facts.slice,
             };
             match metrics.write(&facts.scraped()) {
-                Ok(files) => outside.files = files,
+                Ok(files) => external.files = files,
                 Err(error) => {
                     say::warning(&error);
                     unwritten = Some(error);
                 }
             }
-            outside.server = Some(metrics);
+            external.server = Some(metrics);
         }
         for failure in &gathered.gpu_failures {
             say::warning(format_args!("--gpu-telemetry {failure}"));
         }
-        outside.gpu = self.plan.gpu.as_ref().map(|gpu| GpuTelemetry {
+        external.gpu = self.plan.gpu.as_ref().map(|gpu| GpuTelemetry {
             configured: gathered.gpus_configured,
             exporters: gathered.gpus,
             failures: gathered.gpu_failures,
@@ -246,7 +246,7 @@ impl Watch {
         let checked = self.files.iter().map(|file| held(file).check());
         let lost = checked.filter_map(Result::err).next();
         Observed {
-            outside,
+            external,
             unwritten: unwritten.or(lost),
         }
     }

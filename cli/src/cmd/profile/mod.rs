@@ -14,7 +14,7 @@ use pinfire_analysis::{
     export::{DEFAULT_WIDTH, write_start},
     reclaim::{ReclaimReport, Verdict},
     redact,
-    report::{Outside, Report},
+    report::{External, Report},
 };
 use pinfire_artifacts::{INPUTS, RESOLVED_CONFIG, RunFolder, Summary};
 use pinfire_base::record::Phase;
@@ -148,7 +148,7 @@ pub fn one(
     let lost = lost.or(collected.unwritten.map(Into::into));
     Results {
         report: collected.report,
-        outside: observed.outside,
+        external: observed.external,
         release: None,
     }
     .judged(verdict, settings, interrupt)
@@ -215,7 +215,7 @@ impl<'a> Watchers<'a> {
 /// What came of a run, before it is shown and written.
 struct Results {
     report: Report,
-    outside: Outside,
+    external: External,
     release: Option<Verdict>,
 }
 
@@ -231,7 +231,7 @@ impl Results {
         match found.and_then(|found| Ok((reclaim::write(settings, &found)?, found))) {
             Ok((path, found)) => {
                 self.release = Some(found.verdict);
-                self.outside.files.push(("Release Check", path));
+                self.external.files.push(("Release Check", path));
                 self.report.release = Some(found);
             }
             Err(error) => {
@@ -253,7 +253,7 @@ impl Results {
         gave_up: bool,
         lost: Option<anyhow::Error>,
     ) -> Result<Done> {
-        self.report.look_outside(self.outside);
+        self.report.add_external(self.external);
         let report = self.report;
         let width = settings.console_width.unwrap_or(DEFAULT_WIDTH);
         let written = report.write(width);

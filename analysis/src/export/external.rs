@@ -10,10 +10,10 @@ use pinfire_scrape::{ServerMetrics, Watched};
 
 impl Report {
     /// Tables of the GPUs and of the servers, each with its line feeds before it.
-    pub(super) fn outside_tables(&self, width: usize, colour: bool) -> String {
+    pub(super) fn external_tables(&self, width: usize, colour: bool) -> String {
         let mut text = String::new();
         let section = "\n\n";
-        if let Some(gpu) = &self.outside.gpu {
+        if let Some(gpu) = &self.external.gpu {
             let given = !gpu.configured.is_empty();
             if gpu.is_empty() && given {
                 text += &format!(
@@ -25,11 +25,11 @@ impl Report {
                 text += section;
                 text += &style("GPU Telemetry Platform: NVIDIA (DCGM)", "1", colour);
                 text += "\n";
-                if !self.outside.energy.is_empty() {
+                if !self.external.energy.is_empty() {
                     let head = [("Metric", Align::Right), ("avg", Align::Right)];
                     let title = format!("{PRODUCT} | GPU Power Efficiency (NVIDIA)");
                     let mut table = Table::new(title, &head, 0);
-                    for metric in &self.outside.energy {
+                    for metric in &self.external.energy {
                         let name = format!("{} ({})", metric.name, metric.unit);
                         table.row(vec![name, large(Some(metric.value))]);
                     }
@@ -38,7 +38,7 @@ impl Report {
                 text += &gpu_tables(gpu, width, colour);
             }
         }
-        if let Some(server) = &self.outside.server {
+        if let Some(server) = &self.external.server {
             for endpoint in server.endpoints.iter().filter(|e| e.server.is_some()) {
                 text += section;
                 text += &panel(server, endpoint).render(width, colour);

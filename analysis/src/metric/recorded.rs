@@ -4,7 +4,7 @@ use super::RowValue;
 
 /// What is taken from a line as it stands, because no record holds it.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'a> {
+pub struct Recorded<'a> {
     /// The `metadata` object, as JSON: written out again byte for byte.
     pub metadata: &'a str,
     /// The `error` object of a request that failed or was cancelled, likewise.
@@ -15,10 +15,10 @@ pub struct Told<'a> {
     pub values: &'a [(usize, RowValue)],
 }
 
-impl<'a> Told<'a> {
+impl<'a> Recorded<'a> {
     /// The value of a row, if the file has it.
     pub fn value(&self, row: usize) -> Option<&'a RowValue> {
-        let found = self.values.iter().find(|(told, _)| *told == row);
+        let found = self.values.iter().find(|(recorded, _)| *recorded == row);
         found.map(|(_, value)| value)
     }
 }

@@ -21,7 +21,7 @@ pub struct Noted {
 
 /// What was odd about the answers of the measured phase.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Odd {
+pub struct Anomalies {
     /// Nothing but usage counts tokens (`--use-server-token-count`).
     by_server: bool,
     /// Place of the row that says whether a length was missed.
@@ -52,7 +52,7 @@ pub struct Odd {
 /// there.
 const REASONS: usize = 50;
 
-impl Odd {
+impl Anomalies {
     pub(crate) fn new(by_server: bool) -> Self {
         Self {
             by_server,

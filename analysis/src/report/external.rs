@@ -9,7 +9,7 @@ use pinfire_scrape::gpu::{EnergyMetric, GpuTelemetry, Work};
 
 /// What was seen of a run from outside of it.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Outside {
+pub struct External {
     /// The servers' own metrics; none if nobody was to look, or nothing was there.
     pub server: Option<ServerMetrics>,
     /// The files of it: what the footer calls them, and where they are.
@@ -22,8 +22,8 @@ pub struct Outside {
 
 impl Report {
     /// Takes in what was seen from outside.
-    pub fn look_outside(&mut self, mut outside: Outside) {
-        if let Some(gpu) = &outside.gpu {
+    pub fn add_external(&mut self, mut external: External) {
+        if let Some(gpu) = &external.gpu {
             let work = Work {
                 requests: self.counts.valid as f64,
                 good: self.value(tag::GOOD_REQUEST_COUNT),
@@ -35,8 +35,8 @@ impl Report {
                 concurrency: self.facts.profiling.concurrency.map(f64::from),
                 cancelling: self.facts.cancellation.is_some(),
             };
-            outside.energy = gpu.energy_metrics(&work);
+            external.energy = gpu.energy_metrics(&work);
         }
-        self.outside = outside;
+        self.external = external;
     }
 }

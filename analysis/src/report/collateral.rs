@@ -18,14 +18,14 @@ pub struct Finished {
 
 /// The two kinds.
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Neighbours {
+pub struct Collateral {
     /// At least one disconnect went out between their start and their end.
     pub overlapping: Finished,
     /// None did.
     pub apart: Finished,
 }
 
-impl Neighbours {
+impl Collateral {
     /// Of a phase that still has its samples.
     pub(super) fn of(tally: &Tally) -> Self {
         let mut instants = tally.cancel.instants.clone();
