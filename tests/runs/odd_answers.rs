@@ -16,8 +16,8 @@ fn chunk(index: u32, delta: &str, finish: &str) -> String {
     )
 }
 
-/// A server whose requests are answered in turn: as it should be, broken off, declined, with an event
-/// that is cut, with two choices, under another label, without blank lines.
+/// A server whose requests are answered in turn: as it should be, broken off, declined, with an
+/// event that is cut, with two choices, under another label, without blank lines.
 fn odd() -> Raw {
     let event = |data: &str| format!("data: {data}\n\n");
     let text = |word: &str| chunk(0, &format!(r#"{{"content":" {word}"}}"#), "null");
