@@ -25,7 +25,7 @@ use pinfire_base::tokens::TokenCounter;
 pub struct Collector {
     facts: RunFacts,
     reader: Reader,
-    lines: Option<Lines>,
+    lines: Option<RecordsFile>,
     raw: Option<Raw>,
     warmup: Tally,
     profiling: Tally,
@@ -37,13 +37,13 @@ pub struct Collector {
 
 /// The raw file, and the bodies that were sent.
 struct Raw {
-    lines: Lines,
+    lines: RecordsFile,
     bodies: Arc<Ready>,
     body: Vec<u8>,
 }
 
 /// The open JSONL file and the line being made.
-struct Lines {
+struct RecordsFile {
     file: LineFile,
     writer: LineWriter,
     line: Vec<u8>,
@@ -61,7 +61,9 @@ impl Collector {
         counter: Option<Arc<dyn TokenCounter>>,
         jsonl: Option<PathBuf>,
     ) -> Result<Self, WriteError> {
-        let lines = jsonl.map(|path| Lines::create(&path, &facts)).transpose()?;
+        let lines = jsonl
+            .map(|path| RecordsFile::create(&path, &facts))
+            .transpose()?;
         let client_counts = match &facts.recorded {
             Some(recorded) => recorded.client_counts,
             None => counter.is_some(),
@@ -103,7 +105,7 @@ impl Collector {
     /// If the file cannot be created.
     pub fn with_raw(mut self, path: PathBuf, bodies: Arc<Ready>) -> Result<Self, WriteError> {
         self.raw = Some(Raw {
-            lines: Lines::create(&path, &self.facts)?,
+            lines: RecordsFile::create(&path, &self.facts)?,
             bodies,
             body: Vec::new(),
         });
@@ -214,9 +216,9 @@ impl Collector {
     /// # Errors
     /// If the per-request file cannot be written.
     pub fn flush(&mut self) -> Result<(), WriteError> {
-        let lines = self.lines.as_mut().map_or(Ok(()), Lines::flush);
+        let lines = self.lines.as_mut().map_or(Ok(()), RecordsFile::flush);
         let raw = self.raw.as_mut().map(|raw| &mut raw.lines);
-        lines.and(raw.map_or(Ok(()), Lines::flush))
+        lines.and(raw.map_or(Ok(()), RecordsFile::flush))
     }
 
     /// Writes no more lines: after an error that will not go away.
@@ -248,7 +250,7 @@ impl Collector {
     /// If the last lines of the per-request file cannot be written.
     pub fn finish(mut self, end: RunEnd) -> Result<Report, WriteError> {
         self.flush()?;
-        let path = |lines: &Lines| lines.file.path().to_owned();
+        let path = |lines: &RecordsFile| lines.file.path().to_owned();
         let jsonl = self.lines.as_ref().map(path);
         let raw = self.raw.as_ref().map(|raw| path(&raw.lines));
         let mut report = Report::new(
@@ -278,13 +280,13 @@ impl Raw {
                 &self.body
             }
         };
-        let Lines { writer, line, .. } = &mut self.lines;
+        let RecordsFile { writer, line, .. } = &mut self.lines;
         writer.write_raw(line, request, body);
         self.lines.write()
     }
 }
 
-impl Lines {
+impl RecordsFile {
     fn create(path: &Path, facts: &RunFacts) -> Result<Self, WriteError> {
         Ok(Self {
             file: LineFile::create(path)?,

@@ -83,7 +83,7 @@ impl TraceStats {
 /// What is read of a line; the rest of it is left alone.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Line {
+struct TraceLine {
     input_length: Option<f64>,
     output_length: Option<f64>,
     hash_ids: Option<Vec<i128>>,
@@ -130,7 +130,7 @@ impl Trace {
     /// # Errors
     /// The line is no object, or holds something else than lengths and ids.
     pub fn read(&mut self, text: &[u8]) -> Result<(), LineFault> {
-        let line: Result<Line, _> = serde_json::from_slice(text);
+        let line: Result<TraceLine, _> = serde_json::from_slice(text);
         let fault = |field, reason| Err(LineFault { field, reason });
         // A list would be read as the fields in their order.
         let object = text.trim_ascii_start().starts_with(b"{");

@@ -25,13 +25,13 @@ pub struct Raw {
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<ReceivedRequest>>,
     open: Mutex<Vec<TcpStream>>,
 }
 
 /// A request that arrived whole.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Seen {
+pub struct ReceivedRequest {
     /// Number of the connection, from 0.
     pub conn: usize,
     /// Number of the request on it, from 0.
@@ -114,12 +114,12 @@ impl Raw {
     }
 
     /// Requests that arrived whole, in order of arrival.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<ReceivedRequest> {
         lock(&self.shared.seen).clone()
     }
 }
 
-impl Seen {
+impl ReceivedRequest {
     /// The body as JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.sent).expect("a body of JSON")
@@ -143,7 +143,7 @@ impl Drop for Raw {
 
 impl Conn {
     /// Waits for the next whole request. `None` when the client has left.
-    pub fn request(&mut self) -> Option<Seen> {
+    pub fn request(&mut self) -> Option<ReceivedRequest> {
         let head = self.head()?;
         let text = String::from_utf8_lossy(&self.inbox[..head]).into_owned();
         let value = |name: &str| {
@@ -157,7 +157,7 @@ impl Conn {
             self.read()?;
         }
         let sent = self.inbox.drain(..head + body).skip(head).collect();
-        let seen = Seen {
+        let seen = ReceivedRequest {
             conn: self.number,
             nth: self.requests,
             id: value("x-request-id").unwrap_or_default(),

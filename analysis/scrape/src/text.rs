@@ -131,8 +131,8 @@ impl Exposition {
         for line in body.split(|&byte| byte == b'\n') {
             let read = std::str::from_utf8(line).ok().map(|line| reader.line(line));
             match read {
-                Some(Some(Line::Blank)) => {}
-                Some(Some(Line::TurnContent)) => good = true,
+                Some(Some(PageLine::Blank)) => {}
+                Some(Some(PageLine::TurnContent)) => good = true,
                 Some(None) | None => reader.out.bad_lines += 1,
             }
         }
@@ -156,7 +156,7 @@ impl Exposition {
     }
 }
 
-enum Line {
+enum PageLine {
     Blank,
     TurnContent,
 }
@@ -193,10 +193,10 @@ enum Part {
 
 impl Reader {
     /// Takes in a line; nothing if it makes no sense.
-    fn line(&mut self, line: &str) -> Option<Line> {
+    fn line(&mut self, line: &str) -> Option<PageLine> {
         let line = line.trim_matches([' ', '\t', '\r']);
         if line.is_empty() {
-            return Some(Line::Blank);
+            return Some(PageLine::Blank);
         }
         if let Some(comment) = line.strip_prefix('#') {
             return Some(self.comment(comment.trim_start_matches([' ', '\t'])));
@@ -219,10 +219,10 @@ impl Reader {
             }
         }
         self.sample(name, labels, value);
-        Some(Line::TurnContent)
+        Some(PageLine::TurnContent)
     }
 
-    fn comment(&mut self, comment: &str) -> Line {
+    fn comment(&mut self, comment: &str) -> PageLine {
         let (word, rest) = comment.split_once([' ', '\t']).unwrap_or((comment, ""));
         let rest = rest.trim_start_matches([' ', '\t']);
         let (name, text) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
@@ -241,9 +241,9 @@ impl Reader {
                 self.types.insert(name.to_owned(), typed);
             }
             "UNIT" | "EOF" => {}
-            _ => return Line::Blank,
+            _ => return PageLine::Blank,
         }
-        Line::TurnContent
+        PageLine::TurnContent
     }
 
     fn sample(&mut self, name: &str, mut labels: Labels, value: f64) {

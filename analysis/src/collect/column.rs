@@ -7,7 +7,7 @@ use crate::stats::Sample;
 /// For each record, in order of arrival: whether it has a value. Takes no room while all have one,
 /// or none has.
 #[derive(Clone, Debug)]
-pub enum Seen {
+pub enum Presence {
     /// So many records, all of them alike.
     Alike {
         /// They have a value.
@@ -24,13 +24,13 @@ pub enum Seen {
     },
 }
 
-impl Default for Seen {
+impl Default for Presence {
     fn default() -> Self {
         Self::Alike { all: true, len: 0 }
     }
 }
 
-impl Seen {
+impl Presence {
     /// Adds a record.
     pub fn push(&mut self, new: bool) {
         match self {
@@ -97,7 +97,7 @@ pub struct Column {
     /// The values, those of one record after those of the one before.
     pub sample: Sample,
     /// Which records have one, or several.
-    pub seen: Seen,
+    pub seen: Presence,
     /// Of a row of lists: how many values each record that has some has.
     counts: Option<Sample>,
     /// Only the distribution is kept: which value was whose is not.
@@ -142,7 +142,7 @@ impl Column {
     /// Keeps the distribution alone from now on, in bounded memory.
     pub fn loosen(&mut self) {
         self.sample.coarsen();
-        self.seen = Seen::default();
+        self.seen = Presence::default();
         self.counts = None;
         self.loose = true;
     }
@@ -160,7 +160,7 @@ impl Column {
     /// The same in another order of records.
     #[must_use]
     pub fn reordered(&self, order: &[u32]) -> Self {
-        let simple = self.counts.is_none() && matches!(self.seen, Seen::Alike { .. });
+        let simple = self.counts.is_none() && matches!(self.seen, Presence::Alike { .. });
         if simple {
             let places = order.iter().map(|&record| record as usize);
             return Self {
@@ -281,11 +281,11 @@ mod tests {
 
     #[test]
     fn records_that_are_alike_take_no_room() {
-        let mut seen = Seen::default();
+        let mut seen = Presence::default();
         (0..1000).for_each(|_| seen.push(false));
         assert!(matches!(
             seen,
-            Seen::Alike {
+            Presence::Alike {
                 all: false,
                 len: 1000
             }

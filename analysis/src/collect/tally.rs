@@ -6,7 +6,7 @@ use std::ops::Range;
 use pinfire_base::clock::Stamp;
 use pinfire_base::record::{AfterHalfClose, Outcome, Stage};
 
-use super::column::{Column, Ranges, Seen};
+use super::column::{Column, Presence, Ranges};
 use super::errors::ErrorGroups;
 use super::progress::Progress;
 use crate::goodput::Slos;
@@ -98,9 +98,9 @@ pub struct Tally {
     pub(crate) row_values: Vec<(usize, RowValue)>,
     counts: Progress,
     /// Which records are answers.
-    valid: Seen,
+    valid: Presence,
     /// Which records are failures.
-    failed: Seen,
+    failed: Presence,
     /// Starts and ends of all exported requests.
     pub(crate) tracks: Vec<Track>,
     /// The same of requests that the end of the run cut off.
@@ -216,8 +216,8 @@ impl Tally {
         self.columns.iter_mut().for_each(Column::loosen);
         self.cancel.loosen();
         self.tracks = Vec::new();
-        self.valid = Seen::default();
-        self.failed = Seen::default();
+        self.valid = Presence::default();
+        self.failed = Presence::default();
         self.due.sort_unstable();
         self.due.shrink_to_fit();
         self.long = Some(Box::new(long));
@@ -354,7 +354,7 @@ impl Tally {
     }
 
     /// Which records are answers, and which are failures.
-    pub(crate) const fn classes(&self) -> (&Seen, &Seen) {
+    pub(crate) const fn classes(&self) -> (&Presence, &Presence) {
         (&self.valid, &self.failed)
     }
 }

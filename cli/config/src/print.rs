@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A setting with its texts.
-struct Line {
+struct SettingTexts {
     flag: &'static str,
     heading: &'static str,
     many: bool,
@@ -23,7 +23,7 @@ struct Line {
     texts: Vec<String>,
 }
 
-impl Line {
+impl SettingTexts {
     fn of(flag: &'static Arg, value: &Json) -> Option<Self> {
         let texts = match wire::plain(value) {
             Json::Array(values) => values.iter().map(text).collect(),
@@ -62,10 +62,10 @@ impl Line {
 }
 
 /// The settings that pass, in the order of their declaration.
-fn lines(wire: &Wire, wanted: impl Fn(&Json) -> bool) -> Vec<Line> {
+fn lines(wire: &Wire, wanted: impl Fn(&Json) -> bool) -> Vec<SettingTexts> {
     let all = settings().all().filter_map(|flag| {
         let value = wire.get(flag.get_id().as_str())?;
-        wanted(value).then(|| Line::of(flag, value))?
+        wanted(value).then(|| SettingTexts::of(flag, value))?
     });
     all.collect()
 }

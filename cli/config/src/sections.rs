@@ -605,7 +605,7 @@ section! {
 pub struct Output {
     /// Folder of all files of the run.
     ///
-    /// [default: artifacts/<model>-openai-<type>-concurrency<N>]
+    /// [default: artifacts/MODEL-openai-TYPE-concurrencyN]
     #[arg(long, visible_alias = "output-artifact-dir", value_name = "FOLDER")]
     pub artifact_dir: Option<Sourced<PathBuf>>,
     /// Name of the exports: NAME.json, NAME.csv, NAME.jsonl, NAME_raw.jsonl, ...

@@ -399,10 +399,10 @@ mod tests {
     /// Passes on what it sees: where, when, and what `read` makes of the page.
     struct Tells<T, F> {
         read: F,
-        out: Sender<Seen<T>>,
+        out: Sender<SampleLog<T>>,
     }
 
-    struct Seen<T> {
+    struct SampleLog<T> {
         url: String,
         at: Stamp,
         shown: Result<T, ScrapeError>,
@@ -411,7 +411,7 @@ mod tests {
     impl<T: Send, F: FnMut(&Scrape) -> T + Send> Subscriber for Tells<T, F> {
         fn take(&mut self, url: &str, sample: &Sample) -> Interest {
             let shown = sample.shown.as_ref().map_err(Clone::clone);
-            let seen = Seen {
+            let seen = SampleLog {
                 url: url.to_owned(),
                 at: sample.at,
                 shown: shown.map(|shown| (self.read)(&shown.scrape)),
@@ -427,7 +427,7 @@ mod tests {
         }
     }
 
-    fn tells<T, F>(read: F) -> (Tells<T, F>, Receiver<Seen<T>>) {
+    fn tells<T, F>(read: F) -> (Tells<T, F>, Receiver<SampleLog<T>>) {
         let (out, seen) = unbounded();
         (Tells { read, out }, seen)
     }
@@ -510,10 +510,13 @@ mod tests {
         let slow = slow.subscribe(Span::from_millis(7), seldom);
         fast.scrape_now().wait(WAIT);
         slow.scrape_now().wait(WAIT);
-        let some: Vec<Seen<f64>> = (0..10).map(|_| some.recv_timeout(WAIT).unwrap()).collect();
+        let some: Vec<SampleLog<f64>> = (0..10).map(|_| some.recv_timeout(WAIT).unwrap()).collect();
         let last = some.last().unwrap().at;
         let mut seen = Vec::new();
-        while seen.last().is_none_or(|seen: &Seen<f64>| seen.at < last) {
+        while seen
+            .last()
+            .is_none_or(|seen: &SampleLog<f64>| seen.at < last)
+        {
             seen.push(all.recv_timeout(WAIT).unwrap());
         }
         // The server has answered no request but those that the one who wants most has seen.

@@ -2,7 +2,7 @@
 //!
 //! One table, [`ENDPOINTS`], says what each kind is; one file per dialect has its body and its
 //! reading. Bodies are control plane. Reading is pure functions over JSON values, for the analysis
-//! side and for the history of a conversation; the cores ask for no more than a [`Scan`].
+//! side and for the history of a conversation; the cores ask for no more than a [`Scan`](pinfire_proto::Scan).
 //!
 //! ```
 //! use pinfire_dialect::{Answers, EndpointKind, answer::{Piece, Reader}};

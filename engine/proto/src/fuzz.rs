@@ -11,7 +11,7 @@ use crate::Scan;
 
 /// Everything a response gave, without its stamps.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Seen {
+pub struct EventLog {
     /// The final head.
     pub head: Option<Head>,
     /// Plain bytes of the body. How many coded ones had come when an error was found depends on the
@@ -34,7 +34,7 @@ pub enum End {
     Close(Closed),
 }
 
-impl Sink for Seen {
+impl Sink for EventLog {
     fn head(&mut self, _: Stamp, head: &Head, _: &[u8]) {
         self.head = Some(*head);
     }
@@ -53,14 +53,14 @@ impl Sink for Seen {
 }
 
 /// Feeds `input` in the given pieces (cut offsets in rising order), then closes.
-pub fn run(input: &[u8], cuts: impl IntoIterator<Item = usize>) -> Seen {
+pub fn run(input: &[u8], cuts: impl IntoIterator<Item = usize>) -> EventLog {
     run_as(Scan::Chat, input, cuts)
 }
 
 /// The same for answers of another kind.
-pub fn run_as(scan: Scan, input: &[u8], cuts: impl IntoIterator<Item = usize>) -> Seen {
+pub fn run_as(scan: Scan, input: &[u8], cuts: impl IntoIterator<Item = usize>) -> EventLog {
     let mut exchange = Exchange::of(scan);
-    let mut seen = Seen::default();
+    let mut seen = EventLog::default();
     let at = Stamp::from_nanos(1);
     let mut from = 0;
     for cut in cuts.into_iter().chain([input.len()]) {

@@ -8,9 +8,9 @@
 //! use pinfire_proto::{Exchange, Head, Progress, Sink};
 //!
 //! #[derive(Default)]
-//! struct Seen(Vec<(u64, MarkKind, String)>);
+//! struct EventLog(Vec<(u64, MarkKind, String)>);
 //!
-//! impl Sink for Seen {
+//! impl Sink for EventLog {
 //!     fn head(&mut self, _: Stamp, head: &Head, _: &[u8]) {
 //!         assert_eq!(head.status, 200);
 //!     }
@@ -20,7 +20,7 @@
 //!     }
 //! }
 //!
-//! let (mut exchange, mut seen) = (Exchange::default(), Seen::default());
+//! let (mut exchange, mut seen) = (Exchange::default(), EventLog::default());
 //! // Two reads, cut in the middle of an event: it is stamped by the read that completes it.
 //! let first = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 105\r\n\r\n\
 //!               data: {\"object\":\"chat.completion.chunk\",\"choices\":[{";

@@ -428,7 +428,7 @@ impl Core {
         &mut self,
         conn: &Conn,
         now: Stamp,
-        change: impl FnOnce(&mut super::truth::Line<'_>),
+        change: impl FnOnce(&mut super::truth::TruthLine<'_>),
     ) {
         if let Some(truth) = &mut self.truth {
             let mut line = conn.line();

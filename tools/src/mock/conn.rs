@@ -16,7 +16,7 @@ use super::fault::Fault;
 use super::metrics::Finish;
 use super::pieces::{Api, Mark};
 use super::request::Head;
-use super::truth::Line;
+use super::truth::TruthLine;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,8 +265,8 @@ impl Conn {
     }
 
     /// The log line of the current request, whole or not, as it stands.
-    pub(super) fn line(&self) -> Line<'_> {
-        let mut line = Line {
+    pub(super) fn line(&self) -> TruthLine<'_> {
+        let mut line = TruthLine {
             id: &self.id,
             port: self.port,
             conn: self.number,

@@ -25,7 +25,7 @@ use std::path::Path;
 use pinfire_base::clock::{Span, Stamp, WallAnchor};
 
 /// One line.
-pub(super) struct Line<'a> {
+pub(super) struct TruthLine<'a> {
     pub(super) id: &'a [u8],
     pub(super) port: u16,
     pub(super) conn: u64,
@@ -74,7 +74,7 @@ impl Truth {
     }
 
     /// Adds a line, logged at `now`.
-    pub(super) fn add(&mut self, line: &Line<'_>, now: Stamp) {
+    pub(super) fn add(&mut self, line: &TruthLine<'_>, now: Stamp) {
         let wall = |stamp: Option<Stamp>| stamp.map_or(0, |stamp| self.anchor.unix_nanos(stamp));
         let out = &mut self.buffer;
         out.extend_from_slice(b"{\"id\":\"");

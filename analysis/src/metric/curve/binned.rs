@@ -8,7 +8,7 @@ pub const BIN: u64 = 100_000_000;
 
 /// One request as the curves see it. Times in nanoseconds of the monotonic clock.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
+pub struct CurveRequest<'a> {
     /// Start.
     pub start: u64,
     /// Record end.
@@ -44,8 +44,8 @@ pub struct Binned {
 
 impl Binned {
     /// Adds a request.
-    pub fn add(&mut self, seen: &Seen<'_>) {
-        let Seen { start, end, .. } = *seen;
+    pub fn add(&mut self, seen: &CurveRequest<'_>) {
+        let CurveRequest { start, end, .. } = *seen;
         let end = end.max(start);
         self.make_room(start);
         self.first_start = self.first_start.min(start);
@@ -263,7 +263,7 @@ mod tests {
             (102 * BIN + BIN / 2, 12 * S),
             (10 * S, 114 * BIN + BIN / 2),
         ] {
-            binned.add(&Seen {
+            binned.add(&CurveRequest {
                 start,
                 end,
                 first: None,
@@ -276,7 +276,7 @@ mod tests {
         assert!((avg - (2.0 + 1.75 + 1.45) / 2.0).abs() < 1e-12, "{avg}");
         assert_eq!((min, max), (2.0, 3.0));
         // One that began before all others.
-        binned.add(&Seen {
+        binned.add(&CurveRequest {
             start: 9 * S,
             end: 10 * S,
             first: None,
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn tokens_flow_where_the_request_was() {
         let mut binned = Binned::default();
-        binned.add(&Seen {
+        binned.add(&CurveRequest {
             start: S,
             end: 3 * S,
             first: Some(2 * S),

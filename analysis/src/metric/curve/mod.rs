@@ -7,7 +7,7 @@ mod binned;
 mod held;
 mod sweep;
 
-pub use binned::{BIN, Binned, Seen as SeenLife};
+pub use binned::{BIN, Binned, CurveRequest as SeenLife};
 pub use held::{Held, figures};
 pub use sweep::{Life, Sweep};
 

@@ -10,7 +10,7 @@ use pinfire_engine::{plan::PhasePlan, run::rehearse, schedule::Pace};
 use serde::Serialize;
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct ScheduleLine<'a> {
     phase: &'static str,
     index: u64,
     /// From the start of the phase; `null` where only the server decides.
@@ -38,7 +38,7 @@ pub fn print(name: &'static str, plan: &Arc<PhasePlan>) -> Result<()> {
             .cancel
             .as_ref()
             .and_then(|cancel| cancel.delay(request.index));
-        let line = Line {
+        let line = ScheduleLine {
             phase: name,
             index: request.index,
             scheduled_ns: timed.then_some(request.scheduled.nanos()),
