@@ -2,7 +2,7 @@
 //!
 //! One table, [`ENDPOINTS`], says what each kind is; one file per dialect has its body and its
 //! reading. Bodies are control plane. Reading is pure functions over JSON values, for the analysis
-//! side and for the history of a conversation; the cores ask for no more than a [`Scan`](pinfire_proto::Scan).
+//! side and for the history of a conversation; the cores ask for no more than a [`Scan`].
 //!
 //! ```
 //! use pinfire_dialect::{Answers, EndpointKind, answer::{Piece, Reader}};
@@ -20,6 +20,8 @@
 //! });
 //! assert_eq!(text, "Hi");
 //! ```
+//!
+//! [`Scan`]: pinfire_proto::Scan
 
 pub mod answer;
 pub mod ask;
