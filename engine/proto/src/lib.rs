@@ -4,7 +4,7 @@
 //! way of cutting the input gives the same events and the same error at the same offset.
 //!
 //! ```
-//! use pinfire_base::{clock::Stamp, record::MarkKind};
+//! use pinfire_base::{clock::Stamp, record::{MarkKind, Quirks}};
 //! use pinfire_proto::{Exchange, Head, Progress, Sink};
 //!
 //! #[derive(Default)]
@@ -14,10 +14,11 @@
 //!     fn head(&mut self, _: Stamp, head: &Head, _: &[u8]) {
 //!         assert_eq!(head.status, 200);
 //!     }
-//!     fn body(&mut self, _: Stamp, _: &[u8]) {}
+//!     fn body(&mut self, _: Stamp, _: usize, _: &[u8]) {}
 //!     fn event(&mut self, at: Stamp, kind: MarkKind, bytes: &[u8]) {
 //!         self.0.push((at.nanos(), kind, String::from_utf8_lossy(bytes).into_owned()));
 //!     }
+//!     fn quirk(&mut self, _: Quirks) {}
 //! }
 //!
 //! let (mut exchange, mut seen) = (Exchange::default(), EventLog::default());
