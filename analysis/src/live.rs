@@ -263,7 +263,7 @@ impl Live {
                     histogram.saturating_record((value / unit).round() as u64);
                 }
                 if let Some(sum) = tokens.and_then(|at| counted.tokens.get_mut(at)) {
-                    *sum += value as u64;
+                    *sum = sum.saturating_add(value as u64);
                 }
             }
         }

@@ -449,6 +449,20 @@ pub fn unusual_places() -> Vec<Case> {
         )
         .of(EndpointKind::HuggingfaceGenerate),
         stream(
+            "a count that no answer can have",
+            [
+                &*three().concat(),
+                &event(r#"{"choices":[],"usage":{"prompt_tokens":1e30,"completion_tokens":"3"}}"#),
+                &event(
+                    r#"{"choices":[],"usage":{"prompt_tokens":18446744073709551615,"completion_tokens":"3"}}"#,
+                ),
+            ],
+            Right {
+                usage: Some(3),
+                ..right(3)
+            },
+        ),
+        stream(
             "x_groq.usage",
             [
                 &*three()[0],

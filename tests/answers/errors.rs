@@ -147,6 +147,19 @@ pub fn in_a_200() -> Vec<Case> {
             ],
             kept(dead(502)),
         ),
+        stream(
+            "an error event with bare words",
+            [&*two, "event: error\ndata: slot crashed\n\n"],
+            kept(fails(502, "slot crashed", "")),
+        ),
+        stream(
+            "an error event with a number",
+            [
+                &*two,
+                "event: error\ndata: {\"message\":\"engine dead\",\"code\":503}\n\n",
+            ],
+            kept(dead(503)),
+        ),
         // 9: openai/openai-python#1160, BerriAI/litellm#32237
         stream(
             "an error that is an empty object",
@@ -368,6 +381,52 @@ pub fn nothing() -> Vec<Case> {
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: compress\r\n",
             ["\u{1}\u{2}rubbish"],
             fails(None, "coded as compress", ""),
+        ),
+    ]
+}
+
+/// What is no answer of HTTP/1.1: the words say what else speaks, or how it begins.
+pub fn other_protocols() -> Vec<Case> {
+    let case = |name, bytes: &[u8], right| Case {
+        name,
+        kind: EndpointKind::Chat,
+        pieces: vec![bytes.to_vec()],
+        right,
+    };
+    vec![
+        case(
+            "an alert of TLS",
+            b"\x15\x03\x01\0\x02\x02\x16",
+            fails(None, "but TLS: the URL wants https", r"begins: \x15\x03"),
+        ),
+        case(
+            "settings of HTTP/2",
+            b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0d",
+            fails(None, "but HTTP/2", ""),
+        ),
+        case(
+            "SSH",
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+            fails(None, "but SSH", "begins: SSH-2.0-OpenSSH_9.2"),
+        ),
+        case(
+            "HTTP/0.9",
+            b"<html>hi</html>",
+            fails(None, "not HTTP/1.1", "begins: <html>hi</html>"),
+        ),
+        case(
+            "words of another service",
+            b"-ERR unknown command 'POST'\r\n",
+            fails(None, "not HTTP/1.1", "begins: -ERR unknown command"),
+        ),
+        case(
+            "half a head",
+            b"HTTP/1.1 200 OK\r\nContent-Ty",
+            fails(
+                None,
+                "in the middle of the response head",
+                r"begins: HTTP/1.1 200 OK\r\n",
+            ),
         ),
     ]
 }

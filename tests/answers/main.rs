@@ -66,3 +66,8 @@ fn answers_that_say_nothing() {
 fn statuses_and_redirects() {
     hold(errors::statuses());
 }
+
+#[test]
+fn other_protocols_on_the_port() {
+    hold(errors::other_protocols());
+}

@@ -110,7 +110,8 @@ fn the_second_ctrl_c_gives_the_terminal_back_as_it_leaves() {
     terminal.key(b"\x03");
     let left = terminal.wait();
     given_back(&left);
-    assert!(matches!(left.code, Some(0 | 137)), "{:?}", left.code);
+    // Before the first request there is nothing to end in order: 1.
+    assert!(matches!(left.code, Some(0 | 1 | 137)), "{:?}", left.code);
 }
 
 #[test]

@@ -189,8 +189,9 @@ impl Problem {
         )
     }
 
-    /// What the connection did.
-    pub fn of_failure(failure: &Failure, target: &Target) -> Self {
+    /// What the connection of a record did.
+    pub fn of_failure(record: &Record, failure: &Failure, target: &Target) -> Self {
+        let instead = record.label.as_ref().map_or("", |label| &*label.instead);
         match failure {
             Failure::Connect { errno } => connect(*errno, target),
             Failure::ConnectTimeout { securing } => {
@@ -253,11 +254,14 @@ impl Problem {
                 format!("{} before the response head was whole", os_text(*errno)),
             )
             .because(os_cause(*errno)),
-            Failure::TruncatedHead => Self::new(
-                None,
-                "ServerDisconnectedError",
-                "Server disconnected in the middle of the response head",
-            ),
+            Failure::TruncatedHead => {
+                let message = "Server disconnected in the middle of the response head";
+                let problem = Self::new(None, "ServerDisconnectedError", message);
+                match instead {
+                    "" => problem,
+                    _ => problem.because(format!("what came begins: {instead}")),
+                }
+            }
             Failure::TruncatedBody { body_bytes, errno } => {
                 let (how, cause) = match errno {
                     0 => ("Server disconnected".to_owned(), String::new()),
@@ -267,8 +271,16 @@ impl Problem {
                 Self::new(None, "ClientPayloadError", message)
                     .because(format!("{body_bytes} body bytes had arrived{cause}"))
             }
-            Failure::Framing { offset, cause } => Self::new(None, "ClientResponseError", *cause)
-                .because(format!("at byte {offset} of the response")),
+            Failure::Framing { offset, cause } => {
+                let place = format!("at byte {offset} of the response");
+                let problem =
+                    |but: &str| Self::new(None, "ClientResponseError", format!("{cause}{but}"));
+                match instead {
+                    "" => problem("").because(place),
+                    _ => problem(protocol(instead))
+                        .because(format!("{place}, which begins: {instead}")),
+                }
+            }
             Failure::UnannouncedClose => Self::new(
                 None,
                 "ClientPayloadError",
@@ -332,6 +344,21 @@ fn os_text(errno: i32) -> String {
     }
 }
 
+/// Which other protocol speaks, by how its bytes begin in ASCII with escapes.
+fn protocol(begin: &str) -> &'static str {
+    match begin {
+        _ if begin.starts_with(r"\x15\x03") || begin.starts_with(r"\x16\x03") => {
+            " but TLS: the URL wants https"
+        }
+        // An empty or small frame of settings, on stream 0.
+        _ if begin.starts_with(r"\x00\x00") && begin.contains(r"\x04\x00\x00\x00\x00\x00") => {
+            " but HTTP/2: pinfire speaks HTTP/1.1"
+        }
+        _ if begin.starts_with("SSH-") => " but SSH: the port is another service's",
+        _ => "",
+    }
+}
+
 fn os_cause(errno: i32) -> String {
     io::Error::from_raw_os_error(errno).to_string()
 }
@@ -365,11 +392,16 @@ pub(super) fn of_event(lines: &[u8]) -> Option<Problem> {
         .filter(|(name, _)| *name == "data")
         .map(|(_, value)| *value)
         .collect();
-    let message = field("")
-        .map(str::to_owned)
-        .or_else(|| said_in(&data.join("\n")).map(|(_, message)| message))
-        .unwrap_or_else(|| format!("The server sent an error event: {}", text.trim()));
-    Some(Problem::new(Some(502), SSE_ERROR, message))
+    let data = data.join("\n");
+    let said = field("").map(|comment| (None, comment.to_owned()));
+    let (code, message) = said
+        .or_else(|| said_in(&data))
+        .or_else(|| Some((None, data.trim().to_owned())).filter(|(_, data)| !data.is_empty()))
+        .unwrap_or_else(|| {
+            let event = format!("The server sent an error event: {}", text.trim());
+            (None, event)
+        });
+    Some(Problem::new(Some(code.unwrap_or(502)), SSE_ERROR, message))
 }
 
 /// Number and text of an error that is written as JSON, wherever it has them.

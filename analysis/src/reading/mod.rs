@@ -339,7 +339,7 @@ impl Reading {
             Outcome::Cancelled => Verdict::Cancelled(Problem::cancelled(record.cancel)),
             // The head and what there is of the body say more than how the body ended.
             Outcome::Failed(failure) if is_refused && !record.transcript.marks().is_empty() => {
-                let why = Problem::of_failure(failure, &rules.target).message;
+                let why = Problem::of_failure(record, failure, &rules.target).message;
                 Verdict::Error(Problem::of_refusal(
                     record,
                     &body_text(&record.transcript),
@@ -347,10 +347,9 @@ impl Reading {
                 ))
             }
             // What the server said explains more than how the connection ended afterwards.
-            Outcome::Failed(failure) => Verdict::Error(
-                reported
-                    .unwrap_or_else(|| Problem::of_failure(failure, &rules.target).coded(record)),
-            ),
+            Outcome::Failed(failure) => Verdict::Error(reported.unwrap_or_else(|| {
+                Problem::of_failure(record, failure, &rules.target).coded(record)
+            })),
             Outcome::Complete if !is_success(status) => Verdict::Error(Problem::of_refusal(
                 record,
                 &body_text(&record.transcript),

@@ -155,7 +155,7 @@ impl<'a> Requester<'a> {
 fn canary(record: &Record, target: &Target) -> Canary {
     let span = span_of(record, usize::MAX);
     let problem = match &record.outcome {
-        Outcome::Failed(failure) => Some(Problem::of_failure(failure, target).message),
+        Outcome::Failed(failure) => Some(Problem::of_failure(record, failure, target).message),
         _ if span.end == End::Failed => Some(format!("HTTP status {}", record.wire.status)),
         _ => None,
     };

@@ -1,8 +1,8 @@
 //! Ctrl-C: the first asks for an orderly end, the second leaves at once.
 //!
 //! Everything happens inside the signal handlers themselves (flags and an immediate exit), so that
-//! no thread that hangs, and no terminal that blocks, can keep the second one from working. That
-//! one gives the terminal back where the live view has it.
+//! no thread that hangs, and no terminal that blocks, can keep the second one from working. An exit
+//! at once gives the terminal back where the live view has it.
 
 use std::sync::{
     Arc,
@@ -40,8 +40,11 @@ impl Interrupt {
         let preparing = Arc::new(AtomicBool::new(true));
         for signal in [SIGINT, SIGTERM] {
             // They run in this order: the first signal finds `asked` unset and sets it last.
-            let second = [Arc::clone(&asked), terminal::up()];
-            restore_terminal_on(signal, second, terminal::GIVE_BACK)
+            // Either of the two exits may find the live view up: it comes before the first request.
+            let leaving = [&asked, &preparing].map(|flag| [Arc::clone(flag), terminal::up()]);
+            leaving
+                .into_iter()
+                .try_for_each(|when| restore_terminal_on(signal, when, terminal::GIVE_BACK))
                 .and_then(|()| {
                     flag::register_conditional_shutdown(signal, FORCED, Arc::clone(&asked))
                 })

@@ -121,11 +121,19 @@ fn detail(object: &Map<String, Value>, parents: &[&str], name: &str) -> Option<u
         .find_map(|parent| number(object.get(*parent)?.get(name)?))
 }
 
-/// A count, also when a server writes it as `12.0`.
+/// No answer has so many tokens; their sums over all requests of a run fit a `u64`.
+const MOST: u64 = 1 << 32;
+
+/// A count, also when a server writes it as `12.0` or `"12"`. What cannot be one (negative, beyond
+/// [`MOST`]) is none.
 fn number(value: &Value) -> Option<u64> {
-    value
-        .as_u64()
-        .or_else(|| value.as_f64().filter(|f| *f >= 0.0).map(|f| f as u64))
+    let count = match value {
+        Value::String(text) => text.parse().ok(),
+        _ => value
+            .as_u64()
+            .or_else(|| value.as_f64().filter(|f| *f >= 0.0).map(|f| f as u64)),
+    };
+    count.filter(|count| *count < MOST)
 }
 
 #[cfg(test)]
@@ -151,6 +159,23 @@ mod tests {
                 reasoning: Some(3),
             }
         );
+    }
+
+    #[test]
+    fn what_cannot_be_a_count_is_none() {
+        let counts = [
+            (json!("12"), Some(12)),
+            (json!(12.0), Some(12)),
+            (json!(4_294_967_295_u64), Some(4_294_967_295)),
+            (json!(4_294_967_296_u64), None),
+            (json!(1e30), None),
+            (json!(-3), None),
+            (json!("many"), None),
+            (json!(true), None),
+        ];
+        for (value, right) in counts {
+            assert_eq!(number(&value), right, "{value}");
+        }
     }
 
     #[test]

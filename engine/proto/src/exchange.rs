@@ -165,6 +165,11 @@ impl Exchange {
         self.body.is_none() && self.offset == 0 && self.partial.is_empty()
     }
 
+    /// What has come of a head that is not whole, or that could not be read.
+    pub fn unread_head(&self) -> &[u8] {
+        &self.partial
+    }
+
     /// The peer has closed; gives what that means. Events left open are passed on if the body is
     /// delimited by the close.
     pub fn close(&mut self, at: Stamp, sink: &mut impl Sink) -> Closed {
@@ -190,10 +195,16 @@ impl Exchange {
                 self.partial.extend_from_slice(&bytes[used..]);
                 self.heads.read(&self.partial)
             };
-            match parsed.map_err(|cause| ProtoError {
-                offset: self.offset,
-                cause,
-            })? {
+            let parsed = parsed.map_err(|cause| {
+                if before == 0 {
+                    self.partial.extend_from_slice(&bytes[used..]);
+                }
+                ProtoError {
+                    offset: self.offset,
+                    cause,
+                }
+            });
+            match parsed? {
                 Parsed::Partial => {
                     if before == 0 {
                         self.partial.extend_from_slice(&bytes[used..]);

@@ -98,7 +98,7 @@ impl Core {
         match result {
             Ok(Progress::More) => {}
             Ok(Progress::Complete { reusable }) => self.complete(slot, at, reusable),
-            Err(error) => self.fail(slot, at, framing(&error)),
+            Err(error) => self.fail_framing(slot, at, &error),
         }
     }
 
@@ -135,6 +135,22 @@ impl Core {
         }
     }
 
+    /// What has come breaks the framing of a response.
+    pub(super) fn fail_framing(&mut self, slot: usize, at: Stamp, error: &ProtoError) {
+        let connection = &mut self.connections[slot];
+        let head = connection.exchange.unread_head();
+        if !head.is_empty()
+            && let State::Carrying(Carrying { request, .. }) = &mut connection.state
+        {
+            request.keep_unread_head(head);
+        }
+        let failure = Failure::Framing {
+            offset: error.offset,
+            cause: error.cause.text(),
+        };
+        self.fail(slot, at, failure);
+    }
+
     /// The server has closed, in order (`errno` 0) or not.
     pub(super) fn peer_closed(&mut self, slot: usize, at: Stamp, errno: i32) {
         self.peer_left(slot, at, errno, true);
@@ -161,16 +177,12 @@ impl Core {
             }
             Closed::Complete if errno == 0 => self.fail(slot, at, Failure::UnannouncedClose),
             closed => {
+                if closed == Closed::InHead {
+                    request.keep_unread_head(connection.exchange.unread_head());
+                }
                 let failure = request.broken(closed, errno);
                 self.fail(slot, at, failure);
             }
         }
-    }
-}
-
-pub(super) fn framing(error: &ProtoError) -> Failure {
-    Failure::Framing {
-        offset: error.offset,
-        cause: error.cause.text(),
     }
 }

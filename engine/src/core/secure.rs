@@ -8,7 +8,6 @@ use pinfire_proto::Progress;
 use super::{
     Core,
     connection::{Carrying, Channel, Connection, Idle, State},
-    receive::framing,
 };
 use crate::{net::tls::Secure, request::Request};
 
@@ -110,7 +109,7 @@ impl Core {
                 let sound = matches!(over, Ok(false)) && !surplus;
                 return self.complete(slot, at, reusable && sound);
             }
-            Some(Err(error)) => return self.fail(slot, at, framing(&error)),
+            Some(Err(error)) => return self.fail_framing(slot, at, &error),
             Some(Ok(Progress::More)) | None => {}
         }
         match over {

@@ -420,6 +420,11 @@ impl Request {
         }
     }
 
+    /// What came instead of a response head, for the words of the failure.
+    pub fn keep_unread_head(&mut self, bytes: &[u8]) {
+        self.record.label = Some(Box::new(Label::instead(bytes)));
+    }
+
     /// What the server's close means for it; `errno` is 0 for an orderly one.
     pub fn broken(&self, closed: Closed, errno: i32) -> Failure {
         match closed {

@@ -10,12 +10,26 @@ pub struct Label {
     pub coding: String,
     /// `Location`; empty if there was none.
     pub location: String,
+    /// How the bytes begin that came instead of a head; empty if one came.
+    pub instead: String,
 }
+
+/// So much of what came instead of a head tells what it is.
+const INSTEAD_BYTES: usize = 64;
 
 /// Longer values say no more.
 const VALUE_BYTES: usize = 512;
 
 impl Label {
+    /// Of bytes that are no response head.
+    pub fn instead(bytes: &[u8]) -> Self {
+        let begin = bytes.get(..INSTEAD_BYTES).unwrap_or(bytes);
+        Self {
+            instead: begin.escape_ascii().to_string(),
+            ..Self::default()
+        }
+    }
+
     /// From the bytes of a response head.
     pub fn of(head: &[u8]) -> Self {
         let mut label = Self::default();
