@@ -105,6 +105,8 @@ pub struct RunFacts {
     pub server_counts: bool,
     /// `--per-chunk-usage`: the first chunk's token count is taken out of the ITL divisor.
     pub per_chunk_usage: bool,
+    /// Further fields of each request's body.
+    pub extra: Vec<(String, Value)>,
     /// Where the prompts came from.
     pub dataset: DatasetFacts,
     /// The warmup phase, if there is one.
@@ -196,6 +198,7 @@ impl RunFacts {
             streaming: true,
             server_counts: false,
             per_chunk_usage: false,
+            extra: Vec::new(),
             dataset: DatasetFacts::default(),
             warmup: None,
             profiling: PhaseFacts::default(),

@@ -100,6 +100,16 @@ pub struct EndpointConfig {
     /// The first chunk's tokens are taken out of the inter token latency.
     #[serde(deserialize_with = "lenient", skip_serializing_if = "is_false")]
     pub per_chunk_usage: bool,
+    /// Further fields of each request's body, `--extra-inputs`, credentials hidden.
+    #[serde(
+        deserialize_with = "lenient",
+        skip_serializing_if = "Ordered::is_empty"
+    )]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "std::collections::BTreeMap<String, Value>")
+    )]
+    pub extra: Ordered<Value>,
     /// What older versions say in another layout, until it is [settled](Part::settled).
     #[serde(flatten, skip_serializing)]
     #[cfg_attr(feature = "schema", schemars(skip))]

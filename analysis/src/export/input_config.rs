@@ -7,6 +7,7 @@ use pinfire_artifacts::config::{
 use pinfire_artifacts::{Carried, Ordered};
 use pinfire_base::delay;
 use pinfire_base::record::{CancelTrigger, Leave, PlannedCancellation, Trigger};
+use serde_json::Value;
 
 use crate::facts::{LengthFacts, PhaseFacts, RunFacts};
 use crate::redact;
@@ -61,6 +62,11 @@ pub(crate) fn of(facts: &RunFacts) -> InputConfig {
             streaming: facts.streaming,
             use_server_token_count: facts.server_counts,
             per_chunk_usage: facts.per_chunk_usage,
+            extra: facts
+                .extra
+                .iter()
+                .map(|(name, value)| (name.clone(), field(name, value)))
+                .collect(),
             ..EndpointConfig::default()
         },
         datasets: vec![dataset(facts)],
@@ -103,6 +109,20 @@ fn dataset(facts: &RunFacts) -> DatasetConfig {
             isl: asked.isl.map(length),
             osl: asked.osl.map(length),
         },
+    }
+}
+
+/// A field of the body as it is shown: a text under the name of a credential is hidden.
+fn field(name: &str, value: &Value) -> Value {
+    match value {
+        Value::String(_) if redact::is_sensitive(name) => redact::HIDDEN.into(),
+        Value::Object(inner) => {
+            let inner = inner.iter();
+            let shown = inner.map(|(name, value)| (name.clone(), field(name, value)));
+            Value::Object(shown.collect())
+        }
+        Value::Array(values) => values.iter().map(|value| field(name, value)).collect(),
+        value => value.clone(),
     }
 }
 

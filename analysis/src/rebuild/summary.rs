@@ -85,6 +85,10 @@ fn asked(config: &InputConfig, facts: &mut RunFacts) -> Result<(), RebuildError>
     }
     facts.streaming = config.endpoint.streaming;
     facts.per_chunk_usage = config.endpoint.per_chunk_usage;
+    let extra = config.endpoint.extra.iter();
+    facts.extra = extra
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     if let Some(dataset) = config.dataset() {
         facts.dataset = DatasetFacts {
             kind: dataset.kind.clone(),

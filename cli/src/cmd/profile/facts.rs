@@ -33,6 +33,7 @@ pub fn of(run: &PreparedRun<'_>) -> Result<RunFacts> {
         streaming: settings.bodies.streaming,
         server_counts: settings.server_counts,
         per_chunk_usage: settings.bodies.per_chunk_usage,
+        extra: settings.bodies.extra.clone().into_iter().collect(),
         dataset: dataset(settings, &run.workload),
         warmup: load.warmup.as_ref().map(|load| phase(load, false)),
         profiling: phase(&load.profiling, load.seamless),
