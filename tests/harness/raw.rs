@@ -181,6 +181,11 @@ impl Conn {
         }
     }
 
+    /// Takes the head of a request without a body away.
+    pub fn skip(&mut self, head: usize) {
+        self.inbox.drain(..head);
+    }
+
     fn read(&mut self) -> Option<()> {
         let mut buffer = [0_u8; 64 * 1024];
         loop {

@@ -8,6 +8,7 @@
 )]
 
 mod artifacts;
+mod big_pages;
 mod cancel_test;
 mod cancellation;
 mod combinations;

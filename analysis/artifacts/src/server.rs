@@ -168,6 +168,10 @@ pub struct CancellationCheck {
     /// The formula behind the number of aborted requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aborted_formula: Option<String>,
-    /// The server was at rest at both ends.
+    /// How often its counters began anew in between. What was counted between the last scrape
+    /// before and that instant is lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counter_restarts: Option<u32>,
+    /// The server was at rest at both ends, and its counters went on from one to the other.
     pub valid_at_rest: bool,
 }

@@ -6,8 +6,6 @@
 
 use super::reduce::linear_percentiles;
 
-/// More observations are scaled down to this many.
-const MOST: f64 = 100_000.0;
 /// A bucket with this share of all finite observations is where their average is.
 const DOMINANT: f64 = 0.95;
 
@@ -58,14 +56,14 @@ struct Bin {
     points: Vec<f64>,
 }
 
-/// The nine percentiles; `None` where buckets and sum allow none. `bounds` ascend, `cumulative` are
-/// the observations up to each, `learned` goes by the same places.
+/// The nine percentiles; `None` where buckets and sum allow none. Of the three lists the first has
+/// the bounds, which ascend, the second the observations up to each, the third what was learned at
+/// the same places. More than `most` observations are scaled down to so many.
 pub(super) fn percentiles(
-    bounds: &[f64],
-    cumulative: &[f64],
+    (bounds, cumulative, learned): (&[f64], &[f64], &[Learned]),
     count: f64,
     sum: f64,
-    learned: &[Learned],
+    most: f64,
 ) -> Option<[f64; 9]> {
     let last = bounds.iter().rposition(|bound| bound.is_finite())?;
     if count <= 0.0 || sum < 0.0 || !sum.is_finite() {
@@ -74,7 +72,7 @@ pub(super) fn percentiles(
     if sum == 0.0 {
         return Some([0.0; 9]);
     }
-    let scale = (MOST / count).min(1.0);
+    let scale = (most / count).min(1.0);
     let (count, sum) = (count * scale, sum * scale);
     let mut below = 0.0;
     let counts: Vec<f64> = cumulative
@@ -231,7 +229,7 @@ mod tests {
 
     fn of(bounds: &[f64], cumulative: &[f64], sum: f64, learned: &[Learned]) -> Option<[f64; 9]> {
         let count = cumulative.last().copied().unwrap_or_default();
-        percentiles(bounds, cumulative, count, sum, learned)
+        percentiles((bounds, cumulative, learned), count, sum, 100_000.0)
     }
 
     fn close(value: f64, expected: f64) {

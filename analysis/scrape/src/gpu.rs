@@ -11,6 +11,7 @@ use pinfire_base::clock::{Span, Stamp, WallAnchor};
 
 use super::Scrape;
 use super::files::{local_time, short_url};
+use super::history::halved;
 use super::reduce::{PERCENTILES, Window, linear_percentiles, mean_and_deviation};
 use super::text::Value as Shown;
 
@@ -115,15 +116,37 @@ pub struct GpuHistory {
     pub url: String,
     /// By place and UUID.
     gpus: BTreeMap<(u64, String), Gpu>,
+    /// Samples that are held of all of them.
+    held: usize,
+    /// Samples of GPUs that are too many.
+    others: u64,
+    /// Samples that were given up so that later ones have room.
+    thinned: u64,
 }
+
+/// GPUs that are kept of one exporter.
+const MAX_GPUS: usize = 1_024;
+/// Samples that are kept of one exporter, some 100 MB; beyond, every second one is given up.
+const MAX_SAMPLES: usize = 500_000;
 
 impl GpuHistory {
     /// An exporter that has shown nothing yet.
     pub fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
-            gpus: BTreeMap::new(),
+            ..Self::default()
         }
+    }
+
+    /// What was left out, in words.
+    pub fn left_out(&self) -> Option<String> {
+        let (others, thinned) = (self.others, self.thinned);
+        (others + thinned > 0).then(|| {
+            format!(
+                "left out {others} samples of more than {MAX_GPUS} GPUs, and {thinned} samples so that \
+                 the rest has room in memory"
+            )
+        })
     }
 
     /// Whether it has shown no GPU.
@@ -159,12 +182,24 @@ impl GpuHistory {
     }
 
     fn keep(&mut self, key: (u64, String), identity: Identity, at: Stamp, values: Values) {
+        if self.gpus.len() >= MAX_GPUS && !self.gpus.contains_key(&key) {
+            self.others += 1;
+            return;
+        }
         let gpu = self.gpus.entry(key).or_insert_with(|| Gpu {
             identity,
             samples: Vec::new(),
         });
         if gpu.samples.last().is_none_or(|(last, _)| *last < at) {
             gpu.samples.push((at, values));
+            self.held += 1;
+        }
+        if self.held > MAX_SAMPLES {
+            for gpu in self.gpus.values_mut() {
+                let given_up = halved(&mut gpu.samples, |_, _| false);
+                self.held -= given_up;
+                self.thinned += given_up as u64;
+            }
         }
     }
 

@@ -2,10 +2,12 @@
 //!
 //! Pure: bodies and stamps in, figures and files out. The scraping itself is `cli/src/scrape`.
 
+mod dropped;
 mod estimate;
 pub mod files;
 pub mod gpu;
 pub mod history;
+mod meter;
 pub mod reduce;
 pub mod server_kinds;
 pub mod text;
@@ -16,7 +18,9 @@ use std::path::PathBuf;
 use pinfire_artifacts::{FileNames, config::InputConfig};
 use pinfire_base::clock::{Span, Stamp, WallAnchor};
 
+pub use dropped::Dropped;
 pub use files::{MetricsFormat, ServerMetrics, Watched};
+pub use meter::Meter;
 pub use server_kinds::{Levels, ServerKind, ServerKinds};
 pub use text::{Exposition, Unreadable};
 

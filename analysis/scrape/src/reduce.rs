@@ -31,6 +31,16 @@ impl Window {
         self.end.since(self.start).as_secs_f64()
     }
 
+    /// How many slices of that length it has.
+    pub fn slice_count(&self, length: Span) -> usize {
+        let count = self
+            .end
+            .since(self.start)
+            .nanos()
+            .div_ceil(length.nanos().max(1));
+        usize::try_from(count).unwrap_or(usize::MAX).min(MAX_SLICES)
+    }
+
     fn slices(&self, length: Span) -> Vec<(Stamp, Stamp, bool)> {
         let mut slices = Vec::new();
         let mut start = self.start;
@@ -144,14 +154,68 @@ pub struct Reduced {
     pub slices: Vec<Slice>,
 }
 
+/// How far series are looked into.
+#[derive(Clone, Copy, Debug)]
+pub struct Detail {
+    /// Length of a time slice, if slices are wanted.
+    pub slice: Option<Span>,
+    /// Observations that the percentiles of a histogram are estimated from at most.
+    pub observations: f64,
+}
+
+impl Detail {
+    /// Observations of all histograms together.
+    const ALL: f64 = 3_000_000.0;
+    /// More are never needed for one.
+    const MOST: f64 = 100_000.0;
+    /// Fewer give no percentiles.
+    const LEAST: f64 = 500.0;
+
+    /// Where so many histograms are reduced together, so that their work is bounded.
+    pub fn among(histograms: usize, slice: Option<Span>) -> Self {
+        let each = Self::ALL / histograms.max(1) as f64;
+        Self {
+            slice,
+            observations: each.clamp(Self::LEAST, Self::MOST),
+        }
+    }
+}
+
+/// How often a series went backwards in a window.
+pub(super) fn resets(history: &History, kind: Kind, series: &Series, window: Window) -> u32 {
+    match (&series.points, kind) {
+        (Points::Scalar(points), Kind::Counter) => growth(history, points, window).resets,
+        (Points::Scalar(_), _) => 0,
+        (Points::Buckets(buckets), _) => {
+            let (reference, rest) = reference(history, &buckets.points, |point| point.at, window);
+            let first = match reference {
+                Reference::Value(point) => Some(point),
+                Reference::Zero | Reference::First => None,
+            };
+            let all: Vec<&BucketPoint> = first.into_iter().chain(rest).collect();
+            let backwards = |pair: &&[&BucketPoint]| match pair {
+                [before, now] => has_shrunk(now, before),
+                _ => false,
+            };
+            all.windows(2).filter(backwards).count() as u32
+        }
+    }
+}
+
+fn has_shrunk(now: &BucketPoint, before: &BucketPoint) -> bool {
+    let mut pairs = now.buckets.iter().zip(&before.buckets);
+    now.count < before.count || pairs.any(|(now, before)| now < before)
+}
+
 /// Reduces a series; `None` if nothing of it belongs to the window.
 pub fn reduce(
     history: &History,
     kind: Kind,
     series: &Series,
     window: Window,
-    slice: Option<Span>,
+    detail: Detail,
 ) -> Option<Reduced> {
+    let slice = detail.slice;
     match (&series.points, kind) {
         (Points::Scalar(points), Kind::Counter) => {
             if !is_in(series, window) {
@@ -165,7 +229,7 @@ pub fn reduce(
             if !is_in(series, window) {
                 return None;
             }
-            Some(histogram(history, buckets, window, slice))
+            Some(histogram(history, buckets, window, detail))
         }
     }
 }
@@ -413,7 +477,7 @@ pub(super) fn bucket_growth(history: &History, buckets: &Buckets, window: Window
     growth
 }
 
-fn histogram(history: &History, series: &Buckets, window: Window, slice: Option<Span>) -> Reduced {
+fn histogram(history: &History, series: &Buckets, window: Window, detail: Detail) -> Reduced {
     let growth = bucket_growth(history, series, window);
     let width = series.les.len();
     let zero = Grown::zero(width);
@@ -422,8 +486,9 @@ fn histogram(history: &History, series: &Buckets, window: Window, slice: Option<
     let learned = learned(&growth, width);
     let seconds = window.seconds();
     let per_second = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
-    let estimates = estimate::percentiles(&series.bounds, &total.buckets, count, sum, &learned);
-    let slices = slice.map_or(Vec::new(), |length| {
+    let known = (&*series.bounds, &*total.buckets, &*learned);
+    let estimates = estimate::percentiles(known, count, sum, detail.observations);
+    let slices = detail.slice.map_or(Vec::new(), |length| {
         let slices = window.slices(length).into_iter();
         slices
             .map(|(start, end, complete)| {
@@ -535,7 +600,13 @@ mod tests {
             .collect();
         let metric = &history.metrics[name];
         let slice = Some(Span::from_millis(4_000));
-        reduce(history, metric.kind, &metric.series[&labels], WINDOW, slice)
+        reduce(
+            history,
+            metric.kind,
+            &metric.series[&labels],
+            WINDOW,
+            Detail::among(1, slice),
+        )
     }
 
     fn counter_of(history: &History, labels: &[(&str, &str)]) -> CounterStats {

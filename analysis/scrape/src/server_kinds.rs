@@ -10,7 +10,10 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::{Exposition, Scrape, text::Value};
+use super::{
+    Exposition, Scrape,
+    text::{Family, Kind, Labels, Value},
+};
 
 /// The profiles that pinfire knows. The order decides where a server shows the metrics of several:
 /// a front end (Dynamo, llm-d) before the engine behind it.
@@ -33,6 +36,15 @@ use super::{Exposition, Scrape, text::Value};
 ///   it gets a finish reason, so that no difference shows the aborted ones; under Dynamo the prefix
 ///   is `trtllm:`.
 /// - Triton: `docs/user_guide/metrics.md` of its server.
+/// - Dynamo's worker: `inflight_requests` is what its handler has, the engine's own metrics stand
+///   beside it; `requests_total` counts by `status` since 1.5.
+/// - TGI 3: `router/src/server.rs`; it has no count of generated tokens of cancelled requests.
+/// - llama.cpp: `tools/server/server-context.cpp`; only with `--metrics`.
+/// - smg (SGLang's gateway): `observability/metrics.rs`; `connections_active` counts requests.
+/// - LiteLLM 1.8x: `in_flight_requests_middleware.py`; it counts the scrape itself, as any request.
+///
+/// `aborted_unless`: pooling requests of vLLM count one success per text of a batch, so that no
+/// difference to the requests means anything once there were some.
 const BUILT_IN: &str = r#"[
   {
     "name": "dynamo",
@@ -50,19 +62,29 @@ const BUILT_IN: &str = r#"[
     "abort_counter": ["dynamo_frontend_model_cancellation_total",
                       "dynamo_component_cancellation_total"],
     "completed": ["dynamo_frontend_requests_total{status=\"success\"}"],
+    "finished": ["dynamo_frontend_requests_total{status=\"success\"}"],
     "output_tokens": ["dynamo_frontend_output_tokens_total"],
     "settle_seconds": 1.0
   },
   {
     "name": "dynamo-worker",
     "detect": ["dynamo_component_inflight_requests"],
-    "running": ["dynamo_component_inflight_requests"],
-    "kv_used": ["dynamo_component_gpu_cache_usage_percent",
+    "in_flight": ["dynamo_component_inflight_requests"],
+    "running": ["vllm:num_requests_running", "sglang:num_running_reqs",
+                "trtllm_num_requests_running", "trtllm:num_requests_running"],
+    "waiting": ["vllm:num_requests_waiting", "sglang:num_queue_reqs",
+                "trtllm_num_requests_waiting", "trtllm:num_requests_waiting"],
+    "kv_used": ["vllm:kv_cache_usage_perc", "sglang:token_usage",
+                "trtllm_kv_cache_utilization", "trtllm:kv_cache_utilization",
+                "dynamo_component_gpu_cache_usage_percent",
                 "dynamo_component_kvstats_gpu_cache_usage_percent"],
     "aborted": ["dynamo_component_cancellation_total"],
     "abort_counter": ["dynamo_component_cancellation_total"],
-    "completed": ["dynamo_component_requests_total - dynamo_component_errors_total",
+    "completed": ["dynamo_component_requests_total{status=\"success\"}",
+                  "dynamo_component_requests_total - dynamo_component_errors_total",
                   "dynamo_component_requests_total"],
+    "finished": ["vllm:request_success_total{finished_reason=~\"stop|length|repetition\"}"],
+    "output_tokens": ["vllm:generation_tokens_total", "sglang:generation_tokens_total"],
     "settle_seconds": 1.0
   },
   {
@@ -81,6 +103,7 @@ const BUILT_IN: &str = r#"[
   {
     "name": "vllm",
     "detect": ["vllm:num_requests_running", "vllm:request_success_total"],
+    "aborted_unless": ["http_requests_total{handler=~\"/v1/embeddings|/v2/embed|/pooling|/classify|/score|/v1/score|/rerank|/v1/rerank|/v2/rerank\"}"],
     "running": ["vllm:num_requests_running"],
     "waiting": ["vllm:num_requests_waiting", "vllm:num_requests_waiting_by_reason"],
     "kv_used": ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"],
@@ -88,6 +111,7 @@ const BUILT_IN: &str = r#"[
                 "vllm:time_to_first_token_seconds_count - vllm:request_success_total + vllm:request_success_total{finished_reason=\"abort\"}"],
     "abort_counter": ["vllm:request_success_total{finished_reason=\"abort\"}"],
     "completed": ["vllm:request_success_total{finished_reason=~\"stop|length|repetition\"}"],
+    "finished": ["vllm:request_success_total{finished_reason=~\"stop|length|repetition\"}"],
     "preemptions": ["vllm:num_preemptions_total"],
     "prompt_tokens": ["vllm:prompt_tokens_total"],
     "output_tokens": ["vllm:generation_tokens_total"],
@@ -104,7 +128,7 @@ const BUILT_IN: &str = r#"[
     "aborted": ["sglang:num_aborted_requests_total"],
     "abort_counter": ["sglang:num_aborted_requests_total"],
     "completed": ["sglang:num_requests_total"],
-    "preemptions": ["sglang:num_retracted_requests_total", "sglang:num_retracted_reqs"],
+    "preemptions": ["sglang:num_retracted_requests_total"],
     "prompt_tokens": ["sglang:prompt_tokens_total"],
     "output_tokens": ["sglang:generation_tokens_total"],
     "settle_seconds": 4.0
@@ -131,6 +155,41 @@ const BUILT_IN: &str = r#"[
     "aborted": ["nv_inference_request_failure{reason=\"CANCELED\"}"],
     "abort_counter": ["nv_inference_request_failure{reason=\"CANCELED\"}"],
     "completed": ["nv_inference_request_success"],
+    "finished": ["nv_inference_request_success"],
+    "settle_seconds": 1.0
+  },
+  {
+    "name": "tgi",
+    "detect": ["tgi_batch_current_size", "tgi_queue_size"],
+    "running": ["tgi_batch_current_size"],
+    "waiting": ["tgi_queue_size"],
+    "completed": ["tgi_request_success", "tgi_request_success_total"],
+    "prompt_tokens": ["tgi_request_input_length_sum"],
+    "settle_seconds": 1.0
+  },
+  {
+    "name": "llama.cpp",
+    "detect": ["llamacpp:requests_processing", "llamacpp:requests_deferred"],
+    "running": ["llamacpp:requests_processing"],
+    "waiting": ["llamacpp:requests_deferred"],
+    "kv_used": ["llamacpp:kv_cache_usage_ratio"],
+    "prompt_tokens": ["llamacpp:prompt_tokens_total"],
+    "output_tokens": ["llamacpp:tokens_predicted_total"],
+    "settle_seconds": 0.5
+  },
+  {
+    "name": "smg",
+    "detect": ["smg_http_connections_active", "smg_router_requests_total"],
+    "running": ["smg_http_connections_active"],
+    "waiting": ["smg_admission_queue_depth"],
+    "settle_seconds": 1.0
+  },
+  {
+    "name": "litellm",
+    "detect": ["litellm_in_flight_requests", "litellm_proxy_total_requests_metric_total"],
+    "running": ["litellm_in_flight_requests"],
+    "prompt_tokens": ["litellm_input_tokens_metric_total"],
+    "output_tokens": ["litellm_output_tokens_metric_total"],
     "settle_seconds": 1.0
   }
 ]"#;
@@ -146,33 +205,43 @@ pub struct Levels {
     pub running: Option<f64>,
     /// Requests taken on and not begun.
     pub waiting: Option<f64>,
+    /// Requests that a layer above the engine holds, where the page counts them apart.
+    pub in_flight: Option<f64>,
     /// Share of the KV cache in use, 0 to 1; the mean where a server shows several caches.
     pub kv_used: Option<f64>,
-    /// Requests that ended because their client left, since the server began: the best estimate.
+    /// Requests that ended because their client left, since the first scrape as all that follows:
+    /// the best estimate.
     pub aborted: Option<f64>,
     /// The server's own counter of them, which may be wrong (vLLM's stays 0).
     pub abort_counter: Option<f64>,
-    /// Requests that ran to their end, since the server began.
+    /// Requests that were answered.
     pub completed: Option<f64>,
-    /// Preemptions since the server began.
+    /// Requests that ran to their end, of a counter that is known to leave aborted ones out.
+    pub finished: Option<f64>,
+    /// Preemptions.
     pub preemptions: Option<f64>,
-    /// Prompt tokens worked on since the server began.
+    /// Prompt tokens worked on.
     pub prompt_tokens: Option<f64>,
-    /// Tokens generated since the server began.
+    /// Tokens generated.
     pub output_tokens: Option<f64>,
     /// Prompt tokens worked on for requests that were not finished.
     pub wasted_prompt_tokens: Option<f64>,
     /// Tokens generated for requests that were not finished: a lower bound.
     pub wasted_output_tokens: Option<f64>,
+    /// How often its counters have begun anew since the first scrape.
+    pub restarts: u32,
 }
 
 impl Levels {
-    /// Requests that the server holds, running or waiting; absent if it tells neither.
+    /// Requests that the server holds, running or waiting, or those of the layer above if these are
+    /// more; absent if it tells nothing of the kind.
     pub fn held(&self) -> Option<f64> {
-        match (self.running, self.waiting) {
+        let engine = match (self.running, self.waiting) {
             (None, None) => None,
             (running, waiting) => Some(running.unwrap_or(0.0) + waiting.unwrap_or(0.0)),
-        }
+        };
+        let all = engine.into_iter().chain(self.in_flight);
+        all.reduce(f64::max)
     }
 }
 
@@ -185,15 +254,18 @@ impl Levels {
         (!all.is_empty()).then(|| Self {
             running: sum(|levels| levels.running),
             waiting: sum(|levels| levels.waiting),
+            in_flight: sum(|levels| levels.in_flight),
             kv_used: sum(|levels| levels.kv_used).map(|share| share / count),
             aborted: sum(|levels| levels.aborted),
             abort_counter: sum(|levels| levels.abort_counter),
             completed: sum(|levels| levels.completed),
+            finished: sum(|levels| levels.finished),
             preemptions: sum(|levels| levels.preemptions),
             prompt_tokens: sum(|levels| levels.prompt_tokens),
             output_tokens: sum(|levels| levels.output_tokens),
             wasted_prompt_tokens: sum(|levels| levels.wasted_prompt_tokens),
             wasted_output_tokens: sum(|levels| levels.wasted_output_tokens),
+            restarts: all.iter().map(|levels| levels.restarts).sum(),
         })
     }
 }
@@ -212,13 +284,20 @@ pub struct ServerKind {
     #[serde(default)]
     waiting: Vec<Formula>,
     #[serde(default)]
+    in_flight: Vec<Formula>,
+    #[serde(default)]
     kv_used: Vec<Formula>,
     #[serde(default)]
     aborted: Vec<Formula>,
+    /// Where any of these has grown, the estimate above means nothing.
+    #[serde(default)]
+    aborted_unless: Vec<Formula>,
     #[serde(default)]
     abort_counter: Vec<Formula>,
     #[serde(default)]
     completed: Vec<Formula>,
+    #[serde(default)]
+    finished: Vec<Formula>,
     #[serde(default)]
     preemptions: Vec<Formula>,
     #[serde(default)]
@@ -292,8 +371,10 @@ impl ServerKinds {
         let mut profiles = Vec::with_capacity(values.len());
         for value in values {
             let profile: ServerKind = serde_json::from_value(value)?;
-            if [&profile.running, &profile.waiting, &profile.kv_used]
-                .iter()
+            let levels = [&profile.running, &profile.waiting, &profile.in_flight];
+            if levels
+                .into_iter()
+                .chain([&profile.kv_used])
                 .all(|formulas| formulas.is_empty())
             {
                 return Err(ProfileError::Empty(profile.name));
@@ -304,74 +385,85 @@ impl ServerKinds {
         Ok(Self(profiles))
     }
 
-    /// The first profile that fits what a server shows.
-    pub fn detect(&self, scrape: &Scrape) -> Option<&ServerKind> {
-        self.0.iter().find(|profile| profile.fits(scrape))
+    /// The place of the first profile that fits what a server shows.
+    pub(super) fn place(&self, scrape: &Scrape) -> Option<usize> {
+        self.0.iter().position(|profile| profile.fits(scrape))
+    }
+
+    /// The profile at a place.
+    pub(super) fn at(&self, place: usize) -> Option<&ServerKind> {
+        self.0.get(place)
+    }
+
+    /// The counters of all profiles, some of them several times.
+    pub(super) fn counters(&self) -> impl Iterator<Item = &Selector> {
+        let formulas = self.0.iter().flat_map(|kind| {
+            let all = [
+                &kind.aborted,
+                &kind.aborted_unless,
+                &kind.abort_counter,
+                &kind.completed,
+                &kind.finished,
+                &kind.preemptions,
+                &kind.prompt_tokens,
+                &kind.output_tokens,
+                &kind.wasted_prompt_tokens,
+                &kind.wasted_output_tokens,
+            ];
+            all.into_iter().flatten()
+        });
+        formulas.flat_map(|formula| formula.terms.iter().map(|(_, selector)| selector))
     }
 }
 
-impl ServerKind {
-    /// The built-in profile that fits what a server shows.
-    pub fn detect(scrape: &Scrape) -> Option<&'static Self> {
-        built_in().iter().find(|profile| profile.fits(scrape))
-    }
+/// How far counters have moved since the first scrape of their page.
+pub(super) trait Growth {
+    /// Of all series of a selector together; absent if the page never had that metric.
+    fn growth(&self, selector: &Selector) -> Option<f64>;
+}
 
+impl ServerKind {
     fn fits(&self, scrape: &Scrape) -> bool {
         let shown = |name: &String| scrape.exposition.has(name);
         self.detect.is_empty() || self.detect.iter().any(shown)
     }
 
-    /// Everything that the server answers at this instant.
-    pub fn levels(&self, scrape: &Scrape) -> Levels {
-        let sum = |formulas: &[Formula]| first(formulas, &scrape.exposition, Fold::Sum);
+    /// Everything that the server answers at this instant, its counters since the first scrape.
+    pub(super) fn levels(&self, scrape: &Scrape, counters: &impl Growth) -> Levels {
+        let page = &scrape.exposition;
+        let level = |formulas: &[Formula], fold| {
+            let mut values = formulas.iter().map(|formula| formula.value(page, fold));
+            values.find_map(|value| value)
+        };
+        let grown = |formulas: &[Formula]| {
+            let mut values = formulas.iter().map(|formula| formula.growth(counters));
+            values.find_map(|value| value)
+        };
+        let aborted_is_known = grown(&self.aborted_unless).is_none_or(|grown| grown <= 0.0);
         Levels {
-            running: sum(&self.running),
-            waiting: sum(&self.waiting),
-            kv_used: self.kv_used(scrape),
-            aborted: sum(&self.aborted),
-            abort_counter: sum(&self.abort_counter),
-            completed: sum(&self.completed),
-            preemptions: sum(&self.preemptions),
-            prompt_tokens: sum(&self.prompt_tokens),
-            output_tokens: sum(&self.output_tokens),
-            wasted_prompt_tokens: sum(&self.wasted_prompt_tokens),
-            wasted_output_tokens: sum(&self.wasted_output_tokens),
+            running: level(&self.running, Fold::Sum),
+            waiting: level(&self.waiting, Fold::Sum),
+            in_flight: level(&self.in_flight, Fold::Sum),
+            kv_used: level(&self.kv_used, Fold::Mean),
+            aborted: grown(&self.aborted).filter(|_| aborted_is_known),
+            abort_counter: grown(&self.abort_counter),
+            completed: grown(&self.completed),
+            finished: grown(&self.finished),
+            preemptions: grown(&self.preemptions),
+            prompt_tokens: grown(&self.prompt_tokens),
+            output_tokens: grown(&self.output_tokens),
+            wasted_prompt_tokens: grown(&self.wasted_prompt_tokens),
+            wasted_output_tokens: grown(&self.wasted_output_tokens),
+            restarts: 0,
         }
     }
 
-    /// Requests being worked on.
-    pub fn running(&self, scrape: &Scrape) -> Option<f64> {
-        first(&self.running, &scrape.exposition, Fold::Sum)
-    }
-
-    /// Requests taken on and not begun.
-    pub fn waiting(&self, scrape: &Scrape) -> Option<f64> {
-        first(&self.waiting, &scrape.exposition, Fold::Sum)
-    }
-
-    /// Share of the KV cache in use, 0 to 1.
-    pub fn kv_used(&self, scrape: &Scrape) -> Option<f64> {
-        first(&self.kv_used, &scrape.exposition, Fold::Mean)
-    }
-
-    /// Requests that ended because their client left, since the server began: the best estimate.
-    /// Only its differences mean something, and where it is computed from others (see
-    /// [`Self::aborted_formula`]), only those between instants at which nothing was in flight.
-    pub fn aborted(&self, scrape: &Scrape) -> Option<f64> {
-        first(&self.aborted, &scrape.exposition, Fold::Sum)
-    }
-
-    /// The server's own counter of them.
-    pub fn abort_counter(&self, scrape: &Scrape) -> Option<f64> {
-        first(&self.abort_counter, &scrape.exposition, Fold::Sum)
-    }
-
-    /// The formula behind [`Self::aborted`] on this server, as text.
-    pub fn aborted_formula(&self, scrape: &Scrape) -> Option<&str> {
-        let formula = self
-            .aborted
-            .iter()
-            .find(|formula| formula.value(&scrape.exposition, Fold::Sum).is_some())?;
+    /// The formula behind the number of aborted requests on this server, as text. Only differences
+    /// of that number mean something, and where it is computed from others, only those between
+    /// instants at which nothing was in flight.
+    pub(super) fn aborted_formula(&self, counters: &impl Growth) -> Option<&str> {
+        let mut formulas = self.aborted.iter();
+        let formula = formulas.find(|formula| formula.growth(counters).is_some())?;
         Some(&formula.text)
     }
 }
@@ -383,12 +475,6 @@ enum Fold {
     Mean,
 }
 
-fn first(formulas: &[Formula], exposition: &Exposition, fold: Fold) -> Option<f64> {
-    formulas
-        .iter()
-        .find_map(|formula| formula.value(exposition, fold))
-}
-
 /// A sum and difference of selectors.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(try_from = "String")]
@@ -398,8 +484,8 @@ struct Formula {
 }
 
 /// Series by name and labels.
-#[derive(Clone, PartialEq, Debug)]
-struct Selector {
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Selector {
     name: String,
     /// Label and the values that it may have.
     labels: Vec<(String, Vec<String>)>,
@@ -414,67 +500,130 @@ impl Formula {
         }
         Some(total)
     }
+
+    /// How far it has moved; absent if one of its terms was never there.
+    fn growth(&self, counters: &impl Growth) -> Option<f64> {
+        let terms = self.terms.iter();
+        let grown = terms.map(|(sign, selector)| Some(sign * counters.growth(selector)?));
+        grown.sum()
+    }
+}
+
+/// The family that a selector is of, and what is taken of its series.
+pub(super) struct Found<'p> {
+    family: &'p Family,
+    part: fn(&Value) -> Option<f64>,
+}
+
+impl<'p> Found<'p> {
+    /// Its values may fall.
+    pub(super) fn is_gauge(&self) -> bool {
+        self.family.kind == Kind::Gauge
+    }
+
+    /// The series that fit, with their values.
+    pub(super) fn fitting<'s>(
+        &self,
+        selector: &'s Selector,
+    ) -> impl Iterator<Item = (&'p Labels, f64)> + use<'p, 's> {
+        let part = self.part;
+        let points = self.family.points.iter();
+        let fitting = points.filter(|point| selector.fits(&point.labels));
+        fitting.filter_map(move |point| Some((&point.labels, part(&point.value)?)))
+    }
+}
+
+fn label<'l>(labels: &'l Labels, name: &str) -> Option<&'l String> {
+    let mut labels = labels.iter();
+    let found = labels.find(|(label, _)| label == name);
+    found.map(|(_, value)| value)
 }
 
 impl Selector {
-    /// All fitting series together. A metric without a fitting series counts as 0: a label that has
-    /// not shown yet is not a metric that the server lacks.
-    fn value(&self, exposition: &Exposition, fold: Fold) -> Option<f64> {
-        self.found(exposition, fold).or_else(|| {
-            let base = ["_count", "_sum"]
-                .iter()
-                .find_map(|end| self.name.strip_suffix(end));
-            let there = exposition.has(&self.name) || base.is_some_and(|base| exposition.has(base));
-            there.then_some(0.0)
-        })
+    /// All series of a metric.
+    pub(super) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            labels: Vec::new(),
+        }
     }
 
-    fn found(&self, exposition: &Exposition, fold: Fold) -> Option<f64> {
-        let part = |ending| {
-            let base = self.name.strip_suffix(ending)?;
-            exposition.family(base)
-        };
-        let (family, of_histogram): (_, fn(&Value) -> Option<f64>) =
-            if let Some(family) = exposition.family(&self.name) {
-                (family, |value| match value {
-                    Value::Scalar(value) => Some(*value),
-                    Value::Histogram(_) => None,
-                })
-            } else if let Some(family) = part("_count") {
-                (family, |value| match value {
-                    Value::Histogram(histogram) => Some(histogram.count),
-                    Value::Scalar(_) => None,
-                })
-            } else {
-                (part("_sum")?, |value| match value {
-                    Value::Histogram(histogram) => Some(histogram.sum),
-                    Value::Scalar(_) => None,
-                })
-            };
+    /// All fitting series together; absent if the page has no such metric.
+    pub(super) fn sum(&self, page: &Exposition) -> Option<f64> {
+        self.value(page, Fold::Sum)
+    }
+
+    /// All fitting series together. A metric without a fitting series counts as 0: a label that has
+    /// not shown yet is not a metric that the server lacks.
+    fn value(&self, page: &Exposition, fold: Fold) -> Option<f64> {
+        if !self.is_there(page) {
+            return None;
+        }
         let (mut total, mut count) = (0.0, 0.0);
-        for point in &family.points {
-            let label = |name: &str| {
-                let mut labels = point.labels.iter();
-                labels
-                    .find(|(label, _)| label == name)
-                    .map(|(_, value)| value)
-            };
-            let fits = |(name, values): &(String, Vec<String>)| {
-                label(name).is_some_and(|value| values.contains(value))
-            };
-            let named = |name: &str| self.labels.iter().any(|(label, _)| label == name);
-            let later_rank =
-                |name: &str| !named(name) && label(name).is_some_and(|rank| rank != "0");
-            if !self.labels.iter().all(fits) || RANKS.iter().any(|name| later_rank(name)) {
-                continue;
-            }
-            total += of_histogram(&point.value)?;
+        for (_, value) in self.family(page).iter().flat_map(|of| of.fitting(self)) {
+            total += value;
             count += 1.0;
         }
         Some(match fold {
             Fold::Mean if count > 0.0 => total / count,
             _ => total,
         })
+    }
+
+    /// Whether the page has the metric, and series of it, if there are any, have the labels.
+    pub(super) fn is_there(&self, page: &Exposition) -> bool {
+        match self.family(page) {
+            None => self.is_declared(page),
+            Some(found) => {
+                let has_all = |labels: &Labels| {
+                    let mut wanted = self.labels.iter();
+                    wanted.all(|(name, _)| label(labels, name).is_some())
+                };
+                self.labels.is_empty() || found.family.points.iter().any(|of| has_all(&of.labels))
+            }
+        }
+    }
+
+    /// Whether the page names the metric, be it without any series so far.
+    pub(super) fn is_declared(&self, page: &Exposition) -> bool {
+        let ends = ["_count", "_sum"].iter();
+        let base = ends.clone().find_map(|end| self.name.strip_suffix(end));
+        page.has(&self.name) || base.is_some_and(|base| page.has(base))
+    }
+
+    /// The family with its series.
+    pub(super) fn family<'p>(&self, page: &'p Exposition) -> Option<Found<'p>> {
+        if let Some(family) = page.family(&self.name) {
+            let part = |value: &Value| match value {
+                Value::Scalar(value) => Some(*value),
+                Value::Histogram(_) => None,
+            };
+            return Some(Found { family, part });
+        }
+        let part = |ending| page.family(self.name.strip_suffix(ending)?);
+        if let Some(family) = part("_count") {
+            let part = |value: &Value| match value {
+                Value::Histogram(histogram) => Some(histogram.count),
+                Value::Scalar(_) => None,
+            };
+            return Some(Found { family, part });
+        }
+        let family = part("_sum")?;
+        let part = |value: &Value| match value {
+            Value::Histogram(histogram) => Some(histogram.sum),
+            Value::Scalar(_) => None,
+        };
+        Some(Found { family, part })
+    }
+
+    /// Whether a series is of it: its labels, and the first of several ranks.
+    fn fits(&self, labels: &Labels) -> bool {
+        let named = |name: &str| self.labels.iter().any(|(label, _)| label == name);
+        let later_rank =
+            |name: &str| !named(name) && label(labels, name).is_some_and(|rank| rank != "0");
+        let mut wanted = self.labels.iter();
+        wanted.all(|(name, values)| label(labels, name).is_some_and(|own| values.contains(own)))
+            && !RANKS.iter().any(|name| later_rank(name))
     }
 }
 
@@ -543,10 +692,25 @@ mod tests {
     use pinfire_base::clock::Stamp;
 
     use super::*;
+    use crate::Meter;
 
-    fn scrape(text: &str) -> Scrape {
-        let at = Stamp::from_nanos(1);
-        Scrape::read([at; 3], text.as_bytes(), None).unwrap()
+    fn scrape(text: &str, at: u64) -> Scrape {
+        Scrape::read([Stamp::from_nanos(at); 3], text.as_bytes(), None).unwrap()
+    }
+
+    /// What a page tells that showed nothing at first, so that its counters are what they are.
+    fn told_by(kinds: &ServerKinds, text: &str) -> (String, Levels, Meter) {
+        let mut meter = Meter::new(kinds);
+        meter.read(&scrape("", 1));
+        let levels = meter.read(&scrape(text, 2));
+        let name = meter
+            .kind()
+            .map_or_else(String::new, |kind| kind.name.clone());
+        (name, levels, meter)
+    }
+
+    fn told(text: &str) -> (String, Levels, Meter) {
+        told_by(&ServerKinds::default(), text)
     }
 
     #[test]
@@ -555,7 +719,7 @@ mod tests {
         assert_eq!(profiles.len(), built_in().len());
         for profile in &profiles {
             assert!(!profile.detect.is_empty(), "{}", profile.name);
-            let tells = [&profile.running, &profile.waiting];
+            let tells = [&profile.running, &profile.waiting, &profile.in_flight];
             assert!(tells.iter().any(|formulas| !formulas.is_empty()));
         }
     }
@@ -575,10 +739,8 @@ mod tests {
             vllm:request_success_total{finished_reason=\"stop\"} 10\n\
             vllm:request_success_total{finished_reason=\"length\"} 8\n\
             vllm:request_success_total{finished_reason=\"abort\"} 0\n";
-        let scrape = scrape(text);
-        let profile = ServerKind::detect(&scrape).unwrap();
-        assert_eq!(profile.name, "vllm");
-        let levels = profile.levels(&scrape);
+        let (name, levels, meter) = told(text);
+        assert_eq!(name, "vllm");
         assert_eq!((levels.running, levels.waiting), (Some(5.0), Some(1.0)));
         assert_eq!((levels.kv_used, levels.held()), (Some(0.3), Some(6.0)));
         // 20 + 4 answered less 18 finished.
@@ -587,28 +749,20 @@ mod tests {
             (Some(6.0), Some(0.0))
         );
         assert_eq!((levels.completed, levels.preemptions), (Some(18.0), None));
-        let formula = profile.aborted_formula(&scrape).unwrap();
+        let formula = meter.aborted_formula().unwrap();
         assert!(formula.starts_with("http_requests_total"), "{formula}");
     }
 
     #[test]
     fn a_fresh_server_has_not_counted_anything_yet() {
-        let fresh = scrape(
+        let (_, levels, meter) = told(
             "# TYPE http_requests_total counter\n# TYPE vllm:num_requests_running gauge\n\
              # TYPE vllm:request_success_total counter\n# TYPE vllm:time_to_first_token_seconds histogram\n",
         );
-        let profile = ServerKind::detect(&fresh).unwrap();
         // Not the formula with the histogram: a later scrape is to be compared with this one.
-        assert!(
-            profile
-                .aborted_formula(&fresh)
-                .unwrap()
-                .starts_with("http_requests_total")
-        );
-        assert_eq!(
-            (profile.aborted(&fresh), profile.running(&fresh)),
-            (Some(0.0), Some(0.0))
-        );
+        let formula = meter.aborted_formula().unwrap();
+        assert!(formula.starts_with("http_requests_total"), "{formula}");
+        assert_eq!((levels.aborted, levels.running), (Some(0.0), Some(0.0)));
     }
 
     #[test]
@@ -618,68 +772,117 @@ mod tests {
             vllm:time_to_first_token_seconds_sum 1\nvllm:time_to_first_token_seconds_count 9\n\
             vllm:request_success_total{finished_reason=\"stop\"} 5\n\
             vllm:gpu_cache_usage_perc 0.25\n";
-        let scrape = scrape(text);
-        let profile = ServerKind::detect(&scrape).unwrap();
-        assert_eq!(profile.aborted(&scrape), Some(4.0));
-        assert_eq!(profile.kv_used(&scrape), Some(0.25));
-        assert_eq!(profile.running(&scrape), None);
+        let (_, levels, _) = told(text);
+        assert_eq!((levels.aborted, levels.kv_used), (Some(4.0), Some(0.25)));
+        assert_eq!(levels.running, None);
     }
 
     #[test]
     fn the_other_servers() {
-        let sglang = scrape(
+        let (name, levels, _) = told(
             "sglang:num_running_reqs{tp_rank=\"0\"} 4\nsglang:num_running_reqs{tp_rank=\"1\"} 4\n\
              sglang:num_queue_reqs{tp_rank=\"0\"} 1\nsglang:token_usage 0.5\n\
              sglang:num_aborted_requests_total 3\n",
         );
-        let profile = ServerKind::detect(&sglang).unwrap();
-        assert_eq!(profile.name, "sglang");
-        let levels = profile.levels(&sglang);
+        assert_eq!(name, "sglang");
         assert_eq!((levels.running, levels.waiting), (Some(4.0), Some(1.0)));
         assert_eq!(
             (levels.aborted, levels.abort_counter),
             (Some(3.0), Some(3.0))
         );
         // Dynamo's front end, with a worker's metrics beside its own.
-        let dynamo = scrape(
+        let (name, levels, _) = told(
             "dynamo_frontend_inflight_requests 7\ndynamo_frontend_queued_requests 2\n\
              vllm:num_requests_running 5\ndynamo_frontend_model_cancellation_total{model=\"m\"} 6\n",
         );
-        let profile = ServerKind::detect(&dynamo).unwrap();
-        let levels = profile.levels(&dynamo);
-        assert_eq!(profile.name, "dynamo");
+        assert_eq!(name, "dynamo");
         assert_eq!((levels.running, levels.waiting), (Some(5.0), Some(2.0)));
         assert_eq!(levels.aborted, Some(6.0));
-        let trt = scrape("trtllm:num_requests_running 1\ntrtllm:kv_cache_utilization 0.9\n");
-        let profile = ServerKind::detect(&trt).unwrap();
-        assert_eq!(
-            (profile.name.as_str(), profile.running(&trt)),
-            ("tensorrt-llm", Some(1.0))
-        );
+        let trt = "trtllm:num_requests_running 1\ntrtllm:kv_cache_utilization 0.9\n";
+        let (name, levels, _) = told(trt);
+        assert_eq!((&*name, levels.running), ("tensorrt-llm", Some(1.0)));
         // A newer one, without the metrics that are on their way out.
-        let dynamo = scrape(
+        let (_, levels, _) = told(
             "dynamo_frontend_active_requests 7\n\
              dynamo_frontend_stage_requests{stage=\"route\",phase=\"prefill\"} 1\n\
              dynamo_frontend_stage_requests{stage=\"dispatch\",phase=\"decode\"} 2\n\
              dynamo_component_gpu_cache_usage_percent 0.5\n",
         );
-        let levels = ServerKind::detect(&dynamo).unwrap().levels(&dynamo);
         assert_eq!((levels.running, levels.waiting), (Some(4.0), Some(3.0)));
         assert_eq!((levels.held(), levels.kv_used), (Some(7.0), Some(0.5)));
-        let gateway = scrape("inference_objective_running_requests{model_name=\"m\"} 2\n");
-        assert_eq!(ServerKind::detect(&gateway).unwrap().name, "llm-d");
+        let gateway = "inference_objective_running_requests{model_name=\"m\"} 2\n";
+        assert_eq!(told(gateway).0, "llm-d");
         // The engines' queues are part of what runs; what the router holds back is not.
-        let router = scrape(
+        let (name, levels, _) = told(
             "llm_d_epp_request_running{model_name=\"m\",priority=\"0\"} 5\n\
              llm_d_epp_per_endpoint_queue_size{model_server_endpoint=\"a\"} 3\n\
              llm_d_epp_flow_control_queue_size{inference_pool=\"p\"} 2\n\
              llm_d_epp_average_kv_cache_utilization{name=\"p\"} 0.25\n",
         );
-        let profile = ServerKind::detect(&router).unwrap();
-        let levels = profile.levels(&router);
-        assert_eq!((&*profile.name, levels.held()), ("llm-d", Some(7.0)));
+        assert_eq!((&*name, levels.held()), ("llm-d", Some(7.0)));
         assert_eq!(levels.kv_used, Some(0.25));
-        assert_eq!(ServerKind::detect(&scrape("up 1\n")), None);
+        assert_eq!(told("up 1\n").0, "");
+    }
+
+    #[test]
+    fn a_worker_of_dynamo_shows_its_engine_beside_its_handler() {
+        let page = |success: &str| {
+            format!(
+                "# TYPE dynamo_component_inflight_requests gauge\n\
+                 dynamo_component_inflight_requests{{dynamo_endpoint=\"generate\"}} 3\n\
+                 # TYPE dynamo_component_requests_total counter\n{success}\
+                 vllm:num_requests_running 4\nvllm:num_requests_waiting 1\n\
+                 vllm:kv_cache_usage_perc 0.25\n"
+            )
+        };
+        let by_status = "dynamo_component_requests_total{status=\"success\"} 62\n\
+             dynamo_component_requests_total{status=\"cancelled\"} 1\n";
+        let (name, levels, _) = told(&page(by_status));
+        assert_eq!((&*name, levels.completed), ("dynamo-worker", Some(62.0)));
+        assert_eq!((levels.kv_used, levels.held()), (Some(0.25), Some(5.0)));
+        // An older one, without the label.
+        let (_, levels, _) = told(&page("dynamo_component_requests_total{model=\"m\"} 63\n"));
+        assert_eq!(levels.completed, Some(63.0));
+        // The handler holds what its engine does not.
+        let (_, levels, _) = told(&page(by_status).replace("running 4", "running 0"));
+        assert_eq!(levels.held(), Some(3.0));
+    }
+
+    #[test]
+    fn pooling_requests_of_vllm_give_no_estimate_of_aborted_ones() {
+        let page = |chat: u32, embeddings: u32, success: u32| {
+            format!(
+                "vllm:num_requests_running 0\n# TYPE http_requests_total counter\n\
+                 http_requests_total{{handler=\"/v1/chat/completions\",status=\"2xx\"}} {chat}\n\
+                 http_requests_total{{handler=\"/v1/embeddings\",status=\"2xx\"}} {embeddings}\n\
+                 # TYPE vllm:request_success_total counter\n\
+                 vllm:request_success_total{{finished_reason=\"stop\"}} {success}\n"
+            )
+        };
+        // Batches of four count four successes.
+        assert_eq!(told(&page(0, 50, 112)).1.aborted, None);
+        assert_eq!(told(&page(50, 0, 28)).1.aborted, Some(22.0));
+        // Those before the first scrape do not matter.
+        let mut meter = Meter::new(&ServerKinds::default());
+        meter.read(&scrape(&page(10, 50, 90), 1));
+        assert_eq!(meter.read(&scrape(&page(20, 50, 97), 2)).aborted, Some(3.0));
+    }
+
+    #[test]
+    fn gateways_and_smaller_servers() {
+        for (page, name, held) in [
+            ("tgi_batch_current_size 3\ntgi_queue_size 2\n", "tgi", 5.0),
+            (
+                "llamacpp:requests_processing 1\nllamacpp:requests_deferred 4\n",
+                "llama.cpp",
+                5.0,
+            ),
+            ("smg_http_connections_active 7\n", "smg", 7.0),
+            ("litellm_in_flight_requests 6\n", "litellm", 6.0),
+        ] {
+            let (kind, levels, _) = told(page);
+            assert_eq!((&*kind, levels.held()), (name, Some(held)));
+        }
     }
 
     #[test]
@@ -704,15 +907,12 @@ mod tests {
     fn a_file_of_ones_own_comes_first() {
         let own = r#"{"name": "mine", "running": ["my_running{pool=\"a\", kind=~\"x|y\"}"]}"#;
         let profiles = ServerKinds::read(own).unwrap();
-        let scrape = scrape(
+        let (name, levels, _) = told_by(
+            &profiles,
             "vllm:num_requests_running 5\nmy_running{pool=\"a\",kind=\"x\"} 1\n\
              my_running{pool=\"a\",kind=\"z\"} 2\nmy_running{pool=\"b\",kind=\"y\"} 4\n",
         );
-        let profile = profiles.detect(&scrape).unwrap();
-        assert_eq!(
-            (profile.name.as_str(), profile.running(&scrape)),
-            ("mine", Some(1.0))
-        );
+        assert_eq!((&*name, levels.running), ("mine", Some(1.0)));
         assert!(ServerKinds::read(&format!("[{own}]")).is_ok());
         for (file, says) in [
             ("{", "EOF"),

@@ -7,8 +7,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// More series than any server has; what a body holds beyond is not read.
-const MAX_SERIES: usize = 500_000;
+use super::dropped::Dropped;
+
+/// More series than any server has; what a body holds beyond is counted by name and not read.
+const MAX_SERIES: usize = 200_000;
+/// The same of metrics whose type or help is declared, with or without series.
+const MAX_NAMES: usize = 200_000;
 
 /// How a family's values are meant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -100,10 +104,14 @@ pub struct Exposition {
     pub declared: HashSet<String>,
     /// Lines that are neither samples nor comments.
     pub bad_lines: usize,
-    /// Families with NaN or infinite values, which were left out.
-    pub not_finite: Vec<String>,
-    /// Summaries, which are not read.
-    pub summaries: Vec<String>,
+    /// Families with NaN or infinite values, which were left out, and how many values.
+    pub not_finite: Dropped,
+    /// Summaries, which are not read, and how many samples they have.
+    pub summaries: Dropped,
+    /// Samples of series that are too many to be read, by name.
+    pub dropped: Dropped,
+    /// Place of a family by its name.
+    places: HashMap<String, usize>,
 }
 
 /// Why a body is not the text format.
@@ -144,7 +152,7 @@ impl Exposition {
 
     /// The family of that name, as samples have it.
     pub fn family(&self, name: &str) -> Option<&Family> {
-        self.families.iter().find(|family| family.name == name)
+        self.families.get(*self.places.get(name)?)
     }
 
     /// Whether the server has such a metric, be it without any label set so far.
@@ -172,8 +180,6 @@ struct Reader {
     out: Exposition,
     types: HashMap<String, Typed>,
     helps: HashMap<String, String>,
-    /// Place of a family by its name.
-    places: HashMap<String, usize>,
     /// Place of a label set by its family's place.
     points: HashMap<(usize, Labels), usize>,
     /// Histograms with something that is not finite.
@@ -227,6 +233,7 @@ impl Reader {
         let rest = rest.trim_start_matches([' ', '\t']);
         let (name, text) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
         match word {
+            "HELP" | "TYPE" if self.is_full(name) => self.out.dropped.add(name, 1),
             "HELP" if !name.is_empty() => {
                 self.helps.insert(name.to_owned(), unescaped(text));
             }
@@ -246,6 +253,12 @@ impl Reader {
         PageLine::TurnContent
     }
 
+    /// Whether no further name can be declared.
+    fn is_full(&self, name: &str) -> bool {
+        let most = self.helps.len().max(self.types.len());
+        most >= MAX_NAMES && !self.types.contains_key(name) && !self.helps.contains_key(name)
+    }
+
     fn sample(&mut self, name: &str, mut labels: Labels, value: f64) {
         let (declared, typed, part) = self.declared(name);
         let family = match part {
@@ -257,7 +270,7 @@ impl Reader {
         }
         let kind = match typed {
             Some(Typed::Summary) => {
-                note(&mut self.out.summaries, declared);
+                self.out.summaries.add(declared, 1);
                 return;
             }
             Some(Typed::Kind(kind)) => kind,
@@ -277,16 +290,13 @@ impl Reader {
         };
         let scalar = matches!(part, Part::Whole);
         if scalar && !value.is_finite() {
-            let family = family.to_owned();
-            note(&mut self.out.not_finite, &family);
+            self.out.not_finite.add(family, 1);
             return;
         }
         labels.sort_unstable();
         labels.dedup_by(|later, kept| later.0 == kept.0);
-        let help = self.helps.get(declared).or_else(|| self.helps.get(name));
-        let help = help.cloned().unwrap_or_default();
-        let family = family.to_owned();
-        let Some(place) = self.place(&family, kind, help, labels) else {
+        let Some(place) = self.place([name, declared, family], kind, labels) else {
+            self.out.dropped.add(family, 1);
             return;
         };
         let slot = self
@@ -344,25 +354,28 @@ impl Reader {
         (name, None, Part::Whole)
     }
 
+    /// Place of a label set, by the name of its sample, the declared one, and its family's; none if
+    /// there are too many.
     fn place(
         &mut self,
-        name: &str,
+        [sample, declared, name]: [&str; 3],
         kind: Kind,
-        help: String,
         labels: Labels,
     ) -> Option<(usize, usize)> {
-        let families = &mut self.out.families;
-        let at = match self.places.get(name) {
+        let at = match self.out.places.get(name) {
             Some(at) => *at,
+            None if self.points.len() >= MAX_SERIES => return None,
             None => {
-                families.push(Family {
+                let help = self.helps.get(declared).or_else(|| self.helps.get(sample));
+                self.out.families.push(Family {
                     name: name.to_owned(),
                     kind,
-                    help,
+                    help: help.cloned().unwrap_or_default(),
                     points: Vec::new(),
                 });
-                self.places.insert(name.to_owned(), families.len() - 1);
-                families.len() - 1
+                let at = self.out.families.len() - 1;
+                self.out.places.insert(name.to_owned(), at);
+                at
             }
         };
         let key = (at, labels);
@@ -372,7 +385,7 @@ impl Reader {
         if self.points.len() >= MAX_SERIES {
             return None;
         }
-        let family = families.get_mut(at)?;
+        let family = self.out.families.get_mut(at)?;
         let value = match family.kind {
             Kind::Histogram => Value::Histogram(Histogram::default()),
             _ => Value::Scalar(0.0),
@@ -397,18 +410,21 @@ impl Reader {
                 let here = (at, place);
                 place += 1;
                 if spoilt.contains(&here) {
-                    note(not_finite, name);
+                    not_finite.add(name, 1);
                     return false;
                 }
-                if let Value::Histogram(histogram) = &mut point.value
-                    && !counted.contains(&here)
-                {
-                    histogram.count = histogram.buckets.last().map_or(0.0, |last| last.count);
+                if let Value::Histogram(histogram) = &mut point.value {
+                    histogram.put_in_order();
+                    if !counted.contains(&here) {
+                        histogram.count = histogram.buckets.last().map_or(0.0, |last| last.count);
+                    }
                 }
                 true
             });
         }
         self.out.families.retain(|family| !family.points.is_empty());
+        let families = self.out.families.iter().enumerate();
+        self.out.places = families.map(|(at, of)| (of.name.clone(), at)).collect();
         let kinds = self.types.into_iter();
         let known = kinds.filter(|(_, typed)| *typed != Typed::Summary);
         self.out.declared = known.map(|(name, _)| name).collect();
@@ -416,27 +432,24 @@ impl Reader {
     }
 }
 
-/// Puts a bucket in its place, in that of one with the same bound if there is one. False if the
-/// bound is no number.
+/// Adds a bucket, in no order yet. False if the bound is no number.
 fn add_bucket(histogram: &mut Histogram, le: String, count: f64) -> bool {
-    let Ok(bound) = le.parse::<f64>() else {
-        return false;
-    };
-    if bound.is_nan() {
-        return false;
+    match le.parse::<f64>() {
+        Ok(bound) if !bound.is_nan() => {
+            histogram.buckets.push(Bucket { bound, le, count });
+            true
+        }
+        _ => false,
     }
-    let buckets = &mut histogram.buckets;
-    let at = buckets.partition_point(|bucket| bucket.bound < bound);
-    match buckets.get_mut(at) {
-        Some(bucket) if bucket.bound == bound => bucket.count = count,
-        _ => buckets.insert(at, Bucket { bound, le, count }),
-    }
-    true
 }
 
-fn note(list: &mut Vec<String>, name: &str) {
-    if !list.iter().any(|known| known == name) {
-        list.push(name.to_owned());
+impl Histogram {
+    /// Sorts the buckets by their bounds; of those with the same bound the last one counts.
+    fn put_in_order(&mut self) {
+        let buckets = &mut self.buckets;
+        buckets.reverse();
+        buckets.sort_by(|a, b| a.bound.total_cmp(&b.bound));
+        buckets.dedup_by(|later, kept| later.bound == kept.bound);
     }
 }
 
@@ -572,7 +585,7 @@ mod tests {
             (b.count, b.sum, b.buckets[0].bound),
             (4.0, 9.0, f64::INFINITY)
         );
-        assert_eq!(read.not_finite, ["h"]);
+        assert_eq!(read.not_finite.to_string(), "h (2)");
     }
 
     #[test]
@@ -583,10 +596,8 @@ mod tests {
         let read = read(text);
         let names: Vec<_> = read.families.iter().map(|f| f.name.as_str()).collect();
         assert_eq!(names, ["c_total", "d"]);
-        assert_eq!(
-            (read.summaries, read.not_finite),
-            (vec!["s".into()], vec!["g".into()])
-        );
+        assert_eq!(read.summaries.to_string(), "s (3)");
+        assert_eq!(read.not_finite.to_string(), "g (2)");
         // The last of two equal label sets wins.
         assert_eq!(read.families[1].points.len(), 1);
         assert_eq!(read.families[1].points[0].value, Value::Scalar(2.0));

@@ -109,20 +109,7 @@ fn panel(server: &ServerMetrics, endpoint: &Watched) -> Table {
             String::new(),
         ]);
     }
-    let before = endpoint
-        .levels
-        .iter()
-        .rev()
-        .find(|(at, _)| *at <= window.start);
-    let before = before
-        .or_else(|| endpoint.levels.first())
-        .map(|(_, levels)| *levels);
-    let last = endpoint
-        .levels
-        .iter()
-        .rev()
-        .find(|(at, _)| *at <= window.until);
-    let last = last.map(|(_, levels)| *levels);
+    let ends = endpoint.ends(window);
     let counters: [(&str, Of); 6] = [
         ("Requests Completed", |levels| levels.completed),
         ("Requests Aborted (estimate)", |levels| levels.aborted),
@@ -134,11 +121,9 @@ fn panel(server: &ServerMetrics, endpoint: &Watched) -> Table {
         ("Output Tokens", |levels| levels.output_tokens),
     ];
     for (name, of) in counters {
-        let Some((before, last)) = before.as_ref().and_then(of).zip(last.as_ref().and_then(of))
-        else {
+        let Some(total) = ends.and_then(|ends| ends.grown(of)) else {
             continue;
         };
-        let total = (last - before).max(0.0);
         let seconds = window.seconds();
         // vLLM's counter stays 0 for clients that leave: a 0 there is no finding.
         let silent = total == 0.0 && name.contains("its counter");

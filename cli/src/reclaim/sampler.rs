@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use pinfire_analysis::reclaim::LevelSample;
 use pinfire_base::clock::{Span, Stamp};
-use pinfire_scrape::{Levels, ServerKinds};
+use pinfire_scrape::{Levels, Meter, ServerKinds};
 
 use super::requester::STOPPED;
 use crate::{
@@ -44,8 +44,8 @@ struct Page {
 /// What a page showed at one instant.
 struct PageSample {
     at: Stamp,
-    /// Nothing if it could not be read, or if what it means is not known.
-    shown: Option<(Kind, Levels)>,
+    /// Nothing if it could not be read; no kind as long as what it means is not known.
+    shown: Option<(Option<Kind>, Levels)>,
 }
 
 /// The kind of server that the metrics are of.
@@ -58,19 +58,19 @@ pub struct Kind {
 
 /// Takes the levels out of a page, so that whole pages need not be kept.
 struct LevelReader {
-    kinds: ServerKinds,
+    meter: Meter,
     out: Sender<PageSample>,
 }
 
 impl Subscriber for LevelReader {
     fn take(&mut self, _: &str, sample: &Sample) -> Interest {
-        let shown = sample.shown.as_ref().ok().and_then(|shown| {
-            let kind = self.kinds.detect(&shown.scrape)?;
-            let seen = Kind {
+        let shown = sample.shown.as_ref().ok().map(|shown| {
+            let levels = self.meter.read(&shown.scrape);
+            let kind = self.meter.kind().map(|kind| Kind {
                 name: kind.name.clone(),
                 lag: Span::from_secs_f64(kind.settle_seconds),
-            };
-            Some((seen, kind.levels(&shown.scrape)))
+            });
+            (kind, levels)
         });
         let at = sample.at;
         match self.out.send(PageSample { at, shown }) {
@@ -120,10 +120,10 @@ impl Sampler {
     ) -> Result<Self> {
         let sampled = pages.iter().map(|page| {
             let (out, samples) = unbounded();
-            let kinds = kinds.clone();
+            let meter = Meter::new(kinds);
             let scraper = scrapers.of(page, SAMPLE_LIMITS)?;
             Ok(Page {
-                subscription: scraper.subscribe(interval, LevelReader { kinds, out }),
+                subscription: scraper.subscribe(interval, LevelReader { meter, out }),
                 samples,
                 last: None,
             })
@@ -162,7 +162,7 @@ impl Sampler {
         samples.sort_by_key(|(_, sample)| sample.at);
         for (number, PageSample { at, shown }) in samples {
             self.pages[number].last = shown.map(|(kind, levels)| {
-                self.server.get_or_insert(kind);
+                self.server = kind.or_else(|| self.server.take());
                 levels
             });
             let all: Option<Vec<Levels>> = self.pages.iter().map(|page| page.last).collect();

@@ -169,15 +169,16 @@ pub struct Subscription {
 }
 
 /// Nothing is ever sent: the thread drops its end of the channel when it has done what was asked.
+#[derive(PartialEq)]
 enum Served {}
 
 /// A scrape that was asked for.
 pub struct Pending(Receiver<Served>);
 
 impl Pending {
-    /// Waits until it is done, for so long at most.
-    pub fn wait(&self, limit: Duration) {
-        let _ = self.0.recv_timeout(limit);
+    /// Waits until it is done, for so long at most; whether it is.
+    pub fn wait(&self, limit: Duration) -> bool {
+        self.0.recv_timeout(limit) != Err(RecvTimeoutError::Timeout)
     }
 }
 
@@ -263,6 +264,8 @@ struct PageThread {
 
 impl PageThread {
     fn run(mut self, orders: &Receiver<Command>) {
+        // What was asked for while a scrape was under way is served by one scrape.
+        let mut served = Vec::new();
         loop {
             let order = match self.next_due() {
                 Some(due) => orders.recv_timeout(until(due)),
@@ -278,12 +281,13 @@ impl PageThread {
                 Ok(Command::Url { answer }) => {
                     let _ = answer.send(self.url().unwrap_or_default().to_owned());
                 }
-                Ok(Command::Scrape { served }) => {
-                    self.scrape(Round::All);
-                    drop(served);
-                }
+                Ok(Command::Scrape { served: one }) => served.push(one),
                 Err(RecvTimeoutError::Timeout) => self.scrape(Round::Due),
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if !served.is_empty() && orders.is_empty() {
+                self.scrape(Round::All);
+                served.clear();
             }
         }
     }
@@ -384,7 +388,7 @@ fn next_due(due: Stamp, interval: Span, now: Stamp) -> Stamp {
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
-    use pinfire_scrape::{Levels, ServerKind, ServerKinds};
+    use pinfire_scrape::{Levels, Meter, ServerKinds};
     use pinfire_tools::mock;
 
     use super::*;
@@ -448,8 +452,7 @@ mod tests {
         let counts =
             r#"{"name": "mock", "running": ["http_requests_total{handler=\"/metrics\"}"]}"#;
         let kinds = ServerKinds::read(counts).unwrap();
-        let kind = kinds.detect(scrape).unwrap();
-        kind.running(scrape).unwrap()
+        Meter::new(&kinds).read(scrape).running.unwrap()
     }
 
     #[test]
@@ -464,9 +467,10 @@ mod tests {
     fn a_server_is_scraped_until_it_is_enough() {
         let (page, handle) = server();
         let scraper = scrapers().of(&page, LIMITS).unwrap();
-        let (subscriber, seen) = tells(|scrape: &Scrape| {
-            let profile = ServerKind::detect(scrape)?;
-            Some((profile.name.clone(), profile.levels(scrape)))
+        let mut meter = Meter::new(&ServerKinds::default());
+        let (subscriber, seen) = tells(move |scrape: &Scrape| {
+            let levels = meter.read(scrape);
+            Some((meter.kind()?.name.clone(), levels))
         });
         let _subscription = scraper.subscribe(Span::from_millis(5), subscriber);
         let mut before = None;

@@ -14,7 +14,7 @@ use pinfire_base::{
     clock::{Span, WallAnchor},
     record::Phase,
 };
-use pinfire_scrape::{Scrape, ServerKinds, Watched, files::lines, gpu::GpuHistory};
+use pinfire_scrape::{Meter, Scrape, Watched, files::lines, gpu::GpuHistory};
 
 use super::{
     client::ScrapeError,
@@ -47,7 +47,7 @@ impl Default for Recording {
 
 /// By what is behind the page.
 pub enum Recorded {
-    Server(Watched),
+    Server(Box<Watched>),
     Gpu(GpuHistory),
 }
 
@@ -140,7 +140,8 @@ impl LinesFile {
 /// Keeps what one page shows.
 pub struct Recorder {
     pub behind: Behind,
-    pub kinds: ServerKinds,
+    /// Follows the metrics that are known.
+    pub meter: Meter,
     pub phase: Arc<CurrentPhase>,
     pub anchor: WallAnchor,
     pub lines: Option<Arc<Mutex<LinesFile>>>,
@@ -198,28 +199,26 @@ impl Recorder {
     }
 
     /// Keeps a sample; gives the lines that are to be written of it.
-    fn keep(&self, url: &str, scrape: &Scrape, changed: bool) -> Option<Vec<u8>> {
+    fn keep(&mut self, url: &str, scrape: &Scrape, changed: bool) -> Option<Vec<u8>> {
         let mut recording = held(&self.recording);
         let Recording { shown, settle, .. } = &mut *recording;
         let shown = shown.get_or_insert_with(|| match self.behind {
             Behind::Gpus => Recorded::Gpu(GpuHistory::new(url)),
-            Behind::Server => Recorded::Server(Watched {
+            Behind::Server => Recorded::Server(Box::new(Watched {
                 url: url.to_owned(),
                 ..Watched::default()
-            }),
+            })),
         });
         match shown {
             Recorded::Gpu(history) => changed.then(|| history.add(scrape, &self.anchor)),
             Recorded::Server(watched) => {
                 watched.history.add(scrape, changed);
-                if let Some(kind) = self.kinds.detect(scrape) {
-                    watched.levels.push((scrape.at, kind.levels(scrape)));
-                    if watched.server.is_none() {
-                        watched.server = Some(kind.name.clone());
-                        let formula = kind.aborted_formula(scrape);
-                        watched.aborted_formula = formula.map(str::to_owned);
-                        *settle = Span::from_secs_f64(kind.settle_seconds);
-                    }
+                watched.levels.push((scrape.at, self.meter.read(scrape)));
+                if let Some(kind) = self.meter.kind() {
+                    watched.server = Some(kind.name.clone());
+                    let formula = self.meter.aborted_formula();
+                    watched.aborted_formula = formula.map(str::to_owned);
+                    *settle = Span::from_secs_f64(kind.settle_seconds);
                 }
                 let wanted = changed && self.lines.is_some();
                 wanted.then(|| lines::line(url, scrape, self.phase.get(), &self.anchor))

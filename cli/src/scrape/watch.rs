@@ -1,7 +1,10 @@
 //! The pages of a run, scraped for its files from before its first request until what it did has
 //! been counted. The run waits for none of them longer than the few limits here.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use pinfire_analysis::{
     facts::{PhaseWindow, RunEnd, RunFacts},
@@ -13,7 +16,7 @@ use pinfire_base::{
     record::Phase,
 };
 use pinfire_scrape::{
-    ServerMetrics, Watched,
+    Meter, ServerMetrics, Watched,
     files::MetricsFormat,
     gpu::{GpuHistory, GpuTelemetry},
     reduce::Window,
@@ -24,7 +27,10 @@ use super::{
     plan::{Candidate, Plan, of_server},
     recorder::{Behind, CurrentPhase, LinesFile, Recorded, Recorder, Recording, held},
 };
-use crate::{run::PreparedRun, terminal::say};
+use crate::{
+    run::{PreparedRun, signals::Interrupt},
+    terminal::say,
+};
 
 /// The first request waits so long at most until each page was scraped once.
 const BASELINE: Span = Span::from_millis(250);
@@ -36,6 +42,8 @@ const FLUSH: Span = Span::from_millis(2_000);
 const FLUSH_CANCELLED: Span = Span::from_millis(5_000);
 /// After the run, a scrape is waited for so long at most.
 const LAST_SCRAPE: Span = Span::from_millis(5_000);
+/// How often a wait at the end looks for Ctrl-C.
+const POLL: Duration = Duration::from_millis(50);
 /// Scrapes while the server comes to rest.
 const SETTLING: Span = Span::from_millis(100);
 
@@ -158,7 +166,7 @@ impl Watch {
             let recording = Arc::default();
             let recorder = Recorder {
                 behind: kind.behind,
-                kinds: self.plan.profiles.clone(),
+                meter: Meter::new(&self.plan.profiles),
                 phase: Arc::clone(&self.phase),
                 anchor: self.anchor,
                 lines: kind.lines.clone(),
@@ -195,14 +203,15 @@ impl Watch {
         wait(&scrape(&self.endpoints), BETWEEN);
     }
 
-    /// Waits for what is counted late, and sums up.
-    pub fn finish(self, end: &RunEnd, facts: &RunFacts) -> Observed {
+    /// Waits for what is counted late, unless the user has had enough, and sums up.
+    pub fn finish(self, end: &RunEnd, facts: &RunFacts, interrupt: &Interrupt) -> Observed {
         let now = Stamp::now();
         let Some(measured) = &end.profiling else {
             return Observed::default();
         };
         if end.interrupted.is_none() {
-            self.flush(measured.end.unwrap_or(now), facts.cancellation.is_some());
+            let ended = measured.end.unwrap_or(now);
+            self.flush(ended, facts.cancellation.is_some(), interrupt);
         }
         let windows = Windows::of(measured, end.warmup.as_ref(), now);
         let gathered = self.gather();
@@ -231,6 +240,11 @@ impl Watch {
             }
             external.server = Some(metrics);
         }
+        for gpu in &gathered.gpus {
+            if let Some(left_out) = gpu.left_out() {
+                say::warning(format_args!("--gpu-telemetry {}: {left_out}", gpu.url));
+            }
+        }
         for failure in &gathered.gpu_failures {
             say::warning(format_args!("--gpu-telemetry {failure}"));
         }
@@ -257,7 +271,7 @@ impl Watch {
         for endpoint in &self.endpoints {
             let mut recording = held(&endpoint.recording);
             match recording.shown.take() {
-                Some(Recorded::Server(watched)) => gathered.servers.push(watched),
+                Some(Recorded::Server(watched)) => gathered.servers.push(*watched),
                 Some(Recorded::Gpu(history)) => {
                     gathered.gpus_configured.push(history.url.clone());
                     gathered.gpus.push(history);
@@ -273,12 +287,23 @@ impl Watch {
 
     /// Scrapes until every server is at rest and has had the time to count what was hung up on, or
     /// for as long as the environment says; then once more.
-    fn flush(&self, end: Stamp, cancelled: bool) {
+    fn flush(&self, end: Stamp, cancelled: bool, interrupt: &Interrupt) {
+        let last = |scrapes: &[Pending]| {
+            let limit = Stamp::now() + LAST_SCRAPE;
+            for pending in scrapes {
+                while !interrupt.asked() && Stamp::now() < limit && !pending.wait(POLL) {}
+            }
+        };
+        let sleep = |at: Stamp| {
+            while !interrupt.asked() && Stamp::now() < at {
+                std::thread::sleep(until(at).min(POLL));
+            }
+        };
         if self.live(Behind::Gpus).next().is_some() {
             // The exporter's last word on the energy may come a little later.
             let grace = self.plan.gpu.as_ref().map_or(Span::ZERO, |plan| plan.grace);
-            std::thread::sleep(until(end + grace));
-            wait(&scrape(&self.endpoints), LAST_SCRAPE);
+            sleep(end + grace);
+            last(&scrape(&self.endpoints));
         }
         if self.live(Behind::Server).next().is_none() {
             return;
@@ -288,8 +313,8 @@ impl Watch {
             scrape(all.filter(|endpoint| endpoint.behind == Behind::Server))
         };
         if let Some(flush) = self.plan.server.as_ref().and_then(|plan| plan.flush) {
-            std::thread::sleep(until(end + flush));
-            wait(&servers(), LAST_SCRAPE);
+            sleep(end + flush);
+            last(&servers());
             return;
         }
         let most = end + if cancelled { FLUSH_CANCELLED } else { FLUSH };
@@ -297,14 +322,14 @@ impl Watch {
             endpoint.subscription.every(endpoint.interval.min(SETTLING));
         }
         loop {
-            wait(&servers(), LAST_SCRAPE);
+            last(&servers());
             let mut live = self.live(Behind::Server);
             let at_rest = live.all(|endpoint| endpoint.rests(end, cancelled));
             let now = Stamp::now();
-            if at_rest || now >= most {
+            if at_rest || now >= most || interrupt.asked() {
                 return;
             }
-            std::thread::sleep(until(most.min(now + SETTLING)));
+            sleep(most.min(now + SETTLING));
         }
     }
 

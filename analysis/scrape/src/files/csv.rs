@@ -3,7 +3,7 @@
 use ::csv::{Terminator, WriterBuilder};
 use pinfire_artifacts::csv_bytes;
 
-use super::{PERCENTILES, Row, ServerMetrics, short_url};
+use super::{MAX_LABEL_COLUMNS, PERCENTILES, Row, ServerMetrics, short_url};
 use crate::Run;
 use crate::reduce::{Reduced, Stats};
 use crate::text::Kind;
@@ -90,7 +90,7 @@ fn label_columns<'a>(rows: &[(&str, &Row<'a>)]) -> Vec<&'a str> {
         for (_, labels, _) in &row.series {
             let labels: &'a crate::text::Labels = labels;
             for (name, _) in labels {
-                if !columns.contains(&name.as_str()) {
+                if columns.len() < MAX_LABEL_COLUMNS && !columns.contains(&name.as_str()) {
                     columns.push(name);
                 }
             }

@@ -9,10 +9,9 @@ use pinfire_artifacts::{Carried, Ordered, finite};
 use pinfire_base::clock::{Stamp, WallAnchor};
 use serde_json::Number;
 
-use super::{PERCENTILES, Row, ServerMetrics, Watched, local_time};
+use super::{Ends, PERCENTILES, Row, ServerMetrics, Watched, local_time};
 use crate::Run;
 use crate::reduce::{Reduced, Slice, SliceStats, Stats, Window, mean_and_deviation};
-use crate::server_kinds::Levels;
 
 pub(super) fn of(metrics: &ServerMetrics, run: &Run) -> ServerMetricsFile {
     let checks = metrics.endpoints.iter();
@@ -237,22 +236,11 @@ fn slice(slice: &Slice, anchor: &WallAnchor) -> SeriesSlice {
 
 /// What the known metrics say about requests that were hung up on. Only differences between
 /// instants at rest are meant to be read; `valid_at_rest` says whether the server was at rest at
-/// both ends.
+/// both ends, and whether no counter has begun anew in between.
 fn check(endpoint: &Watched, window: Window) -> Option<CancellationCheck> {
     let server = endpoint.server.as_deref()?;
-    let before = endpoint
-        .levels
-        .iter()
-        .rev()
-        .find(|(at, _)| *at <= window.start);
-    let (_, before) = before.or_else(|| endpoint.levels.first())?;
-    let inside = endpoint
-        .levels
-        .iter()
-        .rev()
-        .find(|(at, _)| *at <= window.until);
-    let (_, last) = inside?;
-    let grown = |of: fn(&Levels) -> Option<f64>| Some((of(last)? - of(before)?).max(0.0));
+    let ends = endpoint.ends(window)?;
+    let Ends { before, last } = &ends;
     let at_rest = endpoint
         .levels
         .iter()
@@ -263,18 +251,18 @@ fn check(endpoint: &Watched, window: Window) -> Option<CancellationCheck> {
             levels.insert(key.to_owned(), value);
         }
     };
-    put("aborted", grown(|levels| levels.aborted));
-    put("abort_counter", grown(|levels| levels.abort_counter));
-    put("completed", grown(|levels| levels.completed));
+    put("aborted", ends.grown(|levels| levels.aborted));
+    put("abort_counter", ends.grown(|levels| levels.abort_counter));
+    put("completed", ends.grown(|levels| levels.completed));
     put(
         "aborted_prompt_tokens",
-        grown(|levels| levels.wasted_prompt_tokens),
+        ends.grown(|levels| levels.wasted_prompt_tokens),
     );
     put(
         "aborted_output_tokens",
-        grown(|levels| levels.wasted_output_tokens),
+        ends.grown(|levels| levels.wasted_output_tokens),
     );
-    put("preemptions", grown(|levels| levels.preemptions));
+    put("preemptions", ends.grown(|levels| levels.preemptions));
     put("running_at_end", last.running);
     put("waiting_at_end", last.waiting);
     put("kv_used_at_end", last.kv_used);
@@ -282,11 +270,15 @@ fn check(endpoint: &Watched, window: Window) -> Option<CancellationCheck> {
         "at_rest_after_ms",
         at_rest.map(|(at, _)| at.since(window.end).as_millis_f64()),
     );
+    let restarts = last.restarts - before.restarts;
+    // What shows later than at the begin was not there then.
+    let was_at_rest = before.held().unwrap_or(0.0) == 0.0;
     Some(CancellationCheck {
         endpoint_url: endpoint.url.clone(),
         server: server.to_owned(),
         levels,
         aborted_formula: endpoint.aborted_formula.clone(),
-        valid_at_rest: before.held() == Some(0.0) && last.held() == Some(0.0),
+        counter_restarts: (restarts > 0).then_some(restarts),
+        valid_at_rest: was_at_rest && last.held() == Some(0.0) && restarts == 0,
     })
 }

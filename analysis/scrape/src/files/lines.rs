@@ -1,6 +1,8 @@
 //! `server_metrics_export.jsonl`: one line per look at a page that had changed, values as they
 //! were.
 
+use std::collections::HashSet;
+
 use pinfire_artifacts::samples::{ServerLine, ServerPhase, ServerPoint};
 use pinfire_artifacts::{Ordered, append};
 use pinfire_base::clock::WallAnchor;
@@ -17,7 +19,7 @@ pub fn line(
     phase: Option<(Phase, u64)>,
     anchor: &WallAnchor,
 ) -> Vec<u8> {
-    let names: Vec<&str> = scrape
+    let names: HashSet<&str> = scrape
         .exposition
         .families
         .iter()
@@ -31,7 +33,7 @@ pub fn line(
         }
         let bare = family.name.strip_suffix("_total");
         let name = match bare {
-            Some(bare) if family.kind == Kind::Counter && !names.contains(&bare) => bare,
+            Some(bare) if family.kind == Kind::Counter && !names.contains(bare) => bare,
             _ => &family.name,
         };
         let points = family.points.iter().map(point);

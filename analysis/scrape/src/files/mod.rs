@@ -15,8 +15,9 @@ use pinfire_artifacts::server::ServerPhaseMetrics;
 use pinfire_artifacts::{WriteError, json_bytes, replace};
 use pinfire_base::clock::{Span, Stamp, WallAnchor};
 
-use super::history::{History, Metric};
-use super::reduce::{Reduced, Window, reduce};
+use super::dropped::Dropped;
+use super::history::{History, Metric, Series};
+use super::reduce::{Detail, Reduced, Window, reduce, resets};
 use super::server_kinds::Levels;
 use super::text::{Kind, Labels};
 use super::units;
@@ -24,6 +25,13 @@ use crate::Run;
 
 /// The columns of gauges after `avg`, `min`, `max` and `std`.
 const PERCENTILES: [&str; 9] = ["p1", "p5", "p10", "p25", "p50", "p75", "p90", "p95", "p99"];
+
+/// Names that a warning of their own is given for.
+const MOST_SAID: usize = 20;
+/// Numbers in the time slices of all series: some 200 MB of JSON.
+const MAX_SLICE_NUMBERS: usize = 4_000_000;
+/// Columns for labels in a table.
+pub(crate) const MAX_LABEL_COLUMNS: usize = 100;
 
 /// A form in which server metrics are written.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -85,6 +93,40 @@ pub struct Watched {
     pub failed: u64,
     /// The last reason.
     pub last_failure: Option<String>,
+}
+
+/// What the known metrics said at both ends of a window.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Ends {
+    /// At the last scrape before it, or at the very first.
+    pub before: Levels,
+    /// At the last scrape that counts for it.
+    pub last: Levels,
+}
+
+impl Ends {
+    /// How far a counter moved. What was not there at the begin counts from 0.
+    pub fn grown(&self, of: fn(&Levels) -> Option<f64>) -> Option<f64> {
+        let from = of(&self.before).unwrap_or(0.0);
+        Some((of(&self.last)? - from).max(0.0))
+    }
+}
+
+impl Watched {
+    /// What was said at both ends of a window; none without a scrape.
+    pub fn ends(&self, window: Window) -> Option<Ends> {
+        let by = |at: Stamp| {
+            let mut levels = self.levels.iter().rev();
+            levels
+                .find(|(seen, _)| *seen <= at)
+                .map(|(_, levels)| *levels)
+        };
+        let first = self.levels.first().map(|(_, levels)| *levels);
+        Some(Ends {
+            before: by(window.start).or(first)?,
+            last: by(window.until)?,
+        })
+    }
 }
 
 /// The server metrics of a run.
@@ -191,22 +233,56 @@ impl ServerMetrics {
                     "{url}: {lines} lines made no sense and were left out"
                 ));
             }
-            for name in &endpoint.history.not_finite {
+            let history = &endpoint.history;
+            let not_finite = &history.not_finite;
+            let many = not_finite.names().count() > MOST_SAID;
+            if many {
+                warnings.push(format!(
+                    "{url}: metrics were NaN or infinite at times and left out there: {not_finite}"
+                ));
+            }
+            for (name, _) in not_finite.names().filter(|_| !many) {
                 warnings.push(format!(
                     "{url}: {name} was NaN or infinite at times; left out there"
                 ));
             }
+            let left_out: [(&Dropped, &str); 3] = [
+                (
+                    &history.dropped_series,
+                    "samples of series beyond the number that is kept",
+                ),
+                (
+                    &history.dropped_buckets,
+                    "buckets of histograms that have very many",
+                ),
+                (
+                    &history.dropped_samples,
+                    "samples, so that the rest has room in memory",
+                ),
+            ];
+            for (dropped, what) in left_out.into_iter().filter(|(of, _)| !of.is_empty()) {
+                let count = dropped.total();
+                warnings.push(format!("{url}: left out {count} {what}: {dropped}"));
+            }
         }
-        let resets = |reduced: &Reduced| match &reduced.stats {
-            super::reduce::Stats::Counter(stats) => stats.resets,
-            super::reduce::Stats::Histogram(stats) => stats.resets,
-            super::reduce::Stats::Gauge(_) => 0,
-        };
+        let labels = self.label_names().len();
+        if labels > MAX_LABEL_COLUMNS {
+            warnings.push(format!(
+                "{} of {labels} labels have no column in the CSV and Parquet files; they are in the JSON",
+                labels - MAX_LABEL_COLUMNS
+            ));
+        }
+        if let Some(slice) = self.slices_left_out() {
+            warnings.push(slice);
+        }
         let mut restarted: BTreeMap<&str, u32> = BTreeMap::new();
-        for row in self.rows(self.window).values() {
-            for (endpoint, _, reduced) in &row.series {
-                let most = restarted.entry(&endpoint.url).or_default();
-                *most = (*most).max(resets(reduced));
+        for endpoint in &self.endpoints {
+            let most = restarted.entry(&endpoint.url).or_default();
+            for metric in endpoint.history.metrics.values() {
+                for series in metric.series.values() {
+                    let times = resets(&endpoint.history, metric.kind, series, self.window);
+                    *most = (*most).max(times);
+                }
             }
         }
         for (url, times) in restarted.into_iter().filter(|(_, times)| *times > 0) {
@@ -218,16 +294,60 @@ impl ServerMetrics {
         warnings
     }
 
+    /// The names of all labels.
+    fn label_names(&self) -> BTreeSet<&str> {
+        let metrics = self
+            .endpoints
+            .iter()
+            .flat_map(|of| of.history.metrics.values());
+        let labels = metrics.flat_map(|metric| metric.series.keys().flatten());
+        labels.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Numbers that the time slices of all series would have in the window.
+    fn slice_numbers(&self, length: Span) -> usize {
+        let metrics = self
+            .endpoints
+            .iter()
+            .flat_map(|of| of.history.metrics.values());
+        let series = metrics.flat_map(|metric| metric.series.values());
+        let numbers: usize = series.map(Series::width).sum();
+        numbers.saturating_mul(self.window.slice_count(length))
+    }
+
+    /// What is said where there would be too many time slices.
+    fn slices_left_out(&self) -> Option<String> {
+        let numbers = self.slice_numbers(self.slice?);
+        (numbers > MAX_SLICE_NUMBERS).then(|| {
+            format!(
+                "the time slices of the server metrics are left out: they would be {numbers} numbers, \
+                 and {MAX_SLICE_NUMBERS} is the limit; take a longer --slice-duration"
+            )
+        })
+    }
+
+    /// How far the series can be looked into.
+    fn detail(&self) -> Detail {
+        let metrics = self
+            .endpoints
+            .iter()
+            .flat_map(|of| of.history.metrics.values());
+        let histograms = metrics.filter(|metric| metric.kind == Kind::Histogram);
+        let histograms = histograms.map(|metric| metric.series.len()).sum();
+        let few = |length: &Span| self.slice_numbers(*length) <= MAX_SLICE_NUMBERS;
+        Detail::among(histograms, self.slice.filter(few))
+    }
+
     /// All metrics that have something in the window, by the names that the files use.
     fn rows(&self, window: Window) -> BTreeMap<String, Row<'_>> {
         let names = self.names();
+        let detail = self.detail();
         let mut rows: BTreeMap<String, Row<'_>> = BTreeMap::new();
         for endpoint in &self.endpoints {
             for (name, metric) in &endpoint.history.metrics {
                 let shown = shown_name(name, metric, &names);
                 for (labels, series) in &metric.series {
-                    let slice = self.slice;
-                    let reduced = reduce(&endpoint.history, metric.kind, series, window, slice);
+                    let reduced = reduce(&endpoint.history, metric.kind, series, window, detail);
                     let Some(reduced) = reduced else { continue };
                     let row = rows.entry(shown.clone()).or_insert_with(|| Row {
                         kind: metric.kind,

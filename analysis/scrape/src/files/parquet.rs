@@ -15,7 +15,7 @@ use parquet::schema::types::Type;
 use pinfire_artifacts::json_line;
 use pinfire_base::clock::Stamp;
 
-use super::{ServerMetrics, Watched, shown_name};
+use super::{MAX_LABEL_COLUMNS, ServerMetrics, Watched, shown_name};
 use crate::Run;
 use crate::history::{Metric, Points, Series};
 use crate::reduce::{bucket_growth, growth};
@@ -77,12 +77,9 @@ impl ServerMetrics {
     /// # Errors
     /// The library refuses what it is given, which is a defect.
     pub fn parquet(&self, run: &Run) -> Result<Option<Vec<u8>>, ParquetError> {
-        let mut labels: BTreeSet<&str> = BTreeSet::new();
-        for (_, _, _, set, _) in self.all_series() {
-            labels.extend(set.iter().map(|(name, _)| name.as_str()));
-        }
-        labels.retain(|label| !FIXED.contains(label));
-        let labels: Vec<String> = labels.into_iter().map(str::to_owned).collect();
+        let labels = self.label_names().into_iter();
+        let labels = labels.filter(|label| !FIXED.contains(label));
+        let labels: Vec<String> = labels.take(MAX_LABEL_COLUMNS).map(str::to_owned).collect();
         let mut table = Table::new(labels, self.metadata(run))?;
         let names = self.names();
         let mut written = 0;

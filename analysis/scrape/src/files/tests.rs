@@ -12,8 +12,7 @@ use pinfire_artifacts::{
 };
 
 use super::*;
-use crate::server_kinds::ServerKind;
-use crate::{Scrape, reduce::Window};
+use crate::{Meter, Scrape, ServerKinds, reduce::Window};
 
 const UNIX: u64 = 1_800_000_000_000_000_000;
 
@@ -71,13 +70,13 @@ fn watched(url: &str) -> Watched {
         (18.0, page(4, 28, 6, 3.4)),
         (21.0, page(0, 30, 6, 3.4)),
     ];
+    let mut meter = Meter::new(&ServerKinds::default());
     for (seconds, text) in pages {
         let scrape = Scrape::read([at(seconds); 3], text.as_bytes(), None).unwrap();
         watched.history.add(&scrape, true);
-        let profile = ServerKind::detect(&scrape).unwrap();
-        watched.levels.push((scrape.at, profile.levels(&scrape)));
-        watched.server = Some(profile.name.clone());
-        watched.aborted_formula = profile.aborted_formula(&scrape).map(str::to_owned);
+        watched.levels.push((scrape.at, meter.read(&scrape)));
+        watched.server = meter.kind().map(|kind| kind.name.clone());
+        watched.aborted_formula = meter.aborted_formula().map(str::to_owned);
     }
     watched
 }

@@ -136,7 +136,7 @@ pub fn one(
     if let Some(check) = &check {
         check.load_has_ended();
     }
-    let observed = watch.finish(&load.end, &facts);
+    let observed = watch.finish(&load.end, &facts, interrupt);
     let stopped = interrupt.asked() || load.lost.is_some();
     let collected = collecting.finish(load.end, settings.ui)?;
     let verdict = check.map(|check| match stopped {
