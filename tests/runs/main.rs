@@ -21,6 +21,7 @@ mod figures;
 mod files;
 mod folders;
 mod malformed;
+mod model_files;
 mod odd_answers;
 mod prompts;
 mod python;

@@ -8,7 +8,7 @@ use pinfire_base::ready::Ready;
 use pinfire_engine::schedule::CancelPlan;
 use pinfire_workload::{
     dataset::{Build, Dataset, file, mooncake, synthetic},
-    text::{Wanted, corpus::CorpusText, resolve, tokenizer::Tokenizer},
+    text::{Wanted, corpus::CorpusText, resolve, runaway, tokenizer::Tokenizer},
 };
 
 use crate::{cancellation, input::Input, load::Mode, settings::Settings, terminal::say};
@@ -139,7 +139,7 @@ fn load_texts(settings: &Settings) -> Result<Texts> {
             let warnings = resolved.warnings.into_iter().map(|warning| warning.0);
             (Some(resolved.tokenizer), warnings.collect())
         }
-        Err(_) if may_do_without => (None, Vec::new()),
+        Err(_) if may_do_without && !runaway() => (None, Vec::new()),
         Err(error) if settings.server_counts => {
             return Err(error).context(
                 "synthetic prompts are made with a tokenizer, also with --use-server-token-count; \

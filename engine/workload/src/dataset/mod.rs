@@ -168,6 +168,9 @@ pub enum DatasetError {
     /// A turn cannot be sent to this kind of endpoint.
     #[error(transparent)]
     Endpoint(#[from] BodyError),
+    /// The files of a model fail on a text of the dataset.
+    #[error("{0}")]
+    Model(String),
     /// A body could not be written as JSON, which is our own fault.
     #[error("cannot write a request body (this is a bug in pinfire, please report it): {0}")]
     Body(serde_json::Error),
@@ -278,6 +281,9 @@ impl Build<'_> {
         let known = known_tokens.filter(|_| !templated);
         let known = known.and_then(|tokens| u32::try_from(tokens).ok());
         let isl = known.or_else(|| input_length(fields, self.tokenizer?));
+        if let Some(fault) = self.tokenizer.and_then(Tokenizer::fault) {
+            return Err(DatasetError::Model(fault));
+        }
         let row = self.bodies.endpoint.row();
         let key = row.messages_key.filter(|_| history && row.several_turns);
         let (bytes, history) = body::write(fields, key, framing).map_err(DatasetError::Body)?;

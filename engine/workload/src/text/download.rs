@@ -1,7 +1,8 @@
 //! A model's tokenizer from the hub into the local cache, where the next run finds it.
 //!
 //! What is fetched lies in the layout that the hub's own clients use: `snapshots/<commit>/<file>`
-//! and `refs/<revision>`. A file appears there whole or not at all.
+//! and `refs/<revision>`. All of it is fetched and checked before anything of it is written: what
+//! other programs share with us holds no page of a proxy and no half of a file.
 
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -10,14 +11,19 @@ use std::time::Duration;
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
+use super::guard::{FILE_BYTES, imposter};
+use super::template::ChatTemplate;
+use super::tokenizer::{checked, checked_config};
+
 /// The hub when HF_ENDPOINT names no other.
 const PUBLIC: &str = "https://huggingface.co";
 /// The files that are asked for: the tokenizer, and what a chat template needs. Only the first must
 /// be there.
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "chat_template.jinja",
+    "chat_template.json",
 ];
 /// A machine without network is told so within seconds.
 const CONNECT: Duration = Duration::from_secs(4);
@@ -25,8 +31,8 @@ const CONNECT: Duration = Duration::from_secs(4);
 const ANSWER: Duration = Duration::from_secs(15);
 /// The whole of one file; the largest have some 30 MB.
 const FILE: Duration = Duration::from_secs(300);
-/// Bytes of one file.
-const FILE_BYTES: u64 = 256 << 20;
+/// Characters of an unexpected answer that a message shows.
+const SHOWN: usize = 60;
 /// Where a file's address leads in turn.
 const REDIRECTS: usize = 5;
 
@@ -39,6 +45,7 @@ pub(super) struct Hub {
 
 /// A file of the hub.
 struct Fetched {
+    name: &'static str,
     bytes: Vec<u8>,
     /// What it belongs to, if the hub says it.
     commit: Option<String>,
@@ -103,33 +110,32 @@ impl Hub {
                 .timeout_global(Some(FILE))
                 .build(),
         );
-        let repository = root.join(format!("models--{}", name.replace('/', "--")));
-        let mut folder = None;
+        let mut fetched = Vec::new();
         for file in FILES {
-            let Some(Fetched { bytes, commit }) = self.file(&agent, name, revision, file)? else {
-                continue;
-            };
-            // A mirror may not say the commit; the revision then stands for it.
-            let commit = commit.unwrap_or_else(|| revision.to_owned());
-            let at = repository.join("snapshots").join(&commit);
-            keep(&at.join(file), &bytes)?;
-            if folder.is_none() {
-                let reference = repository.join("refs").join(revision);
-                keep(&reference, commit.as_bytes())?;
-            }
-            folder.get_or_insert(at);
+            fetched.extend(self.file(&agent, name, revision, file)?);
         }
-        folder.ok_or_else(|| NoDownload(format!("{} has none for it", self.endpoint)))
+        // A mirror may not say the commit; the revision then stands for it.
+        let commit = fetched.iter().find_map(|file| file.commit.as_deref());
+        let commit = commit.unwrap_or(revision).to_owned();
+        let repository = root.join(format!("models--{}", name.replace('/', "--")));
+        let at = repository.join("snapshots").join(&commit);
+        // The file that is looked for comes last, and what leads to it after that: a run that is
+        // killed between two of them leaves nothing that the next one would take for the whole.
+        for Fetched { name, bytes, .. } in fetched.iter().rev() {
+            keep(&at.join(name), bytes)?;
+        }
+        keep(&repository.join("refs").join(revision), commit.as_bytes())?;
+        Ok(at)
     }
 
-    /// One file and the commit that it belongs to; `None` if the model does not have it and need
-    /// not.
+    /// One file, checked, and the commit that it belongs to; `None` if the model does not have it
+    /// and need not.
     fn file(
         &self,
         agent: &Agent,
         name: &str,
         revision: &str,
-        file: &str,
+        file: &'static str,
     ) -> Result<Option<Fetched>, NoDownload> {
         let mut url = format!(
             "{}/{name}/resolve/{}/{file}",
@@ -142,14 +148,10 @@ impl Hub {
             commit = commit.or_else(|| header(&response, "x-repo-commit"));
             let status = response.status();
             if status.is_success() {
-                let mut bytes = Vec::new();
-                let read = response
-                    .body_mut()
-                    .as_reader()
-                    .take(FILE_BYTES)
-                    .read_to_end(&mut bytes);
-                read.map_err(|cause| NoDownload(format!("{file} broke off: {cause}")))?;
+                let bytes = body(&mut response, file)?;
+                self.check(&response, file, &bytes)?;
                 return Ok(Some(Fetched {
+                    name: file,
                     bytes,
                     commit: commit.filter(|commit| is_relative(commit)),
                 }));
@@ -163,6 +165,36 @@ impl Hub {
             return self.refusal(status, &response, file);
         }
         Err(NoDownload(format!("{file} is redirected in a circle")))
+    }
+
+    /// Whether an answer is the file that was asked for.
+    fn check(&self, response: &Response<Body>, file: &str, bytes: &[u8]) -> Result<(), NoDownload> {
+        let content_type = header(response, "content-type").unwrap_or_default();
+        let fault = if let Some(what) = imposter(bytes) {
+            Err(format!("it is {what}"))
+        } else if content_type.to_lowercase().starts_with("text/html") {
+            Err("it is a web page (HTML)".to_owned())
+        } else {
+            match file {
+                "tokenizer.json" => checked(bytes.to_vec()).map(drop),
+                "chat_template.jinja" => ChatTemplate::check(bytes),
+                _ => checked_config(bytes).map(drop),
+            }
+        };
+        fault.map_err(|reason| {
+            let begins = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * SHOWN)]);
+            let begins: String = begins.chars().take(SHOWN).collect();
+            let of = match content_type.is_empty() {
+                true => String::new(),
+                false => format!(", {content_type}"),
+            };
+            NoDownload(format!(
+                "what {} sent as {file} ({}{of}) is not usable: {reason}; it begins {begins:?} and \
+                 was not kept",
+                self.endpoint,
+                response.status(),
+            ))
+        })
     }
 
     fn get(&self, agent: &Agent, url: &str) -> Result<Response<Body>, NoDownload> {
@@ -222,6 +254,33 @@ impl Hub {
     }
 }
 
+/// The bytes of an answer, up to the limit.
+fn body(response: &mut Response<Body>, file: &str) -> Result<Vec<u8>, NoDownload> {
+    let large = |size: String| {
+        NoDownload(format!(
+            "{file} has {size}, but the limit of a file is {} MiB; nothing was kept",
+            FILE_BYTES >> 20
+        ))
+    };
+    let announced = header(response, "content-length").and_then(|it| it.parse::<u64>().ok());
+    if let Some(size) = announced.filter(|&size| size > FILE_BYTES) {
+        return Err(large(format!("{} MiB", size.div_ceil(1 << 20))));
+    }
+    let mut bytes = Vec::new();
+    // One more than the limit shows that there are more; ureq's own limit is 10 MB.
+    let mut reader = response.body_mut().as_reader().take(FILE_BYTES + 1);
+    reader.read_to_end(&mut bytes).map_err(|cause| {
+        NoDownload(format!(
+            "{file} broke off after {} bytes ({cause}); nothing was kept",
+            bytes.len()
+        ))
+    })?;
+    if bytes.len() as u64 > FILE_BYTES {
+        return Err(large("more than that".to_owned()));
+    }
+    Ok(bytes)
+}
+
 fn header(response: &Response<Body>, name: &str) -> Option<String> {
     Some(response.headers().get(name)?.to_str().ok()?.to_owned())
 }
@@ -258,8 +317,12 @@ fn keep(path: &Path, bytes: &[u8]) -> Result<(), NoDownload> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.incomplete", std::process::id()));
         let beside = path.with_file_name(name);
-        std::fs::write(&beside, bytes)?;
-        std::fs::rename(&beside, path)
+        let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+        if written.is_err() {
+            // On a full disk half of it may be there.
+            let _ = std::fs::remove_file(&beside);
+        }
+        written
     };
     write().map_err(|cause| NoDownload(format!("{} cannot be written ({cause})", path.display())))
 }

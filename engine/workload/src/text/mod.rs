@@ -7,9 +7,12 @@ pub mod corpus;
 #[cfg_attr(not(feature = "hub"), path = "no_download.rs")]
 mod download;
 mod family;
+mod guard;
 mod hub;
+mod jinja;
 mod resolve;
 pub mod template;
 pub mod tokenizer;
 
+pub use guard::runaway;
 pub use resolve::{Resolved, TokenizerError, Wanted, Warning, resolve};

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::download::{Hub, NoDownload};
 use super::family;
+use super::guard::runaway;
 use super::hub::{self, Lookup};
-use super::tokenizer::Tokenizer;
+use super::template::Unusable;
+use super::tokenizer::{Tokenizer, exceeded};
 
 /// Something the user should read, though the run goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +59,11 @@ pub enum TokenizerError {
         path: PathBuf,
     },
     /// The file exists but could not be read.
-    #[error("cannot read {}: {cause}", path.display())]
+    #[error(
+        "cannot read {}: {cause}; use another tokenizer, `--tokenizer builtin`, or \
+         `--use-server-token-count`",
+        path.display()
+    )]
     Read {
         /// The file.
         path: PathBuf,
@@ -76,6 +82,25 @@ pub enum TokenizerError {
         /// What the parser said.
         reason: String,
     },
+    /// A file of the hub's cache that is not what it should be.
+    #[error(
+        "{} is in the hub's cache, but not a usable tokenizer: {reason}; remove the folder {} to \
+         download it again, or use another tokenizer, `--tokenizer builtin`, or \
+         `--use-server-token-count`",
+        path.display(),
+        snapshot.display()
+    )]
+    Cached {
+        /// The file.
+        path: PathBuf,
+        /// The folder of the revision that it belongs to.
+        snapshot: PathBuf,
+        /// What the parser said.
+        reason: String,
+    },
+    /// A chat template that takes more steps, memory, output or time than it may.
+    #[error("{0}")]
+    Template(String),
     /// An encoding that this build does not carry.
     #[error("the encoding `{name}` is not in this build; use a path or `--use-server-token-count`")]
     NotInBuild {
@@ -124,15 +149,18 @@ pub fn resolve(wanted: &Wanted<'_>, notice: &dyn Fn(&str)) -> Result<Resolved, T
             warnings,
         });
     }
-    let tokenizer = tokenizer
-        .clone()
-        .with_chat_template()
-        .unwrap_or_else(|reason| {
+    let tokenizer = match tokenizer.clone().with_chat_template() {
+        Ok(templated) => templated,
+        Err(Unusable::Without(reason)) => {
             warnings.push(Warning(format!(
                 "--apply-chat-template: {reason}; messages are counted without one"
             )));
             tokenizer
-        });
+        }
+        Err(Unusable::Exceeded { path, bound }) => {
+            return Err(TokenizerError::Template(exceeded(&path, &bound)));
+        }
+    };
     Ok(Resolved {
         tokenizer,
         warnings,
@@ -185,7 +213,11 @@ impl Places {
         }) {
             // What was cached of a model may be its weights alone.
             Lookup::Found(folder) if folder.join("tokenizer.json").exists() => {
-                return Ok((Tokenizer::from_path(&folder, name)?, None));
+                let tokenizer = Tokenizer::from_path(&folder, name);
+                return match tokenizer {
+                    Ok(tokenizer) => Ok((tokenizer, None)),
+                    Err(error) => Err(of_cache(error, folder)),
+                };
             }
             Lookup::Ambiguous(candidates) => {
                 return Err(TokenizerError::Ambiguous {
@@ -199,7 +231,9 @@ impl Places {
             Ok(folder) => return Ok((Tokenizer::from_path(&folder, name)?, None)),
             Err(NoDownload(reason)) => reason,
         };
-        if let Some(family) = family::of_model(name) {
+        // What was given up on goes on until the program has ended, so it has to.
+        let stand_in = family::of_model(name).filter(|_| !runaway());
+        if let Some(family) = stand_in {
             let warning = format!(
                 "the tokenizer of `{name}` is neither cached nor downloaded ({reason}): tokens are \
                  counted with the embedded vocabulary of its family, {}",
@@ -234,6 +268,20 @@ impl Places {
         let from = hub.endpoint();
         notice(&format!("downloading the tokenizer of {name} from {from}"));
         hub.fetch(root, name, revision)
+    }
+}
+
+/// The error with the way out that a file of the cache has.
+fn of_cache(error: TokenizerError, snapshot: PathBuf) -> TokenizerError {
+    let (path, reason) = match error {
+        TokenizerError::Format { path, reason } => (path, reason),
+        TokenizerError::Read { path, cause } => (path, cause.to_string()),
+        other => return other,
+    };
+    TokenizerError::Cached {
+        path,
+        snapshot,
+        reason,
     }
 }
 
@@ -379,6 +427,9 @@ mod tests {
             let mut asked = Vec::new();
             for answer in answers {
                 let (stream, _) = listener.accept().unwrap();
+                if answer.is_empty() {
+                    break;
+                }
                 stream
                     .set_read_timeout(Some(std::time::Duration::from_secs(20)))
                     .unwrap();
@@ -424,6 +475,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nX-Repo-Commit: abc123\r\nContent-Length: 20\r\nConnection: close\r\n\r\n\
              {\"bos_token\": \"<s>\"}",
             CLOSED,
+            CLOSED,
         ]));
         let (endpoint, served) = hub(answers);
         let cache = tempfile::tempdir().unwrap();
@@ -443,6 +495,7 @@ mod tests {
         assert!(asked[0].contains("Bearer secret"), "{asked:?}");
         assert!(asked[1].starts_with("GET /cdn/t?key=1 "), "{asked:?}");
         assert!(asked[3].contains("chat_template.jinja"), "{asked:?}");
+        assert!(asked[4].contains("chat_template.json"), "{asked:?}");
         // The hub is gone, the cache has it.
         let (again, _) = offline(Some(cache.path()))
             .resolve(&wanted(None, "o/tiny", "refs/pr/1"), &|_| {
@@ -498,23 +551,170 @@ mod tests {
         assert!(text.lines().count() == 1, "{text}");
     }
 
+    /// Every answer of a hub that is not the file: what is said, and that the cache stays empty.
     #[test]
-    fn a_broken_file_and_no_network() {
-        let broken = "HTTP/1.1 200 OK\r\nX-Repo-Commit: c\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
-        let answers: &'static [&'static str] = Box::leak(Box::new([broken, CLOSED, CLOSED]));
-        let (endpoint, served) = hub(answers);
-        let cache = tempfile::tempdir().unwrap();
-        let places = online(cache.path(), &endpoint, None);
-        let error = places
-            .resolve(&wanted(None, "o/x", "main"), &|_| {})
-            .unwrap_err();
-        served.join().unwrap();
-        let text = error.to_string();
-        assert!(
-            text.contains("tokenizer.json") && text.contains("snapshots/c"),
-            "{text}"
+    fn what_is_no_tokenizer_does_not_get_into_the_cache() {
+        let tokenizer = include_str!("../../assets/test/wordlevel/tokenizer.json");
+        let answer = |head: &str, body: &str| {
+            let length = body.len();
+            format!(
+                "HTTP/1.1 200 OK\r\n{head}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            )
+        };
+        let good = answer("", tokenizer);
+        let cut = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\nConnection: close\r\n\r\n{tokenizer}"
         );
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\n{\"a\":";
+        let page = "<!DOCTYPE html><html><body>Sign in to the proxy</body></html>";
+        let pattern = tokenizer.replace(
+            r#"{"type": "Whitespace"}"#,
+            r#"{"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": false}"#,
+        );
+        let rows: Vec<(Vec<String>, [&str; 2])> = vec![
+            (
+                vec![answer("Content-Type: text/html\r\n", page)],
+                ["web page", "<!DOCTYPE html>"],
+            ),
+            (
+                vec![answer("Content-Type: text/html; charset=utf-8\r\n", "{}")],
+                ["web page", "text/html"],
+            ),
+            (vec![answer("", page)], ["web page", "Sign in"]),
+            (
+                vec![answer("", "{}")],
+                ["tokenizer.json (200 OK) is not usable", "{}"],
+            ),
+            (vec![answer("", "")], ["is not usable", "EOF"]),
+            (
+                vec![answer("", &tokenizer[..tokenizer.len() / 2])],
+                ["is not usable", "EOF"],
+            ),
+            (
+                vec![answer(
+                    "",
+                    "version https://git-lfs.github.com/spec/v1\noid sha256:1",
+                )],
+                ["Git LFS", "version"],
+            ),
+            (
+                vec![answer("", "\u{1b}]0;x\u{7}{\"a\": 1}")],
+                ["is not usable", "\\u{1b}]0;x"],
+            ),
+            (
+                vec![
+                    "HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\nConnection: close\r\n\r\n{"
+                        .to_owned(),
+                ],
+                [
+                    "tokenizer.json has 287 MiB",
+                    "the limit of a file is 256 MiB",
+                ],
+            ),
+            (vec![cut], ["tokenizer.json broke off", "nothing was kept"]),
+            (
+                vec![chunked.to_owned()],
+                ["tokenizer.json broke off", "nothing was kept"],
+            ),
+            (vec![answer("", &pattern)], ["is not usable", "retry-limit"]),
+            (
+                vec![good.clone(), answer("", page)],
+                ["tokenizer_config.json", "web page"],
+            ),
+            (
+                vec![good.clone(), answer("", "[")],
+                ["tokenizer_config.json", "EOF"],
+            ),
+            (
+                vec![good.clone(), CLOSED.to_owned(), answer("", page)],
+                ["chat_template.jinja", "web page"],
+            ),
+            (
+                vec![good.clone(), CLOSED.to_owned(), answer("", "{% for %}")],
+                ["chat_template.jinja", "syntax error"],
+            ),
+            (
+                vec![good, CLOSED.to_owned(), CLOSED.to_owned(), answer("", "{")],
+                ["chat_template.json", "EOF"],
+            ),
+        ];
+        for (answers, words) in rows {
+            let answers: Vec<&'static str> = answers
+                .into_iter()
+                .map(|one| &*Box::leak(one.into_boxed_str()))
+                .collect();
+            let (endpoint, served) = hub(Vec::leak(answers));
+            let cache = tempfile::tempdir().unwrap();
+            let places = online(cache.path(), &endpoint, None);
+            let error = places
+                .resolve(&wanted(None, "o/x", "main"), &|_| {})
+                .unwrap_err();
+            served.join().unwrap();
+            let text = error.to_string();
+            for word in words
+                .into_iter()
+                .chain([endpoint.as_str(), "--tokenizer builtin"])
+            {
+                // What broke off names the file alone.
+                assert!(
+                    text.contains(word) || text.contains("nothing was kept"),
+                    "{word}: {text}"
+                );
+            }
+            assert!(
+                words.iter().all(|word| text.contains(word)),
+                "{words:?}: {text}"
+            );
+            assert!(!text.chars().any(char::is_control), "{text}");
+            let left = std::fs::read_dir(cache.path()).unwrap().count();
+            assert_eq!(left, 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_cache_is_named() {
+        let tokenizer = include_str!("../../assets/test/wordlevel/tokenizer.json");
+        for (file, content, word) in [
+            ("tokenizer.json", "<html>Sign in</html>", "web page"),
+            ("tokenizer.json", "{\"version\": \"1.0\"", "EOF"),
+            ("tokenizer.json", "", "EOF"),
+            (
+                "tokenizer.json",
+                "version https://git-lfs.github.com/spec/v1\n",
+                "Git LFS",
+            ),
+            ("tokenizer_config.json", "<!doctype html>", "web page"),
+            ("tokenizer_config.json", "nonsense", "expected"),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let snapshot = root.path().join("models--o--x/snapshots/c1");
+            std::fs::create_dir_all(&snapshot).unwrap();
+            std::fs::write(snapshot.join("tokenizer.json"), tokenizer).unwrap();
+            std::fs::write(snapshot.join(file), content).unwrap();
+            let text = offline(Some(root.path()))
+                .resolve(&wanted(None, "o/x", "c1"), &|_| {})
+                .unwrap_err()
+                .to_string();
+            let path = snapshot.join(file);
+            for word in [
+                word,
+                path.to_str().unwrap(),
+                "remove the folder",
+                "download it again",
+            ] {
+                assert!(text.contains(word), "{word}: {text}");
+            }
+            assert_eq!(text.lines().count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_network() {
+        let (endpoint, served) = hub(&[""]);
+        let _ = std::net::TcpStream::connect(endpoint.trim_start_matches("http://"));
+        served.join().unwrap();
         // Nobody listens there any more.
+        let cache = tempfile::tempdir().unwrap();
         let places = online(cache.path(), &endpoint, None);
         let error = places
             .resolve(&wanted(None, "o/y", "main"), &|_| {})

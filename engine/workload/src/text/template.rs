@@ -1,79 +1,179 @@
 //! A model's own chat template: what a server makes of messages before it encodes them.
 //!
-//! The templates are Jinja with what the `transformers` library lends them: `raise_exception`,
-//! `strftime_now`, `tojson` in Python's layout, methods of Python's strings and dictionaries.
+//! A template is a program that someone else has written: it runs with bounds on its steps, its
+//! output, its depth and, where it is tried first, its time and memory.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use minijinja::value::{Kwargs, ViaDeserialize};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, context};
-use serde::Serialize;
+use minijinja::{Environment, Error, ErrorKind, context};
 use serde_json::{Map, Value, json};
 
-use pinfire_base::clock::unix_now;
+use super::guard::{Bounds, brief, imposter, read, within};
+use super::jinja::{environment, with_plain_generation};
 
 /// The name of the one template in its environment.
 const NAME: &str = "chat";
+/// Steps of one rendering. Published templates take some hundred for each message.
+const FUEL: u64 = 10_000_000;
+/// Bytes of one rendering.
+const OUTPUT_BYTES: usize = 64 << 20;
+/// Bytes of a template's own file; published ones have some 20 KB.
+const TEMPLATE_BYTES: u64 = 16 << 20;
+/// What trying a template may take.
+const TRIAL: Bounds = Bounds {
+    seconds: 20,
+    mebibytes: 1_024,
+};
+/// The files that a template may stand in besides `tokenizer_config.json`, the newest way first.
+/// Servers take `chat_template.json`, which belongs to a model's processor, before the
+/// tokenizer's own.
+const FILES: [&str; 2] = ["chat_template.jinja", "chat_template.json"];
+const CONFIG: &str = "tokenizer_config.json";
 
 /// A template that has proved to render a plain message.
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    /// The file that it stands in.
+    path: PathBuf,
     /// `bos_token`, `eos_token` and the like.
     specials: BTreeMap<String, String>,
     refusals: AtomicU64,
+    /// The first bound that a rendering exceeded: nothing is rendered after it.
+    exceeded: OnceLock<String>,
+}
+
+/// Why a template cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unusable {
+    /// There is none, or not one that renders: messages can be counted without it.
+    Without(String),
+    /// It exceeds its bounds.
+    Exceeded {
+        /// The file that it stands in.
+        path: PathBuf,
+        /// Which bound.
+        bound: String,
+    },
+}
+
+/// Why nothing came of a rendering.
+enum Failed {
+    /// The template's own refusal, or a fault of it.
+    Refused(Error),
+    /// Which bound it exceeded, as the rest of a sentence.
+    Exceeded(String),
 }
 
 impl ChatTemplate {
-    /// The template in a model's folder: `chat_template.jinja`, else `chat_template` of
-    /// `tokenizer_config.json` (the one named `default` if there are several).
+    /// The template in a model's folder: `chat_template.jinja`, else `chat_template.json`, else
+    /// `chat_template` of `tokenizer_config.json` (of several the one named `default`).
     ///
     /// # Errors
-    /// There is none, or it does not render: why, in a few words.
-    pub(super) fn load(folder: &Path) -> Result<Self, String> {
-        let config = match std::fs::read(folder.join("tokenizer_config.json")) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|cause| format!("tokenizer_config.json is no JSON: {cause}"))?,
-            Err(_) => Value::Null,
+    /// There is none, it does not render, or it exceeds its bounds.
+    pub(super) fn load(folder: &Path) -> Result<Self, Unusable> {
+        let path = folder.join(CONFIG);
+        let config = match path.is_file() {
+            true => json_of(&path)?,
+            false => Value::Null,
         };
-        let text = std::fs::read_to_string(folder.join("chat_template.jinja"))
-            .ok()
-            .or_else(|| configured(&config["chat_template"]))
-            .ok_or("the tokenizer has no chat template")?;
-        Self::new(text, specials(&config)).map_err(|cause| {
-            // Its message may have several lines; the kind and the detail are in the first.
-            let cause = cause.to_string();
-            let first = cause.lines().next().unwrap_or_default();
-            format!("the chat template does not render: {first}")
-        })
+        let (path, text) = match own_file(folder)? {
+            Some(found) => found,
+            None => match configured(&config["chat_template"]) {
+                Some(text) => (path, text),
+                None => {
+                    let missing = "the tokenizer has no chat template";
+                    return Err(Unusable::Without(missing.to_owned()));
+                }
+            },
+        };
+        let specials = specials(&config);
+        let at = path.clone();
+        match within(TRIAL, move || Self::new(at, &text, specials)) {
+            Ok(Ok(template)) => Ok(template),
+            Ok(Err(Failed::Refused(cause))) => {
+                // Its message may have several lines; the kind and the detail are in the first.
+                let cause = brief(&cause.to_string());
+                Err(Unusable::Without(format!(
+                    "the chat template {} does not render: {cause}",
+                    path.display()
+                )))
+            }
+            Ok(Err(Failed::Exceeded(bound))) | Err(bound) => {
+                Err(Unusable::Exceeded { path, bound })
+            }
+        }
     }
 
-    fn new(text: String, specials: BTreeMap<String, String>) -> Result<Self, Error> {
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
+    /// Whether these are the bytes of a template's own file: that they are Jinja, not whether they
+    /// render.
+    ///
+    /// # Errors
+    /// They are not: why, as the rest of a sentence.
+    #[cfg_attr(
+        not(feature = "hub"),
+        expect(dead_code, reason = "only downloads are checked")
+    )]
+    pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
+        let text = std::str::from_utf8(bytes).map_err(|cause| cause.to_string())?;
+        let text = with_plain_generation(text).into_owned();
+        let parsed = within(TRIAL, move || environment().add_template_owned(NAME, text));
+        match parsed {
+            Ok(parsed) => parsed.map_err(|cause| brief(&cause.to_string())),
+            Err(bound) => Err(format!("reading it {bound}")),
+        }
+    }
+
+    fn new(path: PathBuf, text: &str, specials: BTreeMap<String, String>) -> Result<Self, Failed> {
+        let mut environment = environment();
+        environment.set_fuel(Some(FUEL));
         environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
-        environment.add_filter("tojson", tojson);
-        environment.add_template_owned(NAME, text)?;
+            .add_template_owned(NAME, with_plain_generation(text).into_owned())
+            .map_err(Failed::of)?;
         let template = Self {
             environment,
+            path,
             specials,
             refusals: AtomicU64::new(0),
+            exceeded: OnceLock::new(),
         };
         template.rendered(&[json!({"role": "user", "content": "a"})], true)?;
-        Ok(template)
+        // What grows with the messages shows on more of them; that roles or places are refused
+        // there does not matter.
+        let text = "the king and the unheard ".repeat(40);
+        let turn = |role| json!({"role": role, "content": text});
+        let roles = ["user", "assistant"].into_iter().cycle().take(8);
+        let messages: Vec<Value> = roles.map(turn).collect();
+        match template.rendered(&messages, true) {
+            Err(Failed::Exceeded(bound)) => Err(Failed::Exceeded(bound)),
+            Ok(_) | Err(Failed::Refused(_)) => Ok(template),
+        }
     }
 
     /// The prompt that a server makes of these messages; with `generation` it ends where the
-    /// assistant begins to speak. `None` if the template refuses them.
+    /// assistant begins to speak. `None` if the template refuses them, or has exceeded its bounds.
     pub fn render(&self, messages: &[Value], generation: bool) -> Option<String> {
+        if self.exceeded.get().is_some() {
+            return None;
+        }
         let messages: Vec<Value> = messages.iter().map(plain).collect();
-        self.rendered(&messages, generation).ok()
+        match self.rendered(&messages, generation) {
+            Ok(prompt) => Some(prompt),
+            Err(Failed::Refused(_)) => None,
+            Err(Failed::Exceeded(bound)) => {
+                // Another thread may have met a bound before; either tells the cause.
+                let _ = self.exceeded.set(bound);
+                None
+            }
+        }
+    }
+
+    /// The template's file and which bound a rendering exceeded, as the rest of a sentence.
+    pub(crate) fn exceeded(&self) -> Option<(&Path, &str)> {
+        Some((&self.path, self.exceeded.get()?))
     }
 
     /// Takes note that messages of the dataset were refused.
@@ -86,25 +186,115 @@ impl ChatTemplate {
         self.refusals.load(Ordering::Relaxed)
     }
 
-    fn rendered(&self, messages: &[Value], generation: bool) -> Result<String, Error> {
-        self.environment.get_template(NAME)?.render(context! {
+    fn rendered(&self, messages: &[Value], generation: bool) -> Result<String, Failed> {
+        let mut out = Bounded::default();
+        let template = self.environment.get_template(NAME).map_err(Failed::of)?;
+        let variables = context! {
             messages,
             add_generation_prompt => generation,
             tools => (),
             documents => (),
             ..minijinja::Value::from_serialize(&self.specials)
-        })
+        };
+        let rendered = template.render_captured_to(variables, &mut out);
+        if out.full {
+            let bound = format!("writes more than {} MiB", OUTPUT_BYTES >> 20);
+            return Err(Failed::Exceeded(bound));
+        }
+        rendered.map_err(Failed::of)?;
+        // Templates are texts, and so is what they write.
+        Ok(String::from_utf8_lossy(&out.bytes).into_owned())
     }
 }
 
-/// The template of a configuration: a text, or several by name.
-fn configured(value: &Value) -> Option<String> {
-    if let Some(text) = value.as_str() {
-        return Some(text.to_owned());
+/// What a template has written, up to its bound.
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    full: bool,
+}
+
+impl io::Write for &mut Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > OUTPUT_BYTES {
+            self.full = true;
+            return Err(io::Error::other("the output is full"));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
-    let several = value.as_array()?;
-    let default = several.iter().find(|one| one["name"] == "default");
-    let text = &default.or(several.first())?["template"];
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Failed {
+    fn of(error: Error) -> Self {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(one) = cause {
+            let jinja = one.downcast_ref::<Error>();
+            if jinja.is_some_and(|one| one.kind() == ErrorKind::OutOfFuel) {
+                return Self::Exceeded(format!("takes more than {FUEL} steps"));
+            }
+            let detail = jinja.and_then(Error::detail).unwrap_or_default();
+            if detail.contains("recursion limit") {
+                return Self::Exceeded("calls itself too deep".to_owned());
+            }
+            cause = one.source();
+        }
+        Self::Refused(error)
+    }
+}
+
+/// The template that has a file of its own, with the file.
+fn own_file(folder: &Path) -> Result<Option<(PathBuf, String)>, Unusable> {
+    for name in FILES {
+        let path = folder.join(name);
+        if !path.is_file() {
+            continue;
+        }
+        let text = if name.ends_with(".json") {
+            let document = json_of(&path)?;
+            configured(&document).or_else(|| configured(&document["chat_template"]))
+        } else {
+            let bytes = bytes_of(&path, TEMPLATE_BYTES)?;
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        if let Some(text) = text {
+            return Ok(Some((path, text)));
+        }
+    }
+    Ok(None)
+}
+
+fn bytes_of(path: &Path, limit: u64) -> Result<Vec<u8>, Unusable> {
+    let unusable = |reason: String| Unusable::Without(format!("{}: {reason}", path.display()));
+    let bytes = read(path, limit).map_err(|cause| unusable(cause.to_string()))?;
+    match imposter(&bytes) {
+        Some(what) => Err(unusable(format!("is {what}; remove it"))),
+        None => Ok(bytes),
+    }
+}
+
+fn json_of(path: &Path) -> Result<Value, Unusable> {
+    let bytes = bytes_of(path, super::guard::FILE_BYTES)?;
+    serde_json::from_slice(&bytes)
+        .map_err(|cause| Unusable::Without(format!("{} is no JSON: {cause}", path.display())))
+}
+
+/// The template of a configuration: a text, or several by name, as a list or as an object.
+fn configured(value: &Value) -> Option<String> {
+    const DEFAULT: &str = "default";
+    let text = match value {
+        Value::String(_) => value,
+        Value::Array(several) => {
+            let default = several.iter().find(|one| one["name"] == DEFAULT);
+            &default.or(several.first())?["template"]
+        }
+        Value::Object(several) => several.get(DEFAULT)?,
+        _ => return None,
+    };
     Some(text.as_str()?.to_owned())
 }
 
@@ -148,70 +338,6 @@ fn plain(message: &Value) -> Value {
         }
     }
     Value::Object(fields)
-}
-
-/// The template's own refusal, such as of roles that do not alternate.
-fn raise_exception(message: String) -> Result<minijinja::Value, Error> {
-    Err(Error::new(ErrorKind::InvalidOperation, message))
-}
-
-/// The date as a template prints it.
-fn strftime_now(format: &str) -> Result<String, Error> {
-    let wrong = |cause: jiff::Error| Error::new(ErrorKind::InvalidOperation, cause.to_string());
-    let now = jiff::Timestamp::from_nanosecond(i128::from(unix_now())).map_err(wrong)?;
-    let now = now.to_zoned(jiff::tz::TimeZone::system());
-    jiff::fmt::strtime::format(format, &now).map_err(wrong)
-}
-
-/// JSON as Python writes it: blanks behind commas and colons, nothing escaped for HTML.
-fn tojson(value: ViaDeserialize<Value>, options: Kwargs) -> Result<String, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    // What else Python's takes (ensure_ascii, sort_keys) is left as the templates have it.
-    let wrong =
-        |cause: serde_json::Error| Error::new(ErrorKind::BadSerialization, cause.to_string());
-    let mut bytes = Vec::new();
-    match indent {
-        Some(width) => {
-            let blanks = " ".repeat(width.min(16));
-            let layout = serde_json::ser::PrettyFormatter::with_indent(blanks.as_bytes());
-            let mut out = serde_json::Serializer::with_formatter(&mut bytes, layout);
-            value.0.serialize(&mut out).map_err(wrong)?;
-        }
-        None => {
-            let mut out = serde_json::Serializer::with_formatter(&mut bytes, Spaced);
-            value.0.serialize(&mut out).map_err(wrong)?;
-        }
-    }
-    String::from_utf8(bytes)
-        .map_err(|cause| Error::new(ErrorKind::BadSerialization, cause.to_string()))
-}
-
-/// `{"a": 1, "b": [2, 3]}`.
-struct Spaced;
-
-impl serde_json::ser::Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        out: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        out.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(
-        &mut self,
-        out: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        out.write_all(if first { b"" } else { b", " })
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(
-        &mut self,
-        out: &mut W,
-    ) -> std::io::Result<()> {
-        out.write_all(b": ")
-    }
 }
 
 #[cfg(test)]
@@ -300,7 +426,8 @@ mod tests {
     fn template(text: &str) -> ChatTemplate {
         let config =
             json!({"bos_token": "<s>", "eos_token": {"content": "</s>"}, "model_max_length": 5});
-        ChatTemplate::new(text.to_owned(), specials(&config)).unwrap()
+        let made = ChatTemplate::new(PathBuf::from("t"), text, specials(&config));
+        made.unwrap_or_else(|_| panic!("{text} does not render"))
     }
 
     fn said(role: &str, content: &str) -> Value {
@@ -369,32 +496,121 @@ mod tests {
     fn where_a_template_comes_from() {
         let folder = tempfile::tempdir().unwrap();
         let load = || ChatTemplate::load(folder.path());
-        let reason = |found: Result<ChatTemplate, String>| found.err().unwrap();
+        let reason = |found: Result<ChatTemplate, Unusable>| match found.err().unwrap() {
+            Unusable::Without(reason) => reason,
+            Unusable::Exceeded { bound, .. } => panic!("{bound}"),
+        };
         assert!(reason(load()).contains("no chat template"));
         let write =
             |file: &str, text: &str| std::fs::write(folder.path().join(file), text).unwrap();
+        let rendered = || {
+            load()
+                .ok()
+                .unwrap()
+                .render(&[said("user", "x")], true)
+                .unwrap()
+        };
         write("tokenizer_config.json", "{");
         assert!(reason(load()).contains("tokenizer_config.json"));
-        let config = json!({"eos_token": "!", "chat_template": [
-            {"name": "tool_use", "template": "no"},
-            {"name": "default", "template": "{{ messages[0].content }}{{ eos_token }}"}]});
-        write("tokenizer_config.json", &config.to_string());
-        let rendered = |found: Result<ChatTemplate, String>| {
-            found.unwrap().render(&[said("user", "x")], true).unwrap()
-        };
-        assert_eq!(rendered(load()), "x!");
-        write(
-            "chat_template.jinja",
-            "own {{ messages[0]['content'] | tojson(indent=2) }}",
+        // Each row is written over what the rows before it have left.
+        let named = r#"[{"name": "tool_use", "template": "no"},
+            {"name": "default", "template": "{{ messages[0].content }}{{ eos_token }}"}]"#;
+        for (file, text, expected) in [
+            (CONFIG, r#"{"chat_template": "plain {{ messages[0].content }}"}"#.to_owned(), "plain x"),
+            (CONFIG, format!("{{\"eos_token\": \"!\", \"chat_template\": {named}}}"), "x!"),
+            (CONFIG, r#"{"eos_token": {"content": "?"}, "chat_template": [{"name": "rag", "template": "r"}]}"#.to_owned(), "r"),
+            (CONFIG, r#"{"eos_token": "!", "chat_template": {"default": "map", "rag": "r"}}"#.to_owned(), "map"),
+            // The older separate file, as a processor writes it, and in other shapes.
+            (FILES[1], r#"{"chat_template": "old {{ messages[0].content }}"}"#.to_owned(), "old x"),
+            (FILES[1], format!("{{\"chat_template\": {named}}}"), "x!"),
+            (FILES[1], named.to_owned(), "x!"),
+            (FILES[1], "\"bare {{ eos_token }}\"".to_owned(), "bare !"),
+            (FILES[1], r#"{"other": 1}"#.to_owned(), "map"),
+            (FILES[0], "own {{ messages[0]['content'] | tojson(indent=2) }}".to_owned(), "own \"x\""),
+        ] {
+            write(file, &text);
+            assert_eq!(rendered(), expected, "{file}: {text}");
+        }
+        for (text, words) in [
+            ("{% for %}", "does not render"),
+            ("{{ raise_exception('never') }}", "never"),
+            ("<!DOCTYPE html><p>Sign in", "a web page (HTML)"),
+            (
+                "version https://git-lfs.github.com/spec/v1\noid",
+                "git lfs pull",
+            ),
+            ("{% generation %}", "does not render"),
+        ] {
+            write(FILES[0], text);
+            let reason = reason(load());
+            assert!(
+                reason.contains(words) && reason.contains(FILES[0]),
+                "{text}: {reason}"
+            );
+            assert_eq!(reason.lines().count(), 1, "{reason}");
+        }
+        // The configuration may be missing altogether.
+        write(FILES[0], "{{ bos_token }}alone");
+        std::fs::remove_file(folder.path().join(CONFIG)).unwrap();
+        assert_eq!(rendered(), "alone");
+    }
+
+    /// Templates that would not end, or not fit, when they are loaded.
+    #[test]
+    fn templates_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        for (text, bound) in [
+            (
+                "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}\
+                 {% endfor %}{% endfor %}{% endfor %}",
+                "takes more than 10000000 steps",
+            ),
+            (
+                "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}",
+                "calls itself too deep",
+            ),
+            (
+                "{% for a in range(9999) %}{{ 'x' * 100000 }}{% endfor %}",
+                "writes more than 64 MiB",
+            ),
+            (
+                "{% macro m(n) %}{% for a in range(9999) %}{% if n %}{{ m(n - 1) }}{% endif %}\
+                 {% endfor %}{% endmacro %}{{ m(5) }}",
+                "takes more than 10000000 steps",
+            ),
+            // Only what a longer conversation has makes it long.
+            (
+                "{% for a in range(messages|length * 1000) %}{% for b in range(messages|length * 900) %}\
+                 {{ a }}{% endfor %}{% endfor %}",
+                "takes more than 10000000 steps",
+            ),
+        ] {
+            let path = folder.path().join(FILES[0]);
+            std::fs::write(&path, text).unwrap();
+            let found = ChatTemplate::load(folder.path()).err().unwrap();
+            let bound = bound.to_owned();
+            assert_eq!(found, Unusable::Exceeded { path, bound }, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bound_that_is_met_later_is_kept() {
+        let template = template(
+            "{% if messages[0].content == 'z' %}{% for a in range(9999) %}{% for b in range(9999) %}\
+             {% endfor %}{% endfor %}{% endif %}ok",
         );
-        assert_eq!(rendered(load()), "own \"x\"");
-        write("chat_template.jinja", "{% for %}");
-        assert!(
-            reason(load()).contains("does not render"),
-            "{}",
-            reason(load())
+        assert_eq!(template.render(&[said("user", "a")], true).unwrap(), "ok");
+        assert_eq!(template.exceeded(), None);
+        assert_eq!(template.render(&[said("user", "z")], true), None);
+        let (path, bound) = template.exceeded().unwrap();
+        assert_eq!(
+            (path, bound),
+            (Path::new("t"), "takes more than 10000000 steps")
         );
-        write("chat_template.jinja", "{{ raise_exception('never') }}");
-        assert!(reason(load()).contains("never"), "{}", reason(load()));
+        assert_eq!(
+            template.render(&[said("user", "a")], true),
+            None,
+            "nothing more is rendered"
+        );
     }
 }

@@ -5,13 +5,25 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
 use super::family::{self, Family};
+use super::guard::{Bounds, FILE_BYTES, brief, caught, imposter, read, within};
 use super::resolve::TokenizerError;
-use super::template::ChatTemplate;
+use super::template::{ChatTemplate, Unusable};
+
+/// What loading a tokenizer may take; a file of 256 MiB takes a quarter of the time.
+const LOADING: Bounds = Bounds {
+    seconds: 120,
+    mebibytes: 8_192,
+};
+/// What encoding a few hundred words may take.
+const TRIAL: Bounds = Bounds {
+    seconds: 20,
+    mebibytes: 1_024,
+};
 
 /// A tokenizer; cloning shares the vocabulary.
 #[derive(Clone)]
@@ -28,7 +40,35 @@ pub struct Tokenizer {
 #[derive(Clone)]
 enum Model {
     Embedded(&'static tiktoken::CoreBpe, &'static Family),
-    Local(Arc<tokenizers::Tokenizer>),
+    Local(Arc<Local>),
+}
+
+/// A tokenizer by its `tokenizer.json`.
+struct Local {
+    model: tokenizers::Tokenizer,
+    path: PathBuf,
+    /// Why it could not encode a text: the first time that this happened.
+    failed: OnceLock<String>,
+}
+
+impl Local {
+    /// What encoding gives, or nothing where it fails, which is kept.
+    fn encoded<T>(&self, text: &str, of: impl Fn(&tokenizers::Encoding) -> T) -> Option<T> {
+        // A pattern that backtracks too far makes its library panic.
+        let encoded = caught(|| {
+            self.model
+                .encode_fast(text, false)
+                .map_err(|e| e.to_string())
+        });
+        match encoded {
+            Ok(Ok(encoding)) => Some(of(&encoding)),
+            Ok(Err(cause)) | Err(cause) => {
+                // Another thread may have failed before; either tells the cause.
+                let _ = self.failed.set(brief(&cause));
+                None
+            }
+        }
+    }
 }
 
 impl Tokenizer {
@@ -85,30 +125,23 @@ impl Tokenizer {
         if !file.is_file() {
             return Err(TokenizerError::NoFile { path: file });
         }
-        let bytes = std::fs::read(&file).map_err(|cause| TokenizerError::Read {
+        let bytes = read(&file, FILE_BYTES).map_err(|cause| TokenizerError::Read {
             path: file.clone(),
             cause,
         })?;
-        let format = |reason: String| TokenizerError::Format {
+        let model = checked(bytes).map_err(|reason| TokenizerError::Format {
             path: file.clone(),
             reason,
-        };
-        let mut model =
-            tokenizers::Tokenizer::from_bytes(&bytes).map_err(|cause| format(cause.to_string()))?;
-        // A file may carry the truncation and padding of its training; a count must see all text.
-        model
-            .with_truncation(None)
-            .map_err(|cause| format(cause.to_string()))?;
-        model.with_padding(None);
-        // A vocabulary without an unknown token fails on some texts; find out now, not in a run.
-        model
-            .encode_fast("A b, 1 (x) – é 字", false)
-            .map_err(|cause| format(format!("cannot encode ordinary text: {cause}")))?;
+        })?;
         let special_per_sequence = model.get_post_processor().map_or(0, |post| {
             tokenizers::PostProcessor::added_tokens(post, false)
         });
         let mut tokenizer = Self {
-            model: Model::Local(Arc::new(model)),
+            model: Model::Local(Arc::new(Local {
+                model,
+                path: file.clone(),
+                failed: OnceLock::new(),
+            })),
             name: name.into(),
             separator: None,
             special_per_sequence,
@@ -127,7 +160,8 @@ impl Tokenizer {
     }
 
     /// The token ids of `text`, none added. Text that the vocabulary cannot express at all (no
-    /// byte fallback and no unknown token) gives none.
+    /// byte fallback and no unknown token), or that its patterns fail on, gives none, which
+    /// [`fault`](Self::fault) tells.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         match &self.model {
             Model::Embedded(bpe, family) => {
@@ -142,10 +176,10 @@ impl Tokenizer {
                 });
                 ids
             }
-            Model::Local(model) => model
-                .encode_fast(text, false)
-                .map(|encoding| encoding.get_ids().to_vec())
-                .unwrap_or_default(),
+            Model::Local(local) => {
+                let ids = local.encoded(text, |encoding| encoding.get_ids().to_vec());
+                ids.unwrap_or_default()
+            }
         }
     }
 
@@ -162,9 +196,7 @@ impl Tokenizer {
                 });
                 count
             }
-            Model::Local(model) => model
-                .encode_fast(text, false)
-                .map_or(0, |encoding| encoding.len()),
+            Model::Local(local) => local.encoded(text, tokenizers::Encoding::len).unwrap_or(0),
         }
     }
 
@@ -183,7 +215,7 @@ impl Tokenizer {
                 String::from_utf8(bytes)
                     .unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned())
             }
-            Model::Local(model) => model.decode(ids, false).unwrap_or_default(),
+            Model::Local(local) => local.model.decode(ids, false).unwrap_or_default(),
         }
     }
 
@@ -209,13 +241,28 @@ impl Tokenizer {
     ///
     /// # Errors
     /// There is none, or it cannot be used: why, in a few words.
-    pub(super) fn with_chat_template(mut self) -> Result<Self, String> {
-        let folder = self
-            .folder
-            .as_deref()
-            .ok_or("an embedded tokenizer has no chat template")?;
+    pub(super) fn with_chat_template(mut self) -> Result<Self, Unusable> {
+        let folder = self.folder.as_deref().ok_or_else(|| {
+            Unusable::Without("an embedded tokenizer has no chat template".to_owned())
+        })?;
         self.template = Some(Arc::new(ChatTemplate::load(folder)?));
         Ok(self)
+    }
+
+    /// What went wrong with the model's own files on the texts so far, with the way on: counts
+    /// cannot be trusted after it.
+    pub fn fault(&self) -> Option<String> {
+        if let Model::Local(local) = &self.model
+            && let Some(reason) = local.failed.get()
+        {
+            return Some(format!(
+                "{} cannot encode a text of this run: {reason}; use another tokenizer, `--tokenizer \
+                 builtin`, or `--use-server-token-count`",
+                local.path.display()
+            ));
+        }
+        let (path, bound) = self.chat_template()?.exceeded()?;
+        Some(exceeded(path, bound))
     }
 
     /// The template that messages are counted by (`--apply-chat-template`).
@@ -239,6 +286,54 @@ impl std::fmt::Debug for Tokenizer {
             .field("separator", &self.separator)
             .finish_non_exhaustive()
     }
+}
+
+/// The sentence about a chat template that exceeds its bounds.
+pub(super) fn exceeded(path: &Path, bound: &str) -> String {
+    format!(
+        "{}: the chat template {bound}; leave out --apply-chat-template to count without it",
+        path.display()
+    )
+}
+
+/// The tokenizer that is the content of a `tokenizer.json`, tried on a few texts.
+///
+/// # Errors
+/// It is none, or one that takes more than it may: why, as the rest of a sentence.
+pub(super) fn checked(bytes: Vec<u8>) -> Result<tokenizers::Tokenizer, String> {
+    if let Some(what) = imposter(&bytes) {
+        return Err(format!("it is {what}"));
+    }
+    let load = move || tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| brief(&e.to_string()));
+    let mut model = within(LOADING, load).map_err(|bound| format!("loading it {bound}"))??;
+    // A file may carry the truncation and padding of its training; a count must see all text.
+    model
+        .with_truncation(None)
+        .map_err(|cause| brief(&cause.to_string()))?;
+    model.with_padding(None);
+    // A vocabulary without an unknown token fails on some texts, and a pattern or a normalizer may
+    // take for ever on others; find out now, not in a run.
+    let trial = move || {
+        for text in trials() {
+            model
+                .encode_fast(text, false)
+                .map_err(|cause| brief(&cause.to_string()))?;
+        }
+        Ok::<_, String>(model)
+    };
+    match within(TRIAL, trial) {
+        Ok(tried) => tried.map_err(|cause| format!("cannot encode ordinary text: {cause}")),
+        Err(bound) => Err(format!("encoding ordinary text {bound}")),
+    }
+}
+
+/// Ordinary text, and what patterns with nested repetitions take longest for.
+fn trials() -> impl Iterator<Item = String> {
+    let ordinary = "A b, 1 (x) – é 字".to_owned();
+    let prose = "It is a truth universally acknowledged, that a single man. ".repeat(8);
+    let runs = ["a", "A", " ", "1", "\n", "=", "-", "ab ", "é", "字"];
+    let runs = runs.into_iter().map(|one| one.repeat(64) + "!");
+    [ordinary, prose].into_iter().chain(runs)
 }
 
 /// What a text is made of.
@@ -279,12 +374,16 @@ fn pieces(family: &Family, text: &str, mut each: impl FnMut(Piece<'_>)) {
 
 /// BOS then EOS as the configuration names them: a string, or an object with `content`.
 fn configured_specials(config: &Path) -> Result<Vec<String>, TokenizerError> {
-    let Ok(bytes) = std::fs::read(config) else {
+    if !config.is_file() {
         return Ok(Vec::new());
-    };
-    let config: Value = serde_json::from_slice(&bytes).map_err(|cause| TokenizerError::Format {
+    }
+    let bytes = read(config, FILE_BYTES).map_err(|cause| TokenizerError::Read {
         path: config.to_path_buf(),
-        reason: cause.to_string(),
+        cause,
+    })?;
+    let config = checked_config(&bytes).map_err(|reason| TokenizerError::Format {
+        path: config.to_path_buf(),
+        reason,
     })?;
     let named = |key: &str| {
         let token = &config[key];
@@ -295,6 +394,17 @@ fn configured_specials(config: &Path) -> Result<Vec<String>, TokenizerError> {
         .filter_map(named)
         .map(str::to_owned)
         .collect())
+}
+
+/// The object that is the content of a JSON file beside a tokenizer.
+///
+/// # Errors
+/// It is none: why, as the rest of a sentence.
+pub(super) fn checked_config(bytes: &[u8]) -> Result<Value, String> {
+    if let Some(what) = imposter(bytes) {
+        return Err(format!("it is {what}"));
+    }
+    serde_json::from_slice(bytes).map_err(|cause| cause.to_string())
 }
 
 #[cfg(test)]
