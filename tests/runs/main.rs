@@ -23,6 +23,7 @@ mod folders;
 mod malformed;
 mod model_files;
 mod odd_answers;
+mod odd_rows;
 mod prompts;
 mod python;
 mod ready;

@@ -47,9 +47,20 @@ pub fn run(flags: &AnalyzeTrace) -> Result<ExitCode> {
 fn read(path: &Path, block: u32) -> Result<TraceFigures, DatasetError> {
     let mut lines = Lines::open(path)?;
     let mut trace = Trace::default();
+    let mut skipped = 0_u64;
     while let Some((number, text)) = lines.read()? {
+        if text.trim_ascii() == b"null" {
+            skipped += 1;
+            continue;
+        }
         let read = trace.read(text);
         read.map_err(|fault| lines.fault(number, fault.field, fault.reason))?;
+    }
+    if skipped > 0 {
+        say::warning(format!(
+            "{}: lines that are null are skipped: {skipped}",
+            path.display()
+        ));
     }
     Ok(trace.figures(block))
 }

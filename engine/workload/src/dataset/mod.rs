@@ -12,6 +12,8 @@ pub mod mooncake;
 mod parallel;
 mod prompt;
 pub mod rankings;
+mod seconds;
+mod skipped;
 pub mod synthetic;
 mod templated;
 

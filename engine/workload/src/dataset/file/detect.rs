@@ -45,8 +45,7 @@ pub fn detect(path: &Path) -> Result<&'static Format, DatasetError> {
     if let Some(format) = of_document(path, &name)? {
         return Ok(format);
     }
-    let first = Lines::new(Opened::new(path)?).next()?;
-    let Some(first) = first else {
+    let Some(first) = first_row(path)? else {
         let what = format!("{} has no entries", path.display());
         return Err(DatasetError::Empty { what });
     };
@@ -71,6 +70,41 @@ pub fn detect(path: &Path) -> Result<&'static Format, DatasetError> {
     }
 }
 
+/// Rows that are looked at for one that has something to send.
+const LOOKED_AT: usize = 1_000;
+
+/// The first line that says something of its format: not `null`, and no object with a `null` that
+/// fits none. Without one it is the first that is not `null`, else the first.
+fn first_row(path: &Path) -> Result<Option<Piece>, DatasetError> {
+    let mut lines = Lines::new(Opened::new(path)?);
+    let mut first: Option<Piece> = None;
+    for _ in 0..LOOKED_AT {
+        let next = match lines.next() {
+            Ok(Some(next)) => next,
+            Ok(None) => break,
+            // What comes before it decides; its own reader will say what is wrong.
+            Err(_) if first.is_some() => break,
+            Err(error) => return Err(error),
+        };
+        let empty = next.bytes == b"null"
+            || object(&next.bytes).is_ok_and(|row| {
+                let sample = Sample {
+                    first: Some(&row),
+                    ..NOTHING
+                };
+                row.values().any(Value::is_null)
+                    && FORMATS.iter().all(|one| one.fits(&sample) != Fit::Yes)
+            });
+        if !empty {
+            return Ok(Some(next));
+        }
+        if first.as_ref().is_none_or(|one| one.bytes == b"null") {
+            first = Some(next);
+        }
+    }
+    Ok(first)
+}
+
 const NOTHING: Sample<'static> = Sample {
     name: "",
     first: None,
@@ -85,12 +119,7 @@ fn of_document(path: &Path, name: &str) -> Result<Option<&'static Format>, Datas
     // An array's brackets may stand on lines of their own.
     let by_name = name.ends_with(".json") || name.ends_with(".json.gz");
     for key in [None, Some("data")] {
-        let mut elements = Elements::new(Opened::new(path)?, key);
-        // What is no such document is something else; its own reader says what is wrong with it.
-        let Ok(Some(piece)) = elements.next() else {
-            continue;
-        };
-        let Some(element) = parsed(&piece) else {
+        let Some((line, element)) = first_element(path, key)? else {
             continue;
         };
         let sample = Sample {
@@ -101,21 +130,48 @@ fn of_document(path: &Path, name: &str) -> Result<Option<&'static Format>, Datas
         };
         // A line of JSONL may have a list `data` too.
         if key.is_none() || by_name || FORMATS.iter().any(|one| one.fits(&sample) == Fit::Yes) {
-            return choose(path, piece.line, &sample, None).map(Some);
+            return choose(path, line, &sample, None).map(Some);
         }
     }
     Ok(None)
 }
 
-fn parsed(piece: &Piece) -> Option<Value> {
-    serde_json::from_slice(&piece.bytes).ok()
+/// The first element of a document that fits a format, with its line; without one the first that is
+/// not `null`, else the first. What is no such document has none: its own reader says what is wrong
+/// with it.
+fn first_element(
+    path: &Path,
+    key: Option<&'static str>,
+) -> Result<Option<(usize, Value)>, DatasetError> {
+    let mut elements = Elements::new(Opened::new(path)?, key);
+    let mut first: Option<(usize, Value)> = None;
+    for _ in 0..LOOKED_AT {
+        let Ok(Some(piece)) = elements.next() else {
+            break;
+        };
+        let Ok(element) = serde_json::from_slice::<Value>(&piece.bytes) else {
+            break;
+        };
+        let sample = Sample {
+            element: Some(&element),
+            keyed: key.is_some(),
+            ..NOTHING
+        };
+        if FORMATS.iter().any(|one| one.fits(&sample) == Fit::Yes) {
+            return Ok(Some((piece.line, element)));
+        }
+        if first.as_ref().is_none_or(|(_, one)| one.is_null()) {
+            first = Some((piece.line, element));
+        }
+    }
+    Ok(first)
 }
 
 fn of_folder(path: &Path) -> Result<&'static Format, DatasetError> {
     let files = folder::files(path, &[])?;
     let mut firsts: Vec<FirstLine> = Vec::with_capacity(files.len());
     for file in files {
-        let first = Lines::new(Opened::new(&file)?).next()?;
+        let first = first_row(&file)?;
         let first = first.and_then(|piece| object(&piece.bytes).ok());
         firsts.push((file, first));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::DatasetError;
 use super::pieces::Piece;
@@ -87,7 +87,7 @@ fn plain(name: &str) -> String {
 }
 
 /// The object of a piece, or why there is none.
-pub(super) fn object(bytes: &[u8]) -> Result<serde_json::Map<String, Value>, Fault> {
+pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
     let value = match std::str::from_utf8(bytes) {
         Ok(text) => serde_json::from_str(text),
         Err(cause) => {

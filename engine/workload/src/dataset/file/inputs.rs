@@ -5,9 +5,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::fault::{Fault, fault, object, shown};
+use super::fault::{Fault, fault, shown};
 use super::fields::Fields;
-use super::load::{Entry, Loading, Notes, Progress, Row, Rules, What};
+use super::load::{Entry, Loading, Progress, Row, Rules, What};
+use super::notes::{Notes, content_row};
 use super::pieces::{Elements, Piece};
 use super::sample::{Fit, Sample};
 use super::{DatasetError, FileSpec};
@@ -33,7 +34,7 @@ pub(super) fn load(
         leading_system: false,
         joined: false,
     };
-    let read = |piece: &Piece, notes: &mut Notes| session(piece, notes).map(Some);
+    let read = |piece: &Piece, notes: &mut Notes| session(piece, notes);
     let cut = |opened| Elements::new(opened, Some("data"));
     Loading::new(spec, build, rules).whole_file(cut, &read, progress)
 }
@@ -45,8 +46,11 @@ struct Payloads<'a> {
     payloads: Vec<&'a RawValue>,
 }
 
-fn session(piece: &Piece, notes: &mut Notes) -> Result<Entry, Fault> {
-    let mut fields = Fields::new(object(&piece.bytes)?);
+fn session(piece: &Piece, notes: &mut Notes) -> Result<Option<Entry>, Fault> {
+    let Some(object) = content_row(piece, &["payloads"], notes)? else {
+        return Ok(None);
+    };
+    let mut fields = Fields::new(object);
     let Some(session) = fields.name("session_id")? else {
         return fault("session_id", "is missing; every session needs one");
     };
@@ -75,10 +79,10 @@ fn session(piece: &Piece, notes: &mut Notes) -> Result<Entry, Fault> {
             format!("must be an object that is not empty, not {}", shown(&other)),
         ),
     });
-    Ok(Entry {
+    Ok(Some(Entry {
         session: Some(session),
         rows: rows.collect::<Result<_, _>>()?,
-    })
+    }))
 }
 
 /// The same JSON without blanks between its parts.

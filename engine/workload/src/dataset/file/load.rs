@@ -4,7 +4,7 @@
 //! what stays is the bodies. Checking and building use all threads; in between one thread decides,
 //! in file order, what depends on other lines (sessions, system messages, numbers of turns).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,10 +19,13 @@ use pinfire_dialect::{
 };
 use serde_json::{Map, Value};
 
-use super::fault::{Fault, NAMES, fault, listed, piece_fault, quoted};
+use super::fault::{Fault, fault, listed, piece_fault, quoted};
+use super::notes::Notes;
 use super::pieces::{Elements, Lines, Opened, Piece};
 use super::{DatasetError, FileSpec, turn_content};
 use crate::dataset::parallel::map_each;
+use crate::dataset::seconds;
+use crate::dataset::skipped::Skipped;
 use crate::dataset::synthetic::OutputLimits;
 use crate::dataset::{
     Build, Conversation, Dataset, Source, Turn, hold_delays, input_length, millis, without_history,
@@ -63,34 +66,6 @@ pub(super) struct Entry {
     pub(super) session: Option<String>,
     /// Never empty.
     pub(super) rows: Vec<Row>,
-}
-
-/// What a format tells the user besides faults.
-#[derive(Debug, Default)]
-pub(super) struct Notes {
-    /// Fields that the format does not have.
-    pub(super) unknown: BTreeSet<String>,
-    /// Roles that OpenAI's API does not have.
-    pub(super) roles: BTreeSet<String>,
-    /// Turns of the assistant that are sent as requests.
-    pub(super) assistant: usize,
-    /// Pieces that the format's rules leave out.
-    pub(super) left_out: usize,
-    /// Conversations cut to their first turn, because the endpoint has none of several.
-    pub(super) cut: usize,
-}
-
-impl Notes {
-    pub(super) fn add(&mut self, other: Self) {
-        // No more than a message shows, and one to tell that there are more.
-        let room = |names: &BTreeSet<String>| (NAMES + 1).saturating_sub(names.len());
-        let (unknown, roles) = (room(&self.unknown), room(&self.roles));
-        self.unknown.extend(other.unknown.into_iter().take(unknown));
-        self.roles.extend(other.roles.into_iter().take(roles));
-        self.assistant += other.assistant;
-        self.left_out += other.left_out;
-        self.cut += other.cut;
-    }
 }
 
 /// How the rows of a format become conversations.
@@ -178,6 +153,7 @@ pub(super) struct Loading<'a> {
     other_stream: usize,
     timed: usize,
     notes: Notes,
+    skipped: Skipped,
 }
 
 impl<'a> Loading<'a> {
@@ -199,6 +175,7 @@ impl<'a> Loading<'a> {
             other_stream: 0,
             timed: 0,
             notes: Notes::default(),
+            skipped: Skipped::default(),
         }
     }
 
@@ -256,7 +233,10 @@ impl<'a> Loading<'a> {
             Ok::<_, DatasetError>((piece, entry, notes))
         })?;
         let mut jobs = Vec::with_capacity(parsed.len());
-        for (piece, entry, notes) in parsed {
+        for (piece, entry, mut notes) in parsed {
+            if let Some(fault) = notes.empty.take() {
+                self.skipped.note(piece_fault(path, &piece, fault));
+            }
             self.notes.add(notes);
             if let Some(entry) = entry {
                 self.place(&piece, entry, &mut jobs)
@@ -484,6 +464,10 @@ impl<'a> Loading<'a> {
                 true => earliest.unwrap_or(Span::ZERO),
                 false => Span::from_millis(fixed.start_ms.unwrap_or(0)),
             };
+            let turns = conversations.iter().flat_map(|one| &one.turns);
+            let stamps = turns.filter_map(|turn| Some(turn.timestamp?.as_millis_f64()));
+            let change = "multiply them by 1000 in the file";
+            warnings.extend(seconds::warning(&self.spec.path, stamps, change));
             conversations.truncate(self.spec.limit.unwrap_or(usize::MAX));
             for turn in conversations.iter_mut().flat_map(|one| &mut one.turns) {
                 turn.timestamp = turn
@@ -496,6 +480,10 @@ impl<'a> Loading<'a> {
             }
         }
         if conversations.is_empty() {
+            let none = self.dropped == 0 && self.notes.left_out == 0;
+            if let Some(error) = self.skipped.error().filter(|_| none) {
+                return Err(error);
+            }
             let path = self.spec.path.display();
             let what = match (self.dropped, self.notes.left_out) {
                 (0, 0) => format!("{path} has no entries"),
@@ -587,7 +575,18 @@ impl<'a> Loading<'a> {
                 self.other_stream
             ));
         }
-        said.into_iter().map(Warning).collect()
+        if !notes.strangers.is_empty() {
+            let names = listed(&notes.strangers);
+            said.push(format!(
+                "{path}: what these say is left out, since {name} does not know whether they ask or \
+                 answer: {names}"
+            ));
+        }
+        let skipped = self.skipped.warning();
+        skipped
+            .into_iter()
+            .chain(said.into_iter().map(Warning))
+            .collect()
     }
 }
 

@@ -9,12 +9,14 @@ mod format;
 mod inputs;
 mod load;
 mod multi_turn;
+mod notes;
 mod pieces;
 mod random_pool;
 mod raw_payload;
 mod sample;
 mod sharegpt;
 mod single_turn;
+mod speakers;
 mod turn_content;
 
 #[cfg(test)]

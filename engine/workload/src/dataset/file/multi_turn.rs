@@ -3,9 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use super::fault::{Fault, fault, object, shown};
+use super::fault::{Fault, fault, shown};
 use super::fields::Fields;
-use super::load::{Entry, Loading, Notes, Progress, Row, Rules, What};
+use super::load::{Entry, Loading, Progress, Row, Rules, What};
+use super::notes::{Notes, content_row};
 use super::pieces::{Lines, Piece};
 use super::sample::{Fit, Sample, check_type};
 use super::single_turn::turn;
@@ -32,7 +33,10 @@ pub(super) fn load(
         leading_system: true,
         joined: true,
     };
-    let read = |piece: &Piece, notes: &mut Notes| entry(object(&piece.bytes)?, notes).map(Some);
+    let read = |piece: &Piece, notes: &mut Notes| match content_row(piece, &["turns"], notes)? {
+        Some(object) => entry(object, notes).map(Some),
+        None => Ok(None),
+    };
     Loading::new(spec, build, rules).whole_file(Lines::new, &read, progress)
 }
 

@@ -84,6 +84,16 @@ impl Opened {
         Ok(opened)
     }
 
+    /// Whether the first byte that is no blank is this one. Blanks beyond what is read at once
+    /// count as another.
+    pub(super) fn begins_with(&mut self, first: u8) -> Result<bool, DatasetError> {
+        let start = match self.reader.fill_buf() {
+            Ok(start) => start.trim_ascii_start().first() == Some(&first),
+            Err(cause) => return Err(self.fault(1, cause)),
+        };
+        Ok(start)
+    }
+
     /// Bytes taken from the disk so far.
     pub(super) fn read(&self) -> u64 {
         self.read.get()

@@ -7,14 +7,16 @@ use pinfire_base::{limits::BATCH_LINES, random::Purpose};
 use pinfire_dialect::ask::{Ask, Content, TurnContent};
 use serde_json::{Map, Value};
 
-use super::fault::{Fault, fault, line_fault, listed, object, piece_fault};
+use super::fault::{Fault, fault, line_fault, listed, piece_fault};
 use super::fields::Fields;
 use super::folder;
-use super::load::{Notes, Progress};
+use super::load::Progress;
+use super::notes::{Notes, content_row};
 use super::pieces::{Lines, Opened, Piece};
 use super::sample::{FirstLine, Fit, Sample, check_type};
 use super::{DatasetError, FileSpec, turn_content};
 use crate::dataset::parallel::{map_each, map_indexed};
+use crate::dataset::skipped::Skipped;
 use crate::dataset::synthetic::OutputLimits;
 use crate::dataset::{Build, Conversation, Dataset, Source};
 use crate::text::Warning;
@@ -59,6 +61,7 @@ pub(super) fn load(
     };
     let total = folder::size(&files);
     let mut notes = Notes::default();
+    let mut skipped = Skipped::default();
     let mut before = 0;
     let mut pools = Vec::new();
     for path in &files {
@@ -70,7 +73,7 @@ pub(super) fn load(
             path,
             &name,
             build,
-            &mut notes,
+            (&mut notes, &mut skipped),
             (progress, before, total),
         )?);
         before += folder::size(std::slice::from_ref(path));
@@ -98,7 +101,11 @@ pub(super) fn load(
     Ok(Dataset {
         conversations,
         source: Source::File(spec.format.name),
-        warnings: warnings(spec, &notes),
+        warnings: skipped
+            .warning()
+            .into_iter()
+            .chain(warnings(spec, &notes))
+            .collect(),
     })
 }
 
@@ -138,7 +145,7 @@ fn pool(
     path: &Path,
     name: &str,
     build: &Build<'_>,
-    notes: &mut Notes,
+    (notes, skipped): (&mut Notes, &mut Skipped),
     (progress, before, total): (Progress<'_>, u64, u64),
 ) -> Result<Vec<TurnContent>, DatasetError> {
     let mut lines = Lines::new(Opened::new(path)?);
@@ -156,17 +163,24 @@ fn pool(
         }
         let items = map_each(batch, build.threads, |piece: Piece| {
             let mut notes = Notes::default();
-            let item = object(&piece.bytes).and_then(|object| item(object, name, &mut notes));
-            let item = item.map_err(|fault| piece_fault(path, &piece, fault))?;
-            Ok::<_, DatasetError>((item, notes))
+            let read = content_row(&piece, &turn_content::FIELDS, &mut notes);
+            let read = read.and_then(|row| row.map(|row| item(row, name, &mut notes)).transpose());
+            let found = read.map_err(|fault| piece_fault(path, &piece, fault))?;
+            let empty = notes.empty.take();
+            let empty = empty.map(|fault| piece_fault(path, &piece, fault));
+            Ok::<_, DatasetError>((found, empty, notes))
         })?;
-        for (item, found) in items {
+        for (item, empty, found) in items {
             notes.add(found);
-            pool.push(item);
+            pool.extend(item);
+            empty.into_iter().for_each(|row| skipped.note(row));
         }
         progress(kib(before + lines.opened.read()), kib(total));
     }
     if pool.is_empty() {
+        if let Some(error) = skipped.error() {
+            return Err(error);
+        }
         let reason = "is missing: the file is empty, and a pool needs at least one line";
         return Err(line_fault(path, 1, "line", reason.to_owned()));
     }

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::fault::{Fault, fault, object, shown};
+use super::fault::{Fault, fault, shown};
 use super::folder;
-use super::load::{Entry, Loading, Notes, Progress, Row, Rules, What};
+use super::load::{Entry, Loading, Progress, Row, Rules, What};
+use super::notes::{Notes, content_row};
 use super::pieces::{Lines, Opened, Piece};
 use super::sample::{Fit, Sample};
 use super::{DatasetError, FileSpec};
@@ -45,7 +46,7 @@ pub(super) fn load(
     };
     let mut loading = Loading::new(spec, build, rules);
     if !spec.path.is_dir() {
-        let read = |piece: &Piece, _: &mut Notes| payload(piece, None).map(Some);
+        let read = |piece: &Piece, notes: &mut Notes| payload(piece, None, notes);
         return loading.whole_file(Lines::new, &read, progress);
     }
     let files = folder::files(&spec.path, &ENDINGS)?;
@@ -55,7 +56,7 @@ pub(super) fn load(
         let opened = Opened::new(path)?;
         let size = opened.size;
         let name = stem(path);
-        let read = |piece: &Piece, _: &mut Notes| payload(piece, Some(&name)).map(Some);
+        let read = |piece: &Piece, notes: &mut Notes| payload(piece, Some(&name), notes);
         loading.take(path, Lines::new(opened), &read, (progress, before, total))?;
         before += size;
     }
@@ -72,8 +73,14 @@ fn stem(path: &Path) -> String {
     ending.unwrap_or(&name).to_owned()
 }
 
-fn payload(piece: &Piece, session: Option<&str>) -> Result<Entry, Fault> {
-    let fields = object(&piece.bytes)?;
+fn payload(
+    piece: &Piece,
+    session: Option<&str>,
+    notes: &mut Notes,
+) -> Result<Option<Entry>, Fault> {
+    let Some(fields) = content_row(piece, &["messages"], notes)? else {
+        return Ok(None);
+    };
     match fields.get("messages") {
         Some(Value::Array(messages)) if !messages.is_empty() => {}
         Some(other) => {
@@ -88,7 +95,7 @@ fn payload(piece: &Piece, session: Option<&str>) -> Result<Entry, Fault> {
             return fault("messages", reason);
         }
     }
-    Ok(Entry {
+    Ok(Some(Entry {
         session: session.map(str::to_owned),
         rows: vec![Row {
             what: What::Body {
@@ -97,5 +104,5 @@ fn payload(piece: &Piece, session: Option<&str>) -> Result<Entry, Fault> {
             },
             ..Row::default()
         }],
-    })
+    }))
 }

@@ -3,9 +3,10 @@
 
 use serde_json::{Map, Value};
 
-use super::fault::{Fault, fault, object};
+use super::fault::{Fault, fault};
 use super::fields::Fields;
-use super::load::{Entry, Loading, Notes, Progress, Row, Rules, What};
+use super::load::{Entry, Loading, Progress, Row, Rules, What};
+use super::notes::{Notes, content_row};
 use super::pieces::{Lines, Piece};
 use super::sample::{Fit, Sample, check_type};
 use super::{DatasetError, FileSpec, turn_content};
@@ -31,7 +32,14 @@ pub(super) fn load(
         leading_system: false,
         joined: true,
     };
-    let read = |piece: &Piece, notes: &mut Notes| entry(object(&piece.bytes)?, notes).map(Some);
+    let read = |piece: &Piece, notes: &mut Notes| match content_row(
+        piece,
+        &turn_content::FIELDS,
+        notes,
+    )? {
+        Some(object) => entry(object, notes).map(Some),
+        None => Ok(None),
+    };
     Loading::new(spec, build, rules).whole_file(Lines::new, &read, progress)
 }
 

@@ -575,6 +575,288 @@ fn people_and_their_answers() {
     assert!(made.conversations.iter().all(|one| one.turns.len() == 1));
 }
 
+/// Conversations as published files write them: what is asked of each.
+#[test]
+fn sharegpt_in_many_writings() {
+    const ASK: &str = "Tell me a long story about a fox.";
+    const ANSWER: &str = "Once upon a time there was a fox in a wood.";
+    let turn = |from: &str, value: &str| format!(r#"{{"from": "{from}", "value": "{value}"}}"#);
+    let pair = |from: &str, to: &str| format!("{}, {}", turn(from, ASK), turn(to, ANSWER));
+    let as_role = pair("user", "assistant")
+        .replace("from", "role")
+        .replace("value", "content");
+    let parts = as_role.replace(
+        &format!("\"{ASK}\""),
+        &format!(r#"[{{"type": "image"}}, {{"type": "text", "text": "{ASK}"}}]"#),
+    );
+    let more = "What happened to it after that?";
+    for (document, asked) in [
+        (
+            format!(r#"[{{"conversations": [{}]}}]"#, pair("user", "assistant")),
+            &[ASK][..],
+        ),
+        (
+            format!(r#"[{{"conversations": [{}]}}]"#, pair("Human", "ChatGPT")),
+            &[ASK],
+        ),
+        (
+            format!(r#"[{{"conversations": [{}]}}]"#, pair("human", "bing")),
+            &[ASK],
+        ),
+        (
+            format!(r#"[{{"conversations": [{}]}}]"#, pair("prompter", "gpt-4")),
+            &[ASK],
+        ),
+        (format!(r#"[{{"conversations": [{as_role}]}}]"#), &[ASK]),
+        (format!(r#"[{{"conversations": [{parts}]}}]"#), &[ASK]),
+        (
+            format!(r#"[{{"conversation": [{as_role}], "id": 5}}]"#),
+            &[ASK],
+        ),
+        (format!(r#"[{{"messages": [{as_role}]}}]"#), &[ASK]),
+        // One conversation a line.
+        (
+            format!(
+                "{{\"conversations\": [{}]}}\nnull\n{{\"conversations\": [{as_role}]}}\n",
+                pair("human", "gpt")
+            ),
+            &[ASK, ASK],
+        ),
+        // Instructions are beside it, calls are answers, results of tools are asked.
+        (
+            format!(
+                r#"[{{"system": "Be brief.", "conversations": [{}, {}]}}]"#,
+                turn("system", "You are a storyteller."),
+                pair("human", "gpt")
+            ),
+            &[ASK],
+        ),
+        (
+            format!(
+                r#"[{{"conversations": [{}, {}, {}, {}]}}]"#,
+                turn("human", ASK),
+                turn("function_call", "story(animal=fox, length=long)"),
+                turn("observation", more),
+                turn("gpt", ANSWER)
+            ),
+            &[more],
+        ),
+        (
+            format!(
+                r#"[{{"conversations": [{}, {}, {}]}}]"#,
+                turn("narrator", "It was dark."),
+                turn("human", ASK),
+                turn("gpt", ANSWER)
+            ),
+            &[ASK],
+        ),
+    ] {
+        let made = case("sharegpt", &document).made();
+        let last = told(&made)
+            .into_iter()
+            .map(|(_, turns)| turns.last().cloned().unwrap());
+        assert_eq!(last.collect::<Vec<_>>(), asked, "{document}");
+        assert_eq!(
+            detect(&case("sharegpt", &document).spec.path).unwrap().name,
+            "sharegpt"
+        );
+        let strange = made
+            .warnings
+            .iter()
+            .any(|one| one.0.contains("ask or answer: narrator"));
+        assert_eq!(
+            strange,
+            document.contains("narrator"),
+            "{:?}",
+            made.warnings
+        );
+    }
+}
+
+/// Rows without anything to send among good ones: how many conversations are left, and what is said
+/// of the others.
+#[test]
+fn rows_without_content_are_skipped_and_said() {
+    let talk = r#"{"conversations": [{"from": "human", "value": "Tell me a story please."},
+        {"from": "gpt", "value": "There was once a fox."}]}"#;
+    let shared = |rows: &str| format!("[{talk},\n{rows},\n{talk}]");
+    let texts = |rows: &str| format!("{{\"text\": \"a\"}}\n{rows}\n{{\"text\": \"b\"}}\n");
+    let turns = |rows: &str| {
+        let good = r#"{"turns": [{"text": "a"}]}"#;
+        format!("{good}\n{rows}\n{good}\n")
+    };
+    let bodies = |rows: &str| {
+        let good = r#"{"messages": [{"role": "user", "content": "a"}]}"#;
+        format!("{good}\n{rows}\n{good}\n")
+    };
+    let saved = |rows: &str| {
+        format!(
+            "{{\"data\": [{{\"session_id\": \"a\", \"payloads\": [{{\"a\": 1}}]}},\n{rows},\n\
+             {{\"session_id\": \"b\", \"payloads\": [{{\"a\": 1}}]}}]}}"
+        )
+    };
+    for (format, text, said) in [
+        (
+            "sharegpt",
+            shared("null"),
+            "1 row has nothing to send and is skipped: PATH:3: `[1]`: is null",
+        ),
+        (
+            "sharegpt",
+            shared(r#"{"conversations": null}"#),
+            "`[1].conversations`: is null",
+        ),
+        (
+            "sharegpt",
+            shared(r#"{"conversations": []}"#),
+            "`[1].conversations`: is empty",
+        ),
+        (
+            "sharegpt",
+            shared(r#"{"id": "x"}"#),
+            "`[1].conversations`: is missing",
+        ),
+        ("sharegpt", shared("{}"), "`[1].conversations`: is missing"),
+        (
+            "sharegpt",
+            shared(r#"{"conversations": [null]}"#),
+            "`[1].conversations[0]`: is null",
+        ),
+        (
+            "sharegpt",
+            shared(r#"{"conversations": [{"from": "human", "value": null}]}"#),
+            "[0]`: needs",
+        ),
+        (
+            "sharegpt",
+            shared("null,\n{},\nnull"),
+            "3 rows have nothing to send and are skipped; the first: PATH:3",
+        ),
+        (
+            "single_turn",
+            texts("null"),
+            "1 row has nothing to send and is skipped: PATH:2: `line`: is null",
+        ),
+        (
+            "single_turn",
+            texts(r#"{"text": null}"#),
+            "PATH:2: `text`: is null",
+        ),
+        (
+            "single_turn",
+            texts("null\n\n{\"texts\": null, \"image\": null}"),
+            "2 rows",
+        ),
+        ("multi_turn", turns("null"), "PATH:2: `line`: is null"),
+        (
+            "multi_turn",
+            turns(r#"{"turns": null, "session_id": "x"}"#),
+            "`turns`: is null",
+        ),
+        (
+            "multi_turn",
+            turns("null\nnull\n{\"turns\": null}"),
+            "3 rows",
+        ),
+        ("raw_payload", bodies("null"), "PATH:2: `line`: is null"),
+        (
+            "raw_payload",
+            bodies(r#"{"messages": null, "model": "m"}"#),
+            "`messages`: is null",
+        ),
+        ("raw_payload", bodies("null\nnull"), "2 rows"),
+        ("inputs_json", saved("null"), "`data[1]`: is null"),
+        (
+            "inputs_json",
+            saved(r#"{"session_id": "c", "payloads": null}"#),
+            "`data[1].payloads`: is null",
+        ),
+        ("inputs_json", saved("null, null"), "2 rows"),
+    ] {
+        let case = case(format, &text);
+        let made = case.made();
+        assert_eq!(made.conversations.len(), 2, "{text}");
+        let said = said.replace("PATH", case.spec.path.to_str().unwrap());
+        let about: Vec<_> = made
+            .warnings
+            .iter()
+            .filter(|one| one.0.contains("skipped"))
+            .collect();
+        assert_eq!(about.len(), 1, "said once: {:?}", made.warnings);
+        assert!(about[0].0.contains(&said), "{said}: {}", about[0]);
+    }
+    // A pool is as long as what is in it.
+    let pool = case("random_pool", &texts("null\n{\"text\": null}"))
+        .with(|case| case.spec.entries = Some(40))
+        .made();
+    assert!(pool.warnings[0].0.contains("2 rows"), "{:?}", pool.warnings);
+    let said = told(&pool);
+    assert!(
+        said.iter()
+            .all(|(_, texts)| ["a", "b"].contains(&texts[0].as_str()))
+    );
+}
+
+/// What is wrong is no row without content: it ends the run, with its line.
+#[test]
+fn what_is_wrong_is_not_skipped() {
+    for (format, text, words) in [
+        (
+            "single_turn",
+            "{\"text\": \"a\"}\n{\"text\": \"b\"\n",
+            ":2: `line`: is not JSON",
+        ),
+        (
+            "single_turn",
+            "{\"text\": \"a\"}\n{\"txt\": \"b\"}\n",
+            ":2: `text`: is missing",
+        ),
+        (
+            "single_turn",
+            "{\"text\": \"a\"}\nnull\n5\n",
+            ":3: `line`: must be a JSON object",
+        ),
+        (
+            "single_turn",
+            "{\"text\": \"a\"}\n{\"text\": null, \"texts\": 5}\n",
+            ":2: `texts`",
+        ),
+        (
+            "multi_turn",
+            "{\"turns\": [{\"text\": \"a\"}]}\n{\"turns\": [null]}\n",
+            ":2: `turns[0]`",
+        ),
+        (
+            "sharegpt",
+            r#"[{"conversations": [{"from": "human", "value": "a"}]}, {"conversations": 5}]"#,
+            "must be a list",
+        ),
+        (
+            "sharegpt",
+            r#"[{"conversations": [{"from": 5, "value": "a"}]}]"#,
+            "`[0].conversations[0].from`",
+        ),
+        (
+            "sharegpt",
+            r#"[{"conversations": [{"from": "human", "value": 5}]}]"#,
+            "conversations[0].value`",
+        ),
+        ("sharegpt", r#"[null, {"conversations": []"#, "is not JSON"),
+        // Nothing but rows without content: what the first one lacks.
+        ("sharegpt", "[null, null]", "`[0]`: is null"),
+        ("single_turn", "null\nnull", ":1: `line`: is null"),
+        (
+            "raw_payload",
+            r#"{"messages": null}"#,
+            ":1: `messages`: is null",
+        ),
+        ("random_pool", "null", ":1: `line`: is null"),
+    ] {
+        let error = case(format, text).error();
+        assert!(error.contains(words), "{text}: {error}");
+    }
+}
+
 #[test]
 fn only_what_must_count_needs_a_tokenizer() {
     let made = case("single_turn", "{\"text\": \"a\"}")
@@ -618,6 +900,33 @@ fn formats_are_recognised() {
             "inputs_json",
         ),
         ("a.json", r#"[{"conversations": []}]"#, "sharegpt"),
+        (
+            "a.json",
+            r#"[null, {"id": 1}, {"conversations": [{}]}]"#,
+            "sharegpt",
+        ),
+        (
+            "a.json",
+            r#"[{"conversations": null}, {"conversations": [{}]}]"#,
+            "sharegpt",
+        ),
+        ("a.jsonl", "null\n{\"text\": \"a\"}", "single_turn"),
+        (
+            "a.jsonl",
+            "{\"text\": null}\n{\"text\": \"a\"}",
+            "single_turn",
+        ),
+        (
+            "a.jsonl",
+            "{\"turns\": null}\n{\"turns\": [{\"text\": \"a\"}]}",
+            "multi_turn",
+        ),
+        (
+            "a.jsonl",
+            "null\n\nnull\n{\"input_length\": 5}",
+            "mooncake_trace",
+        ),
+        ("a.jsonl", "null\n{\"conversations\": []}", "sharegpt"),
         ("a.jsonl", r#"{"input_length": 5}"#, "mooncake_trace"),
         (
             "a.jsonl",

@@ -15,7 +15,19 @@ const TEXT: Kind = ("text", "texts");
 const IMAGE: Kind = ("image", "images");
 const AUDIO: Kind = ("audio", "audios");
 const VIDEO: Kind = ("video", "videos");
-const KINDS: [Kind; 4] = [TEXT, IMAGE, AUDIO, VIDEO];
+
+/// The fields of what a turn says.
+pub(super) const FIELDS: [&str; 9] = [
+    TEXT.0,
+    TEXT.1,
+    IMAGE.0,
+    IMAGE.1,
+    AUDIO.0,
+    AUDIO.1,
+    VIDEO.0,
+    VIDEO.1,
+    "image_uuids",
+];
 
 /// The roles that OpenAI's API knows; another one is sent, with a warning.
 const ROLES: [&str; 6] = [
@@ -29,8 +41,7 @@ const ROLES: [&str; 6] = [
 
 /// Whether an object could be meant to say something at all.
 pub(super) fn has_any(object: &serde_json::Map<String, Value>) -> bool {
-    let mut fields = KINDS.iter().flat_map(|(one, many)| [one, many]);
-    fields.any(|field| object.contains_key(*field)) || object.contains_key("image_uuids")
+    FIELDS.iter().any(|field| object.contains_key(*field))
 }
 
 /// Takes the texts and media of a turn; plain strings are put under `name`.

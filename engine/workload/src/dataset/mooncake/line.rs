@@ -94,11 +94,20 @@ impl Ask {
     }
 }
 
+/// The fields of which a line has exactly one.
+const MODES: [&str; 4] = ["input_length", "text_input", "messages", "payload"];
+
+/// The field in which a line would say what it asks, if that is `null`: it has nothing to send.
+pub(super) fn null_content(line: &Map<String, Value>) -> Option<&'static str> {
+    let mut given = MODES.into_iter().filter(|mode| line.contains_key(*mode));
+    let first = given.clone().next()?;
+    given.all(|mode| line[mode].is_null()).then_some(first)
+}
+
 struct Fields(Map<String, Value>);
 
 impl Fields {
     fn ask(&mut self) -> Result<Ask, Fault> {
-        const MODES: [&str; 4] = ["input_length", "text_input", "messages", "payload"];
         let given: Vec<&str> = MODES
             .into_iter()
             .filter(|mode| self.0.contains_key(*mode))

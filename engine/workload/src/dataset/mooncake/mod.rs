@@ -25,6 +25,7 @@ use self::ropes::Pool;
 use self::schedule::Session;
 use super::parallel::map_indexed;
 use super::prompt::exact_prompt;
+use super::skipped::Skipped;
 use super::synthetic::OutputLimits;
 use super::{
     Build, Dataset, DatasetError, EndpointKind, Source, Turn, converse, millis, without_history,
@@ -82,11 +83,14 @@ pub struct FixedSpec {
 /// When the file cannot be read.
 pub fn has_timestamps(path: &Path) -> Result<bool, DatasetError> {
     let mut lines = Lines::open(path)?;
-    let Some((_, line)) = lines.read()? else {
-        return Ok(false);
-    };
-    let first: Value = serde_json::from_slice(line).unwrap_or_default();
-    Ok(first.get("timestamp").is_some_and(Value::is_number))
+    while let Some((_, line)) = lines.read()? {
+        let first: Value = match line.trim_ascii() {
+            b"null" => continue,
+            line => serde_json::from_slice(line).unwrap_or_default(),
+        };
+        return Ok(first.get("timestamp").is_some_and(Value::is_number));
+    }
+    Ok(false)
 }
 
 /// What is wrong with this line by itself, as a field and a reason.
@@ -189,11 +193,20 @@ impl Trace {
         let mut source = Lines::open(path)?;
         let mut lines = Vec::new();
         let mut unknown = BTreeSet::new();
+        let mut skipped = Skipped::default();
         while let Some((number, text)) = source.read()? {
+            if text.trim_ascii() == b"null" {
+                skipped.note(source.fault(number, "line", "is null".to_owned()));
+                continue;
+            }
             let object: serde_json::Result<Map<String, Value>> = serde_json::from_slice(text);
             let object = object.map_err(|cause| {
                 source.fault(number, "line", format!("is no JSON object: {cause}"))
             })?;
+            if let Some(field) = line::null_content(&object) {
+                skipped.note(source.fault(number, field, "is null".to_owned()));
+                continue;
+            }
             unknown.extend(
                 object
                     .keys()
@@ -210,7 +223,11 @@ impl Trace {
             lines,
             warnings: Vec::new(),
         };
+        trace.warnings.extend(skipped.warning());
         if trace.lines.is_empty() {
+            if let Some(error) = skipped.error() {
+                return Err(error);
+            }
             return Err(DatasetError::Empty {
                 what: format!("the trace {} has no lines", path.display()),
             });

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::line::Line;
 use super::{Build, DatasetError, FixedSpec, MooncakeSpec, Trace, Turn, millis, without_history};
+use crate::dataset::seconds;
 use crate::text::Warning;
 
 /// The conversations of a run over a trace, not yet made.
@@ -152,6 +153,12 @@ pub(super) fn plan(
     if zero.is_none() && spec.speedup != 1.0 {
         let said = "--synthesis-speedup-ratio changes nothing without a fixed schedule";
         warnings.push(Warning(said.to_owned()));
+    }
+    if zero.is_some() && spec.speedup == 1.0 {
+        let sent = sessions.iter().flat_map(|one| &one.lines);
+        let stamps = sent.filter_map(|&line| trace.lines[line].timestamp_ms);
+        let change = "add --synthesis-speedup-ratio 0.001, or multiply them by 1000 in the file";
+        warnings.extend(seconds::warning(&trace.path, stamps, change));
     }
     sessions.truncate(spec.limit.unwrap_or(usize::MAX));
     let mut replaced = false;
