@@ -5,5 +5,6 @@
 
 pub mod cpu;
 pub mod dcgm;
+pub mod gateway;
 pub mod mock;
 pub mod proxy;

@@ -9,7 +9,7 @@ use super::metrics::Finish;
 use super::pieces::{Api, Mark};
 use super::plain::put_error;
 use super::request::{self, HEAD_MAX, Head, Route};
-use super::script::{Framing, Release};
+use super::script::{CounterLife, Framing, Release};
 use super::turn::Core;
 
 /// Whether a connection lives on.
@@ -284,6 +284,10 @@ impl Core {
                 self.metrics.count(active.api as usize, 1, 200);
             }
             self.metrics.finish(Finish::Abort);
+            let left = self.metrics.finished(Finish::Abort);
+            if matches!(self.script.counters, CounterLife::RestartAt(n) if left == u64::from(n)) {
+                self.metrics.restart();
+            }
         }
         if conn.active.is_some() || conn.first.is_some() {
             self.log(conn, now, |line| {

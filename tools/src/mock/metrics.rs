@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use pinfire_base::clock::Span;
 
+use super::script::CounterLife;
+
 /// The handlers that requests are counted under, in the order of [`Metrics::count`].
 pub(super) const HANDLERS: [&str; 14] = [
     "/v1/chat/completions",
@@ -93,11 +95,36 @@ pub(super) struct Metrics {
     first_tokens: [u64; BUCKETS.len() + 1],
     first_tokens_s: f64,
     answered: [[[u64; 6]; 3]; HANDLERS.len()],
+    /// What the counters show less than they count, after a restart that is played.
+    before: Before,
+}
+
+/// The counters of a life before.
+#[derive(Clone, Copy, Default)]
+struct Before {
+    prompt_tokens: u64,
+    generation_tokens: u64,
+    finished: [u64; 4],
+    first_tokens: [u64; BUCKETS.len() + 1],
+    first_tokens_s: f64,
+    answered: [[[u64; 6]; 3]; HANDLERS.len()],
 }
 
 impl Metrics {
     pub(super) fn finish(&mut self, finish: Finish) {
         self.finished[finish as usize] += 1;
+    }
+
+    /// Lets every counter show 0 and count on from there.
+    pub(super) fn restart(&mut self) {
+        self.before = Before {
+            prompt_tokens: self.prompt_tokens,
+            generation_tokens: self.generation_tokens,
+            finished: self.finished,
+            first_tokens: self.first_tokens,
+            first_tokens_s: self.first_tokens_s,
+            answered: self.answered,
+        };
     }
 
     /// A request has brought its first token so long after its first byte.
@@ -124,6 +151,7 @@ impl Metrics {
         model: &str,
         cache_tokens: u64,
         abort_counter: u32,
+        life: CounterLife,
         out: &mut String,
     ) {
         let cache = (self.held_tokens as f64 / cache_tokens.max(1) as f64).min(1.0);
@@ -134,17 +162,27 @@ impl Metrics {
         one("gauge", "vllm:num_requests_running", self.running as f64);
         one("gauge", "vllm:num_requests_waiting", self.waiting as f64);
         one("gauge", "vllm:kv_cache_usage_perc", cache);
-        let prompt = self.prompt_tokens as f64;
-        one("counter", "vllm:prompt_tokens_total", prompt);
-        let generated = self.generation_tokens as f64;
-        one("counter", "vllm:generation_tokens_total", generated);
-        out.push_str("# TYPE vllm:request_success_total counter\n");
-        for finish in Finish::ALL {
+        let shown = |count: u64| count > 0 || life != CounterLife::Late;
+        let prompt = self.prompt_tokens - self.before.prompt_tokens;
+        if shown(prompt) {
+            one("counter", "vllm:prompt_tokens_total", prompt as f64);
+        }
+        let generated = self.generation_tokens - self.before.generation_tokens;
+        if shown(generated) {
+            one("counter", "vllm:generation_tokens_total", generated as f64);
+        }
+        let finished = Finish::ALL.map(|finish| {
             let times = match finish {
                 Finish::Abort => u64::from(abort_counter),
                 _ => 1,
             };
-            let (name, count) = (finish.name(), times * self.finished(finish));
+            let count = self.finished(finish) - self.before.finished[finish as usize];
+            (finish.name(), times * count)
+        });
+        if finished.iter().any(|&(_, count)| shown(count)) {
+            out.push_str("# TYPE vllm:request_success_total counter\n");
+        }
+        for (name, count) in finished.into_iter().filter(|&(_, count)| shown(count)) {
             let _ = writeln!(
                 out,
                 "vllm:request_success_total{{{labels},finished_reason=\"{name}\"}} {count}.0"
@@ -164,22 +202,25 @@ impl Metrics {
         let _ = writeln!(out, "# TYPE {NAME} histogram");
         let mut count = 0;
         let ends = BUCKETS.iter().map(|&(_, text)| text).chain(["+Inf"]);
-        for (le, inside) in ends.zip(self.first_tokens) {
-            count += inside;
+        let inside = self.first_tokens.iter().zip(self.before.first_tokens);
+        for (le, (inside, before)) in ends.zip(inside) {
+            count += inside - before;
             let _ = writeln!(out, "{NAME}_bucket{{{labels},le=\"{le}\"}} {count}.0");
         }
         let _ = writeln!(
             out,
             "{NAME}_sum{{{labels}}} {:?}\n{NAME}_count{{{labels}}} {count}.0",
-            self.first_tokens_s
+            self.first_tokens_s - self.before.first_tokens_s
         );
     }
 
     fn write_answered(&self, out: &mut String) {
         out.push_str("# TYPE http_requests_total counter\n");
-        for (methods, handler) in self.answered.iter().zip(HANDLERS) {
-            for (classes, method) in methods.iter().zip(METHODS) {
-                for (class, count) in classes.iter().enumerate().filter(|(_, n)| **n > 0) {
+        let answered = self.answered.iter().zip(&self.before.answered);
+        for ((methods, before), handler) in answered.zip(HANDLERS) {
+            for ((classes, before), method) in methods.iter().zip(before).zip(METHODS) {
+                let counts = classes.iter().zip(before).map(|(now, before)| now - before);
+                for (class, count) in counts.enumerate().filter(|&(_, count)| count > 0) {
                     let _ = writeln!(
                         out,
                         "http_requests_total{{handler=\"{handler}\",method=\"{method}\",\

@@ -45,6 +45,8 @@ mod truth;
 mod turn;
 
 pub use fault::{Fault, FaultError, FaultRule, When};
-pub use script::{Framing, HeadTime, LineEnd, Precision, Release, RoleTime, Script, ScriptError};
+pub use script::{
+    CounterLife, Framing, HeadTime, LineEnd, Precision, Release, RoleTime, Script, ScriptError,
+};
 pub use server::{Handle, MockError, Server, Stopper};
 pub use turn::Summary;

@@ -97,6 +97,7 @@ impl Core {
                     name,
                     self.script.cache_tokens,
                     self.script.abort_counter,
+                    self.script.counters,
                     &mut body,
                 );
                 put_head(

@@ -71,6 +71,8 @@ pub struct Script {
     pub release: Release,
     /// How many of them the counter of aborted requests has for each that there was.
     pub abort_counter: u32,
+    /// When the counters of ended requests and of tokens are shown.
+    pub counters: CounterLife,
     /// Go on with an answer whose client has closed its sending half.
     pub half_open: bool,
     /// How exactly due times are met.
@@ -110,6 +112,7 @@ impl Default for Script {
             cache_tokens: 1_000_000,
             release: Release::AtOnce,
             abort_counter: 1,
+            counters: CounterLife::Steady,
             half_open: false,
             precision: Precision::Lead,
             model: String::from("mock"),
@@ -237,6 +240,32 @@ impl std::str::FromStr for Release {
             Some(("wedge", cancels)) => count(cancels).map(Self::WedgeAfter),
             Some(("die", cancels)) => count(cancels).map(Self::DieAfter),
             _ => Err(wrong()),
+        }
+    }
+}
+
+/// When the counters of ended requests and of tokens are shown, and from where they count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CounterLife {
+    /// From the start of the server.
+    #[default]
+    Steady,
+    /// Each series from its first event on, as Dynamo's counter of cancels.
+    Late,
+    /// From 0 again when so many clients have left, as after a restart.
+    RestartAt(u32),
+}
+
+impl std::str::FromStr for CounterLife {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let restart = text.strip_prefix("restart:").and_then(|it| it.parse().ok());
+        match (text, restart) {
+            ("steady", _) => Ok(Self::Steady),
+            ("late", _) => Ok(Self::Late),
+            (_, Some(cancels @ 1..)) => Ok(Self::RestartAt(cancels)),
+            _ => Err("it must be steady, late or restart:N".to_owned()),
         }
     }
 }

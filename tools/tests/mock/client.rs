@@ -66,15 +66,7 @@ impl Rig {
     }
 
     pub fn client(&self) -> Client {
-        let socket = TcpStream::connect(self.handle.local_addr()).unwrap();
-        // A guard against tests that hang for ever, nothing that is measured.
-        socket
-            .set_read_timeout(Some(Duration::from_secs(60)))
-            .unwrap();
-        Client {
-            socket,
-            unread: Vec::new(),
-        }
+        Client::of(self.address())
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -115,6 +107,28 @@ impl Rig {
 }
 
 impl Client {
+    /// A connection there.
+    pub fn of(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).unwrap();
+        // A guard against tests that hang for ever, nothing that is measured.
+        socket
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        Self {
+            socket,
+            unread: Vec::new(),
+        }
+    }
+
+    /// Whether nothing comes for so long.
+    pub fn nothing_for(&mut self, time: Duration) -> bool {
+        let guard = self.socket.read_timeout().unwrap();
+        self.socket.set_read_timeout(Some(time)).unwrap();
+        let nothing = self.more().is_err();
+        self.socket.set_read_timeout(guard).unwrap();
+        nothing && self.unread.is_empty()
+    }
+
     pub fn send(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).unwrap();
     }

@@ -14,5 +14,7 @@ mod capacity;
 mod client;
 // What goes wrong on purpose.
 mod faults;
+// The gateway in front: what becomes of disconnects.
+mod gateway;
 // Slots of clients that have left.
 mod release;

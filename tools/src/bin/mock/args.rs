@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use pinfire_base::clock::Span;
+use pinfire_tools::gateway::Mode;
 use pinfire_tools::mock::{
-    FaultRule, Framing, HeadTime, LineEnd, Precision, Release, RoleTime, Script,
+    CounterLife, FaultRule, Framing, HeadTime, LineEnd, Precision, Release, RoleTime, Script,
 };
 
 /// A scripted OpenAI-style inference server that writes every token at an exact instant and logs
@@ -188,6 +189,42 @@ pub struct Args {
     /// none (zero, as vLLM 0.32 does for clients that leave) or each twice (doubled).
     #[arg(long, value_enum, default_value = "honest", help_heading = "Cancels")]
     pub abort_counter: AbortCounterArg,
+    /// When the counters of ended requests and of tokens are on /metrics: from the start (steady),
+    /// each series with its first event (late), or all of them again from 0 with the N-th cancel
+    /// (restart:N), as after a restart of the server.
+    #[arg(
+        long,
+        value_name = "LIFE",
+        default_value = "steady",
+        help_heading = "Cancels"
+    )]
+    pub counters: CounterLife,
+    /// Put an HTTP gateway in front, on a port of its own, that passes a client's disconnect on to
+    /// the server at once (pass), so much later (late:2s), never (hold), never for a share of the
+    /// requests, by their number (cache:1/10), or collects each answer before it sends any of it
+    /// and looks for its client only then (buffer). Its own metrics are at /gateway/metrics, under
+    /// the names of Dynamo's front end; /metrics through it are the server's.
+    #[arg(long, value_name = "MODE", help_heading = "Gateway")]
+    pub gateway: Option<Mode>,
+    /// Where the gateway listens; port 0 takes a free one, which is printed.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:0",
+        requires = "gateway",
+        help_heading = "Gateway"
+    )]
+    pub gateway_listen: SocketAddr,
+    /// Log what became of every request at the gateway to this file, one line of JSON each: when
+    /// its client left, when the server was let go, how many tokens were made and how many reached
+    /// the client.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "gateway",
+        help_heading = "Gateway"
+    )]
+    pub gateway_truth: Option<PathBuf>,
     /// Write on when the client has closed its sending half, as a server does that looks for a
     /// client only when it reads.
     #[arg(long, help_heading = "Cancels")]
@@ -246,6 +283,7 @@ impl Args {
                 AbortCounterArg::Honest => 1,
                 AbortCounterArg::Doubled => 2,
             },
+            counters: self.counters,
             half_open: self.half_open,
             precision: match self.precision {
                 PrecisionArg::Sleep => Precision::Sleep,

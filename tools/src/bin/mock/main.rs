@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use pinfire_tools::{mock::Server, proxy};
+use pinfire_tools::{gateway::Gateway, mock::Server, proxy};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -47,8 +47,17 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         let address = pinfire_tools::dcgm::serve(address, args.dcgm_gpus)?;
         let _ = writeln!(out, "listening for DCGM on http://{address}/metrics");
     }
+    let gateway = args.gateway.map(|mode| {
+        let truth = args.gateway_truth.as_deref();
+        Gateway::start(mode, args.gateway_listen, handle.local_addr(), truth)
+    });
+    let gateway = gateway.transpose()?;
+    if let Some(gateway) = &gateway {
+        let _ = writeln!(out, "gateway on http://{}", gateway.local_addr());
+    }
     let _ = out.flush();
     signals.forever().next();
+    drop(gateway);
     let summary = handle.stop();
     let _ = writeln!(
         out,
