@@ -196,7 +196,8 @@ mod tests {
              dynamo_frontend_model_cancellation_total{{request_type=\"unary\"}} 2\n"
         );
         let (levels, meter) = after(&[fresh]);
-        assert_eq!((levels, meter.kind().is_none()), (Levels::default(), true));
+        assert_eq!((levels.completed, levels.held()), (None, Some(0.0)));
+        assert_eq!(&*meter.kind().unwrap().name, "dynamo");
         let (levels, meter) = after(&[fresh, active]);
         assert_eq!((levels.completed, levels.abort_counter), (Some(3.0), None));
         assert_eq!(

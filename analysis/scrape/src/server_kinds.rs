@@ -16,183 +16,32 @@ use super::{
 };
 
 /// The profiles that pinfire knows. The order decides where a server shows the metrics of several:
-/// a front end (Dynamo, llm-d) before the engine behind it.
+/// a gateway (Dynamo, llm-d, LiteLLM, smg) before the engine behind it. Newer names come before
+/// older ones, and each profile says in `source` where its names were read. `tests/pages` has the
+/// pages, and docs/SERVER-METRICS.md what is known of each server. What the table cannot say:
 ///
-/// Newer names come before older ones. Where they stand:
-///
-/// - Dynamo 1.x: `lib/runtime/src/metrics/prometheus_names.rs` and docs.nvidia.com/dynamo, "Metrics
-///   catalog". `active` counts from the handler's entry to the end of the answer; `queued` (until
-///   the first token) gives way to `stage_requests` (preprocess, route, dispatch), and `kvstats_…`
-///   has lost that part.
-/// - llm-d: its router's metrics (llm-d.ai, "EPP request handling", "Flow control"), which replace
-///   those of the gateway API's inference extension. `request_running` is dispatched and not
-///   answered, whether the engine has begun or not, so that only what flow control holds back is
-///   waiting besides; the queues of the engines, `per_endpoint_queue_size`, are in it already.
-/// - vLLM 0.32: `vllm/v1/metrics/loggers.py`; `http_requests_total` is
-///   prometheus-fastapi-instrumentator's. What a version does count as aborted is taken back in, so
-///   that the estimate holds either way.
-/// - SGLang 0.5: `python/sglang/srt/metrics/collector.py`.
-/// - TensorRT-LLM 1.2: `tensorrt_llm/metrics/collector.py`. Everything of a request is recorded as
-///   it gets a finish reason, so that no difference shows the aborted ones; under Dynamo the prefix
-///   is `trtllm:`.
-/// - Triton: `docs/user_guide/metrics.md` of its server.
-/// - Dynamo's worker: `inflight_requests` is what its handler has, the engine's own metrics stand
-///   beside it; `requests_total` counts by `status` since 1.5.
-/// - TGI 3: `router/src/server.rs`; it has no count of generated tokens of cancelled requests.
-/// - llama.cpp: `tools/server/server-context.cpp`; only with `--metrics`.
-/// - smg (SGLang's gateway): `observability/metrics.rs`; `connections_active` counts requests.
-/// - LiteLLM 1.8x: `in_flight_requests_middleware.py`; it counts the scrape itself, as any request.
-///
-/// `aborted_unless`: pooling requests of vLLM count one success per text of a batch, so that no
-/// difference to the requests means anything once there were some.
-const BUILT_IN: &str = r#"[
-  {
-    "name": "dynamo",
-    "detect": ["dynamo_frontend_active_requests", "dynamo_frontend_inflight_requests",
-               "dynamo_frontend_requests_total"],
-    "running": ["dynamo_frontend_active_requests - dynamo_frontend_queued_requests",
-                "dynamo_frontend_active_requests - dynamo_frontend_stage_requests",
-                "dynamo_frontend_active_requests",
-                "dynamo_frontend_inflight_requests - dynamo_frontend_queued_requests",
-                "dynamo_frontend_inflight_requests"],
-    "waiting": ["dynamo_frontend_queued_requests", "dynamo_frontend_stage_requests"],
-    "kv_used": ["dynamo_component_gpu_cache_usage_percent",
-                "dynamo_component_kvstats_gpu_cache_usage_percent"],
-    "aborted": ["dynamo_frontend_model_cancellation_total", "dynamo_component_cancellation_total"],
-    "abort_counter": ["dynamo_frontend_model_cancellation_total",
-                      "dynamo_component_cancellation_total"],
-    "completed": ["dynamo_frontend_requests_total{status=\"success\"}"],
-    "finished": ["dynamo_frontend_requests_total{status=\"success\"}"],
-    "output_tokens": ["dynamo_frontend_output_tokens_total"],
-    "settle_seconds": 1.0
-  },
-  {
-    "name": "dynamo-worker",
-    "detect": ["dynamo_component_inflight_requests"],
-    "in_flight": ["dynamo_component_inflight_requests"],
-    "running": ["vllm:num_requests_running", "sglang:num_running_reqs",
-                "trtllm_num_requests_running", "trtllm:num_requests_running"],
-    "waiting": ["vllm:num_requests_waiting", "sglang:num_queue_reqs",
-                "trtllm_num_requests_waiting", "trtllm:num_requests_waiting"],
-    "kv_used": ["vllm:kv_cache_usage_perc", "sglang:token_usage",
-                "trtllm_kv_cache_utilization", "trtllm:kv_cache_utilization",
-                "dynamo_component_gpu_cache_usage_percent",
-                "dynamo_component_kvstats_gpu_cache_usage_percent"],
-    "aborted": ["dynamo_component_cancellation_total"],
-    "abort_counter": ["dynamo_component_cancellation_total"],
-    "completed": ["dynamo_component_requests_total{status=\"success\"}",
-                  "dynamo_component_requests_total - dynamo_component_errors_total",
-                  "dynamo_component_requests_total"],
-    "finished": ["vllm:request_success_total{finished_reason=~\"stop|length|repetition\"}"],
-    "output_tokens": ["vllm:generation_tokens_total", "sglang:generation_tokens_total"],
-    "settle_seconds": 1.0
-  },
-  {
-    "name": "llm-d",
-    "detect": ["llm_d_epp_request_running", "llm_d_epp_average_kv_cache_utilization",
-               "inference_objective_running_requests", "inference_model_running_requests",
-               "inference_pool_average_kv_cache_utilization"],
-    "running": ["llm_d_epp_request_running", "llm_d_epp_running_requests",
-                "inference_objective_running_requests", "inference_model_running_requests"],
-    "waiting": ["llm_d_epp_flow_control_queue_size",
-                "inference_extension_flow_control_queue_size"],
-    "kv_used": ["llm_d_epp_average_kv_cache_utilization",
-                "inference_pool_average_kv_cache_utilization"],
-    "settle_seconds": 1.0
-  },
-  {
-    "name": "vllm",
-    "detect": ["vllm:num_requests_running", "vllm:request_success_total"],
-    "aborted_unless": ["http_requests_total{handler=~\"/v1/embeddings|/v2/embed|/pooling|/classify|/score|/v1/score|/rerank|/v1/rerank|/v2/rerank\"}"],
-    "running": ["vllm:num_requests_running"],
-    "waiting": ["vllm:num_requests_waiting", "vllm:num_requests_waiting_by_reason"],
-    "kv_used": ["vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"],
-    "aborted": ["http_requests_total{handler=~\"/v1/chat/completions|/v1/completions|/v1/responses|/v1/messages|/generate|/generate_stream\",status=\"2xx\"} - vllm:request_success_total + vllm:request_success_total{finished_reason=\"abort\"}",
-                "vllm:time_to_first_token_seconds_count - vllm:request_success_total + vllm:request_success_total{finished_reason=\"abort\"}"],
-    "abort_counter": ["vllm:request_success_total{finished_reason=\"abort\"}"],
-    "completed": ["vllm:request_success_total{finished_reason=~\"stop|length|repetition\"}"],
-    "finished": ["vllm:request_success_total{finished_reason=~\"stop|length|repetition\"}"],
-    "preemptions": ["vllm:num_preemptions_total"],
-    "prompt_tokens": ["vllm:prompt_tokens_total"],
-    "output_tokens": ["vllm:generation_tokens_total"],
-    "wasted_prompt_tokens": ["vllm:prompt_tokens_total - vllm:request_prompt_tokens_sum"],
-    "wasted_output_tokens": ["vllm:generation_tokens_total - vllm:request_generation_tokens_sum"],
-    "settle_seconds": 0.5
-  },
-  {
-    "name": "sglang",
-    "detect": ["sglang:num_running_reqs", "sglang:num_queue_reqs"],
-    "running": ["sglang:num_running_reqs"],
-    "waiting": ["sglang:num_queue_reqs"],
-    "kv_used": ["sglang:token_usage"],
-    "aborted": ["sglang:num_aborted_requests_total"],
-    "abort_counter": ["sglang:num_aborted_requests_total"],
-    "completed": ["sglang:num_requests_total"],
-    "preemptions": ["sglang:num_retracted_requests_total"],
-    "prompt_tokens": ["sglang:prompt_tokens_total"],
-    "output_tokens": ["sglang:generation_tokens_total"],
-    "settle_seconds": 4.0
-  },
-  {
-    "name": "tensorrt-llm",
-    "detect": ["trtllm_num_requests_running", "trtllm:num_requests_running",
-               "trtllm_request_success_total", "trtllm:request_success_total",
-               "trtllm_kv_cache_utilization", "trtllm:kv_cache_utilization"],
-    "running": ["trtllm_num_requests_running", "trtllm:num_requests_running",
-                "trtllm_num_context_requests + trtllm_num_generation_requests"],
-    "waiting": ["trtllm_num_requests_waiting", "trtllm:num_requests_waiting"],
-    "kv_used": ["trtllm_kv_cache_utilization", "trtllm:kv_cache_utilization"],
-    "completed": ["trtllm_request_success_total", "trtllm:request_success_total",
-                  "trtllm_num_requests_completed_total"],
-    "prompt_tokens": ["trtllm_prompt_tokens_total", "trtllm:prompt_tokens_total"],
-    "output_tokens": ["trtllm_generation_tokens_total", "trtllm:generation_tokens_total"],
-    "settle_seconds": 1.0
-  },
-  {
-    "name": "triton",
-    "detect": ["nv_inference_pending_request_count"],
-    "waiting": ["nv_inference_pending_request_count"],
-    "aborted": ["nv_inference_request_failure{reason=\"CANCELED\"}"],
-    "abort_counter": ["nv_inference_request_failure{reason=\"CANCELED\"}"],
-    "completed": ["nv_inference_request_success"],
-    "finished": ["nv_inference_request_success"],
-    "settle_seconds": 1.0
-  },
-  {
-    "name": "tgi",
-    "detect": ["tgi_batch_current_size", "tgi_queue_size"],
-    "running": ["tgi_batch_current_size"],
-    "waiting": ["tgi_queue_size"],
-    "completed": ["tgi_request_success", "tgi_request_success_total"],
-    "prompt_tokens": ["tgi_request_input_length_sum"],
-    "settle_seconds": 1.0
-  },
-  {
-    "name": "llama.cpp",
-    "detect": ["llamacpp:requests_processing", "llamacpp:requests_deferred"],
-    "running": ["llamacpp:requests_processing"],
-    "waiting": ["llamacpp:requests_deferred"],
-    "kv_used": ["llamacpp:kv_cache_usage_ratio"],
-    "prompt_tokens": ["llamacpp:prompt_tokens_total"],
-    "output_tokens": ["llamacpp:tokens_predicted_total"],
-    "settle_seconds": 0.5
-  },
-  {
-    "name": "smg",
-    "detect": ["smg_http_connections_active", "smg_router_requests_total"],
-    "running": ["smg_http_connections_active"],
-    "waiting": ["smg_admission_queue_depth"],
-    "settle_seconds": 1.0
-  },
-  {
-    "name": "litellm",
-    "detect": ["litellm_in_flight_requests", "litellm_proxy_total_requests_metric_total"],
-    "running": ["litellm_in_flight_requests"],
-    "prompt_tokens": ["litellm_input_tokens_metric_total"],
-    "output_tokens": ["litellm_output_tokens_metric_total"],
-    "settle_seconds": 1.0
-  }
-]"#;
+/// - Dynamo: `active` counts from the handler's entry to the end of the answer, `queued` until the
+///   first token. A worker's `requests_total` counts those that began and its `errors_total` the
+///   cancelled ones, as `publish_response`, but not all of them.
+/// - llm-d: `request_running` is dispatched and not answered, whether the engine has begun or not,
+///   so that only what flow control holds back is waiting besides. That it counts a request that
+///   its client left as anything else than answered is not known, so there is no `finished`.
+/// - LiteLLM: its gauge counts the scrape itself, and its counters take a stream that its client
+///   left for a success.
+/// - smg: before 1.0, as sglang-router, `http_connections_active` ends at the headers of a stream
+///   and stays too high by each request without a stream that its client left.
+/// - vLLM: every text of a batch and every choice counts as a success. An aborted request is
+///   dropped before anything is counted for it; what a version does count is taken back in, so
+///   that the estimate holds either way. Pooling generates no token, so that successes outnumber
+///   tokens: then requests and successes cannot be compared.
+/// - SGLang: pages come from several processes and show a series once it has a value.
+///   `num_requests_total` takes in running requests that were aborted; the time per output token is
+///   of those alone that stopped by themselves, with two tokens at least.
+/// - TensorRT-LLM: what was left is recorded, as `cancelled`, if it was no stream, else not at all.
+///   Its gauges are written as a request ends, so they rest while nothing ends.
+/// - llama.cpp: tokens are counted as a slot is freed; before 2026 only of completed requests.
+/// - Triton: an ensemble counts once per step, so there is no `finished`.
+const BUILT_IN: &str = include_str!("profiles.json");
 
 /// Labels that tell the ranks of one model from each other: all show the same figures, so only the
 /// first of each is taken.
@@ -276,9 +125,16 @@ impl Levels {
 pub struct ServerKind {
     /// Its name in reports.
     pub name: String,
-    /// It is taken if any of these is there; if there are none, always.
+    /// Where its metrics were read.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// It is taken if any of these is there; if there are none, always. `*` at the end of a name
+    /// stands for any rest.
     #[serde(default)]
     detect: Vec<String>,
+    /// Gauges that every server of the kind has from its first request on, and counts as 0 before.
+    #[serde(default)]
+    late: Vec<String>,
     #[serde(default)]
     running: Vec<Formula>,
     #[serde(default)]
@@ -298,12 +154,18 @@ pub struct ServerKind {
     completed: Vec<Formula>,
     #[serde(default)]
     finished: Vec<Formula>,
+    /// What one more of `finished` is.
+    #[serde(default)]
+    pub finished_counts: Option<Counted>,
     #[serde(default)]
     preemptions: Vec<Formula>,
     #[serde(default)]
     prompt_tokens: Vec<Formula>,
     #[serde(default)]
     output_tokens: Vec<Formula>,
+    /// Whose tokens `output_tokens` counts, and when; nothing if that is not known.
+    #[serde(default)]
+    pub output_tokens_counted: Option<TokensCounted>,
     #[serde(default)]
     wasted_prompt_tokens: Vec<Formula>,
     #[serde(default)]
@@ -311,6 +173,35 @@ pub struct ServerKind {
     /// How long after a client has left its trace may still be missing, in seconds.
     #[serde(default = "one_second")]
     pub settle_seconds: f64,
+}
+
+/// What a server counts as one that ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Counted {
+    /// One for each request.
+    Requests,
+    /// One for each prompt of a batch and each choice that was asked for.
+    Sequences,
+}
+
+/// Whose tokens a server counts, and when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokensCounted {
+    /// As they are generated, for whomever that is.
+    Live,
+    /// As a request ends, also if it was aborted.
+    AtEnd,
+    /// As a request ends by itself; those of aborted ones are missing.
+    CompletedOnly,
+}
+
+impl TokensCounted {
+    /// Whether the tokens of aborted requests are in it, once nothing is in flight.
+    pub const fn has_aborted(self) -> bool {
+        matches!(self, Self::Live | Self::AtEnd)
+    }
 }
 
 const fn one_second() -> f64 {
@@ -424,7 +315,15 @@ pub(super) trait Growth {
 
 impl ServerKind {
     fn fits(&self, scrape: &Scrape) -> bool {
-        let shown = |name: &String| scrape.exposition.has(name);
+        let page = &scrape.exposition;
+        let shown = |name: &String| match name.strip_suffix('*') {
+            None => page.has(name),
+            Some(begin) => {
+                let mut families = page.families.iter();
+                families.any(|family| family.name.starts_with(begin))
+                    || page.declared.iter().any(|name| name.starts_with(begin))
+            }
+        };
         self.detect.is_empty() || self.detect.iter().any(shown)
     }
 
@@ -432,8 +331,12 @@ impl ServerKind {
     pub(super) fn levels(&self, scrape: &Scrape, counters: &impl Growth) -> Levels {
         let page = &scrape.exposition;
         let level = |formulas: &[Formula], fold| {
-            let mut values = formulas.iter().map(|formula| formula.value(page, fold));
-            values.find_map(|value| value)
+            let of = |late| {
+                formulas
+                    .iter()
+                    .find_map(|it: &Formula| it.value(page, fold, late))
+            };
+            of(&[]).or_else(|| of(&self.late))
         };
         let grown = |formulas: &[Formula]| {
             let mut values = formulas.iter().map(|formula| formula.growth(counters));
@@ -475,28 +378,54 @@ enum Fold {
     Mean,
 }
 
-/// A sum and difference of selectors.
+/// A sum and difference of selectors and numbers.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 struct Formula {
     text: String,
     terms: Vec<(f64, Selector)>,
+    /// The numbers together.
+    constant: f64,
 }
 
 /// Series by name and labels.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Selector {
     name: String,
-    /// Label and the values that it may have.
-    labels: Vec<(String, Vec<String>)>,
+    labels: Vec<Match>,
+}
+
+/// What a label has to be. One that a series lacks is empty, as Prometheus has it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Match {
+    label: String,
+    /// One of them, or none of them.
+    values: Vec<String>,
+    is_one: bool,
+}
+
+impl Match {
+    fn fits(&self, labels: &Labels) -> bool {
+        let own = label(labels, &self.label).map_or("", String::as_str);
+        self.values.iter().any(|value| value == own) == self.is_one
+    }
+
+    /// Whether a series without the label cannot fit.
+    fn needs_label(&self) -> bool {
+        !self.fits(&Labels::new())
+    }
 }
 
 impl Formula {
     /// Its value; absent if one of its terms is not there.
-    fn value(&self, exposition: &Exposition, fold: Fold) -> Option<f64> {
-        let mut total = 0.0;
+    ///
+    /// Those that come late count as 0 until they are.
+    fn value(&self, page: &Exposition, fold: Fold, late: &[String]) -> Option<f64> {
+        let mut total = self.constant;
         for (sign, selector) in &self.terms {
-            total += sign * selector.value(exposition, fold)?;
+            let value = selector.value(page, fold);
+            let comes = || late.contains(&selector.name).then_some(0.0);
+            total += sign * value.or_else(comes)?;
         }
         Some(total)
     }
@@ -576,8 +505,8 @@ impl Selector {
             None => self.is_declared(page),
             Some(found) => {
                 let has_all = |labels: &Labels| {
-                    let mut wanted = self.labels.iter();
-                    wanted.all(|(name, _)| label(labels, name).is_some())
+                    let mut wanted = self.labels.iter().filter(|wanted| wanted.needs_label());
+                    wanted.all(|wanted| label(labels, &wanted.label).is_some())
                 };
                 self.labels.is_empty() || found.family.points.iter().any(|of| has_all(&of.labels))
             }
@@ -618,11 +547,10 @@ impl Selector {
 
     /// Whether a series is of it: its labels, and the first of several ranks.
     fn fits(&self, labels: &Labels) -> bool {
-        let named = |name: &str| self.labels.iter().any(|(label, _)| label == name);
+        let named = |name: &str| self.labels.iter().any(|wanted| wanted.label == name);
         let later_rank =
             |name: &str| !named(name) && label(labels, name).is_some_and(|rank| rank != "0");
-        let mut wanted = self.labels.iter();
-        wanted.all(|(name, values)| label(labels, name).is_some_and(|own| values.contains(own)))
+        self.labels.iter().all(|wanted| wanted.fits(labels))
             && !RANKS.iter().any(|name| later_rank(name))
     }
 }
@@ -632,16 +560,31 @@ impl TryFrom<String> for Formula {
 
     fn try_from(text: String) -> Result<Self, String> {
         let mut terms = Vec::new();
+        let mut constant = 0.0;
         let mut rest = text.trim();
         let mut sign = 1.0;
         let wrong = |what: &str| format!("the formula `{text}` {what}");
         loop {
-            let (selector, after) = Selector::read(rest)
-                .ok_or_else(|| wrong("is not a sum or difference of metrics such as a{b=\"c\"}"))?;
-            terms.push((sign, selector));
+            let after = if let Some((number, after)) = number(rest) {
+                constant += sign * number;
+                after
+            } else {
+                let (selector, after) = Selector::read(rest).ok_or_else(|| {
+                    wrong("is not a sum or difference of metrics such as a{b=\"c\"}")
+                })?;
+                terms.push((sign, selector));
+                after
+            };
             rest = after.trim_start();
             if rest.is_empty() {
-                return Ok(Self { terms, text });
+                if terms.is_empty() {
+                    return Err(wrong("names no metric"));
+                }
+                return Ok(Self {
+                    text,
+                    terms,
+                    constant,
+                });
             }
             sign = match rest.as_bytes().first() {
                 Some(b'+') => 1.0,
@@ -651,6 +594,13 @@ impl TryFrom<String> for Formula {
             rest = rest.get(1..).unwrap_or_default().trim_start();
         }
     }
+}
+
+/// A number without a sign at the beginning of a text, and what follows it.
+fn number(text: &str) -> Option<(f64, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, after) = text.split_at(end.unwrap_or(text.len()));
+    Some((number.parse().ok()?, after))
 }
 
 impl Selector {
@@ -667,6 +617,10 @@ impl Selector {
             rest = inner.trim_start();
             while !rest.starts_with('}') {
                 let (label, after) = rest.split_once('=')?;
+                let (label, is_one) = match label.strip_suffix('!') {
+                    Some(label) => (label, false),
+                    None => (label, true),
+                };
                 let (any, after) = match after.strip_prefix('~') {
                     Some(after) => (true, after),
                     None => (false, after),
@@ -676,7 +630,12 @@ impl Selector {
                     true => value.split('|').map(str::to_owned).collect(),
                     false => vec![value.to_owned()],
                 };
-                labels.push((label.trim().to_owned(), values));
+                let label = label.trim().to_owned();
+                labels.push(Match {
+                    label,
+                    values,
+                    is_one,
+                });
                 rest = after.trim_start();
                 rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
             }
@@ -719,6 +678,7 @@ mod tests {
         assert_eq!(profiles.len(), built_in().len());
         for profile in &profiles {
             assert!(!profile.detect.is_empty(), "{}", profile.name);
+            assert!(profile.source.is_some(), "{}", profile.name);
             let tells = [&profile.running, &profile.waiting, &profile.in_flight];
             assert!(tells.iter().any(|formulas| !formulas.is_empty()));
         }
@@ -877,8 +837,8 @@ mod tests {
                 "llama.cpp",
                 5.0,
             ),
-            ("smg_http_connections_active 7\n", "smg", 7.0),
-            ("litellm_in_flight_requests 6\n", "litellm", 6.0),
+            ("smg_worker_requests_active 7\n", "smg", 7.0),
+            ("litellm_in_flight_requests 6\n", "litellm", 5.0),
         ] {
             let (kind, levels, _) = told(page);
             assert_eq!((&*kind, levels.held()), (name, Some(held)));
@@ -901,6 +861,32 @@ mod tests {
         let both = Levels::together(&[one, other]).unwrap();
         assert_eq!((both.running, both.kv_used), (Some(5.0), Some(0.3)));
         assert_eq!((both.waiting, Levels::together(&[])), (None, None));
+    }
+
+    #[test]
+    fn a_profile_of_ones_own_says_what_a_name_alone_does_not() {
+        let own = r#"{"name": "mine", "source": "our wiki", "detect": ["my_*"], "late": ["my_open"],
+            "running": ["my_open{pool!=\"b\", priority=\"\"} - 1.5"],
+            "finished": ["my_done{kind!=\"lost\",kind!=\"\"}"], "finished_counts": "sequences",
+            "output_tokens": ["my_tokens"], "output_tokens_counted": "at-end"}"#;
+        let kinds = ServerKinds::read(own).unwrap();
+        // Nothing is open yet: the gauge counts as 0, but a counter that is not there is none.
+        let (name, levels, _) = told_by(&kinds, "my_version 3\n");
+        assert_eq!(
+            (&*name, levels.running, levels.finished),
+            ("mine", Some(-1.5), None)
+        );
+        let page = "my_open{pool=\"a\"} 4\nmy_open{pool=\"b\"} 8\nmy_open{pool=\"a\",priority=\"2\"} 9\n\
+            my_done{kind=\"lost\"} 16\nmy_done{kind=\"good\"} 32\nmy_tokens 64\n";
+        let (_, levels, meter) = told_by(&kinds, page);
+        assert_eq!((levels.running, levels.finished), (Some(2.5), Some(32.0)));
+        let kind = meter.kind().unwrap();
+        assert_eq!(kind.finished_counts, Some(Counted::Sequences));
+        assert!(kind.output_tokens_counted.unwrap().has_aborted());
+        // A label that no series has makes it another metric.
+        let (_, levels, _) = told_by(&kinds, "my_open 1\nmy_done 2\n");
+        assert_eq!((levels.running, levels.finished), (Some(-0.5), None));
+        assert_eq!(told_by(&kinds, "your_version 3\n").0, "");
     }
 
     #[test]
@@ -930,6 +916,11 @@ mod tests {
                 "the formula `b{c}`",
             ),
             (r#"{"name": "a", "running": ["b -"]}"#, "the formula `b -`"),
+            (r#"{"name": "a", "running": ["1"]}"#, "names no metric"),
+            (
+                r#"{"name": "a", "running": ["b"], "finished_counts": "some"}"#,
+                "unknown variant `some`",
+            ),
         ] {
             let error = ServerKinds::read(file).unwrap_err().to_string();
             assert!(error.contains(says), "{file}: {error}");
