@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use pinfire_base::threads;
+
 /// Things in one batch.
 const BATCH: usize = 64;
 /// Batches under way per thread.
@@ -40,17 +42,15 @@ impl<I: Send + 'static, O: Send + 'static> Pool<I, O> {
             let (give, given) = sync_channel::<Vec<I>>(AHEAD);
             let (done, take) = sync_channel(AHEAD);
             let work = Arc::clone(&work);
-            let thread = std::thread::Builder::new()
-                .name("pinfire-reading".to_owned())
-                .spawn(move || {
-                    begin();
-                    for batch in given {
-                        let results: Vec<O> = batch.into_iter().map(|one| work(one)).collect();
-                        if done.send(results).is_err() {
-                            return;
-                        }
+            let thread = threads::start("pinfire-reading", move || {
+                begin();
+                for batch in given {
+                    let results: Vec<O> = batch.into_iter().map(|one| work(one)).collect();
+                    if done.send(results).is_err() {
+                        return;
                     }
-                });
+                }
+            });
             thread.ok().map(|thread| Worker {
                 give,
                 take,

@@ -5,6 +5,8 @@
     reason = "doc comments of flags are help for a terminal"
 )]
 
+#[cfg(test)]
+mod absurd;
 mod args;
 mod asked;
 mod cancellation;
@@ -39,6 +41,13 @@ use terminal::say;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    run::signals::survive_size_limit();
+    terminal::crash::in_one_line();
+    // What panics has been reported by then.
+    std::panic::catch_unwind(started).unwrap_or(ExitCode::FAILURE)
+}
+
+fn started() -> ExitCode {
     let cli = match args::command()
         .try_get_matches()
         .and_then(|matches| Cli::from_arg_matches(&matches))

@@ -10,6 +10,7 @@ use pinfire_base::{
     clock::Stamp,
     health::{CoreHealth, Counts},
     record::Phase,
+    threads::NoThread,
 };
 
 /// Why the engine could not start.
@@ -23,14 +24,28 @@ pub enum EngineError {
         cause: io::Error,
     },
     /// Not even epoll works.
-    #[error("no event loop could be made: {cause}")]
+    #[error("a core cannot start, with epoll neither: {cause}")]
     NoEpoll {
         /// The system's reason.
         cause: io::Error,
     },
-    /// A thread or its descriptors could not be made.
-    #[error("a core thread could not be started: {cause}")]
-    Thread {
+    /// A thread could not be made.
+    #[error(transparent)]
+    Thread(#[from] NoThread),
+    /// The descriptors of a thread could not be made.
+    #[error("a core cannot start: {cause}")]
+    Descriptors {
+        /// The system's reason.
+        cause: io::Error,
+    },
+    /// A system call that a core stands on is refused.
+    #[error(
+        "a core cannot start: the system refuses {call} ({cause}); allow it in the seccomp profile of \
+         the container or the service"
+    )]
+    Refused {
+        /// Its name.
+        call: &'static str,
         /// The system's reason.
         cause: io::Error,
     },

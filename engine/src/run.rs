@@ -8,6 +8,7 @@ use pinfire_base::{
     health::Counts,
     limits::{BEGIN_LEAD, HANDOFF_POLL},
     record::{Phase, Record},
+    threads,
 };
 
 pub use crate::core::{
@@ -82,7 +83,7 @@ impl Engine {
             out: Vec::new(),
         };
         for number in 0..setup.cpus.len() {
-            let (bell, ringer) = bell().map_err(|cause| EngineError::Thread { cause })?;
+            let (bell, ringer) = bell().map_err(|cause| EngineError::Descriptors { cause })?;
             let (commands, command_receiver) = unbounded();
             let luggage = Luggage {
                 number,
@@ -94,10 +95,8 @@ impl Engine {
                 progress: Arc::clone(&progress),
             };
             let (ready, is_ready) = unbounded();
-            let thread = std::thread::Builder::new()
-                .name(format!("pinfire-core-{number}"))
-                .spawn(move || live(luggage, &ready))
-                .map_err(|cause| EngineError::Thread { cause })?;
+            let name = format!("pinfire-core-{number}");
+            let thread = threads::start(name, move || live(luggage, &ready))?;
             engine.cores.push(CoreThread {
                 commands,
                 ringer,

@@ -161,6 +161,34 @@ fn clocks_are_read_in_one_place() {
 }
 
 #[test]
+fn threads_are_started_in_one_place() {
+    let wrong = found(
+        |path| !path.starts_with("tests/") && !path.starts_with("benches/"),
+        |code| {
+            let starts = [
+                "thread::spawn",
+                "thread::Builder",
+                "scope.spawn",
+                "Builder::new().name",
+            ];
+            starts.iter().any(|start| code.contains(start))
+                || (code.contains("Builder") && code.contains("std::thread"))
+                || (code.contains("thread::{") && has_word(code, "Builder"))
+        },
+        &[
+            // Its threads are tasks of the runtime.
+            "engine/src/core/send.rs",
+            // A tool of the tests, without a way to say what went wrong.
+            "tools/src/proxy.rs",
+        ],
+    );
+    nothing(
+        &wrong,
+        "Threads are started by the base's threads.rs: one that is refused is an error, no panic.",
+    );
+}
+
+#[test]
 fn the_analysis_has_no_clock_and_no_socket() {
     let sockets = ["TcpStream", "TcpListener", "UdpSocket", "UnixStream"];
     let wrong = found(

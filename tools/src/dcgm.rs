@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use pinfire_base::clock::Stamp;
+use pinfire_base::{clock::Stamp, threads};
 
 /// A client that says nothing for so long is left.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -103,8 +103,7 @@ pub fn serve(address: SocketAddr, gpus: u32) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(address)?;
     let address = listener.local_addr()?;
     let began = Stamp::now();
-    let thread = std::thread::Builder::new().name("mock-dcgm".to_owned());
-    thread.spawn(move || {
+    threads::start("mock-dcgm", move || {
         for stream in listener.incoming().flatten() {
             // A client that goes away is its own affair.
             let _ = answer(stream, gpus, began);

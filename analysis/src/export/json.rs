@@ -1,7 +1,6 @@
 //! The summary of a run, and of one of its phases, from its report.
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use pinfire_artifacts::summary::{
     Accounting, Approximation, ClientHealth, CoreAccount, Finished, Head, HeldConcurrency,
     Lateness, Neighbours, PerGpu, RunInfo,
@@ -13,6 +12,7 @@ use pinfire_artifacts::{
 use pinfire_base::clock::Stamp;
 use pinfire_base::health::{CoreHealth, Durations};
 use pinfire_base::record::Leave;
+use pinfire_base::zone;
 
 use super::input_config;
 use super::phases::PhaseView;
@@ -192,7 +192,7 @@ pub(super) fn error_summary(errors: &[ErrorGroup]) -> Vec<ErrorCount> {
 fn local_time(report: &Report, at: Option<Stamp>) -> Option<String> {
     let nanos = i128::from(report.facts.anchor.unix_nanos(at?));
     let time = Timestamp::from_nanosecond(nanos).ok()?;
-    let local = time.to_zoned(TimeZone::system());
+    let local = time.to_zoned(zone::local());
     Some(local.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string())
 }
 

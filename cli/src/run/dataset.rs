@@ -1,17 +1,27 @@
 //! Tokenizer and dataset of a run, loaded side by side, with a bar when it takes long.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use pinfire_analysis::facts::EntryFacts;
-use pinfire_base::ready::Ready;
+use pinfire_base::{
+    clock::{Span, Stamp},
+    ready::Ready,
+    threads,
+};
 use pinfire_engine::schedule::CancelPlan;
 use pinfire_workload::{
     dataset::{Build, Dataset, file, mooncake, synthetic},
     text::{Wanted, corpus::CorpusText, resolve, runaway, tokenizer::Tokenizer},
 };
 
-use crate::{cancellation, input::Input, load::Mode, settings::Settings, terminal::say};
+use crate::{
+    cancellation,
+    input::Input,
+    load::Mode,
+    settings::Settings,
+    terminal::{progress::Ui, say},
+};
 
 /// What a run sends and counts with, whole.
 pub struct Prepared {
@@ -128,9 +138,12 @@ fn load_texts(settings: &Settings) -> Result<Texts> {
     };
     let makes_prompts = makes_prompts(settings);
     let (resolved, corpus) = std::thread::scope(|scope| {
-        let corpus = scope.spawn(move || makes_prompts.then(CorpusText::inflate).transpose());
+        let inflate = move || makes_prompts.then(CorpusText::inflate).transpose();
+        let corpus = threads::start_in(scope, "pinfire-corpus", inflate);
         let resolved = resolve(&wanted, &|notice| say::line(notice));
-        (resolved, corpus.join())
+        // Where there is no thread for it, one after the other will do.
+        let corpus = corpus.map_or_else(|_| Ok(inflate()), |thread| thread.join());
+        (resolved, corpus)
     });
     // A trace may need prompts too; whether it does is only known once it is read.
     let may_do_without = settings.server_counts && !matches!(settings.input, Input::Synthetic(_));
@@ -161,6 +174,13 @@ fn load_texts(settings: &Settings) -> Result<Texts> {
     })
 }
 
+/// Preparing is said to go on after this time, ...
+const FIRST: Span = Span::from_millis(1_000);
+/// ... and then at this distance, ...
+const EVERY: Span = Span::from_millis(10_000);
+/// ... if more than this is still to be done.
+const FEW: usize = 100;
+
 /// Makes or reads the dataset, with a bar.
 fn build(
     settings: &Settings,
@@ -184,9 +204,16 @@ fn build(
         "Dataset (KiB)"
     };
     let bar = settings.ui.bar(name, 0);
+    let told = Cell::new(Stamp::now() - EVERY + FIRST);
     let progress = |done: usize, total: usize| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
+        let now = Stamp::now();
+        // Without a bar, and where it is worth a line.
+        if settings.ui == Ui::None && total - done > FEW && now.since(told.get()) >= EVERY {
+            told.set(now);
+            say::line(format_args!("preparing: {done} of {total} {name}"));
+        }
     };
     let dataset = match &settings.input {
         Input::Synthetic(spec) => synthetic::build(spec, &build, &progress)?,

@@ -1,4 +1,5 @@
-//! Ctrl-C: the first asks for an orderly end, the second leaves at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks for an orderly end, the second leaves at once.
+//! SIGQUIT leaves at once.
 //!
 //! Everything happens inside the signal handlers themselves (flags and an immediate exit), so that
 //! no thread that hangs, and no terminal that blocks, can keep the second one from working. An exit
@@ -12,7 +13,7 @@ use std::sync::{
 use anyhow::{Context, Result};
 use pinfire_engine::restore_terminal_on;
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ},
     flag,
 };
 
@@ -22,6 +23,8 @@ use crate::terminal::screen::terminal;
 const FORCED: i32 = 137;
 /// Exit code of an end before anything was sent.
 const NOTHING_SENT: i32 = 1;
+/// Exit code of an end by SIGQUIT, as a shell has it.
+const QUIT: i32 = 131;
 
 /// What the rest of the program sees of signals.
 #[derive(Clone, Debug)]
@@ -31,14 +34,17 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Watches SIGINT and SIGTERM. Until [`Interrupt::sending`] one of them ends the process.
+    /// Watches SIGINT, SIGTERM and SIGHUP. Until [`Interrupt::sending`] one of them ends the
+    /// process. A signal that whoever started this has told it to ignore (`nohup`) stays ignored.
     ///
     /// # Errors
     /// The handlers cannot be set.
     pub fn watch() -> Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         let preparing = Arc::new(AtomicBool::new(true));
-        for signal in [SIGINT, SIGTERM] {
+        let ignored = ignored_signals();
+        let is_heard = |signal: &i32| ignored & (1 << (signal - 1)) == 0;
+        for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(is_heard) {
             // They run in this order: the first signal finds `asked` unset and sets it last.
             // Either of the two exits may find the live view up: it comes before the first request.
             let leaving = [&asked, &preparing].map(|flag| [Arc::clone(flag), terminal::up()]);
@@ -55,6 +61,13 @@ impl Interrupt {
                 .and_then(|_| flag::register(signal, Arc::clone(&asked)))
                 .context("cannot watch for Ctrl-C")?;
         }
+        if is_heard(&SIGQUIT) {
+            let always = Arc::new(AtomicBool::new(true));
+            let when = [Arc::clone(&always), terminal::up()];
+            restore_terminal_on(SIGQUIT, when, terminal::GIVE_BACK)
+                .and_then(|()| flag::register_conditional_shutdown(SIGQUIT, QUIT, always))
+                .context("cannot watch for SIGQUIT")?;
+        }
         Ok(Self { asked, preparing })
     }
 
@@ -67,4 +80,19 @@ impl Interrupt {
     pub fn asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
+}
+
+/// A file that reaches the size limit (`ulimit -f`) is a write that fails, as a full disk is, and no
+/// end of the process before its results are written.
+pub fn survive_size_limit() {
+    // Where it cannot be watched, the signal keeps what it does.
+    let _ = flag::register(SIGXFSZ, Arc::default());
+}
+
+/// The signals that are ignored, a bit each. Nobody says so where there is no /proc.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
 }

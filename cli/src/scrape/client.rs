@@ -7,7 +7,10 @@ use pinfire_scrape::{Scrape, Unreadable};
 use ureq::{
     Agent,
     tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
+    unversioned::transport::DefaultConnector,
 };
+
+use super::names::Names;
 
 /// A page has at most this many bytes; the largest seen have a few hundred KiB.
 const MAX_BYTES: u64 = 64 << 20;
@@ -84,7 +87,7 @@ impl Client {
             .tls_config(tls(trust))
             .build();
         Self {
-            agent: Agent::new_with_config(config),
+            agent: Agent::with_parts(config, DefaultConnector::default(), Names),
         }
     }
 

@@ -2,6 +2,7 @@
 //! of the load. What is read there is `pinfire_scrape`.
 
 pub mod client;
+mod names;
 pub mod page;
 pub mod plan;
 mod recorder;

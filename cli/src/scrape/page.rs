@@ -12,9 +12,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use pinfire_base::clock::{Span, Stamp};
+use pinfire_base::{
+    clock::{Span, Stamp},
+    threads,
+};
 use pinfire_scrape::Scrape;
 
 use super::{
@@ -110,16 +113,13 @@ impl Scrapers {
             subscriptions: Vec::new(),
         };
         let (cpus, yielding) = (self.cpus.clone(), self.yielding);
-        std::thread::Builder::new()
-            .name("pinfire-scrape".to_owned())
-            .spawn(move || {
-                cpus::stay_on(&cpus);
-                if yielding {
-                    cpus::yield_to_others();
-                }
-                thread.run(&orders);
-            })
-            .context("a thread that scrapes the servers' metrics cannot be started")?;
+        threads::start("pinfire-scrape", move || {
+            cpus::stay_on(&cpus);
+            if yielding {
+                cpus::yield_to_others();
+            }
+            thread.run(&orders);
+        })?;
         let scraper = Scraper {
             place: page.urls.first().cloned(),
             commands,

@@ -7,7 +7,10 @@ use anyhow::{Context, Result, anyhow};
 use indicatif::ProgressBar;
 use pinfire_analysis::{compare::Stat, export::DEFAULT_WIDTH, sweep::Trial};
 use pinfire_artifacts::{RUN_MARKER, json_bytes, read_json, replace, sweep::RunMarker};
-use pinfire_base::clock::{Span, Stamp};
+use pinfire_base::{
+    clock::{Span, Stamp},
+    threads,
+};
 use pinfire_config::RunConfig;
 use serde::Deserialize;
 
@@ -67,8 +70,7 @@ impl<'a> Runner<'a> {
     fn made(&mut self, run: &Planned) -> Result<Trial> {
         let kept = &mut self.kept;
         let done = std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().name("pinfire-run".to_owned());
-            let made = thread.spawn_scoped(scope, || {
+            let made = threads::start_in(scope, "pinfire-run", || {
                 profile::one(&run.settings, self.interrupt, Some(kept))
             })?;
             made.join().unwrap_or_else(|_| {

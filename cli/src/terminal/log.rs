@@ -9,9 +9,9 @@ use std::{
     sync::Mutex,
 };
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use pinfire_analysis::{redact::HIDDEN, report::Report};
-use pinfire_base::clock::unix_now;
+use pinfire_base::{clock::unix_now, zone};
 
 use super::progress::lock;
 
@@ -139,7 +139,7 @@ pub fn outcome(report: &Report) {
 /// `YYYY-MM-DD HH:MM:SS.mmm - <component> - <LEVEL> - <message>`, on one line.
 fn line(unix_nanos: u64, level: Level, message: &str) -> String {
     let time = Timestamp::from_nanosecond(unix_nanos.into()).unwrap_or_default();
-    let time = time.to_zoned(TimeZone::system());
+    let time = time.to_zoned(zone::local());
     let level = match level {
         Level::Info => "INFO",
         Level::Warning => "WARNING",

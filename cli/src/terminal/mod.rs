@@ -1,5 +1,6 @@
 //! What people read while a run goes on and after it: words, tables, bars, the dashboard, the log.
 
+pub mod crash;
 pub mod log;
 pub mod progress;
 pub mod say;

@@ -6,7 +6,6 @@ use std::{
         Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -66,7 +65,9 @@ impl Ui {
             bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
         }
         bar.set_prefix(name);
-        bar.enable_steady_tick(Duration::from_millis(200));
+        // Shown at once. It moves on when it is told to: a thread of its own for that could be one
+        // that the system does not give.
+        bar.tick();
         bar
     }
 }

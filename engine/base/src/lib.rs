@@ -1,10 +1,13 @@
-//! What every part of pinfire shares: the clock, randomness, limits, the record of a request and
-//! the bodies that are ready to be sent. No runtime, no sockets, no text processing.
+//! What every part of pinfire shares: the clock, randomness, limits, threads, memory, the record of
+//! a request and the bodies that are ready to be sent. No runtime, no sockets, no text processing.
 
 pub mod clock;
 pub mod limits;
+pub mod memory;
 pub mod random;
+pub mod threads;
 pub mod uuid;
+pub mod zone;
 
 pub mod delay;
 pub mod ready;

@@ -95,6 +95,9 @@ pub const BEGIN_LEAD: Span = Span::from_millis(5);
 /// it before it fills the memory.
 pub const LINE_BYTES: usize = 64 * 1024 * 1024;
 
+/// Tokens of the longest prompt that is made up; no model takes as many.
+pub const PROMPT_TOKENS: u32 = 1 << 24;
+
 /// Lines of a dataset that are read, checked and built together: enough to pay for the threads.
 pub const BATCH_LINES: usize = 4_096;
 

@@ -17,7 +17,7 @@ use super::{
     wake::{Bounce, Spinner, end_ticks, keep_time},
 };
 use crate::{
-    net::{Bell, Timer},
+    net::{Bell, Timer, try_calls},
     plan::{Driver, DriverChoice, EngineSetup, PhasePlan},
     report::{CoreReport, EngineError, Progress},
     sys,
@@ -44,6 +44,8 @@ pub struct Granted {
     pub cpu: Option<usize>,
     /// The kernel interface in use.
     pub driver: Driver,
+    /// io_uring was there, could not be used, and epoll has taken its place: the reason.
+    pub uring_refused: Option<String>,
     /// SCHED_FIFO was asked for and refused: the system's reason.
     pub realtime_refused: Option<String>,
 }
@@ -70,20 +72,26 @@ pub(crate) fn live(luggage: Luggage, ready: &Sender<Result<Granted, EngineError>
         .then(sys::become_realtime)
         .and_then(Result::err)
         .map(|error| error.to_string());
-    let granted = |driver| Granted {
+    let granted = |driver, uring_refused| Granted {
         cpu: pinned.then_some(cpu),
         driver,
+        uring_refused,
         realtime_refused,
     };
+    let mut uring_refused = None;
     let wants_uring = match luggage.setup.driver {
         DriverChoice::Uring => true,
         DriverChoice::Epoll => false,
         DriverChoice::Auto => detect_uring(),
     };
+    if let Err((call, cause)) = try_calls() {
+        let _ = ready.send(Err(EngineError::Refused { call, cause }));
+        return;
+    }
     if wants_uring {
         match uring_runtime() {
             Ok(mut runtime) => {
-                let _ = ready.send(Ok(granted(Driver::Uring)));
+                let _ = ready.send(Ok(granted(Driver::Uring, None)));
                 runtime.block_on(serve(luggage, Driver::Uring));
                 return;
             }
@@ -91,12 +99,12 @@ pub(crate) fn live(luggage: Luggage, ready: &Sender<Result<Granted, EngineError>
                 let _ = ready.send(Err(EngineError::NoUring { cause }));
                 return;
             }
-            Err(_) => {}
+            Err(cause) => uring_refused = Some(cause.to_string()),
         }
     }
-    match RuntimeBuilder::<LegacyDriver>::new().build() {
+    match epoll_runtime() {
         Ok(mut runtime) => {
-            let _ = ready.send(Ok(granted(Driver::Epoll)));
+            let _ = ready.send(Ok(granted(Driver::Epoll, uring_refused)));
             runtime.block_on(serve(luggage, Driver::Epoll));
         }
         Err(cause) => {
@@ -119,6 +127,13 @@ fn uring_runtime() -> io::Result<monoio::Runtime<IoUringDriver>> {
             "io_uring is not available here (old kernel, or forbidden by a container)",
         ));
     }
+    // A sandbox may let a ring be made and refuse to enter it: the runtime would wait without end.
+    io_uring::IoUring::new(2)?.submit().map_err(|cause| {
+        io::Error::new(
+            cause.kind(),
+            format!("the system refuses io_uring_enter ({cause})"),
+        )
+    })?;
     let mut flags = io_uring::IoUring::builder();
     // Room for every connection of a process to become ready at once.
     flags
@@ -134,6 +149,12 @@ fn uring_runtime() -> io::Result<monoio::Runtime<IoUringDriver>> {
                 .with_entries(ENTRIES)
                 .build()
         })
+}
+
+/// A runtime on epoll, whose calls are tried as the ring's are.
+fn epoll_runtime() -> io::Result<monoio::Runtime<LegacyDriver>> {
+    sys::try_epoll()?;
+    RuntimeBuilder::<LegacyDriver>::new().build()
 }
 
 /// The main future: sets the core's tasks going and waits until it may leave.

@@ -158,7 +158,8 @@ impl Pollable {
 /// still.
 pub fn make_room_for(connections: usize) {
     // What is being closed and what replaces it overlap; the rest of the process has its share.
-    let highest = i32::try_from(connections * 2 + 256).unwrap_or(i32::MAX);
+    let highest =
+        i32::try_from(connections.saturating_mul(2).saturating_add(256)).unwrap_or(i32::MAX);
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let highest = limit.map_or(highest, |limit| {
         highest.min(i32::try_from(limit.saturating_sub(1)).unwrap_or(i32::MAX))
@@ -166,6 +167,39 @@ pub fn make_room_for(connections: usize) {
     if let Ok(any) = eventfd(0, EventfdFlags::CLOEXEC) {
         // Taking and dropping the highest number is enough. Without it the run is only less steady.
         let _ = rustix::io::fcntl_dupfd_cloexec(&any, highest);
+    }
+}
+
+/// Tries the calls that timers and bells stand on, so that a sandbox that refuses one is an error
+/// before anything is sent; a timer that cannot be armed would be waited for without end.
+///
+/// # Errors
+/// The call, and the system's reason.
+pub fn try_calls() -> Result<(), (&'static str, io::Error)> {
+    let refused = |call| move |cause: rustix::io::Errno| (call, io::Error::from(cause));
+    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+    let timer = timerfd_create(TimerfdClockId::Monotonic, flags);
+    let timer = timer.map_err(refused("timerfd_create"))?;
+    timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &once(Stamp::now()))
+        .map_err(refused("timerfd_settime"))?;
+    let bell = eventfd(1, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC);
+    let bell = bell.map_err(refused("eventfd2"))?;
+    rustix::io::read(&bell, &mut [0_u8; 8]).map_err(refused("read"))?;
+    rustix::io::write(&bell, &1_u64.to_ne_bytes()).map_err(refused("write"))?;
+    Ok(())
+}
+
+/// A timer's setting for one instant.
+fn once(at: Stamp) -> Itimerspec {
+    Itimerspec {
+        it_interval: Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        },
+        it_value: Timespec {
+            tv_sec: (at.nanos() / NANOS_PER_SECOND) as _,
+            tv_nsec: (at.nanos() % NANOS_PER_SECOND) as _,
+        },
     }
 }
 
@@ -184,19 +218,13 @@ impl Timer {
 
     /// Arms it for an instant, a past one too. About 0.3 µs.
     pub fn arm(&self, at: Stamp) {
-        let at = Timespec {
-            tv_sec: (at.nanos() / NANOS_PER_SECOND) as _,
-            tv_nsec: (at.nanos() % NANOS_PER_SECOND) as _,
-        };
-        let once = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            it_value: at,
-        };
-        // The descriptor is a timerfd and the time is normal: nothing is left to fail.
-        let _ = timerfd_settime(sys::borrow(&self.0.0), TimerfdTimerFlags::ABSTIME, &once);
+        // The descriptor is a timerfd, the time is normal and the call is allowed (`try_calls`):
+        // nothing is left to fail.
+        let _ = timerfd_settime(
+            sys::borrow(&self.0.0),
+            TimerfdTimerFlags::ABSTIME,
+            &once(at),
+        );
     }
 
     /// Waits until it has fired, and takes the expiry away.

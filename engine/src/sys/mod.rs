@@ -8,7 +8,7 @@
 use std::{
     io,
     mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -112,6 +112,41 @@ pub fn receive_stamped(socket: impl AsFd, into: &mut [u8]) -> io::Result<(usize,
         }
     }
     Ok((received as usize, stamp))
+}
+
+/// Tries the calls that the runtime makes of epoll: one that a sandbox refuses would make it wait
+/// without end.
+///
+/// # Errors
+/// The name of the call that is refused, and the system's reason.
+pub fn try_epoll() -> io::Result<()> {
+    let refused = |call| {
+        let cause = io::Error::last_os_error();
+        io::Error::new(cause.kind(), format!("the system refuses {call} ({cause})"))
+    };
+    // SAFETY: no pointer is involved; the result is checked before it is owned.
+    let queue = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    if queue < 0 {
+        return Err(refused("epoll_create1"));
+    }
+    // SAFETY: the call has given a descriptor that nobody else has.
+    let queue = unsafe { OwnedFd::from_raw_fd(queue) };
+    let watched = rustix::event::eventfd(1, rustix::event::EventfdFlags::CLOEXEC)?;
+    let mut event = libc::epoll_event {
+        events: libc::EPOLLIN as u32,
+        u64: 0,
+    };
+    let (queue, watched) = (queue.as_raw_fd(), watched.as_raw_fd());
+    // SAFETY: both descriptors are open, and the pointers are to one live event each.
+    unsafe {
+        if libc::epoll_ctl(queue, libc::EPOLL_CTL_ADD, watched, &raw mut event) != 0 {
+            return Err(refused("epoll_ctl"));
+        }
+        if libc::epoll_wait(queue, &raw mut event, 1, 0) < 0 {
+            return Err(refused("epoll_wait"));
+        }
+    }
+    Ok(())
 }
 
 /// Puts the calling thread under SCHED_FIFO with a middling priority.

@@ -4,9 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use pinfire_base::clock::{Stamp, WallAnchor};
+use pinfire_base::threads;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{
@@ -169,7 +170,7 @@ impl Server {
                 self.run()
             }
         };
-        let thread = thread::Builder::new().name("mock".into()).spawn(body)?;
+        let thread = threads::start("pinfire-mock", body).map_err(io::Error::from)?;
         let handle = Handle {
             addr,
             stopper,

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use pinfire_artifacts::server::ServerPhaseMetrics;
 use pinfire_artifacts::{WriteError, json_bytes, replace};
 use pinfire_base::clock::{Span, Stamp, WallAnchor};
+use pinfire_base::zone;
 
 use super::dropped::Dropped;
 use super::history::{History, Metric, Series};
@@ -390,7 +390,7 @@ pub fn short_url(url: &str) -> &str {
 pub(crate) fn local_time(anchor: &WallAnchor, at: Stamp) -> Option<String> {
     let nanos = i128::from(anchor.unix_nanos(at));
     let time = Timestamp::from_nanosecond(nanos).ok()?;
-    let local = time.to_zoned(TimeZone::system());
+    let local = time.to_zoned(zone::local());
     Some(local.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string())
 }
 

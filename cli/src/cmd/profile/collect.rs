@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use crossbeam_channel::Receiver;
 use pinfire_analysis::{
     Collector,
@@ -25,6 +25,7 @@ use pinfire_base::tokens::TokenCounter;
 use pinfire_base::{
     clock::{Span, Stamp},
     record::Record,
+    threads,
 };
 
 use crate::{
@@ -110,22 +111,19 @@ impl Collecting {
         let counting = Arc::clone(&tally);
         let witness = settings.verify_release;
         let cpus = settings.places.rest.clone();
-        let thread = std::thread::Builder::new()
-            .name("pinfire-analysis".to_owned())
-            .spawn(move || {
-                cpus::stay_on(&cpus);
-                cpus::yield_to_others();
-                // One of the CPUs that the engine leaves is this thread's own.
-                let helpers = cpus.len().saturating_sub(1).min(READERS_MAX);
-                let flow = Flow {
-                    records: incoming,
-                    all_sent: sent,
-                    tally: counting,
-                    board,
-                };
-                collect(collector, helpers, &flow, witness)
-            })
-            .context("the analysis thread cannot be started")?;
+        let thread = threads::start("pinfire-analysis", move || {
+            cpus::stay_on(&cpus);
+            cpus::yield_to_others();
+            // One of the CPUs that the engine leaves is this thread's own.
+            let helpers = cpus.len().saturating_sub(1).min(READERS_MAX);
+            let flow = Flow {
+                records: incoming,
+                all_sent: sent,
+                tally: counting,
+                board,
+            };
+            collect(collector, helpers, &flow, witness)
+        })?;
         Ok(Self {
             thread,
             all_sent,

@@ -367,6 +367,11 @@ fn say_how(settings: &Settings, engine: &Engine) {
             "--realtime was refused ({reason}); going on at ordinary priority"
         ));
     }
+    if let Some(reason) = granted.iter().find_map(|core| core.uring_refused.as_ref()) {
+        say::warning(format_args!(
+            "io_uring cannot be used here, going on with epoll: {reason}"
+        ));
+    }
     if granted.iter().any(|core| core.cpu.is_none()) {
         say::warning("a core thread could not be pinned; its times will be less steady");
     }

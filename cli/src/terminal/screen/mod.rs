@@ -18,8 +18,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
-use pinfire_base::clock::{Span, Stamp};
+use anyhow::Result;
+use pinfire_base::{
+    clock::{Span, Stamp},
+    threads,
+};
 use ratatui::{Terminal, TerminalOptions, Viewport, backend::CrosstermBackend, layout::Rect};
 
 use self::{draw::View, usage::Looker};
@@ -63,17 +66,14 @@ impl Screen {
         let ends = Arc::new(AtomicBool::new(false));
         let drawing = Arc::new(Mutex::new(()));
         let (until, held) = (Arc::clone(&ends), Arc::clone(&drawing));
-        let thread = std::thread::Builder::new()
-            .name("pinfire-screen".to_owned())
-            .spawn(move || {
-                cpus::stay_on(&cpus);
-                cpus::yield_to_others();
-                if let Err(error) = show(&title, &board, &until, &held) {
-                    terminal::give_back();
-                    say::warning(format_args!("--ui dashboard: {error:#}; going on without"));
-                }
-            })
-            .context("the thread of the screen cannot be started")?;
+        let thread = threads::start("pinfire-screen", move || {
+            cpus::stay_on(&cpus);
+            cpus::yield_to_others();
+            if let Err(error) = show(&title, &board, &until, &held) {
+                terminal::give_back();
+                say::warning(format_args!("--ui dashboard: {error:#}; going on without"));
+            }
+        })?;
         Ok(Self {
             ends,
             drawing,

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 
+use pinfire_base::threads;
+
 /// Indices a thread takes at a time: few enough to share evenly, enough to pay for the atomic.
 const BATCH: usize = 8;
 
@@ -41,18 +43,24 @@ pub(super) fn map_indexed<T: Send, E: Send>(
     let mut parts = std::thread::scope(|scope| {
         let run = &run;
         let workers: Vec<_> = (0..threads.max(1))
-            .map(|_| {
+            .map_while(|_| {
                 let report = report.clone();
-                scope.spawn(move || run(report))
+                threads::start_in(scope, "pinfire-prompts", move || run(report)).ok()
             })
             .collect();
-        drop(report);
+        // Where the system gives no thread, this one does all of it.
+        let own = if workers.is_empty() {
+            run(report)
+        } else {
+            drop(report);
+            Vec::new()
+        };
         let mut done = 0;
         for size in reports {
             done += size;
             progress(done, count);
         }
-        let mut parts = Vec::new();
+        let mut parts = own;
         for worker in workers {
             match worker.join() {
                 Ok(found) => parts.extend(found),

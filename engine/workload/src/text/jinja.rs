@@ -198,7 +198,7 @@ fn raise_exception(message: String) -> Result<Given, Error> {
 fn strftime_now(format: &str) -> Result<String, Error> {
     let wrong = |cause: jiff::Error| Error::new(ErrorKind::InvalidOperation, cause.to_string());
     let now = jiff::Timestamp::from_nanosecond(i128::from(unix_now())).map_err(wrong)?;
-    let now = now.to_zoned(jiff::tz::TimeZone::system());
+    let now = now.to_zoned(pinfire_base::zone::local());
     jiff::fmt::strtime::format(format, &now).map_err(wrong)
 }
 
