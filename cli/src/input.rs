@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use pinfire_base::clock::Span;
+use pinfire_base::{clock::Span, limits::PROMPT_TOKENS, memory};
 use pinfire_config::{
     Blame, Get, Given, Refusal, RunConfig, demand, refuse,
     sections::{Conversations, Schedule},
@@ -43,6 +43,9 @@ impl Input {
 
 /// Synthetic conversations when no flag says how many.
 const DEFAULT_ENTRIES: u64 = 100;
+/// The most of them that are made because a run has that many requests: about 60 MB of prompts, made
+/// in about a second. A run of a hundred million requests takes them in turn.
+const MOST_ENTRIES: u64 = 20_000;
 /// Mean input length of synthetic prompts.
 const DEFAULT_ISL: u32 = 550;
 
@@ -178,11 +181,7 @@ fn file(config: &RunConfig, path: &Path, format: &'static Format) -> Result<File
         None
     };
     let requests = config.load.request_count.get();
-    let entries = input
-        .num_dataset_entries
-        .get()
-        .or(config.conversations.num_conversations.get())
-        .or(requests);
+    let entries = entries(config);
     Ok(FileSpec {
         path: path.to_path_buf(),
         format,
@@ -263,14 +262,8 @@ fn synthetic(config: &RunConfig, kind: EndpointKind) -> Result<SyntheticSpec> {
         "--shared-system-prompt-length: {} has no system messages; use --endpoint-type chat",
         kind.name()
     );
-    let count = input
-        .num_dataset_entries
-        .get()
-        .or(conversations.num_conversations.get())
-        .or(config.load.request_count.get())
-        .unwrap_or(DEFAULT_ENTRIES);
-    Ok(SyntheticSpec {
-        count: size(count),
+    let spec = SyntheticSpec {
+        count: size(entries(config).unwrap_or(DEFAULT_ENTRIES)),
         isl_mean,
         isl_stddev: input.isl_stddev.get().unwrap_or(0.0),
         osl_mean: input.osl.get(),
@@ -282,7 +275,85 @@ fn synthetic(config: &RunConfig, kind: EndpointKind) -> Result<SyntheticSpec> {
         prefixes,
         user_context_length,
         rankings,
+    };
+    fits(config, &spec)?;
+    Ok(spec)
+}
+
+/// Conversations to be made, where a flag says how many: itself, or as the run needs them.
+fn entries(config: &RunConfig) -> Option<u64> {
+    let needed = config.conversations.num_conversations.get();
+    let needed = needed.or(config.load.request_count.get());
+    let needed = needed.map(|needed| needed.min(MOST_ENTRIES));
+    config.input.num_dataset_entries.get().or(needed)
+}
+
+/// What is said where a run has more requests than there are different prompts, and nobody asked
+/// for that.
+pub fn repeats(config: &RunConfig, input: &Input) -> Option<String> {
+    let needed = config.conversations.num_conversations.get();
+    let needed = needed.or(config.load.request_count.get())?;
+    let made_up = match input {
+        Input::Synthetic(_) => true,
+        Input::File(spec) => spec.format.drawn,
+        Input::Mooncake(_) => false,
+    };
+    let asked = config.input.num_dataset_entries.is_some();
+    (made_up && !asked && needed > MOST_ENTRIES).then(|| {
+        format!(
+            "{MOST_ENTRIES} different prompts are made and taken in turn; --num-dataset-entries makes \
+             more of them, such as all {needed}"
+        )
     })
+}
+
+/// Whether the prompts can be made at all.
+fn fits(config: &RunConfig, spec: &SyntheticSpec) -> Result<()> {
+    let extent = spec.extent();
+    let flags = sizes(config);
+    let given: Vec<_> = flags
+        .into_iter()
+        .filter(|(_, setting)| setting.is_given())
+        .collect();
+    let names: Vec<&str> = given.iter().map(|(flag, _)| *flag).collect();
+    let settings: Vec<&dyn Given> = given.iter().map(|(_, setting)| *setting).collect();
+    let names = names.join(", ");
+    if extent.longest > f64::from(PROMPT_TOKENS) {
+        let message = format!(
+            "{names}: a prompt of {:.3e} tokens is longer than any model takes; it must be at most \
+             {PROMPT_TOKENS}",
+            extent.longest
+        );
+        return Err(Refusal::about(&settings, message).into());
+    }
+    let available = memory::available();
+    if extent.bytes > available as f64 {
+        let message = format!(
+            "{names}: the prompts would take about {} of memory, and there are {}; make fewer or shorter \
+             ones (--num-dataset-entries makes some, which are taken in turn)",
+            memory::shown(extent.bytes),
+            memory::shown(available as f64)
+        );
+        return Err(Refusal::about(&settings, message).into());
+    }
+    Ok(())
+}
+
+/// What decides how large a synthetic dataset is.
+fn sizes(config: &RunConfig) -> Vec<(&'static str, &dyn Given)> {
+    let mut all: Vec<(&'static str, &dyn Given)> = vec![
+        ("--num-dataset-entries", &config.input.num_dataset_entries),
+        (
+            "--num-conversations",
+            &config.conversations.num_conversations,
+        ),
+        ("--request-count", &config.load.request_count),
+    ];
+    let shaping = synthetic_only(config).into_iter();
+    all.extend(
+        shaping.filter(|(flag, _)| !flag.contains("delay") && *flag != "--random-corpus-style"),
+    );
+    all
 }
 
 /// What is about the lines of a file means nothing without one.

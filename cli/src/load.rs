@@ -15,6 +15,9 @@ pub const DEFAULT_REQUESTS: u64 = 10;
 /// Seconds that requests in flight have after the end of a duration.
 const DEFAULT_GRACE: f64 = 30.0;
 
+/// Turns per second of all users: at the least one in three hours, as other rates.
+const SLOWEST: f64 = 1e-4;
+
 /// What decides when a session begins.
 #[derive(Clone, Debug)]
 pub enum Mode {
@@ -319,6 +322,11 @@ fn users(config: &RunConfig, fixed: bool, warnings: &mut Vec<String>) -> Result<
         load.request_rate_series.is_none(),
         [rate, load.request_rate_series],
         "--user-centric-rate and --request-rate-series are not supported together"
+    );
+    demand!(
+        per_second >= SLOWEST,
+        [rate],
+        "--user-centric-rate {per_second}: it must be at least {SLOWEST}"
     );
     let turns = &config.conversations.session_turns_mean;
     demand!(

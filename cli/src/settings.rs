@@ -12,6 +12,7 @@ use pinfire_artifacts::FileNames;
 use pinfire_base::{
     clock::Span,
     record::{Keep, PlannedCancellation},
+    zone,
 };
 use pinfire_config::{
     Blame, Get, Given, RunConfig, Sourced, demand,
@@ -126,6 +127,8 @@ impl Settings {
         let slos = goodput(config, kind, streaming)?;
         warnings.extend(slos.warnings());
         let input = input(config, kind)?;
+        warnings.extend(input::repeats(config, &input));
+        warnings.extend(zone::wrong().map(str::to_owned));
         let load = Load::new(config, input.fixed_schedule())?;
         let most = load.phases().map(PhaseLoad::most_cores).max();
         let places = divide(config.engine.cores.get().as_ref(), most.unwrap_or(1))
@@ -177,7 +180,7 @@ impl Settings {
                 .about(&[&output.slice_duration])?,
             exact_records: output.exact_records.get(),
             trace_table: output.show_trace_timing.value,
-            console_width: environment::read("UI_CONSOLE_EXPORT_WIDTH")?,
+            console_width: console_width()?,
             log_level: talk.level,
             ui: talk.ui,
             stats: talk.stats,
@@ -632,6 +635,17 @@ pub fn thresholds() -> Result<Thresholds> {
         thresholds.osl_mismatch_tokens
     );
     Ok(thresholds)
+}
+
+/// Columns of the tables where no terminal says how many it has.
+fn console_width() -> Result<Option<usize>> {
+    let width = environment::read("UI_CONSOLE_EXPORT_WIDTH")?;
+    ensure!(
+        width.is_none_or(|width| (1..=10_000).contains(&width)),
+        "PINFIRE_UI_CONSOLE_EXPORT_WIDTH is set to {}; it is a number of columns, from 1 to 10000",
+        width.unwrap_or_default()
+    );
+    Ok(width)
 }
 
 /// What is said while it runs, and how.

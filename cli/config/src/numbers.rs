@@ -41,19 +41,19 @@ macro_rules! numbers {
 }
 
 numbers! {
-    /// A whole number of at least 1.
+    /// A whole number of at least 1 and at most 10^12.
     Count(u64) = count;
     /// A whole number of at least 0.
     Whole(u64) = whole;
     /// A number of tokens, at least 0.
     Tokens(u32) = length;
-    /// A number of at least 0.
+    /// A number of at least 0 and at most 1e9.
     NotNegative(f64) = not_negative;
-    /// A number above 0.
+    /// A number above 0, from 1e-9 to 1e9.
     Positive(f64) = positive;
     /// A share of 0 to 1.
     Share(f64) = share;
-    /// Arrivals per second: above 0, or `inf`.
+    /// Arrivals per second: from 1e-4 to 1e9, or `inf`.
     Rate(f64) = rate;
     /// A time above 0, in seconds.
     Seconds(f64) = seconds;
@@ -271,7 +271,17 @@ impl Setting for Cores {
     }
 }
 
-/// A whole number of at least 1.
+/// The most of anything that is counted: a million requests a second for eleven days. More is a
+/// mistake, and sums of it would overflow.
+const MOST: u64 = 1_000_000_000_000;
+/// The longest time: 31 years. It leaves room to add it to a clock.
+const LONGEST_SECONDS: f64 = 1e9;
+/// The range of rates: at the lowest an arrival waits three hours for the next.
+const RATES: std::ops::RangeInclusive<f64> = 1e-4..=1e9;
+/// The range of shapes and factors. Their products with times and lengths stay numbers.
+const FACTORS: std::ops::RangeInclusive<f64> = 1e-9..=1e9;
+
+/// A whole number of at least 1 and at most [`MOST`].
 ///
 /// # Errors
 /// It is none.
@@ -279,8 +289,11 @@ pub fn count(text: &str) -> Result<u64, String> {
     no_list(text)?;
     match text.parse::<u64>() {
         Ok(0) => Err("it must be at least 1".to_owned()),
-        Ok(value) => Ok(value),
-        Err(_) => Err("it must be a whole number of at least 1".to_owned()),
+        Ok(value @ 1..=MOST) => Ok(value),
+        Err(error) if *error.kind() != std::num::IntErrorKind::PosOverflow => {
+            Err("it must be a whole number of at least 1".to_owned())
+        }
+        Ok(_) | Err(_) => Err(format!("it must be at most {MOST}")),
     }
 }
 
@@ -315,25 +328,35 @@ pub fn block(text: &str) -> Result<u32, String> {
         .ok_or("it must be a whole number of tokens, at least 1".to_owned())
 }
 
-/// A number of at least 0.
+/// A number of at least 0 and at most 1e9.
 ///
 /// # Errors
 /// It is none.
 pub fn not_negative(text: &str) -> Result<f64, String> {
     no_list(text)?;
-    number(text)
-        .filter(|value| *value >= 0.0)
-        .ok_or("it must be a number of at least 0".to_owned())
+    let value = number(text).filter(|value| *value >= 0.0);
+    let value = value.ok_or("it must be a number of at least 0")?;
+    at_most(value, *FACTORS.end(), "")
 }
 
-/// A number above 0.
+/// A number above 0, from 1e-9 to 1e9.
 ///
 /// # Errors
 /// It is none.
 pub fn positive(text: &str) -> Result<f64, String> {
-    number(text)
-        .filter(|value| *value > 0.0)
-        .ok_or("it must be a number above 0".to_owned())
+    let value = number(text).filter(|value| *value > 0.0);
+    let value = value.ok_or("it must be a number above 0")?;
+    if FACTORS.contains(&value) {
+        return Ok(value);
+    }
+    Err("it must be between 1e-9 and 1e9".to_owned())
+}
+
+fn at_most(value: f64, most: f64, unit: &str) -> Result<f64, String> {
+    if value <= most {
+        return Ok(value);
+    }
+    Err(format!("it must be at most {most:e}{unit}"))
 }
 
 /// A share of 0 to 1.
@@ -346,7 +369,7 @@ pub fn share(text: &str) -> Result<f64, String> {
         .ok_or("it must be between 0 and 1".to_owned())
 }
 
-/// A time above 0, in seconds: `90`, `90s`, `1500ms`, `2m`.
+/// A time above 0, in seconds: `90`, `90s`, `1500ms`, `2m`; a nanosecond at least.
 ///
 /// # Errors
 /// It is none.
@@ -360,18 +383,21 @@ fn pause(text: &str) -> Result<f64, String> {
 
 fn rate(text: &str) -> Result<f64, String> {
     no_list(text)?;
-    text.parse()
-        .ok()
-        .filter(|value: &f64| *value > 0.0)
-        .ok_or("it must be a number above 0, or inf".to_owned())
+    let value: Option<f64> = text.parse().ok().filter(|value| *value > 0.0);
+    match value {
+        None => Err("it must be a number above 0, or inf".to_owned()),
+        Some(value) if value.is_infinite() || RATES.contains(&value) => Ok(value),
+        Some(_) => Err("it must be between 1e-4 and 1e9, or inf".to_owned()),
+    }
 }
 
 fn grace(text: &str) -> Result<f64, String> {
-    in_seconds(text)?
-        .parse()
-        .ok()
-        .filter(|value: &f64| *value >= 0.0)
-        .ok_or("it must be a number of at least 0, or inf".to_owned())
+    let value: Option<f64> = in_seconds(text)?.parse().ok();
+    match value.filter(|value| *value >= 0.0) {
+        None => Err("it must be a number of at least 0, or inf".to_owned()),
+        Some(value) if value.is_infinite() => Ok(value),
+        Some(value) => at_most(value, LONGEST_SECONDS, " seconds, or inf"),
+    }
 }
 
 fn interval(text: &str) -> Result<f64, String> {
@@ -385,7 +411,11 @@ fn milliseconds(text: &str) -> Result<f64, String> {
 }
 
 fn whole_milliseconds(text: &str) -> Result<u64, String> {
-    whole(&in_unit(text, 1000.0)?)
+    let value = whole(&in_unit(text, 1000.0)?)?;
+    if value <= MOST {
+        return Ok(value);
+    }
+    Err(format!("it must be at most {MOST} milliseconds"))
 }
 
 fn in_seconds(text: &str) -> Result<String, String> {
@@ -514,6 +544,27 @@ mod tests {
         assert_eq!(Delay::parse("500ms"), Delay::parse("0.5"));
         let error = Seconds::parse("5.5.5s").unwrap_err();
         assert!(error.contains("`5.5.5s` is no duration"), "{error}");
+    }
+
+    #[test]
+    fn absurd_numbers_are_refused_where_they_are_read() {
+        for text in [
+            "9223372036854775807",
+            "18446744073709551615",
+            "99999999999999999999",
+        ] {
+            assert_eq!(count(text), Err(format!("it must be at most {MOST}")));
+        }
+        assert_eq!(count("1000000000000"), Ok(MOST));
+        refused::<Rate>(&["1e308", "1e-308", "NaN", "-inf", "0"]);
+        refused::<Positive>(&["1e308", "1e-308", "NaN", "inf"]);
+        refused::<Seconds>(&["1e308", "1e-308", "NaN", "inf", "99999999999d"]);
+        refused::<Grace>(&["1e308", "NaN", "-inf"]);
+        refused::<Pause>(&["1e308", "NaN", "inf"]);
+        refused::<NotNegative>(&["1e308", "NaN", "inf"]);
+        refused::<Milliseconds>(&["1e308", "NaN", "inf"]);
+        refused::<WholeMilliseconds>(&["18446744073709551615"]);
+        assert_eq!(Rate::parse("inf").map(Rate::get), Ok(f64::INFINITY));
     }
 
     #[test]

@@ -399,7 +399,7 @@ pub struct Input {
     /// Conversations to make, synthetic or out of a random_pool; the run takes them in turn.
     ///
     /// All entries of any other file are taken. [default: --num-conversations, else
-    /// --request-count, else 100]
+    /// --request-count, 20000 at most; without either 100]
     #[arg(long, visible_alias = "num-prompts", value_name = "PROMPTS")]
     pub num_dataset_entries: Option<Sourced<Count>>,
     /// Dataset to send instead of synthetic prompts.

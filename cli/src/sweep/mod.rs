@@ -43,7 +43,7 @@ use serde_json::{Map, Value};
 
 pub use self::stored::Stored;
 use self::{
-    points::{List, Point, lists, points},
+    points::{List, MOST_RUNS, Point, lists, points},
     runner::{Planned, Runner},
     seeds::Seeds,
 };
@@ -341,6 +341,14 @@ impl Plan {
         let rules = Rules::new(wanted)?;
         let lists = lists(config);
         let points = points(&lists, is_zip(config))?;
+        let total = rules.trials.saturating_mul(points.len());
+        demand!(
+            total <= MOST_RUNS,
+            [config.sweep.num_profile_runs],
+            "--num-profile-runs {} of {} points would be {total} runs; a sweep has at most {MOST_RUNS}",
+            rules.trials,
+            points.len()
+        );
         let maker = Maker {
             asked: config,
             seeds: wanted.seeds()?,
@@ -512,7 +520,7 @@ impl Plan {
         } else {
             self.rules.run_cooldown
         };
-        Duration::from_secs_f64(of_point.max(of_run))
+        Duration::try_from_secs_f64(of_point.max(of_run)).unwrap_or(Duration::MAX)
     }
 
     /// Whether the runs that a point has agree as was asked.

@@ -5,6 +5,9 @@ use pinfire_analysis::sweep::Parameter;
 use pinfire_config::{RunConfig, axes::Axis};
 use serde_json::{Map, Value};
 
+/// Runs of a sweep at most. All are decided before the first; a hundred of them fill a day.
+pub const MOST_RUNS: usize = 10_000;
+
 /// An axis with its values.
 #[derive(Clone, Debug)]
 pub struct List {
@@ -45,6 +48,23 @@ pub struct Point(Vec<String>);
 pub fn points(lists: &[List], zip: bool) -> Result<Vec<Point>> {
     if zip && !lists.is_empty() {
         return zipped(lists);
+    }
+    let mut sizes = lists.iter().map(|list| list.values.len());
+    let product = sizes.try_fold(1, |product: usize, size| product.checked_mul(size));
+    if product.is_none_or(|product| product > MOST_RUNS) {
+        let factors: Vec<String> = lists
+            .iter()
+            .map(|list| format!("{} of {}", list.values.len(), list.axis.flag()))
+            .collect();
+        bail!(
+            "the grid has {} points ({}), and a sweep has at most {MOST_RUNS}; shorten the lists, or take \
+             --sweep-type zip",
+            product.map_or_else(
+                || "more than 10^19".to_owned(),
+                |product| product.to_string()
+            ),
+            factors.join(" times "),
+        );
     }
     let mut points = vec![Point::default()];
     for list in lists {
@@ -179,6 +199,33 @@ mod tests {
             (one.input.osl.get(), one.input.isl.get()),
             (Some(1), Some(7))
         );
+    }
+
+    #[test]
+    fn a_grid_has_a_limit_whatever_its_lists_multiply_to() {
+        let axes = lists(&config(
+            "--concurrency 1,2 --isl 1,2 --osl 1,2 --request-rate 1,2 --request-count 1,2",
+        ));
+        let long = |values: usize| -> Vec<List> {
+            let values: Vec<String> = (1..=values).map(|n| n.to_string()).collect();
+            let axes = axes.iter().map(|list| list.axis);
+            axes.map(|axis| List {
+                axis,
+                values: values.clone(),
+            })
+            .collect()
+        };
+        for (values, said) in [
+            (7, "has 16807 points (7 of --"),
+            (10_000, "more than 10^19 points"),
+        ] {
+            let error = points(&long(values), false).unwrap_err().to_string();
+            assert!(
+                error.contains(said) && error.contains("at most 10000"),
+                "{error}"
+            );
+        }
+        assert_eq!(points(&long(6), false).unwrap().len(), 7776);
     }
 
     #[test]

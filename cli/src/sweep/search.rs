@@ -73,6 +73,12 @@ fn asked(text: &str) -> Result<(&'static Axis, Range)> {
         "--search {text}: it must go from a {}number above 0 up to a higher one",
         if whole { "whole " } else { "" }
     );
+    ensure!(
+        low >= LOADS.0 && high <= LOADS.1,
+        "--search {text}: its ends must lie between {:e} and {:e}",
+        LOADS.0,
+        LOADS.1
+    );
     Ok((
         axis,
         Range {
@@ -83,6 +89,9 @@ fn asked(text: &str) -> Result<(&'static Axis, Range)> {
         },
     ))
 }
+
+/// The loads that there are; those of a rate are the widest.
+const LOADS: (f64, f64) = (1e-9, 1e9);
 
 /// A search, decided.
 struct Plan<'a> {
@@ -323,7 +332,7 @@ impl Plan<'_> {
         let was_kept = kept.is_some();
         if !was_kept && !found.order.is_empty() {
             let pause = self.config.sweep.parameter_sweep_cooldown_seconds.get();
-            runner.rest(Duration::from_secs_f64(pause.unwrap_or(0.0)));
+            runner.rest(Duration::try_from_secs_f64(pause.unwrap_or(0.0)).unwrap_or(Duration::MAX));
         }
         let trial: Trial = kept.unwrap_or_else(|| runner.run(planned));
         if interrupt.asked() && trial.error.is_some() {

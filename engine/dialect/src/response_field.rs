@@ -2,6 +2,12 @@
 
 use serde_json::Value;
 
+/// Steps of a path, all brackets and operators counted. Each is a call deeper when a path is read
+/// and when it is followed; a useful one has five.
+const STEPS: usize = 100;
+/// Bytes of a path.
+const BYTES: usize = 4096;
+
 /// A compiled path.
 pub struct ResponseField(jmespath::Expression<'static>);
 
@@ -19,6 +25,17 @@ impl ResponseField {
     /// # Errors
     /// It is none.
     pub fn new(path: &str) -> Result<Self, FieldError> {
+        let steps = path.chars().filter(|c| "[.({|!&".contains(*c)).count();
+        if steps > STEPS || path.len() > BYTES {
+            let start: String = path.chars().take(40).collect();
+            return Err(FieldError {
+                path: format!("{start}…"),
+                reason: format!(
+                    "it has {} bytes and {steps} steps; it may have {BYTES} and {STEPS}",
+                    path.len()
+                ),
+            });
+        }
         jmespath::compile(path).map(Self).map_err(|cause| {
             let text = cause.to_string();
             FieldError {
@@ -64,5 +81,17 @@ mod tests {
             "{error}"
         );
         assert_eq!(error.lines().count(), 1);
+        // Each of these would be a call deeper.
+        for step in ["[0]", ".a", "[*]", "(", "!", "{a:", "&", "|a", "[?"] {
+            let error = ResponseField::new(&format!("a{}", step.repeat(5_000)));
+            let error = error.unwrap_err().to_string();
+            assert!(
+                error.contains("5000 steps") || error.contains("10000 steps"),
+                "{error}"
+            );
+            assert!(error.len() < 200 && error.lines().count() == 1, "{error}");
+        }
+        let most = format!("a{}", "[0]".repeat(STEPS));
+        assert_eq!(ResponseField::new(&most).unwrap().search(&document), None);
     }
 }

@@ -139,6 +139,17 @@ pub enum DatasetError {
         /// What is empty.
         what: String,
     },
+    /// More than there is memory for.
+    #[error(
+        "the prompts would take about {needed} of memory, and there are {available}; send fewer lines \
+         or shorter ones"
+    )]
+    TooLarge {
+        /// About what they take.
+        needed: String,
+        /// What there is.
+        available: String,
+    },
     /// The file could not be read.
     #[error("cannot read {}: {cause}", path.display())]
     Read {
@@ -343,6 +354,9 @@ pub fn one_token(bodies: &BodyOptions) -> Result<(Vec<u8>, bool), DatasetError> 
     let bytes = serde_json::to_vec(&*body).map_err(DatasetError::Body)?;
     Ok((bytes, fits))
 }
+
+/// English text has four to five bytes per token.
+const BYTES_PER_TOKEN: f64 = 5.0;
 
 /// A delay above this is worth a word when nothing holds it.
 const LONG_DELAY: Span = Span::from_millis(60_000);

@@ -26,6 +26,17 @@ pub struct RankingsSpec {
     pub query_tokens_stddev: f64,
 }
 
+impl RankingsSpec {
+    /// Tokens of the longest text and of all texts of a request, taken a deviation above the mean.
+    pub(super) fn extent(&self) -> (f64, f64) {
+        let query = f64::from(self.query_tokens_mean) + self.query_tokens_stddev;
+        let passage = f64::from(self.passage_tokens_mean) + self.passage_tokens_stddev;
+        let passages = f64::from(self.passages_mean) + self.passages_stddev;
+        // A passage of no tokens is still a text.
+        (query.max(passage), query + passages * passage.max(1.0))
+    }
+}
+
 impl Default for RankingsSpec {
     /// What AIPerf 0.13 takes without flags, whatever its help says.
     fn default() -> Self {

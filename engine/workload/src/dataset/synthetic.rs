@@ -11,7 +11,8 @@ use super::prompt::{exact_behind, exact_prompt, sample_length};
 use super::rankings::{Rankings, RankingsSpec};
 use super::templated::{self, Cost};
 use super::{
-    Build, Dataset, DatasetError, EndpointKind, Source, Turn, converse, millis, without_history,
+    BYTES_PER_TOKEN, Build, Dataset, DatasetError, EndpointKind, Source, Turn, converse, millis,
+    without_history,
 };
 use crate::text::Warning;
 use crate::text::corpus::Corpus;
@@ -49,6 +50,54 @@ pub struct SyntheticSpec {
     pub user_context_length: Option<u32>,
     /// A query and passages instead of prompts.
     pub rankings: Option<RankingsSpec>,
+}
+
+/// What a dataset takes, about; however large its numbers are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extent {
+    /// Tokens of its longest text, taken a deviation above the mean.
+    pub longest: f64,
+    /// Bytes of memory.
+    pub bytes: f64,
+}
+
+impl SyntheticSpec {
+    /// What it takes, from its numbers alone.
+    pub fn extent(&self) -> Extent {
+        // What surrounds the texts of a turn, and its places in the lists of those who send and
+        // count.
+        const TURN: f64 = 600.0;
+        let isl = match &self.lengths {
+            Lengths::Normal => f64::from(self.isl_mean) + self.isl_stddev,
+            Lengths::Pairs(pairs) => {
+                let isl = pairs
+                    .iter()
+                    .map(|pair| f64::from(pair.isl) + pair.isl_stddev);
+                isl.fold(0.0, f64::max)
+            }
+            Lengths::Uniform { isl, .. } => f64::from(isl.high),
+        };
+        let length = |tokens: Option<u32>| tokens.map_or(0.0, f64::from);
+        let (system, context) = (length(self.system_length), length(self.user_context_length));
+        let prefix = self.prefixes.map_or(0.0, |prefix| f64::from(prefix.length));
+        let pool = self.prefixes.map_or(0.0, |prefix| prefix.count as f64);
+        let (longest, own) = match &self.rankings {
+            Some(rankings) => rankings.extent(),
+            None => (isl, isl * self.texts.max(1) as f64),
+        };
+        let conversations = self.count as f64;
+        let turns = conversations * (f64::from(self.turns.mean) + self.turns.stddev);
+        let tokens = turns * (own + system + context + prefix)
+            + conversations * context
+            // Of each prefix there are also its tokens.
+            + pool * 2.0 * prefix;
+        Extent {
+            longest: [longest, system, context, prefix]
+                .into_iter()
+                .fold(0.0, f64::max),
+            bytes: tokens * BYTES_PER_TOKEN + turns * TURN + pool * TURN,
+        }
+    }
 }
 
 /// Prefixes, of which each conversation draws one.

@@ -1,5 +1,6 @@
 //! One line of a Mooncake trace, checked: what it asks to send, not yet made.
 
+use pinfire_base::limits::PROMPT_TOKENS;
 use serde_json::{Map, Value};
 
 /// What the request of a line holds; exactly one of the four modes.
@@ -143,6 +144,9 @@ impl Fields {
     fn lengths(&mut self) -> Result<Ask, Fault> {
         let tokens = match self.length("input_length")? {
             Some(0) | None => return Err(("input_length", "must be at least 1".to_owned())),
+            Some(tokens) if tokens > PROMPT_TOKENS => {
+                return Err(("input_length", format!("must be at most {PROMPT_TOKENS}")));
+            }
             Some(tokens) => tokens as usize,
         };
         let ids = match self.0.remove("hash_ids") {

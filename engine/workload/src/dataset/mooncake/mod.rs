@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use pinfire_base::{clock::Span, random::Purpose};
+use pinfire_base::{clock::Span, memory, random::Purpose};
 use pinfire_dialect::ask::{Ask as BodyAsk, Content};
 use serde_json::{Map, Value};
 
@@ -28,7 +28,8 @@ use super::prompt::exact_prompt;
 use super::skipped::Skipped;
 use super::synthetic::OutputLimits;
 use super::{
-    Build, Dataset, DatasetError, EndpointKind, Source, Turn, converse, millis, without_history,
+    BYTES_PER_TOKEN, Build, Dataset, DatasetError, EndpointKind, Source, Turn, converse, millis,
+    without_history,
 };
 use crate::text::Warning;
 use crate::text::corpus::Corpus;
@@ -99,6 +100,23 @@ pub(super) fn check_line(line: Map<String, Value>) -> Result<(), (String, String
     checked.map_err(|(field, reason)| (field.to_owned(), reason))
 }
 
+/// Whether the prompts of these lines can be held at all; blocks are held once.
+fn fits<'a>(lines: impl Iterator<Item = &'a Line>) -> Result<(), DatasetError> {
+    let own = |line: &Line| match &line.ask {
+        Ask::Length { tokens, ids } if ids.is_empty() => *tokens as f64,
+        _ => 0.0,
+    };
+    let tokens: f64 = lines.map(own).sum();
+    let (needed, available) = (tokens * BYTES_PER_TOKEN, memory::available() as f64);
+    if needed <= available {
+        return Ok(());
+    }
+    Err(DatasetError::TooLarge {
+        needed: memory::shown(needed),
+        available: memory::shown(available),
+    })
+}
+
 /// Checks the whole trace and makes its conversations, in the order of their first timestamps if
 /// these are to be kept, else in file order; `progress` is told (done, total)
 /// from the calling thread.
@@ -122,6 +140,7 @@ pub fn build(
     let lines = &trace.lines;
     let places: Vec<(usize, &Session)> = plan.sessions.iter().flat_map(Session::places).collect();
     let sent = || places.iter().map(|&(index, _)| &lines[index]);
+    fits(sent())?;
     let maker = Maker {
         build,
         block,

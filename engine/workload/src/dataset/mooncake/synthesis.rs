@@ -7,12 +7,12 @@
 
 use std::collections::HashMap;
 
-use pinfire_base::random::Purpose;
+use pinfire_base::{limits::PROMPT_TOKENS, random::Purpose};
 
 use super::line::{Ask, Fault, Line};
 
 /// The longest prompt that may come out, in tokens.
-const LONGEST: f64 = (1 << 24) as f64;
+const LONGEST: f64 = PROMPT_TOKENS as f64;
 
 /// How lines are changed; the default changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
