@@ -130,6 +130,101 @@ fn only_runs_are_served_and_only_here() {
     );
 }
 
+/// What is served runs nothing but its own files, and a saved page nothing but what its hashes name.
+#[test]
+fn pages_allow_no_script_but_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), "a", "4");
+    let served = serve(folder.path());
+    let _guard = watch("the dashboard answers");
+    let mut stream = TcpStream::connect(served.address).unwrap();
+    let head = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", served.address);
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, page) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains("script-src 'self'; style-src 'self'"),
+        "{head}"
+    );
+    assert!(!head.contains("unsafe-inline"), "{head}");
+    assert!(
+        !page.contains("<style") && !page.contains("<script>"),
+        "{page}"
+    );
+    for (path, part) in [("/page.js", "const data"), ("/page.css", "body")] {
+        assert!(page.contains(path));
+        let (status, text) = served.get(path);
+        assert!(status == 200 && text.contains(part), "{path}: {status}");
+    }
+
+    let root = folder.path().to_str().unwrap();
+    call(["plot", root, "--html"]).run().code(0);
+    let saved = std::fs::read_to_string(folder.path().join("plots/report.html")).unwrap();
+    let policy = saved
+        .lines()
+        .find(|line| line.contains("Content-Security-Policy"));
+    let policy = policy.unwrap();
+    assert!(policy.contains("script-src 'sha256-") && policy.contains("style-src 'sha256-"));
+    assert!(!policy.contains("unsafe-inline"), "{policy}");
+}
+
+/// Whoever sends nothing, or a little now and then, keeps nobody else waiting: all of them are still
+/// connected when the others have their answers.
+#[test]
+fn idle_and_slow_clients_do_not_block_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = serve(folder.path());
+    let _guard = watch("a client is answered beside idle ones");
+    let say = |head: &str| {
+        let mut stream = TcpStream::connect(served.address).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let host = format!("Host: {}\r\n", served.address);
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(say(&format!(
+            "POST / HTTP/1.1\r\n{host}Content-Length: 1000000\r\n\r\n"
+        )));
+    }
+    // More than there may be connections at once: the oldest silent ones give way.
+    for _ in 0..300 {
+        held.push(say("GET /api/runs HTT"));
+    }
+    for _ in 0..8 {
+        held.push(say(&format!(
+            "POST / HTTP/1.1\r\n{host}Transfer-Encoding: chunked\r\n\r\nffff"
+        )));
+    }
+    let (status, list) = served.get("/api/runs");
+    assert_eq!((status, list.as_str()), (200, "[]"));
+    // A body is not waited for.
+    let mut answer = String::new();
+    held[0].read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    // A head without end, and what is none.
+    for (text, expected) in [
+        (
+            format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(17 * 1024)),
+            "431",
+        ),
+        (
+            format!("GET / HTTP/1.1\r\n{}\r\n", "X: x\r\n".repeat(65)),
+            "431",
+        ),
+        ("\0\x01\x02\r\n\r\n".to_owned(), "400"),
+    ] {
+        let mut answer = String::new();
+        let _ = say(&text).read_to_string(&mut answer);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {expected} ")),
+            "{answer}"
+        );
+    }
+    assert_eq!(served.get("/api/runs").0, 200);
+}
+
 #[test]
 fn mistakes_are_one_line() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 //! own address. Style and script are in `assets/`; the content security policy lets nothing else
 //! in.
 
+use pinfire_analysis::page::Parts;
 use pinfire_artifacts::tag;
 use pinfire_artifacts::{
     Carried, ErrorCount, Ordered, Summary,
@@ -18,9 +19,11 @@ use super::{
     thin,
 };
 
-const SHELL: &str = include_str!("../assets/page.html");
-const STYLE: &str = include_str!("../assets/page.css");
-const SCRIPT: &str = include_str!("../assets/page.js");
+const PAGE: Parts = Parts {
+    shell: include_str!("../assets/page.html"),
+    style: include_str!("../assets/page.css"),
+    script: include_str!("../assets/page.js"),
+};
 
 /// Requests of one run that a page holds; what is beyond is said on the page.
 const REQUESTS: usize = 200_000;
@@ -47,16 +50,39 @@ pub fn of_runs(loaded: &Loaded, config: &Config, theme: &str) -> Result<String, 
         "runs": runs,
         "compare": compare,
     });
-    Ok(page(&data))
+    Ok(PAGE.whole(&data))
 }
 
-/// The page that fetches its runs from where it came from.
-pub fn live(theme: &str) -> String {
-    page(&json!({"live": true, "theme": theme, "themes": themes(), "runs": []}))
+/// A file of the page that fetches its runs from where it came from: under which path it is served,
+/// of which type it is, and its text.
+pub struct LiveFile {
+    /// Such as `/page.js`.
+    pub path: &'static str,
+    /// The value of `Content-Type`.
+    pub kind: &'static str,
+    /// All of it.
+    pub text: String,
 }
 
-fn page(data: &Value) -> String {
-    pinfire_analysis::page::page(SHELL, STYLE, data, SCRIPT)
+/// The files of that page. Style and script have paths of their own, so that its server need not
+/// allow any that stand in a page.
+pub fn live(theme: &str) -> [LiveFile; 3] {
+    let data = json!({"live": true, "theme": theme, "themes": themes(), "runs": []});
+    let file = |path, kind, text: String| LiveFile { path, kind, text };
+    let (style, script) = ("/page.css", "/page.js");
+    [
+        file(
+            "/",
+            "text/html; charset=utf-8",
+            PAGE.linked(&data, style, script),
+        ),
+        file(style, "text/css; charset=utf-8", PAGE.style.to_owned()),
+        file(
+            script,
+            "text/javascript; charset=utf-8",
+            PAGE.script.to_owned(),
+        ),
+    ]
 }
 
 fn themes() -> Value {

@@ -5,11 +5,13 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use crate::page::page;
+use crate::page::Parts;
 
-const SHELL: &str = include_str!("../../assets/reclaim.html");
-const STYLE: &str = include_str!("../../assets/reclaim.css");
-const SCRIPT: &str = include_str!("../../assets/reclaim.js");
+const PAGE: Parts = Parts {
+    shell: include_str!("../../assets/reclaim.html"),
+    style: include_str!("../../assets/reclaim.css"),
+    script: include_str!("../../assets/reclaim.js"),
+};
 
 /// What a report must have to be shown.
 #[derive(Deserialize)]
@@ -31,5 +33,5 @@ pub fn html(report: &Value) -> Result<String, String> {
             "{error}: it is not what `pinfire cancel-test` or --verify-release of this version writes"
         ));
     }
-    Ok(page(SHELL, STYLE, report, SCRIPT))
+    Ok(PAGE.whole(report))
 }

@@ -13,20 +13,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use pinfire_config::setting::Setting;
 use pinfire_plot::{
     self as plot, Config, Run,
     find::{self, Found},
-    load, page,
+    load,
+    page::{self, LiveFile},
 };
 use serde_json::{Value, json};
-use tiny_http::{Header, Method, Request, Response, Server};
 
+use super::http::{self, Request, Response};
 use crate::{args::Plot, terminal::say};
 
-/// Requests that are answered at the same time.
-const THREADS: usize = 4;
 /// Runs that are kept read.
 const KEPT: usize = 16;
 
@@ -52,45 +51,28 @@ pub fn serve(flags: &Plot, paths: &[PathBuf], config: Config) -> Result<ExitCode
     let bound = listener
         .local_addr()
         .context("the address of the dashboard")?;
-    let server = Server::from_listener(listener, None)
-        .map_err(|error| anyhow!("the dashboard cannot start: {error}"))?;
-    let shared = Arc::new(Shared {
+    let shared = Shared {
         paths: paths.to_vec(),
-        page: page::live(&flags.theme.shown()),
+        files: page::live(&flags.theme.shown()),
         loopback: bound.ip().is_loopback(),
         host: flags.host.clone(),
         num_gpus: flags.num_gpus.map(f64::from),
         tags: plot::wanted_tags(&config),
         config,
         runs: Mutex::default(),
-    });
+    };
     if !shared.loopback {
         say::warning(format_args!(
             "everyone who reaches {bound} can read these runs; nobody is asked for a password"
         ));
     }
     say::line(format_args!("Dashboard: http://{bound}/ (Ctrl-C ends it)"));
-    let server = Arc::new(server);
-    let threads: Vec<_> = (0..THREADS)
-        .map(|_| {
-            let (server, shared) = (Arc::clone(&server), Arc::clone(&shared));
-            std::thread::spawn(move || {
-                while let Ok(request) = server.recv() {
-                    shared.answer(request);
-                }
-            })
-        })
-        .collect();
-    for thread in threads {
-        // It ends with the process; a panic of one must not end the others.
-        let _ = thread.join();
-    }
-    bail!("the dashboard's socket was closed")
+    match http::serve(listener, move |request| shared.answer(request))? {}
 }
 
 struct Shared {
     paths: Vec<PathBuf>,
-    page: String,
+    files: [LiveFile; 3],
     loopback: bool,
     host: String,
     num_gpus: Option<f64>,
@@ -120,34 +102,20 @@ fn stamp(found: &Found) -> Stamp {
 type Refused = (u16, String);
 
 impl Shared {
-    fn answer(&self, request: Request) {
-        let (status, kind, body) = match self.body(&request) {
-            Ok((kind, body)) => (200, kind, body),
-            Err((status, words)) => (
-                status,
-                "application/json",
-                json!({"error": words}).to_string(),
-            ),
-        };
-        let mut response = Response::from_string(body).with_status_code(status);
-        for (name, value) in [
-            ("Content-Type", kind),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Referrer-Policy", "no-referrer"),
-            ("X-Frame-Options", "DENY"),
-        ] {
-            if let Ok(header) = Header::from_bytes(name, value) {
-                response.add_header(header);
-            }
+    fn answer(&self, request: &Request) -> Response {
+        match self.body(request) {
+            Ok((kind, body)) => Response {
+                status: 200,
+                kind,
+                body,
+            },
+            Err((status, words)) => Response::words(status, &words),
         }
-        // A browser that has gone away is no failure.
-        let _ = request.respond(response);
     }
 
     fn body(&self, request: &Request) -> Result<(&'static str, String), Refused> {
         const JSON: &str = "application/json";
-        if !matches!(request.method(), Method::Get | Method::Head) {
+        if !matches!(request.method.as_str(), "GET" | "HEAD") {
             return Err((405, "only GET is answered".to_owned()));
         }
         if self.loopback && !self.is_for_this_host(request) {
@@ -156,7 +124,8 @@ impl Shared {
                 "this dashboard answers to its own address only".to_owned(),
             ));
         }
-        let (path, query) = request.url().split_once('?').unwrap_or((request.url(), ""));
+        let target = request.target.as_str();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let value = |name: &str| {
             query
                 .split('&')
@@ -164,8 +133,10 @@ impl Shared {
                 .find(|(key, _)| *key == name)
                 .map(|(_, value)| value)
         };
+        if let Some(file) = self.files.iter().find(|file| file.path == path) {
+            return Ok((file.kind, file.text.clone()));
+        }
         match path {
-            "/" => Ok(("text/html; charset=utf-8", self.page.clone())),
             "/api/runs" => Ok((JSON, self.list().to_string())),
             "/api/run" => {
                 let id = self.id(value("id").unwrap_or_default())?;
@@ -197,14 +168,9 @@ impl Shared {
 
     /// Whether the Host header names the loopback or what --host said.
     fn is_for_this_host(&self, request: &Request) -> bool {
-        let Some(host) = request
-            .headers()
-            .iter()
-            .find(|header| header.field.equiv("Host"))
-        else {
+        let Some(host) = request.host.as_deref() else {
             return false;
         };
-        let host = host.value.as_str();
         let name = match host.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
             None => host.rsplit_once(':').map_or(host, |(name, _)| name),
