@@ -43,8 +43,8 @@ impl Input {
 
 /// Synthetic conversations when no flag says how many.
 const DEFAULT_ENTRIES: u64 = 100;
-/// The most of them that are made because a run has that many requests: about 60 MB of prompts, made
-/// in about a second. A run of a hundred million requests takes them in turn.
+/// The most of them that are made because a run has that many requests: about 60 MB of prompts,
+/// made in about a second. A run of a hundred million requests takes them in turn.
 const MOST_ENTRIES: u64 = 20_000;
 /// Mean input length of synthetic prompts.
 const DEFAULT_ISL: u32 = 550;

@@ -130,7 +130,7 @@ fn only_runs_are_served_and_only_here() {
     );
 }
 
-/// What is served runs nothing but its own files, and a saved page nothing but what its hashes name.
+/// What is served runs nothing but its own files, a saved page nothing but what its hashes name.
 #[test]
 fn pages_allow_no_script_but_their_own() {
     let folder = tempfile::tempdir().unwrap();
@@ -169,8 +169,8 @@ fn pages_allow_no_script_but_their_own() {
     assert!(!policy.contains("unsafe-inline"), "{policy}");
 }
 
-/// Whoever sends nothing, or a little now and then, keeps nobody else waiting: all of them are still
-/// connected when the others have their answers.
+/// Whoever sends nothing, or a little now and then, keeps nobody else waiting: all of them are
+/// still connected when the others have their answers.
 #[test]
 fn idle_and_slow_clients_do_not_block_others() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! The binary `pinfire`, run as a user runs it.
 
 use std::{
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread::JoinHandle,
@@ -12,7 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::watchdog::watch;
+use crate::{
+    sandbox::{Refused, without},
+    watchdog::watch,
+};
 
 /// The binary that cargo has built for the test that asks. Only test targets of the binary's own
 /// package have one; the variable is there at run time since cargo 1.94.
@@ -104,6 +107,21 @@ impl Call {
         std::fs::write(self.folder.path().join(name), text).expect("a file in the run's folder");
     }
 
+    /// Has it run by another program, such as one that sets a limit first.
+    pub fn by(&mut self, wrapper: &[&str]) {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(self.command.get_program());
+        command.args(self.command.get_args()).env_clear();
+        let variables = self.command.get_envs();
+        command.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+        command
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        self.command = command;
+    }
+
     /// Adds arguments.
     pub fn more<'a>(&mut self, arguments: impl IntoIterator<Item = &'a str>) {
         self.command.args(arguments);
@@ -111,7 +129,18 @@ impl Call {
 
     /// Starts it.
     pub fn start(mut self) -> Running {
-        let mut child = self.command.spawn().expect("pinfire starts");
+        let child = self.command.spawn();
+        self.started(child)
+    }
+
+    /// Starts it where the system refuses these calls.
+    pub fn start_without(mut self, refused: &[Refused]) -> Running {
+        let child = without(refused, || self.command.spawn());
+        self.started(child)
+    }
+
+    fn started(self, child: io::Result<Child>) -> Running {
+        let mut child = child.expect("pinfire starts");
         let out = gather(child.stdout.take());
         let err = gather(child.stderr.take());
         Running {

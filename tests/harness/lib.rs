@@ -18,6 +18,7 @@ pub mod needs;
 pub mod pty;
 pub mod python;
 pub mod raw;
+pub mod sandbox;
 pub mod sockets;
 pub mod tls;
 pub mod verdict;

@@ -9,6 +9,7 @@
 
 mod artifacts;
 mod big_pages;
+mod bounds;
 mod cancel_test;
 mod cancellation;
 mod combinations;

@@ -165,21 +165,18 @@ fn threads_are_started_in_one_place() {
     let wrong = found(
         |path| !path.starts_with("tests/") && !path.starts_with("benches/"),
         |code| {
-            let starts = [
-                "thread::spawn",
-                "thread::Builder",
-                "scope.spawn",
-                "Builder::new().name",
-            ];
+            let starts = ["thread::spawn", "thread::Builder", "scope.spawn"];
             starts.iter().any(|start| code.contains(start))
-                || (code.contains("Builder") && code.contains("std::thread"))
                 || (code.contains("thread::{") && has_word(code, "Builder"))
         },
         &[
+            "engine/base/src/threads.rs",
             // Its threads are tasks of the runtime.
             "engine/src/core/send.rs",
-            // A tool of the tests, without a way to say what went wrong.
+            // Tools of the tests: one has no way to say what went wrong, the other's threads have
+            // small stacks, and it goes on without one.
             "tools/src/proxy.rs",
+            "tools/src/gateway/",
         ],
     );
     nothing(

@@ -82,8 +82,8 @@ impl Interrupt {
     }
 }
 
-/// A file that reaches the size limit (`ulimit -f`) is a write that fails, as a full disk is, and no
-/// end of the process before its results are written.
+/// A file that reaches the size limit (`ulimit -f`) is a write that fails, as a full disk is, and
+/// no end of the process before its results are written.
 pub fn survive_size_limit() {
     // Where it cannot be watched, the signal keeps what it does.
     let _ = flag::register(SIGXFSZ, Arc::default());

@@ -1,6 +1,6 @@
 //! Names of the servers that are scraped, looked up within a time: the system's own call has no
-//! limit, so that it is made on a thread that can be left behind. Without a thread for it the scrape
-//! fails and says so.
+//! limit, so that it is made on a thread that can be left behind. Without a thread for it the
+//! scrape fails and says so.
 
 use std::{
     io,

@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 /// Templates by name.
 const BUILT_IN: [(&str, &str); 1] = [("nv-embedqa", "{\"text\": {{ texts|tojson }}}")];
 
+/// Steps that a template may take for a body, so that nested loops end.
+const FUEL: u64 = 10_000_000;
+
 /// A compiled template.
 #[derive(Debug)]
 pub struct Template(Environment<'static>);
@@ -57,6 +60,7 @@ impl Template {
         };
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.set_fuel(Some(FUEL));
         environment
             .add_template_owned("payload", text)
             .map_err(|cause| TemplateError::Syntax(cause.to_string()))?;

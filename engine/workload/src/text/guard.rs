@@ -11,8 +11,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Once, mpsc};
-use std::thread;
 use std::time::Duration;
+
+use pinfire_base::threads;
 
 /// Bytes of a file of a tokenizer. The largest published ones have some 30 MB.
 pub(super) const FILE_BYTES: u64 = 256 << 20;
@@ -65,10 +66,8 @@ pub(super) fn within<T: Send + 'static>(
         // The receiver is gone only when a bound was exceeded.
         let _ = give.send(caught(work));
     };
-    thread::Builder::new()
-        .name("model-files".to_owned())
-        .spawn(run)
-        .map_err(|cause| format!("cannot be tried: no thread for it ({cause})"))?;
+    threads::start("pinfire-model-files", run)
+        .map_err(|error| format!("cannot be tried: {error}"))?;
     let before = held();
     let exceeded = |bound: String| {
         RUNAWAY.store(true, Ordering::Relaxed);
