@@ -35,9 +35,11 @@ macro_rules! run_config {
             /// The configuration of these settings, all others being at their defaults.
             ///
             /// # Errors
-            /// A setting that is not there, or a value that it does not take.
+            /// A setting that is not there, a value that it does not take, or one that does not say
+            /// where it comes from.
             pub fn of_wire(wire: &Wire) -> Result<Self, String> {
                 check_names(wire)?;
+                wire.check()?;
                 let mut whole = default_wire().clone();
                 whole.overlay(wire);
                 Self::of_whole(&whole)
