@@ -37,6 +37,7 @@ impl TokenCounter for Words {
 }
 
 /// A record under construction. Times are milliseconds after the phase's start.
+#[derive(Clone)]
 pub(crate) struct RecordParts(Record);
 
 impl RecordParts {

@@ -107,32 +107,7 @@ pub fn coded() -> Vec<Case> {
     let mut broken = gzip(&events).concat();
     let middle = broken.len() / 2;
     broken[middle..].fill(0xFF);
-    vec![
-        // 4: epam/ai-dial-core#1646, phymbert/xk6-sse#21
-        bytes(
-            "gzip, flushed per event",
-            &of(STREAM, "gzip"),
-            gzip(&events),
-            three_times(),
-        ),
-        bytes(
-            "deflate, flushed per event",
-            &of(STREAM, "deflate"),
-            deflate(&events),
-            three_times(),
-        ),
-        bytes(
-            "brotli, flushed per event",
-            &of(STREAM, "br"),
-            brotli(&events),
-            three_times(),
-        ),
-        bytes(
-            "zstd, flushed per event",
-            &of(STREAM, "zstd"),
-            zstd(&events),
-            three_times(),
-        ),
+    let mut all = vec![
         bytes(
             "gzip without its end",
             &of(STREAM, "gzip"),
@@ -144,42 +119,6 @@ pub fn coded() -> Vec<Case> {
             &of(STREAM, "x-gzip"),
             gzip(&events[..1]).concat().chunks(7).map(<[u8]>::to_vec),
             right(1),
-        ),
-        bytes(
-            "gzip of JSON",
-            &of(json, "gzip"),
-            [gzip(&[&body]).concat()],
-            stopped(),
-        ),
-        bytes(
-            "zstd of JSON",
-            &of(json, "zstd"),
-            [zstd(&[&body]).concat()],
-            stopped(),
-        ),
-        bytes(
-            "brotli of JSON",
-            &of(json, "br"),
-            [brotli(&[&body]).concat()],
-            stopped(),
-        ),
-        bytes(
-            "bare deflate of JSON",
-            &of(json, "deflate"),
-            [bare_deflate(&body)],
-            stopped(),
-        ),
-        bytes(
-            "gzip of an error",
-            &of(error, "gzip"),
-            [gzip(&[slow]).concat()],
-            fails(429, "slow down", ""),
-        ),
-        bytes(
-            "zstd of an error",
-            &of(error, "zstd"),
-            [zstd(&[slow]).concat()],
-            fails(429, "slow down", ""),
         ),
         bytes(
             "gzip that is broken",
@@ -224,7 +163,36 @@ pub fn coded() -> Vec<Case> {
             [b"\x1f\x8brubbish".to_vec()],
             fails(None, "coded as gzip, br", ""),
         ),
-    ]
+    ];
+    // 4: epam/ai-dial-core#1646, phymbert/xk6-sse#21. Each coding on a stream whose events are
+    // flushed, on JSON and on an error.
+    type Code<'a> = &'a dyn Fn(&[&str]) -> Vec<Vec<u8>>;
+    let flushed: [(&str, Code<'_>); 5] = [
+        ("gzip", &gzip),
+        ("x-gzip", &gzip),
+        ("deflate", &deflate),
+        ("br", &brotli),
+        ("zstd", &zstd),
+    ];
+    for (coding, code) in flushed {
+        let name = format!("{coding}, flushed per event");
+        all.push(bytes(
+            name,
+            &of(STREAM, coding),
+            code(&events),
+            three_times(),
+        ));
+    }
+    let bare = |pieces: &[&str]| vec![bare_deflate(&pieces.concat())];
+    for (coding, code) in flushed.into_iter().chain([("DEFLATE", &bare as Code<'_>)]) {
+        let [answer, refusal] = [&*body, slow].map(|text| [code(&[text]).concat()]);
+        let name = format!("{coding} of JSON");
+        all.push(bytes(name, &of(json, coding), answer, stopped()));
+        let right = fails(429, "slow down", "");
+        let name = format!("{coding} of an error");
+        all.push(bytes(name, &of(error, coding), refusal, right));
+    }
+    all
 }
 
 pub fn mislabelled() -> Vec<Case> {

@@ -387,8 +387,8 @@ pub fn nothing() -> Vec<Case> {
 
 /// What is no answer of HTTP/1.1: the words say what else speaks, or how it begins.
 pub fn other_protocols() -> Vec<Case> {
-    let case = |name, bytes: &[u8], right| Case {
-        name,
+    let case = |name: &str, bytes: &[u8], right| Case {
+        name: name.to_owned(),
         kind: EndpointKind::Chat,
         pieces: vec![bytes.to_vec()],
         right,

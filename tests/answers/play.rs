@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// What a server answers, and what is right.
 pub struct Case {
-    pub name: &'static str,
+    pub name: String,
     pub kind: EndpointKind,
     /// Each piece is sent when the client has read the one before.
     pub pieces: Vec<Vec<u8>>,
@@ -101,7 +101,7 @@ pub fn whole() -> String {
 
 /// An event stream of these pieces, which the close ends.
 pub fn stream<'a>(
-    name: &'static str,
+    name: impl Into<String>,
     pieces: impl IntoIterator<Item = &'a str>,
     right: Right,
 ) -> Case {
@@ -110,7 +110,7 @@ pub fn stream<'a>(
 
 /// The same under another head; its last line end is put behind it.
 pub fn with_head<'a>(
-    name: &'static str,
+    name: impl Into<String>,
     head: &str,
     pieces: impl IntoIterator<Item = &'a str>,
     right: Right,
@@ -121,14 +121,14 @@ pub fn with_head<'a>(
 
 /// The same of any bytes.
 pub fn bytes(
-    name: &'static str,
+    name: impl Into<String>,
     head: &str,
     pieces: impl IntoIterator<Item = Vec<u8>>,
     right: Right,
 ) -> Case {
     let head = format!("{head}Connection: close\r\n\r\n").into_bytes();
     Case {
-        name,
+        name: name.into(),
         kind: EndpointKind::Chat,
         pieces: std::iter::once(head).chain(pieces).collect(),
         right,

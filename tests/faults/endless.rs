@@ -10,12 +10,22 @@ use super::failures;
 
 on_both_drivers! {
     fn an_error_body_without_an_end_is_left_after_a_while(driver) {
+        const HEADS: [(u16, &str); 4] = [
+            (500, "500 Oops\r\nContent-Type: text/plain"),
+            (401, "401 Unauthorized\r\nContent-Type: text/event-stream"),
+            (429, "429 Slow\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json"),
+            (302, "302 Found\r\nLocation: /x\r\nContent-Length: 99999999999"),
+        ];
         let server = Raw::start(|conn| {
             if conn.request().is_some() {
-                conn.send(b"HTTP/1.1 500 Oops\r\nContent-Type: text/plain\r\n\r\n");
+                let (_, head) = HEADS[conn.number % HEADS.len()];
+                conn.send(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes());
+                let chunk = if head.contains("chunked") { "10000\r\n" } else { "" };
+                let end = if chunk.is_empty() { "" } else { "\r\n" };
+                let piece = format!("{chunk}{}{end}", "x".repeat(64 * 1024));
                 // The client leaves long before that.
                 for _ in 0..4_096 {
-                    conn.send(&[b'x'; 64 * 1024]);
+                    conn.send(piece.as_bytes());
                 }
             }
         });
@@ -25,8 +35,11 @@ on_both_drivers! {
         for failure in failures(&run) {
             assert!(matches!(failure, Failure::Framing { cause: why, .. } if *why == cause));
         }
+        for (status, _) in HEADS {
+            let of_it = run.records.iter().filter(|record| record.wire.status == status);
+            assert_eq!(of_it.count(), 4, "{status}");
+        }
         for record in &run.records {
-            assert_eq!(record.wire.status, 500);
             let kept = record.transcript.iter().next().unwrap();
             assert_eq!((kept.kind, kept.bytes.len()), (MarkKind::Body, ERROR_BODY_KEPT));
             assert!(record.wire.body_received as usize <= ERROR_BODY_BYTES + 64 * 1024);

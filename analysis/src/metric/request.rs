@@ -73,9 +73,19 @@ impl Request<'_> {
     }
 
     /// Nanoseconds per token after the first. With per-chunk usage the tokens of the first chunk
-    /// are taken out, so that a server that packs several into it is not flattered.
+    /// are taken out, so that a server that packs several into it is not flattered. Of several
+    /// choices each is a stream of its own.
     pub fn itl(&self) -> Option<f64> {
         let osl = self.osl().filter(|&osl| osl >= 2)?;
+        let choices = &self.reading.choices;
+        if !choices.is_empty() {
+            let spans = choices.iter().map(|choice| choice.last.since(choice.first));
+            let nanos: u64 = spans.map(Span::nanos).sum();
+            let gaps = osl
+                .checked_sub(choices.len() as u64)
+                .filter(|&gaps| gaps > 0)?;
+            return Some(nanos as f64 / gaps as f64);
+        }
         let first = self
             .reading
             .first_chunk_tokens

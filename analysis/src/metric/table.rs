@@ -134,7 +134,8 @@ pub static METRICS: &[Metric] = &[
     metric(INTER_TOKEN_LATENCY, "Inter Token Latency", MS, Of::Fraction(|r| r.itl()), main(400),
         "Decode duration per token after the first; absent below two tokens. Of several choices each is a \
          stream of its own: the sum of their durations per token after the first of each.").needs(ST_OT)
-        .says("decode_duration / (OSL − 1); with --per-chunk-usage / (OSL − tokens of the first chunk)",
+        .says("decode_duration / (OSL − 1); with --per-chunk-usage / (OSL − tokens of the first chunk); of \
+               several choices Σ decode durations / (OSL − choices)",
             "request 0: 30 / (5 − 1) = 7.5 ms; request 1: 30 / 3 = 10 ms"),
     metric(OUTPUT_TOKEN_THROUGHPUT_PER_USER, "Output Token Throughput Per User", TPS_USER,
         Of::Fraction(|r| r.itl().filter(|&itl| itl > 0.0).map(|itl| 1e9 / itl)), main(500),

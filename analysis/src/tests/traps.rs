@@ -762,3 +762,81 @@ fn neighbours_of_a_cancel_are_told_from_the_others() {
     assert_eq!(neighbours["apart"]["time_to_first_token"]["avg"], 12.5);
     assert_eq!(neighbours["apart"]["inter_token_latency"]["count"], 1);
 }
+
+#[test]
+fn several_choices_have_gaps_of_their_own() {
+    let chunk = |index: u32| {
+        format!(r#"{{"choices":[{{"index":{index},"delta":{{"content":" word"}}}}]}}"#)
+    };
+    let both = r#"{"choices":[{"index":0,"delta":{"content":" word"}},{"index":1,"delta":{"content":" word"}}]}"#;
+    let usage = r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":6}}"#;
+    let in_turn = [
+        (21.0, 0),
+        (31.0, 1),
+        (41.0, 0),
+        (51.0, 1),
+        (61.0, 0),
+        (71.0, 1),
+    ];
+    let unlike = [
+        (21.0, 0),
+        (31.0, 1),
+        (41.0, 1),
+        (51.0, 1),
+        (101.0, 0),
+        (111.0, 1),
+    ];
+    let ended = |index: u32| chunk(index).replace("}}]", r#"},"finish_reason":"length"}]"#);
+    let one_each = [(21.0, 0), (31.0, 1), (41.0, 2)]
+        .iter()
+        .fold(answer(0, &[], &[]), |parts, &(at, index)| {
+            parts.mark(at, Data, &ended(index))
+        });
+    let of = |marks: &[(f64, u32)]| {
+        marks
+            .iter()
+            .fold(answer(0, &[], &[]), |parts, &(at, index)| {
+                parts.mark(at, Data, &chunk(index))
+            })
+    };
+    let rounds = [21.0, 41.0, 61.0];
+    let together = rounds
+        .iter()
+        .fold(answer(0, &[], &[]), |parts, &at| parts.mark(at, Data, both));
+    // Name, record, first token, latency, output, milliseconds per token of one choice.
+    for (name, parts, ttft, latency, osl, itl) in [
+        (
+            "in turn",
+            of(&in_turn),
+            20.0,
+            70.0,
+            6.0,
+            Some((40.0 + 40.0) / 4.0),
+        ),
+        (
+            "both in one event",
+            together,
+            20.0,
+            60.0,
+            6.0,
+            Some((40.0 + 40.0) / 4.0),
+        ),
+        (
+            "one is slow",
+            of(&unlike),
+            20.0,
+            110.0,
+            6.0,
+            Some((80.0 + 80.0) / 4.0),
+        ),
+        ("one token each", one_each, 20.0, 40.0, 3.0, None),
+    ] {
+        let record = parts.mark(112.0, Data, usage).end(113.0);
+        let (_, lines) = with(&[record], |_| {});
+        let line = &lines[0];
+        assert_eq!(value(line, "time_to_first_token"), Some(ttft), "{name}");
+        assert_eq!(value(line, "request_latency"), Some(latency), "{name}");
+        assert_eq!(value(line, "output_sequence_length"), Some(osl), "{name}");
+        assert_eq!(value(line, "inter_token_latency"), itl, "{name}");
+    }
+}

@@ -73,6 +73,10 @@ pub const DEADLINE_NEAR: Span = Span::from_micros(100);
 /// A request that is due waits no longer than this for deadlines that are near.
 pub const START_PATIENCE: Span = Span::from_micros(500);
 
+/// Bytes that are kept of a body which is neither JSON nor events, as its first byte shows: all
+/// that can be told of it is how it begins.
+pub const UNREADABLE_KEPT: usize = 1024 * 1024;
+
 /// Reads of one socket that never ran dry before its task lets the others run.
 pub const READS_IN_A_ROW: u32 = 4;
 

@@ -2,7 +2,7 @@
 
 use pinfire_base::{
     clock::Stamp,
-    limits::{BODY_BYTES, ERROR_BODY_BYTES, ERROR_BODY_KEPT, KEPT_BUFFER_BYTES},
+    limits::{BODY_BYTES, ERROR_BODY_BYTES, ERROR_BODY_KEPT, KEPT_BUFFER_BYTES, UNREADABLE_KEPT},
     record::{MarkKind, Quirks},
 };
 
@@ -96,6 +96,11 @@ enum Form {
     },
     /// Lines of JSON.
     Lines,
+    /// Neither events nor JSON.
+    Unreadable {
+        /// Bytes so far; not all of them are kept.
+        bytes: usize,
+    },
     /// The body of an error status.
     Refusal {
         /// Bytes so far; not all of them are kept.
@@ -329,11 +334,7 @@ impl Exchange {
         }
         self.text.form = match (200..300).contains(&head.status) {
             false => Form::Refusal { bytes: 0 },
-            true if coding == Coding::Unknown => Form::Whole {
-                looked: 0,
-                first: None,
-                settled: true,
-            },
+            true if coding == Coding::Unknown => Form::Unreadable { bytes: 0 },
             true if head.event_stream => Form::Events,
             true => Form::Open,
         };
@@ -411,6 +412,14 @@ impl Exchange {
 /// What the first bytes of an event stream can be. A comment begins with a colon, as no JSON does.
 const FIELDS: [&[u8]; 5] = [b":", b"data:", b"event:", b"id:", b"retry:"];
 
+/// Whether a document of JSON may begin with this byte.
+const fn begins_json(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n'
+    )
+}
+
 impl Text {
     fn reset(&mut self) {
         self.form = Form::Open;
@@ -459,6 +468,18 @@ impl Text {
                 };
                 return Ok(());
             }
+            Form::Unreadable { bytes: before } => {
+                let room = UNREADABLE_KEPT.saturating_sub(self.whole.len());
+                self.whole
+                    .extend_from_slice(&bytes[..bytes.len().min(room)]);
+                if before + bytes.len() > BODY_BYTES {
+                    return Err((BODY_BYTES - before, Cause::BodyTooLarge));
+                }
+                self.form = Form::Unreadable {
+                    bytes: before + bytes.len(),
+                };
+                return Ok(());
+            }
             Form::Open | Form::Whole { .. } | Form::Lines => {}
         }
         if self.whole.len() + bytes.len() > BODY_BYTES {
@@ -502,11 +523,19 @@ impl Text {
         }
         let half_a_mark = b"\xEF\xBB\xBF".starts_with(text);
         if !text.is_empty() && !half_a_mark && !FIELDS.iter().any(may_be_field) {
-            self.form = Form::Whole {
-                looked: 0,
-                first: None,
-                settled: text[0] != b'{',
+            self.form = match begins_json(text[0]) {
+                true => Form::Whole {
+                    looked: 0,
+                    first: None,
+                    settled: text[0] != b'{',
+                },
+                false => Form::Unreadable {
+                    bytes: self.whole.len(),
+                },
             };
+            if matches!(self.form, Form::Unreadable { .. }) {
+                self.whole.truncate(UNREADABLE_KEPT);
+            }
         }
         Ok(())
     }
@@ -588,7 +617,7 @@ impl Text {
                 let line = std::mem::take(&mut self.whole);
                 self.line(at, &line, sink);
             }
-            Form::Open | Form::Whole { .. } | Form::Refusal { .. } => {
+            Form::Open | Form::Whole { .. } | Form::Unreadable { .. } | Form::Refusal { .. } => {
                 sink.event(at, MarkKind::Body, &self.whole);
             }
         }
@@ -605,5 +634,54 @@ fn pass_on(at: Stamp, event: Event<'_>, delta: &mut DeltaScanner, sink: &mut imp
         Event::Error(raw) => sink.event(at, MarkKind::ErrorEvent, raw),
         Event::Bare(lines) => sink.event(at, MarkKind::Bare, lines),
         Event::Apart => sink.quirk(Quirks::NO_BLANK_LINES),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What came of a body: its events' sizes.
+    #[derive(Default)]
+    struct Bodies(Vec<usize>);
+
+    impl Sink for Bodies {
+        fn head(&mut self, _: Stamp, _: &Head, _: &[u8]) {}
+        fn body(&mut self, _: Stamp, _: usize, _: &[u8]) {}
+        fn event(&mut self, _: Stamp, _: MarkKind, bytes: &[u8]) {
+            self.0.push(bytes.len());
+        }
+        fn quirk(&mut self, _: Quirks) {}
+    }
+
+    #[test]
+    fn little_is_kept_of_a_body_that_nobody_can_read() {
+        const AT: Stamp = Stamp::from_nanos(1);
+        let piece = vec![b'x'; 1 << 20];
+        for kind in ["text/plain", "text/html", "audio/mpeg"] {
+            let mut exchange = Exchange::default();
+            let mut sink = Bodies::default();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n");
+            assert!(exchange.feed(AT, head.as_bytes(), &mut sink).is_ok());
+            for _ in 0..BODY_BYTES >> 20 {
+                assert_eq!(
+                    exchange.feed(AT, &piece, &mut sink),
+                    Ok(Progress::More),
+                    "{kind}"
+                );
+                assert!(exchange.text.whole.len() <= UNREADABLE_KEPT, "{kind}");
+            }
+            let error = exchange.feed(AT, b"x", &mut sink).unwrap_err();
+            assert_eq!(error.cause, Cause::BodyTooLarge);
+            assert_eq!(error.offset, (head.len() + BODY_BYTES) as u64);
+            // One that ends in time is told by its beginning.
+            let mut short = Exchange::default();
+            assert!(short.feed(AT, head.as_bytes(), &mut sink).is_ok());
+            for _ in 0..3 {
+                assert_eq!(short.feed(AT, &piece, &mut sink), Ok(Progress::More));
+            }
+            assert_eq!(short.close(AT, &mut sink), Closed::Complete);
+            assert_eq!(std::mem::take(&mut sink.0), [UNREADABLE_KEPT]);
+        }
     }
 }
