@@ -232,6 +232,14 @@ impl Collector {
         self.profiling.progress()
     }
 
+    /// How the requests of the warmup have ended so far, and how many failed and why; `None` before
+    /// the first of them.
+    pub fn warmup_in_words(&self) -> Option<(String, Option<String>)> {
+        let counts = self.warmup.progress();
+        let failed = counts.failed_in_words(self.warmup.errors.groups());
+        (counts != Progress::default()).then(|| (counts.in_words(), failed))
+    }
+
     /// Checks that all lines that were written are in their files, which someone else may have
     /// removed in the meantime.
     ///

@@ -437,7 +437,7 @@ fn the_log_has_the_phases_and_the_footer_its_path() {
     let place = |text: &str| log.find(text).unwrap_or_else(|| panic!("{text}: {log}"));
     assert!(place("warmup begins") < place("warmup has ended"));
     assert!(place("profiling begins") < place("profiling has ended"));
-    assert!(place("3 started, 3 finished, 0 failed") < place("the results are in"));
+    assert!(place("3 started, 3 answered, 0 broken") < place("the results are in"));
     let footer: Vec<&str> = run
         .stdout
         .lines()

@@ -41,8 +41,12 @@ impl ErrorDetails<'_> {
 #[serde(default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ErrorCount {
-    /// The error, without what differs from request to request.
+    /// The error, without what differs from request to request: where messages differ in ids,
+    /// numbers, times or addresses, marks such as `<id>` stand for them.
     pub error_details: ErrorDetails<'static>,
     /// How many requests had it.
     pub count: u64,
+    /// Where messages differ: the first of them as it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub example: Option<String>,
 }

@@ -566,6 +566,7 @@ impl GpuTelemetry {
                 ..ErrorDetails::default()
             },
             count: 1,
+            example: None,
         });
         TelemetryData {
             summary: TelemetrySummary {

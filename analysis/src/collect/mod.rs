@@ -5,6 +5,7 @@
 mod anomalies;
 mod column;
 mod errors;
+mod mask;
 mod progress;
 mod reader;
 mod slices;

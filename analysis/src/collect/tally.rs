@@ -145,6 +145,8 @@ impl Tally {
             Verdict::Valid => self.counts.valid += 1,
             Verdict::Error(problem) => {
                 self.counts.errors += 1;
+                let broken = matches!(request.record.outcome, Outcome::Failed(_));
+                self.counts.broken += u64::from(broken);
                 self.errors.add(problem);
             }
             Verdict::Cancelled(_) => self.counts.cancelled += 1,

@@ -1,5 +1,7 @@
 //! The tables of a run, as printed and as kept in the console file.
 
+use std::cmp::Reverse;
+
 use pinfire_artifacts::tag;
 use pinfire_base::delay::Delay;
 use pinfire_base::health::Durations;
@@ -8,6 +10,7 @@ use pinfire_base::record::{CancelTrigger, Leave, Trigger};
 use super::panels;
 use super::table::{Align, METRIC_COLUMNS, Table, metric_table, style, wrap};
 use super::words::{PER_GPU_UNIT, PRODUCT, number, plural, thousands};
+use crate::collect::ErrorGroup;
 use crate::facts::RecordedRun;
 use crate::metric::{Group, Place};
 use crate::report::{Block, Report};
@@ -15,6 +18,8 @@ use crate::stats::Figures;
 
 /// Display names longer than this have their unit on a line of its own.
 const NAME_MAX: usize = 30;
+/// Kinds of errors in their table: the most frequent ones.
+const ERRORS_SHOWN: usize = 10;
 /// A server may answer an error with a whole page.
 const MESSAGE_MAX: usize = 1_000;
 
@@ -28,13 +33,16 @@ impl Report {
             let warning = format!("The run is incomplete: {reason}");
             text += &format!("{SECTION}{}\n", style(&warning, "33", colour));
         }
+        if let Some(failed) = self.warmup_failed() {
+            text += &format!("{SECTION}{}\n", style(&failed, "33", colour));
+        }
         for notice in self.insights() {
             text += "\n";
             text += &panels::render(&notice, width, colour);
         }
         if !self.errors.is_empty() {
             text += SECTION;
-            text += &self.error_table().render(width, colour);
+            text += &self.error_table(width, colour);
         }
         if self.facts.trace_table {
             text += SECTION;
@@ -96,7 +104,14 @@ impl Report {
         table.render(width, colour)
     }
 
-    fn error_table(&self) -> Table {
+    /// One line on a warmup of which requests failed.
+    fn warmup_failed(&self) -> Option<String> {
+        let failed = self.warmup_counts.failed_in_words(&self.warmup_errors)?;
+        Some(format!("Warmup: {failed}"))
+    }
+
+    /// The most frequent errors; all of them are in the summary.
+    fn error_table(&self, width: usize, colour: bool) -> String {
         let head = [
             ("Code", Align::Right),
             ("Type", Align::Right),
@@ -105,7 +120,12 @@ impl Report {
         ];
         let title = format!("{PRODUCT} | Error Summary");
         let mut table = Table::new(title, &head, 2).then_flexible(1);
-        for group in &self.errors {
+        let mut groups: Vec<&ErrorGroup> = self.errors.iter().collect();
+        let more = groups.len().saturating_sub(ERRORS_SHOWN);
+        if more > 0 {
+            groups.sort_by_key(|group| Reverse(group.count));
+        }
+        for group in groups.iter().take(ERRORS_SHOWN) {
             let problem = &group.problem;
             let code = problem
                 .code
@@ -117,7 +137,17 @@ impl Report {
                 thousands(&group.count.to_string()),
             ]);
         }
-        table
+        let mut text = table.render(width, colour);
+        if more > 0 {
+            let requests: u64 = groups[ERRORS_SHOWN..].iter().map(|group| group.count).sum();
+            text += &format!(
+                "… and {} of errors ({}) in {}\n",
+                plural(more as u64, "more kind"),
+                plural(requests, "request"),
+                self.facts.files.json
+            );
+        }
+        text
     }
 
     fn metric_tables(&self, width: usize, colour: bool) -> String {

@@ -184,6 +184,7 @@ pub(super) fn error_summary(errors: &[ErrorGroup]) -> Vec<ErrorCount> {
     let rows = errors.iter().map(|group| ErrorCount {
         error_details: group.problem.details().owned(),
         count: group.count,
+        example: group.example.clone(),
     });
     rows.collect()
 }

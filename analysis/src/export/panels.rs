@@ -15,9 +15,26 @@ pub struct Notice {
     pub lines: Vec<String>,
 }
 
-/// Errors of servers that have a known way out: words of the message (any of them, in lower case),
-/// and the way.
-const KNOWN: [(&[&str], &str); 4] = [
+/// Words with which servers say that they do not know a field.
+const UNKNOWN: [&str; 14] = [
+    "unknown",
+    "unsupported",
+    "not supported",
+    "does not support",
+    "unrecognized",
+    "unrecognised",
+    "unexpected",
+    "not permitted",
+    "not allowed",
+    "forbidden",
+    "extra input",
+    "extra field",
+    "additional propert",
+    "invalid field",
+];
+
+/// Fields that not every server knows, and what to do about it.
+const UNKNOWN_FIELDS: [(&[&str], &str); 3] = [
     (
         &["max_completion_tokens"],
         "The server does not know `max_completion_tokens`: --use-legacy-max-tokens sends `max_tokens` \
@@ -29,19 +46,25 @@ const KNOWN: [(&[&str], &str); 4] = [
          empty, and tokens are counted by the client.",
     ),
     (
-        &[
-            "context length",
-            "maximum context",
-            "context_length_exceeded",
-            "prompt is too long",
-        ],
-        "Prompt and answer together are longer than the model's context: lower --isl or --osl.",
-    ),
-    (
         &["ignore_eos", "min_tokens"],
         "The server does not know `ignore_eos` or `min_tokens`: leave them out of --extra-inputs.",
     ),
 ];
+
+/// Other errors of servers that have a known way out: words of the message (any of them, in lower
+/// case), and the way.
+const KNOWN: [(&[&str], &str); 1] = [(
+    &[
+        "context length",
+        "maximum context",
+        "context_length_exceeded",
+        "context window",
+        "max_model_len",
+        "max_seq_len",
+        "prompt is too long",
+    ],
+    "Prompt and answer together are longer than the model's context: lower --isl or --osl.",
+)];
 
 /// The same by status.
 const KNOWN_STATUS: [(&[u16], &str); 4] = [
@@ -70,9 +93,9 @@ impl Report {
         let mut lines: Vec<String> = Vec::new();
         for group in &self.errors {
             let message = group.problem.message.to_lowercase();
-            let by_words = KNOWN
-                .iter()
-                .find(|(words, _)| words.iter().any(|word| message.contains(word)));
+            let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+            let unknown = UNKNOWN_FIELDS.iter().filter(|_| says(&UNKNOWN));
+            let by_words = unknown.chain(&KNOWN).find(|(words, _)| says(words));
             let by_status = || {
                 let code = u16::try_from(group.problem.code?).ok()?;
                 let known = KNOWN_STATUS.iter().find(|(codes, _)| codes.contains(&code));

@@ -286,6 +286,147 @@ fn throughputs_per_gpu_stand_beside_those_per_user() {
 }
 
 #[test]
+fn a_field_is_called_unknown_only_where_the_server_says_so() {
+    const LEGACY: &str = "--use-legacy-max-tokens";
+    const LONG: &str = "lower --isl or --osl";
+    for (message, hint) in [
+        ("Unsupported parameter: max_completion_tokens", Some(LEGACY)),
+        (
+            "Unrecognized request argument supplied: max_completion_tokens",
+            Some(LEGACY),
+        ),
+        (
+            "body.max_completion_tokens: Extra inputs are not permitted",
+            Some(LEGACY),
+        ),
+        (
+            "got an unexpected keyword argument 'max_completion_tokens'",
+            Some(LEGACY),
+        ),
+        (
+            "Additional properties are not allowed ('max_completion_tokens' was unexpected)",
+            Some(LEGACY),
+        ),
+        (
+            "max_completion_tokens=99999 cannot be greater than max_model_len=4096",
+            Some(LONG),
+        ),
+        (
+            "This model's maximum context length is 4096 tokens. However, you requested 5000 in max_completion_tokens",
+            Some(LONG),
+        ),
+        ("max_completion_tokens must be at least 1, got 0", None),
+        (
+            "Invalid 'max_completion_tokens': integer below minimum value",
+            None,
+        ),
+        (
+            "stream_options: Extra inputs are not permitted",
+            Some("stream_options"),
+        ),
+        ("stream_options can only be set when stream is true", None),
+        ("Unknown field: ignore_eos", Some("--extra-inputs")),
+        (
+            "min_tokens must be less than or equal to max_tokens=5, got 9",
+            None,
+        ),
+    ] {
+        let body = serde_json::json!({"error": {"message": message}}).to_string();
+        let record = RecordParts::streamed(0)
+            .status(400)
+            .mark(5.0, MarkKind::Body, &body)
+            .end(6.0);
+        let report = with(&[record], |_, _| {});
+        let said: Vec<String> = report
+            .insights()
+            .into_iter()
+            .flat_map(|i| i.lines)
+            .collect();
+        match hint {
+            Some(hint) => assert!(
+                said.iter().any(|line| line.contains(hint)),
+                "{message}: {said:?}"
+            ),
+            None => assert!(said.is_empty(), "{message}: {said:?}"),
+        }
+    }
+}
+
+#[test]
+fn errors_are_grouped_by_kind_and_the_console_shows_ten() {
+    let kinds = [
+        "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa",
+        "lambda", "my",
+    ];
+    // Of the first kind one request, of the second two, and so on.
+    let mut records = Vec::new();
+    for (nth, kind) in kinds.iter().enumerate() {
+        for _ in 0..=nth {
+            let id = records.len() as u64;
+            let body = format!("{kind} broke in req_{id:08x}{id:08x} after {id} ms");
+            records.push(
+                RecordParts::streamed(id % 60)
+                    .status(500)
+                    .mark(5.0, MarkKind::Body, &body)
+                    .end(6.0),
+            );
+        }
+    }
+    let report = with(&records, |_, _| {});
+    let console = report.console(140, false);
+    let table: Vec<&str> = console
+        .lines()
+        .filter(|line| line.contains(" broke in "))
+        .collect();
+    assert_eq!(table.len(), 10, "{console}");
+    assert!(table[0].contains("my broke in req_<id> after <n> ms") && table[0].contains("12"));
+    let more = "… and 2 more kinds of errors (3 requests) in profile_export_aiperf.json";
+    assert!(console.contains(more), "{console}");
+    let summary = json(&report);
+    let errors = summary["error_summary"].as_array().unwrap();
+    assert_eq!(errors.len(), 12);
+    // One of a kind is told as it was.
+    let first = &errors[0];
+    let message = "alpha broke in req_0000000000000000 after 0 ms";
+    assert_eq!(first["error_details"]["message"], message);
+    assert!(first["example"].is_null());
+    let last = &errors[11];
+    assert_eq!(
+        last["error_details"]["message"],
+        "my broke in req_<id> after <n> ms"
+    );
+    assert_eq!(
+        (&last["count"], &last["example"]),
+        (
+            &12.into(),
+            &"my broke in req_0000004200000042 after 66 ms".into()
+        )
+    );
+}
+
+#[test]
+fn a_warmup_that_fails_is_one_line() {
+    let refused = |index: u64, message: &str| {
+        RecordParts::streamed(index)
+            .status(503)
+            .mark(5.0, MarkKind::Body, message)
+            .warmup()
+            .end(6.0)
+    };
+    let warmup = [refused(0, "busy"), refused(1, "busy"), refused(2, "gone")];
+    let records: Vec<_> = warmup.into_iter().chain(golden::records()).collect();
+    let console = with(&records, |_, _| {}).console(140, false);
+    let line = "Warmup: 3 of 3 requests failed, 2 with 503 Service Unavailable: busy";
+    assert_eq!(console.matches("Warmup").count(), 1, "{console}");
+    assert!(console.contains(line), "{console}");
+    assert!(
+        !with(&golden::records(), |_, _| {})
+            .console(140, false)
+            .contains("Warmup:")
+    );
+}
+
+#[test]
 fn usual_errors_come_with_a_way_out() {
     let body = r#"{"error":{"message":"Unsupported parameter: max_completion_tokens"}}"#;
     let records = [

@@ -107,6 +107,10 @@ pub fn info(message: impl Display) {
 
 /// Writes what came of a run: its errors, and what the panels of the console warn of.
 pub fn outcome(report: &Report) {
+    info(format_args!(
+        "the answers of the measurement: {}",
+        report.counts.in_words()
+    ));
     for group in report.errors.iter().take(ERRORS_MAX) {
         let problem = &group.problem;
         let code = problem

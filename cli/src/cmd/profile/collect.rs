@@ -13,6 +13,7 @@ use anyhow::{Result, anyhow};
 use crossbeam_channel::Receiver;
 use pinfire_analysis::{
     Collector,
+    collect::Progress,
     facts::{RunEnd, RunFacts},
     pool::Pool,
     reading::Reading,
@@ -32,6 +33,7 @@ use crate::{
     reclaim,
     run::{PreparedRun, cpus},
     terminal::{
+        log,
         progress::{Board, Ui},
         say,
     },
@@ -110,6 +112,7 @@ impl Collecting {
         let tally = Arc::new(Tally::default());
         let counting = Arc::clone(&tally);
         let witness = settings.verify_release;
+        let seamless = settings.load.seamless;
         let cpus = settings.places.rest.clone();
         let thread = threads::start("pinfire-analysis", move || {
             cpus::stay_on(&cpus);
@@ -117,6 +120,7 @@ impl Collecting {
             // One of the CPUs that the engine leaves is this thread's own.
             let helpers = cpus.len().saturating_sub(1).min(READERS_MAX);
             let flow = Flow {
+                seamless,
                 records: incoming,
                 all_sent: sent,
                 tally: counting,
@@ -178,6 +182,8 @@ const ROUND: usize = 4_096;
 
 /// Where records come from, and where it is said what they show.
 struct Flow {
+    /// The warmup's answers come while it is measured already.
+    seamless: bool,
     records: Receiver<Record>,
     /// The engine has given up all of them.
     all_sent: Arc<AtomicBool>,
@@ -194,6 +200,7 @@ fn collect(mut collector: Collector, helpers: usize, flow: &Flow, witness: bool)
     let mut flushed = Stamp::now();
     let mut shown = flushed;
     let mut failed = None;
+    let mut warmup_told = false;
     let reader = collector.reader();
     // A thread inherits the CPUs of the one that makes it, and not its priority.
     let mut pool = Pool::new(helpers, cpus::yield_to_others, move |record: Record| {
@@ -221,6 +228,11 @@ fn collect(mut collector: Collector, helpers: usize, flow: &Flow, witness: bool)
         }
         pool.finish(&mut take);
         let progress = collector.progress();
+        let measuring = !flow.seamless && progress != Progress::default();
+        if !warmup_told && (measuring || (last && records.is_empty())) {
+            warmup_told = true;
+            tell_of_warmup(&collector);
+        }
         let ended = progress.valid + progress.errors + progress.cancelled;
         flow.tally.failed.store(progress.errors, Ordering::Relaxed);
         flow.tally.ended.store(ended, Ordering::Relaxed);
@@ -250,5 +262,16 @@ fn collect(mut collector: Collector, helpers: usize, flow: &Flow, witness: bool)
             };
         }
         std::thread::sleep(REST);
+    }
+}
+
+/// How the answers of the warmup were: in the log, and if some of them failed also on the terminal.
+fn tell_of_warmup(collector: &Collector) {
+    let Some((ended, failed)) = collector.warmup_in_words() else {
+        return;
+    };
+    log::info(format_args!("the answers of the warmup: {ended}"));
+    if let Some(failed) = failed {
+        say::warning(format_args!("warmup: {failed}"));
     }
 }

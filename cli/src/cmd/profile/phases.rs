@@ -192,7 +192,7 @@ impl<'a> Running<'a> {
         let report = self.wait_for(going, |engine| engine.wait(phase, TICK))?;
         let counts = report.counts();
         log::info(format_args!(
-            "{} has ended after {:.3} s: {} started, {} finished, {} failed, {} cancelled by plan, {} \
+            "{} has ended after {:.3} s: {} started, {} answered, {} broken, {} cancelled by plan, {} \
              dropped",
             phase_name(phase),
             report.ended.since(report.started).as_secs_f64(),
