@@ -74,6 +74,7 @@ impl RecordParts {
                 ..Wire::default()
             },
             label: None,
+            unreached: None,
             transcript: Transcript::default(),
             body: None,
             capture: None,

@@ -169,6 +169,7 @@ fn record(index: u64, events: u64) -> Record {
             ..Wire::default()
         },
         label: None,
+        unreached: None,
         transcript,
         body: None,
         capture: None,

@@ -113,6 +113,7 @@ fn main() -> anyhow::Result<()> {
         phase: Phase::Profiling,
         targets: [Target {
             addresses: vec![Address::Tcp(args.connect)],
+            spare: Vec::new(),
             head,
             tls: None,
         }]
@@ -124,6 +125,7 @@ fn main() -> anyhow::Result<()> {
         first_session: 0,
         schedule: Schedule::closed(args.requests),
         concurrency: Some(Limit::of(args.concurrency)),
+        backs_off: false,
         prefill: None,
         duration: None,
         grace: None,

@@ -60,6 +60,8 @@ pub struct Load {
     /// The measurement does not wait for the answers of the warmup.
     pub seamless: bool,
     pub failed_threshold: Option<f64>,
+    /// Slots of a closed loop rest after requests without an answer.
+    pub error_backoff: bool,
     pub warnings: Vec<String>,
 }
 
@@ -73,11 +75,20 @@ impl Load {
         let pattern = arrivals(config, fixed_schedule, &mut warnings)?;
         let profiling = profiling(config, fixed_schedule, pattern, &mut warnings)?;
         let warmup = warmup(config, &profiling, pattern, &mut warnings)?;
+        let no_backoff = &config.load.no_error_backoff;
+        let is_closed = |phase: &PhaseLoad| matches!(phase.mode, Mode::Concurrency);
+        demand!(
+            !no_backoff.value || is_closed(&profiling) || warmup.as_ref().is_some_and(is_closed),
+            [no_backoff],
+            "--no-error-backoff is about --concurrency alone: a rate, users and a fixed schedule keep \
+             their times whatever fails"
+        );
         Ok(Self {
             warmup,
             profiling,
             seamless: config.warmup.warmup_seamless.value,
             failed_threshold: config.load.failed_request_threshold.get(),
+            error_backoff: !no_backoff.value,
             warnings,
         })
     }

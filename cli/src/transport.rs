@@ -61,6 +61,8 @@ pub struct Reached {
     pub base: String,
     pub url: TargetUrl,
     pub addresses: Vec<Address>,
+    /// Those of the other family, for when none of the first takes connections.
+    pub spare: Vec<Address>,
     pub tls: Option<Tls>,
 }
 
@@ -156,11 +158,13 @@ impl Transport {
                 base: base.to_owned(),
                 url: url.clone(),
                 addresses: vec![Address::Unix(path.clone())],
+                spare: Vec::new(),
                 tls: None,
             });
         }
-        let mut addresses = resolve(url)?;
+        let (mut addresses, mut spare) = resolve(url)?;
         if let Some(source) = self.dialling.sources.first() {
+            addresses.append(&mut spare);
             addresses.retain(|address| address.is_ipv4() == source.is_ipv4());
             ensure!(
                 !addresses.is_empty(),
@@ -180,12 +184,13 @@ impl Transport {
                 .dialling
                 .timeout
                 .map_or(TRIAL, |limit| Duration::from_nanos(limit.nanos()));
-            try_handshake(url, tls, &addresses, limit)?;
+            try_handshake(url, tls, addresses.iter().chain(&spare), limit)?;
         }
         Ok(Reached {
             base: base.to_owned(),
             url: url.clone(),
             addresses: addresses.into_iter().map(Address::Tcp).collect(),
+            spare: spare.into_iter().map(Address::Tcp).collect(),
             tls,
         })
     }
@@ -207,27 +212,39 @@ fn server(asked: &Endpoint, urls: &[String], path: &str) -> Result<Server> {
     Ok(Server::Remote(targets.about(&[&asked.url])?))
 }
 
-/// The addresses of a host: those of IPv4 if it has any, as the reference has it.
-fn resolve(url: &TargetUrl) -> Result<Vec<SocketAddr>> {
+/// The addresses of a host that connections take in turn, and those for when all of these refuse.
+fn resolve(url: &TargetUrl) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>)> {
     let wanted = environment::read::<String>("HTTP_IP_VERSION")?.unwrap_or_default();
-    let mut addresses: Vec<SocketAddr> = (url.host.as_str(), url.port)
+    let all = (url.host.as_str(), url.port)
         .to_socket_addrs()
-        .with_context(|| format!("cannot resolve the host of {url}; is the name right?"))?
-        .collect();
-    let v4 = addresses.iter().any(SocketAddr::is_ipv4);
-    match wanted.as_str() {
-        "6" => addresses.retain(SocketAddr::is_ipv6),
-        "" | "4" if v4 => addresses.retain(SocketAddr::is_ipv4),
-        "" | "4" | "auto" => {}
-        other => bail!("PINFIRE_HTTP_IP_VERSION is set to `{other}`; it takes 4, 6 or auto"),
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    addresses.retain(|address| seen.insert(*address));
+        .with_context(|| format!("cannot resolve the host of {url}; is the name right?"))?;
+    let Some((addresses, spare)) = by_family(all, &wanted) else {
+        bail!("PINFIRE_HTTP_IP_VERSION is set to `{wanted}`; it takes 4, 6 or auto");
+    };
     ensure!(
         !addresses.is_empty(),
         "the host of {url} has no address of the wanted kind"
     );
-    Ok(addresses)
+    Ok((addresses, spare))
+}
+
+/// Parts the addresses of a host: those of IPv4 come first if it has any, as the reference has it,
+/// and those of IPv6 are for when they refuse. `None` for a wish that nobody knows.
+fn by_family(
+    all: impl Iterator<Item = SocketAddr>,
+    wanted: &str,
+) -> Option<(Vec<SocketAddr>, Vec<SocketAddr>)> {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut all: Vec<SocketAddr> = all.filter(|address| seen.insert(*address)).collect();
+    let v4 = all.iter().any(SocketAddr::is_ipv4);
+    match wanted {
+        "6" => all.retain(SocketAddr::is_ipv6),
+        "" if v4 => return Some(all.into_iter().partition(SocketAddr::is_ipv4)),
+        "4" if v4 => all.retain(SocketAddr::is_ipv4),
+        "" | "4" | "auto" => {}
+        _ => return None,
+    }
+    Some((all, Vec::new()))
 }
 
 /// Local addresses: a list of single ones and ranges, each tried out.
@@ -332,18 +349,20 @@ fn named_certificates(asked: &Endpoint) -> Result<Vec<CertificateDer<'static>>> 
 }
 
 /// One handshake, so that a certificate which is no good is one error and not one per request.
-/// Anything else that goes wrong is for the run to show.
-fn try_handshake(
+/// Anything else that goes wrong is for the run to show. With the first address that takes
+/// connections.
+fn try_handshake<'a>(
     url: &TargetUrl,
     tls: &Tls,
-    addresses: &[SocketAddr],
+    addresses: impl Iterator<Item = &'a SocketAddr>,
     limit: Duration,
 ) -> Result<()> {
     let mut config = ClientConfig::clone(&tls.config);
     // The run's first handshakes must not be shortened by this one.
     config.resumption = Resumption::disabled();
-    let Some(reason) = addresses.first().and_then(|address| {
-        handshake(config, tls.name.clone(), address, limit)
+    let mut sockets = addresses.filter_map(|at| TcpStream::connect_timeout(at, limit).ok());
+    let Some(reason) = sockets.next().and_then(|socket| {
+        handshake(config, tls.name.clone(), socket, limit)
             .err()
             .and_then(certificate_reason)
     }) else {
@@ -359,10 +378,9 @@ fn try_handshake(
 fn handshake(
     config: ClientConfig,
     name: ServerName<'static>,
-    address: &SocketAddr,
+    mut socket: TcpStream,
     limit: Duration,
 ) -> io::Result<()> {
-    let mut socket = TcpStream::connect_timeout(address, limit)?;
     socket.set_read_timeout(Some(limit))?;
     socket.set_write_timeout(Some(limit))?;
     let mut session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
@@ -494,6 +512,44 @@ impl ServerCertVerifier for Anyone {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_other_family_is_spare() {
+        let all = [
+            "127.0.0.2:80",
+            "[::1]:80",
+            "127.0.0.1:80",
+            "127.0.0.2:80",
+            "[::2]:80",
+        ];
+        let sixes = &["[::1]:80", "[::2]:80"][..];
+        let fours = &["127.0.0.2:80", "127.0.0.1:80"][..];
+        let unique = &all[..3]
+            .iter()
+            .chain(&all[4..])
+            .copied()
+            .collect::<Vec<_>>()[..];
+        for (wanted, of, first, spare) in [
+            ("", &all[..], fours, sixes),
+            ("4", &all[..], fours, &[][..]),
+            ("6", &all[..], sixes, &[][..]),
+            ("auto", &all[..], unique, &[][..]),
+            ("", sixes, sixes, &[][..]),
+            ("4", sixes, sixes, &[][..]),
+            ("6", fours, &[][..], &[][..]),
+        ] {
+            let parse = |texts: &[&str]| -> Vec<SocketAddr> {
+                texts.iter().map(|text| text.parse().unwrap()).collect()
+            };
+            let parted = by_family(parse(of).into_iter(), wanted);
+            assert_eq!(
+                parted,
+                Some((parse(first), parse(spare))),
+                "{wanted:?} of {of:?}"
+            );
+        }
+        assert_eq!(by_family(std::iter::empty(), "v4"), None);
+    }
 
     #[test]
     fn sources_are_lists_and_ranges() {

@@ -127,10 +127,28 @@ pub struct Tls {
 pub struct Target {
     /// Its addresses, taken in turn by connections. Not empty.
     pub addresses: Vec<Address>,
+    /// Further ones, for when none of those takes connections.
+    pub spare: Vec<Address>,
     /// The request head, ready but for the ids and the length.
     pub head: RequestHead,
     /// Talk TLS with it.
     pub tls: Option<Tls>,
+}
+
+impl Target {
+    /// The address of that number; the spare ones count on behind the others.
+    pub fn address(&self, number: usize) -> &Address {
+        match number.checked_sub(self.addresses.len()) {
+            None => &self.addresses[number],
+            Some(spare) => &self.spare[spare],
+        }
+    }
+
+    /// Whether there is another address where one gives no connection.
+    #[inline]
+    pub fn has_several(&self) -> bool {
+        self.addresses.len() + self.spare.len() > 1
+    }
 }
 
 /// How connections are made.
@@ -148,14 +166,14 @@ pub struct Dialling {
 }
 
 impl Dialling {
-    /// Where the `nth` connection to `target` comes from and goes to. Every source meets every
-    /// address.
-    pub fn route<'a>(&self, target: &'a Target, nth: usize) -> (Option<IpAddr>, &'a Address) {
+    /// Where the `nth` connection to `target` comes from, and the number of the address it goes to.
+    /// Every source meets every address.
+    pub fn route(&self, target: &Target, nth: usize) -> (Option<IpAddr>, usize) {
         let (source, nth) = match self.sources.len() {
             0 => (None, nth),
             count => (Some(self.sources[nth % count]), nth / count),
         };
-        (source, &target.addresses[nth % target.addresses.len()])
+        (source, nth % target.addresses.len())
     }
 }
 
@@ -180,6 +198,8 @@ pub struct PhasePlan {
     pub schedule: Schedule,
     /// Sessions open at once, over all cores; `None` for no limit.
     pub concurrency: Option<Limit>,
+    /// A slot of a closed loop rests after requests that get no answer.
+    pub backs_off: bool,
     /// Requests that wait for their first content at once, over all cores; `None` for no limit.
     pub prefill: Option<Limit>,
     /// Nothing is sent from then on.

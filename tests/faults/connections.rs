@@ -18,7 +18,7 @@ use pinfire_tests::{
     load::{Load, Run, Session},
     mock::{Mock, instant},
     on_both_drivers,
-    raw::Raw,
+    raw::{Raw, nobody},
     sockets::until,
 };
 use pinfire_tools::mock::Script;
@@ -27,16 +27,6 @@ use socket2::{Domain, Socket, Type};
 use super::{OK, failure, failures};
 
 const ECONNREFUSED: i32 = 111;
-
-/// An address where nothing listens; nobody else can have the port while the socket lives.
-fn nobody() -> (Socket, SocketAddr) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket
-        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
-        .unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
-    (socket, address)
-}
 
 /// Of 40 requests every second one of a connection fails; at the end of the run at most 4
 /// connections have had only one.

@@ -9,9 +9,11 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod backoff;
 mod bytes;
 mod connections;
 mod endless;
+mod keep_alive;
 mod scripted;
 mod unannounced;
 

@@ -44,6 +44,10 @@ pub struct Load {
     pub concurrency: usize,
     /// How long it takes until all of those may be open.
     pub ramp: Option<Span>,
+    /// Slots rest after requests without an answer.
+    pub backs_off: bool,
+    /// Further addresses of every server, taken in turn too, and those for when all others refuse.
+    pub others: [Vec<SocketAddr>; 2],
     /// Requests waiting for their first content at once.
     pub prefill: Option<usize>,
     /// When sessions begin.
@@ -88,6 +92,8 @@ impl Load {
             driver,
             concurrency: 4,
             ramp: None,
+            backs_off: false,
+            others: Default::default(),
             prefill: None,
             pace: Pace::Closed,
             duration: None,
@@ -180,6 +186,7 @@ impl Load {
                 slots: self.concurrency,
                 ramp: self.ramp,
             }),
+            backs_off: self.backs_off,
             prefill: self.prefill.map(Limit::of),
             duration: self.duration,
             grace: self.grace,
@@ -206,8 +213,12 @@ impl Load {
                 ("Content-Type", HeaderValue::Fixed("application/json")),
             ],
         );
+        let [others, spare] = &self.others;
         Target {
-            addresses: vec![address.clone()],
+            addresses: std::iter::once(address.clone())
+                .chain(others.iter().copied().map(Address::Tcp))
+                .collect(),
+            spare: spare.iter().copied().map(Address::Tcp).collect(),
             head,
             tls: self.tls.clone(),
         }

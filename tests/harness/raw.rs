@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::watchdog::watch;
 
@@ -119,6 +119,15 @@ impl Raw {
     }
 }
 
+/// An address where nothing listens; nobody else can have the port while the socket lives.
+pub fn nobody() -> (Socket, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    socket.bind(&anywhere.into()).expect("a port");
+    let address = socket.local_addr().expect("a bound port");
+    (socket, address.as_socket().expect("an address of IPv4"))
+}
+
 impl ReceivedRequest {
     /// The body as JSON.
     pub fn json(&self) -> serde_json::Value {
@@ -204,6 +213,11 @@ impl Conn {
     /// Where the client is.
     pub fn peer(&self) -> SocketAddr {
         self.socket.peer_addr().expect("a connected client")
+    }
+
+    /// A read that brings nothing for so long counts as the end.
+    pub fn limit_reads(&self, limit: Duration) {
+        let _ = self.socket.set_read_timeout(Some(limit));
     }
 
     /// Sends bytes. That the client has left is not the server's failure.

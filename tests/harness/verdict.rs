@@ -112,7 +112,7 @@ fn record(answers: &Answers, input: &[u8], cuts: impl IntoIterator<Item = usize>
     match exchange.close(at, &mut request) {
         Closed::Complete => request.complete(at),
         closed => {
-            let failure = request.broken(closed, 0);
+            let failure = request.broken(at, closed, 0);
             request.fail(at, failure)
         }
     }

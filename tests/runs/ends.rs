@@ -5,6 +5,8 @@ use std::time::Duration;
 use pinfire_tests::{
     binary::{Ended, profile},
     mock::{Mock, instant, script, silent},
+    raw::nobody,
+    watchdog::watch,
 };
 use pinfire_tools::mock::{Fault, FaultRule, Script, When};
 use rustix::process::Signal;
@@ -66,11 +68,7 @@ fn a_run_against_a_server_in_process_and_its_log() {
 
 #[test]
 fn nothing_listening_is_a_failure_with_all_its_files() {
-    // The port is taken and nobody listens on it.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    let anywhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(&anywhere.into()).unwrap();
-    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let (_socket, address) = nobody();
     let run = profile(&format!("http://{address}"), LOAD).run().code(1);
     assert_eq!(sums(&run), [20, 20, 20, 0, 0]);
     has_every_file(&run);
@@ -87,6 +85,52 @@ fn nothing_listening_is_a_failure_with_all_its_files() {
         "{}",
         run.stdout
     );
+}
+
+#[test]
+fn slots_rest_while_nobody_answers_and_the_report_says_so() {
+    let (_socket, address) = nobody();
+    let url = format!("http://{address}");
+    let load = "--concurrency 2 --request-count 8";
+    let run = profile(&url, load).run().code(1);
+    assert_eq!(sums(&run), [8, 8, 8, 0, 0]);
+    let rests = &run.json()["client_health"]["error_backoff"];
+    assert_eq!(rests["slots"], 2);
+    let count = rests["rests"].as_u64().unwrap();
+    assert!((5..=7).contains(&count), "{rests}");
+    assert!(rests["rested_sec"].as_f64().unwrap() >= 0.05, "{rests}");
+    let line = format!("2 slots rested {count} times after requests without any answer");
+    assert!(run.stdout.contains(&line), "{}", run.stdout);
+    // At full speed nothing is said.
+    let run = profile(&url, &format!("{load} --no-error-backoff"))
+        .run()
+        .code(1);
+    assert!(run.json()["client_health"].get("error_backoff").is_none());
+    assert!(!run.stdout.contains("rested"), "{}", run.stdout);
+    let file = run.file("resolved_config.yaml");
+    assert!(file.contains("no-error-backoff: true"), "{file}");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_rests_and_silence_is_told() {
+    let (_socket, address) = nobody();
+    let url = format!("http://{address}");
+    let running = profile(&url, "--concurrency 3 --request-count 100000").start();
+    let log = running.folder().join("out/logs/pinfire.log");
+    let guard = watch("silence is never told");
+    let told = || std::fs::read_to_string(&log).unwrap_or_default();
+    while !told().contains("nothing has been answered yet") {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(guard);
+    running.signal(Signal::INT);
+    let run = running.wait();
+    let [due, completed, errors, ..] = sums(&run);
+    assert!(
+        due == completed && errors == due && due >= 3,
+        "{due} {completed} {errors}"
+    );
+    assert_eq!(run.lines().len() as u64, due);
 }
 
 #[test]

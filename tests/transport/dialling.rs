@@ -22,10 +22,10 @@ use pinfire_tests::{
 use pinfire_tools::proxy;
 use socket2::{Domain, Socket, Type};
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A listener whose accept queue is full, and what fills it.
-fn full() -> (Socket, SocketAddr, TcpStream) {
+pub fn full() -> (Socket, SocketAddr, TcpStream) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket
         .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())

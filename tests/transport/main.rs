@@ -8,5 +8,6 @@
     reason = "helpers of tests fail the test"
 )]
 
+mod addresses;
 mod dialling;
 mod tls;

@@ -32,8 +32,8 @@ pub use carried::{Carried, Part};
 pub use error::{ErrorCount, ErrorDetails};
 pub use folder::{FolderError, PHASE_FILES, RunFolder};
 pub use line::{
-    CancelledAt, LineCancellation, LineMetrics, Measured, Metadata, MetricText, MetricValue,
-    OUR_PROCESSOR, RequestLine, Verbatim,
+    CancelledAt, LineCancellation, LineMetrics, LineUnreached, Measured, Metadata, MetricText,
+    MetricValue, OUR_PROCESSOR, RequestLine, Verbatim,
 };
 pub use lines::{LineNumber, Lines, LinesError};
 pub use names::{

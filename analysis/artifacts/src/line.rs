@@ -83,6 +83,22 @@ pub struct Metadata<'a> {
     /// Why the answer ended and what was unusual about it, likewise.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<LineAnswer<'a>>,
+    /// Addresses of the server that gave it no connection before another one did, or that all did
+    /// not, likewise.
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub unreached: Vec<LineUnreached<'a>>,
+}
+
+/// An address that gave a request no connection.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct LineUnreached<'a> {
+    /// Address and port.
+    #[serde(borrow)]
+    pub address: Cow<'a, str>,
+    /// Why, in the system's words.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
 }
 
 /// `record_processor_id` of every line that pinfire writes: there is but one.

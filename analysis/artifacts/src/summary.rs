@@ -375,6 +375,12 @@ pub struct ClientHealth {
     pub turn: Lateness,
     /// Connections that took long.
     pub slow_connects: u64,
+    /// The slots of a closed loop rested after requests without an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_backoff: Option<ErrorBackoff>,
+    /// Addresses of the servers that gave no connection, where the next one of the name was tried.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreached_addresses: Vec<UnreachedAddress>,
     /// Open requests against what was asked.
     pub concurrency: HeldConcurrency,
     /// The client was the bottleneck of the run.
@@ -462,6 +468,34 @@ pub struct CoreAccount {
     pub slow_connects: u64,
     /// Idle connections that the server had closed.
     pub stale_closed: u64,
+    /// Idle connections that the client closed because the server was about to.
+    pub expired_closed: u64,
+}
+
+/// An address that gave no connection.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct UnreachedAddress {
+    /// Address and port.
+    pub address: String,
+    /// Why, in the system's words.
+    pub reason: String,
+    /// Connects that came to nothing.
+    pub connects: u64,
+}
+
+/// Rests of a closed loop's slots after requests that got no answer.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ErrorBackoff {
+    /// Slots that rested.
+    pub slots: u64,
+    /// Rests of all slots.
+    pub rests: u64,
+    /// All of them together, in seconds.
+    pub rested_sec: f64,
 }
 
 /// The counts of a run and where they differ.

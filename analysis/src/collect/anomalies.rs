@@ -6,6 +6,7 @@ use super::reader::Read;
 use crate::metric::{RowValue, row};
 use crate::reading::Verdict;
 use pinfire_artifacts::tag;
+use pinfire_base::record::Refusal;
 
 /// How many requests of a kind are named.
 const NAMED: usize = 3;
@@ -46,6 +47,8 @@ pub struct Anomalies {
     pub unreadable_begins: Option<String>,
     /// How answers were read otherwise than their heads say.
     pub quirks: BTreeMap<&'static str, u64>,
+    /// Connects that came to nothing where the server has further addresses, by address and reason.
+    pub unreached: BTreeMap<Refusal, u64>,
 }
 
 /// Reasons of an end that are told apart; a server that has more than this puts something else
@@ -64,6 +67,9 @@ impl Anomalies {
     /// Looks at a request and its values.
     pub(crate) fn look_at(&mut self, read: &Read<'_>, values: &[(usize, RowValue)]) {
         let (reading, index) = (read.reading, read.record.index);
+        for &refusal in read.record.unreached.iter().flat_map(|all| &all.refusals) {
+            *self.unreached.entry(refusal).or_default() += 1;
+        }
         if reading.verdict == Verdict::Dropped {
             return;
         }

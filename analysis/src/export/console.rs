@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use pinfire_artifacts::tag;
 use pinfire_base::delay::Delay;
-use pinfire_base::health::Durations;
+use pinfire_base::health::{BackoffCounts, Durations};
 use pinfire_base::record::{CancelTrigger, Leave, Trigger};
 
 use super::panels;
@@ -13,6 +13,7 @@ use super::words::{PER_GPU_UNIT, PRODUCT, number, plural, thousands};
 use crate::collect::ErrorGroup;
 use crate::facts::RecordedRun;
 use crate::metric::{Group, Place};
+use crate::reading::os_text;
 use crate::report::{Block, Report};
 use crate::stats::Figures;
 
@@ -341,11 +342,40 @@ impl Report {
                 text += &(style(&line, "33", colour) + "\n");
             }
         }
+        let unreached = self
+            .anomalies
+            .unreached
+            .iter()
+            .map(|((address, errno), connects)| {
+                format!(
+                    "{address} gave no connection {} ({}); the next address of its name was tried.",
+                    plural(*connects, "time"),
+                    os_text(*errno)
+                )
+            });
+        for line in unreached.chain(rests(&core.backoff)) {
+            for line in wrap(&line, width) {
+                text += &(style(&line, "33", colour) + "\n");
+            }
+        }
         if self.health.is_bottleneck() {
             text += &bottleneck(self.health.reasons.iter(), width, colour);
         }
         text
     }
+}
+
+/// How much of its concurrency a closed loop has held back from a server that did not answer.
+fn rests(backoff: &BackoffCounts) -> Option<String> {
+    (backoff.rests > 0).then(|| {
+        format!(
+            "{} rested {} after requests without any answer, {:.1} s in all: a server that is down is \
+             not asked at full speed (--no-error-backoff does).",
+            plural(backoff.slots, "slot"),
+            plural(backoff.rests, "time"),
+            backoff.rested.as_secs_f64()
+        )
+    })
 }
 
 fn bottleneck(

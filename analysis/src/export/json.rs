@@ -2,16 +2,16 @@
 
 use jiff::Timestamp;
 use pinfire_artifacts::summary::{
-    Accounting, Approximation, ClientHealth, CoreAccount, Finished, Head, HeldConcurrency,
-    Lateness, Neighbours, PerGpu, RunInfo,
+    Accounting, Approximation, ClientHealth, CoreAccount, ErrorBackoff, Finished, Head,
+    HeldConcurrency, Lateness, Neighbours, PerGpu, RunInfo, UnreachedAddress,
 };
 use pinfire_artifacts::{
     AnswerCounts, Block, Carried, ErrorCount, Ordered, Summary, UnreadableEvents, json_value,
     summary,
 };
 use pinfire_base::clock::Stamp;
-use pinfire_base::health::{CoreHealth, Durations};
-use pinfire_base::record::Leave;
+use pinfire_base::health::{BackoffCounts, CoreHealth, Durations};
+use pinfire_base::record::{Leave, Refusal};
 use pinfire_base::zone;
 
 use super::input_config;
@@ -19,6 +19,7 @@ use super::phases::PhaseView;
 use super::words::PER_GPU_UNIT;
 use crate::collect::ErrorGroup;
 use crate::facts::RunFacts;
+use crate::reading::os_text;
 use crate::report::{self, Cancellation, Report};
 use crate::stats::Figures;
 use pinfire_scrape::gpu;
@@ -270,6 +271,8 @@ fn client_health(report: &Report) -> ClientHealth {
         receive_delay: microseconds(&merged.receive_delay),
         turn: microseconds(&merged.turn),
         slow_connects: merged.slow_connects,
+        error_backoff: backoff(&merged.backoff),
+        unreached_addresses: unreached(report),
         concurrency: HeldConcurrency {
             asked: report.facts.profiling.concurrency,
             held_avg: held.map(|held| held.avg),
@@ -297,7 +300,27 @@ fn core(core: &CoreHealth) -> CoreAccount {
         connects: core.connects,
         slow_connects: core.slow_connects,
         stale_closed: core.stale_closed,
+        expired_closed: core.expired_closed,
     }
+}
+
+fn unreached(report: &Report) -> Vec<UnreachedAddress> {
+    let unreached = report.anomalies.unreached.iter();
+    let row = |(refusal, connects): (&Refusal, &u64)| UnreachedAddress {
+        address: refusal.0.to_string(),
+        reason: os_text(refusal.1),
+        connects: *connects,
+    };
+    unreached.map(row).collect()
+}
+
+/// Rests of slots, if there were any.
+fn backoff(counts: &BackoffCounts) -> Option<ErrorBackoff> {
+    (counts.rests > 0).then(|| ErrorBackoff {
+        slots: counts.slots,
+        rests: counts.rests,
+        rested_sec: counts.rested.as_secs_f64(),
+    })
 }
 
 fn microseconds(durations: &Durations) -> Lateness {

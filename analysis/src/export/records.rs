@@ -4,14 +4,14 @@
 use std::borrow::Cow;
 
 use pinfire_artifacts::{
-    LineAnswer, LineCancellation, Metadata, MetricText, OUR_PROCESSOR, append,
+    LineAnswer, LineCancellation, LineUnreached, Metadata, MetricText, OUR_PROCESSOR, append,
 };
 use pinfire_base::clock::WallAnchor;
-use pinfire_base::record::{Outcome, Phase, Stage};
+use pinfire_base::record::{Outcome, Phase, Record, Refusal, Stage};
 
 use super::{raw, trace_data};
 use crate::metric::{METRICS, Request, RowValue};
-use crate::reading::Verdict;
+use crate::reading::{Verdict, os_text};
 
 /// Writes lines; holds what is the same in all of them.
 pub struct LineWriter {
@@ -139,9 +139,20 @@ impl LineWriter {
             root_correlation_id: Cow::Borrowed(&correlation),
             cancellation: cancellation(request, request.anchor),
             answer: answer(request),
+            unreached: unreached(request.record),
         };
         append(line, &metadata);
     }
+}
+
+/// Addresses that gave the request no connection.
+fn unreached(record: &Record) -> Vec<LineUnreached<'static>> {
+    let refusals = record.unreached.iter().flat_map(|all| &all.refusals);
+    let one = |(address, errno): &Refusal| LineUnreached {
+        address: address.to_string().into(),
+        reason: os_text(*errno).into(),
+    };
+    refusals.map(one).collect()
 }
 
 /// Why the answer ended, what was unusual about it, and of a failed one what had come.

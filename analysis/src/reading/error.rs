@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::io;
 
 use pinfire_artifacts::ErrorDetails;
-use pinfire_base::record::{Cancel, Failure, Record, Stage, Trigger};
+use pinfire_base::record::{Cancel, Failure, Record, Refusal, Stage, Trigger};
 use pinfire_dialect::answer::{self, Reported, reported};
 use serde_json::Value;
 
@@ -191,6 +191,43 @@ impl Problem {
 
     /// What the connection of a record did.
     pub fn of_failure(record: &Record, failure: &Failure, target: &Target) -> Self {
+        let problem = Self::of_connection(record, failure, target);
+        match (failure, record.unreached.as_deref()) {
+            (Failure::Connect { errno }, Some(unreached))
+                if unreached.refusals.iter().any(|(_, other)| other == errno) =>
+            {
+                problem.of_all_addresses(&unreached.refusals, target)
+            }
+            (Failure::ConnectTimeout { securing: false }, Some(unreached)) => {
+                problem.of_all_addresses(&unreached.refusals, target)
+            }
+            (Failure::Stale, _) => {
+                let rested = record.wire.rested.as_secs_f64();
+                problem.because(format!("the connection had rested for {rested:.3} s"))
+            }
+            _ => problem,
+        }
+    }
+
+    /// No address of the server has taken a connection. They are named in their own order, whatever
+    /// the one in which they were tried.
+    fn of_all_addresses(self, refusals: &[Refusal], target: &Target) -> Self {
+        let mut refusals = refusals.to_vec();
+        refusals.sort_unstable();
+        let each: Vec<String> = refusals
+            .iter()
+            .map(|(address, errno)| format!("{address} ({})", os_text(*errno)))
+            .collect();
+        let message = format!(
+            "Cannot connect to host {}: none of its addresses takes a connection: {}",
+            target.0,
+            each.join(", ")
+        );
+        Self { message, ..self }
+    }
+
+    /// The same, as far as the failure itself tells it.
+    fn of_connection(record: &Record, failure: &Failure, target: &Target) -> Self {
         let instead = record.label.as_ref().map_or("", |label| &*label.instead);
         match failure {
             Failure::Connect { errno } => connect(*errno, target),
@@ -240,8 +277,9 @@ impl Problem {
             .because(os_cause(*errno)),
             Failure::Stale => Self::new(
                 None,
-                "ServerDisconnectedError",
-                "Server disconnected: the reused connection was already closed",
+                "KeepAliveRaceError",
+                "Keep-alive race: the server closed the reused connection as the request went out; \
+                 requests are never sent twice",
             ),
             Failure::NoResponse => Self::new(
                 None,
@@ -336,7 +374,7 @@ fn connect(errno: i32, target: &Target) -> Problem {
 }
 
 /// The system's words for an error number: `Connection refused`.
-fn os_text(errno: i32) -> String {
+pub(crate) fn os_text(errno: i32) -> String {
     let text = os_cause(errno);
     match text.split_once(" (os error") {
         Some((words, _)) => words.to_owned(),

@@ -15,6 +15,7 @@ use pinfire_base::record::{MarkKind, Outcome, Quirks, Record, Transcript};
 use pinfire_dialect::Answers;
 use pinfire_dialect::answer::{self, Indices, Piece, Reader, Reported};
 
+pub(crate) use error::os_text;
 pub use error::{Problem, Target};
 pub use pinfire_dialect::Usage;
 

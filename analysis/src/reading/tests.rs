@@ -547,11 +547,7 @@ fn failures_have_the_names_that_users_know() {
             "ClientConnectorCertificateError",
             "localhost:8121 failed: invalid peer certificate: UnknownIssuer",
         ),
-        (
-            Failure::Stale,
-            "ServerDisconnectedError",
-            "reused connection",
-        ),
+        (Failure::Stale, "KeepAliveRaceError", "reused connection"),
         (
             Failure::NoResponse,
             "ServerDisconnectedError",

@@ -137,6 +137,7 @@ impl Found {
                 ..Wire::default()
             },
             label: None,
+            unreached: None,
             transcript: Transcript::default(),
             body: None,
             capture: None,

@@ -93,6 +93,8 @@ fn merge(cores: &[CoreHealth]) -> CoreHealth {
         all.connects += core.connects;
         all.slow_connects += core.slow_connects;
         all.stale_closed += core.stale_closed;
+        all.expired_closed += core.expired_closed;
+        all.backoff.add(&core.backoff);
     }
     all
 }
@@ -150,7 +152,10 @@ fn reasons(all: &CoreHealth, held: Option<Held>) -> Vec<String> {
     check("turn", &all.turn, TURN_P99_MAX);
     if let Some(held) = held {
         let asked = f64::from(held.asked);
-        if held.window_s >= HELD_WINDOW_MIN_S && held.avg < HELD_SHARE_MIN * asked {
+        // Slots that rest because nobody answers are held back on purpose.
+        let resting = all.backoff.rested.as_secs_f64() / held.window_s;
+        let low = held.avg + resting < HELD_SHARE_MIN * asked;
+        if held.window_s >= HELD_WINDOW_MIN_S && low {
             reasons.push(format!(
                 "{:.1} of {} streams were held on average",
                 held.avg, held.asked

@@ -235,6 +235,12 @@ pub struct Load {
     /// End the run when a larger share of the requests than this has failed (0 to 1).
     #[arg(long, value_name = "SHARE")]
     pub failed_request_threshold: Option<Sourced<Share>>,
+    /// Send on at full speed when requests get no answer at all.
+    ///
+    /// Else a slot of --concurrency rests after a refused or broken connection, 10 ms at first and
+    /// twice as long each time, 1 s at most, until the next answer.
+    #[arg(long)]
+    pub no_error_backoff: Sourced<bool>,
     /// Requests to send; failed and cancelled ones count. [default: 10]
     #[arg(long, visible_alias = "num-requests", value_name = "REQUESTS")]
     pub request_count: Option<Sourced<Listed<Count>>>,

@@ -93,6 +93,7 @@ impl<'a> Requester<'a> {
             first_session,
             schedule: Schedule::new(Pace::Closed, self.dataset.is_single(), Some(requests), None),
             concurrency: Some(Limit::of(usize::try_from(slots).unwrap_or(usize::MAX))),
+            backs_off: false,
             prefill: None,
             duration: None,
             grace: None,

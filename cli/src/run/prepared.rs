@@ -139,6 +139,7 @@ impl EmbeddedServer {
             url: TargetUrl::join(&base, &settings.endpoint_path)?,
             base,
             addresses: vec![Address::Tcp(address)],
+            spare: Vec::new(),
             tls: None,
         };
         Ok((reached, Self { _running: running }))

@@ -142,6 +142,7 @@ impl Probe {
             first_session: 0,
             schedule: Schedule::closed(1),
             concurrency: Some(Limit::of(1)),
+            backs_off: false,
             prefill: None,
             duration: None,
             grace: None,

@@ -29,6 +29,7 @@ pub fn target(settings: &Settings, server: &Reached, url: &TargetUrl, get: bool)
     .head()?;
     Ok(Target {
         addresses: server.addresses.clone(),
+        spare: server.spare.clone(),
         head,
         tls: server.tls.clone(),
     })

@@ -86,6 +86,30 @@ pub struct CoreHealth {
     pub slow_connects: u64,
     /// Connections that were found closed by the server while idle, before they cost a request.
     pub stale_closed: u64,
+    /// Idle connections that were closed by the client, because the server was about to.
+    pub expired_closed: u64,
+    /// How much of the phase the slots of a closed loop rested for want of answers.
+    pub backoff: BackoffCounts,
+}
+
+/// Rests of a closed loop's slots after requests that got no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct BackoffCounts {
+    /// Slots that have rested.
+    pub slots: u64,
+    /// Rests of all slots.
+    pub rests: u64,
+    /// All of them together.
+    pub rested: Span,
+}
+
+impl BackoffCounts {
+    /// Adds another core's.
+    pub fn add(&mut self, other: &Self) {
+        self.slots += other.slots;
+        self.rests += other.rests;
+        self.rested = Span::from_nanos(self.rested.nanos() + other.rested.nanos());
+    }
 }
 
 /// The counts that must agree at the end of a phase.

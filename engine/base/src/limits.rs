@@ -77,6 +77,29 @@ pub const START_PATIENCE: Span = Span::from_micros(500);
 /// that can be told of it is how it begins.
 pub const UNREADABLE_KEPT: usize = 1024 * 1024;
 
+/// The first rest of a closed loop's slot after a request without an answer: long enough that a
+/// dead server is not asked ten thousand times a second, and too short to be seen where one request
+/// fails.
+pub const BACKOFF_FIRST: Span = Span::from_millis(10);
+
+/// The longest of those rests, and so the latest that a slot finds out that the server is back.
+pub const BACKOFF_MOST: Span = Span::from_millis(1_000);
+
+/// How long an address that refuses connections is passed over while its name has others, the
+/// first time. Each refusal after that doubles it.
+pub const ADDRESS_REST: Span = Span::from_millis(1_000);
+
+/// The longest of those.
+pub const ADDRESS_REST_MOST: Span = Span::from_millis(30_000);
+
+/// A server that closes a connection sooner than this after an answer has other reasons than that
+/// it rested.
+pub const SHORTEST_KEEP_ALIVE: Span = Span::from_millis(100);
+
+/// A reused connection that its server closes later than this after the request went out was not
+/// closed for having rested: the close would have come within a round trip.
+pub const STALE_WITHIN: Span = Span::from_millis(1_000);
+
 /// Reads of one socket that never ran dry before its task lets the others run.
 pub const READS_IN_A_ROW: u32 = 4;
 

@@ -14,6 +14,8 @@ pub struct Head {
     pub framing: Framing,
     /// The connection may carry another request afterwards.
     pub keep_alive: bool,
+    /// `Keep-Alive: timeout=N`: the connection is closed after so many seconds without a request.
+    pub keeps_alive_seconds: Option<u32>,
     /// The media type is exactly `text/event-stream` (parameters aside).
     pub event_stream: bool,
     /// How the body is coded, as the head says.
@@ -103,6 +105,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed, Cause> {
     let mut event_stream = false;
     let mut is_json = false;
     let mut body_coding = Coding::Plain;
+    let mut keeps_alive_seconds = None;
     for header in response.headers.iter() {
         let name = header.name;
         if name.eq_ignore_ascii_case("content-length") {
@@ -135,6 +138,8 @@ fn parse(bytes: &[u8]) -> Result<Parsed, Cause> {
             is_json = kind.eq_ignore_ascii_case(b"application/json");
         } else if name.eq_ignore_ascii_case("content-encoding") {
             body_coding = Coding::of_header(header.value);
+        } else if name.eq_ignore_ascii_case("keep-alive") {
+            keeps_alive_seconds = timeout_of(header.value);
         }
     }
     let framing = match (status, coding, length_given) {
@@ -153,6 +158,7 @@ fn parse(bytes: &[u8]) -> Result<Parsed, Cause> {
             status,
             framing,
             keep_alive,
+            keeps_alive_seconds,
             event_stream,
             coding: body_coding,
             is_unusual: !(event_stream || is_json)
@@ -168,6 +174,18 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .split(|&b| b == b',')
         .map(<[u8]>::trim_ascii)
         .filter(|token| !token.is_empty())
+}
+
+/// The parameter `timeout` of a `Keep-Alive` header; whatever else it may be says nothing.
+fn timeout_of(value: &[u8]) -> Option<u32> {
+    tokens(value).find_map(|parameter| {
+        let (name, seconds) = parameter.split_at(parameter.iter().position(|&b| b == b'=')?);
+        if !name.trim_ascii().eq_ignore_ascii_case(b"timeout") {
+            return None;
+        }
+        let seconds = seconds.get(1..)?.trim_ascii();
+        std::str::from_utf8(seconds).ok()?.parse().ok()
+    })
 }
 
 fn content_length(value: &[u8]) -> Result<u64, Cause> {
@@ -227,9 +245,38 @@ mod tests {
             status: 200,
             framing,
             keep_alive: true,
+            keeps_alive_seconds: None,
             event_stream: false,
             coding: Coding::Plain,
             is_unusual: true,
+        }
+    }
+
+    #[test]
+    fn how_long_a_connection_is_kept() {
+        for (value, seconds) in [
+            ("timeout=5", Some(5)),
+            ("timeout=5, max=100", Some(5)),
+            ("max=100,Timeout = 75", Some(75)),
+            ("timeout=0", Some(0)),
+            ("max=100", None),
+            ("timeout", None),
+            ("timeout=", None),
+            ("timeout=-1", None),
+            ("timeout=1.5", None),
+            ("timeout=99999999999", None),
+            ("5", None),
+            ("", None),
+        ] {
+            let text =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nKeep-Alive: {value}\r\n\r\n");
+            check(
+                &text,
+                Ok(Head {
+                    keeps_alive_seconds: seconds,
+                    ..plain(Framing::Length(0))
+                }),
+            );
         }
     }
 

@@ -7,6 +7,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use pinfire_base::{
     clock::{Span, Stamp},
+    health::BackoffCounts,
     limits::HANDOFF_POLL,
     random::Purpose,
     ready::Body,
@@ -18,7 +19,7 @@ use pinfire_dialect::append_turn;
 use super::handoff::{Handoff, Lent, Of};
 use crate::{
     plan::PhasePlan,
-    schedule::{ArrivalWalk, Pace, Slots, UserWalk},
+    schedule::{ArrivalWalk, Backoff, Pace, Slots, UserWalk},
 };
 
 /// One conversation under way.
@@ -33,6 +34,10 @@ pub(super) struct Session {
     /// When the latest turn was scheduled.
     scheduled: Stamp,
     holds_prefill: bool,
+    /// How the requests of its slot fared.
+    backoff: Backoff,
+    /// What its next turn waits longer for that.
+    rest: Span,
     /// Earlier turns and their replies: JSON objects, each followed by a comma.
     history: Vec<u8>,
     /// The body of the turn in flight, if it had to be put together: history is in it.
@@ -109,6 +114,9 @@ pub(super) struct Agenda {
     open: usize,
     /// Those of them that have turns to come after the one in flight.
     to_go: usize,
+    /// Slots rest after requests without an answer, and how much they have.
+    backs_off: bool,
+    rests: BackoffCounts,
     /// What the phase before holds of the slots; `handoff` is there while other cores must make
     /// room.
     lent: [Lent; 2],
@@ -148,6 +156,8 @@ impl Agenda {
             left: Vec::new(),
             open: 0,
             to_go: 0,
+            backs_off: plan.backs_off && matches!(plan.schedule.pace, Pace::Closed),
+            rests: BackoffCounts::default(),
             lent: Default::default(),
             handoff: None,
             watches_content: plan.prefill.is_some(),
@@ -160,6 +170,28 @@ impl Agenda {
     /// Whether sends wait for nothing but slots: there is no instant of their own to be met.
     pub(super) fn is_closed_loop(&self) -> bool {
         matches!(self.plan.schedule.pace, Pace::Closed)
+    }
+
+    /// How much its slots have rested for want of answers, up to `now`.
+    pub(super) fn rests(&self, now: Stamp) -> BackoffCounts {
+        let cut = match self.over {
+            true => Span::ZERO,
+            false => self.rest_left(now),
+        };
+        let rested = self.rests.rested.nanos().saturating_sub(cut.nanos());
+        BackoffCounts {
+            rested: Span::from_nanos(rested),
+            ..self.rests
+        }
+    }
+
+    /// What is left of the rests that have been counted.
+    fn rest_left(&self, now: Stamp) -> Span {
+        let turns = self.waiting.iter().map(|&Reverse((due, _, seat))| {
+            let rest = self.sessions[seat as usize].rest;
+            rest.min(due.since(now)).nanos()
+        });
+        Span::from_nanos(self.slots.rest_left(now).nanos() + turns.sum::<u64>())
     }
 
     /// Nothing is under way and nothing will be.
@@ -459,7 +491,7 @@ impl Agenda {
         session.turn = 0;
         session.turns = turns;
         session.assemble(&self.plan);
-        self.slots.take();
+        session.backoff = self.slots.take();
         self.open += 1;
         Some(self.go(index, seat, scheduled, eligible))
     }
@@ -475,6 +507,8 @@ impl Agenda {
                 turns: 0,
                 scheduled: self.begun,
                 holds_prefill: false,
+                backoff: Backoff::NEVER,
+                rest: Span::ZERO,
                 history: Vec::new(),
                 body: Vec::new(),
                 connection: None,
@@ -520,6 +554,7 @@ impl Agenda {
     /// A turn has ended. True when that was the session's last: its seat is vacant again.
     pub(super) fn returned(&mut self, seat: u32, record: &mut Record, at: Stamp) -> bool {
         self.content_came(seat, at);
+        let rest = self.rest_after(seat, record);
         let plan = &self.plan;
         let session = &mut self.sessions[seat as usize];
         let last = session.turn + 1 >= session.turns;
@@ -532,21 +567,57 @@ impl Agenda {
             record.body = Some(std::mem::take(&mut session.body));
         }
         if last || self.over || record.outcome == Outcome::Dropped {
-            self.end_session(seat, at);
+            self.end_session(seat, at, rest);
             return true;
         }
         let turn = plan.dataset.turn(session.entry + 1);
         let due = match (&plan.schedule.pace, turn.at) {
             (Pace::Users(users), _) => at.max(session.scheduled + users.gap()),
             (Pace::Fixed(_), Some(own)) => at.max(self.begun + own),
-            _ => at + turn.delay,
+            _ => at + turn.delay.max(rest),
         };
+        let longer = Span::from_nanos(rest.nanos().saturating_sub(turn.delay.nanos()));
+        session.rest = longer;
+        self.count_rest(seat, longer);
         self.waits += 1;
         self.waiting.push(Reverse((due, self.waits, seat)));
         false
     }
 
-    fn end_session(&mut self, seat: u32, at: Stamp) {
+    /// How long the slot of a session rests now that a request of it has ended.
+    fn rest_after(&mut self, seat: u32, record: &Record) -> Span {
+        if !self.backs_off || self.over {
+            return Span::ZERO;
+        }
+        let rest = self.sessions[seat as usize].backoff.after(record);
+        let schedule = &self.plan.schedule;
+        if rest > Span::ZERO && schedule.sessions.exhausted() {
+            // Nobody waits for the slot, and the phase does not wait for its rest.
+            self.closed = true;
+        }
+        match !schedule.single && schedule.requests.exhausted() {
+            // Nor for the next turn.
+            true => Span::ZERO,
+            false => rest,
+        }
+    }
+
+    fn count_rest(&mut self, seat: u32, rest: Span) {
+        if rest == Span::ZERO {
+            return;
+        }
+        let backoff = &mut self.sessions[seat as usize].backoff;
+        self.rests.slots += u64::from(!std::mem::replace(&mut backoff.has_rested, true));
+        self.rests.rests += 1;
+        self.rests.rested = Span::from_nanos(self.rests.rested.nanos() + rest.nanos());
+    }
+
+    /// Ends a session; its slot opens again after `rest`.
+    fn end_session(&mut self, seat: u32, at: Stamp, mut rest: Span) {
+        if self.closed {
+            rest = Span::ZERO;
+        }
+        self.count_rest(seat, rest);
         let session = &mut self.sessions[seat as usize];
         session.history.clear();
         session.body.clear();
@@ -555,16 +626,18 @@ impl Agenda {
         }
         self.left.extend(session.connection.take());
         self.open -= 1;
-        self.slots.give(at);
+        self.slots.give_back(at, rest, session.backoff);
         self.vacant.push(seat);
     }
 
     /// Nothing new from now on. Sessions that wait for their next turn end here.
     pub(super) fn stop(&mut self, at: Stamp) {
+        // What the phase's end cuts off has not been rested.
+        self.rests = self.rests(at);
         self.over = true;
         self.claim = None;
         while let Some(Reverse((_, _, seat))) = self.waiting.pop() {
-            self.end_session(seat, at);
+            self.end_session(seat, at, Span::ZERO);
         }
     }
 

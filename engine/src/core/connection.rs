@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use pinfire_base::clock::Stamp;
+use pinfire_base::clock::{Span, Stamp};
 use pinfire_proto::{Exchange, Scan};
 
 use crate::{
@@ -48,6 +48,8 @@ pub(super) struct Idle {
     pub(super) socket: Rc<Pollable>,
     pub(super) secure: Option<Box<Secure>>,
     pub(super) since: Stamp,
+    /// How long the server has said that it keeps it.
+    pub(super) promised: Option<Span>,
     /// Which rest of a connection this is; a note of an older one does not count.
     pub(super) visit: u64,
 }

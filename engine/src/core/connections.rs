@@ -5,13 +5,16 @@ use std::{
     rc::Rc,
 };
 
+use pinfire_base::clock::Stamp;
 use pinfire_proto::Scan;
 
 use super::{
     connection::{Connection, Idle, State},
+    dial::Dial,
+    keep_alive::KeepAlive,
     pool::IdlePool,
 };
-use crate::{net::Pollable, request::Request};
+use crate::{net::Pollable, plan::Target, request::Request};
 
 /// Slots by their number. A slot is taken by [`Connections::open`] and vacant again when the last
 /// task of its connection has ended.
@@ -20,22 +23,41 @@ pub(super) struct Connections {
     slots: Vec<Connection>,
     vacant: Vec<usize>,
     idle: IdlePool,
-    /// Connections begun by target, from a number of this core's own, so that cores differ in the
-    /// addresses that come first.
-    dialled: Vec<usize>,
+    /// By target: which address is next, and how long the server keeps what is idle.
+    dials: Vec<Dial>,
+    keep_alives: Vec<KeepAlive>,
 }
 
 impl Connections {
-    /// Prepares for so many targets; those that are new count from `first`.
-    pub(super) fn expect_targets(&mut self, targets: usize, first: usize) {
-        self.dialled.resize(targets, first);
+    /// Prepares for these targets; connections to those that are new count from `first`, so that
+    /// cores differ in the addresses that come first.
+    pub(super) fn expect_targets(&mut self, targets: &[Target], first: usize) {
+        self.dials.resize_with(targets.len(), || Dial::new(first));
+        self.keep_alives.resize(targets.len(), KeepAlive::default());
+        for (dial, target) in self.dials.iter_mut().zip(targets) {
+            dial.expect(target.addresses.len() + target.spare.len());
+        }
     }
 
-    /// The number of the next connection to this target.
-    pub(super) fn dial(&mut self, target: usize) -> usize {
-        let number = self.dialled[target];
-        self.dialled[target] += 1;
-        number
+    /// Which address of this target is next.
+    pub(super) fn dial(&mut self, target: usize) -> &mut Dial {
+        &mut self.dials[target]
+    }
+
+    /// How long this target keeps connections that rest.
+    #[inline]
+    pub(super) fn keep_alive(&mut self, target: usize) -> &mut KeepAlive {
+        &mut self.keep_alives[target]
+    }
+
+    /// An idle connection was closed by its server. What that says of how long it keeps them is
+    /// remembered.
+    pub(super) fn closed_while_idle(&mut self, slot: usize, at: Stamp) {
+        let connection = &mut self.slots[slot];
+        if let State::Idle(idle) = &connection.state {
+            self.keep_alives[connection.target].closed(at.since(idle.since), at);
+        }
+        connection.close_idle();
     }
 
     /// Gives a new connection a slot; its connect is pending.

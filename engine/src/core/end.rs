@@ -1,7 +1,7 @@
 //! Ends of requests: each way gives the record up exactly once and frees the slot.
 
 use pinfire_base::{
-    clock::Stamp,
+    clock::{Span, Stamp},
     record::{Failure, Outcome, Record},
 };
 
@@ -25,6 +25,8 @@ impl Core {
         connection.served += 1;
         let seat = request.seat();
         let phase = self.phases.of(request.phase());
+        let promised = request.promised();
+        let reusable = reusable && promised != Some(Span::ZERO);
         let reuse = match phase.plan.reuse {
             reuse if reusable && sent && !self.tasks.are_leaving() => reuse,
             _ => Reuse::Never,
@@ -44,6 +46,7 @@ impl Core {
                     socket,
                     secure,
                     since: at,
+                    promised,
                     visit,
                 });
             }
@@ -54,10 +57,15 @@ impl Core {
     }
 
     pub(super) fn fail(&mut self, slot: usize, at: Stamp, failure: Failure) {
+        let connection = &mut self.connections[slot];
+        let target = connection.target;
         let Carrying {
             socket, request, ..
-        } = self.connections[slot].unload();
+        } = connection.unload();
         socket.hang_up();
+        if let (Failure::Stale, Some(rested)) = (&failure, request.rested()) {
+            self.connections.keep_alive(target).closed(rested, at);
+        }
         let seat = request.seat();
         self.give_up(slot, seat, request.fail(at, failure), at);
     }

@@ -134,7 +134,12 @@ impl Core {
         }
         let failure = if due < request.due() {
             let securing = matches!(channel, Channel::Securing(_));
-            Failure::ConnectTimeout { securing }
+            let failure = Failure::ConnectTimeout { securing };
+            if !securing {
+                self.unconnected(slot, Stamp::now(), libc::ETIMEDOUT, failure);
+                return false;
+            }
+            failure
         } else {
             let stage = request.stage();
             Failure::Timeout { stage }

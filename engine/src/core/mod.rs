@@ -19,6 +19,8 @@ mod clock;
 mod connection;
 mod connections;
 mod deadline;
+mod dial;
+mod keep_alive;
 mod phases;
 mod pool;
 mod tasks;

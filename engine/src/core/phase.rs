@@ -36,8 +36,7 @@ impl Core {
         handoff: Option<Arc<Handoff>>,
     ) {
         self.step_back(plan.phase);
-        self.connections
-            .expect_targets(plan.targets.len(), self.number);
+        self.connections.expect_targets(&plan.targets, self.number);
         let mut agenda = Agenda::new(Arc::clone(&plan), begun, self.number, self.cores);
         if let Some(handoff) = handoff {
             let elder = &mut self.phases.draining;
@@ -318,6 +317,7 @@ fn report(mut phase: Running, number: usize, reports: &Sender<CoreReport>) {
         // Wakes the task that waits on it, which then lets go of it too.
         socket.hang_up();
     }
+    phase.health.backoff = phase.agenda.rests(ended);
     phase.health.wall_time = ended.since(phase.started);
     phase.health.cpu_time = Span::from_nanos(
         thread_cpu_time()

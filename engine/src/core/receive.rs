@@ -167,7 +167,7 @@ impl Core {
             State::Carrying(Carrying { request, .. }) => request,
             State::Idle(_) => {
                 self.count(|health| health.stale_closed += 1);
-                return self.connections[slot].close_idle();
+                return self.connections.closed_while_idle(slot, at);
             }
             State::Closed => unreachable!("only an established connection is read"),
         };
@@ -180,7 +180,7 @@ impl Core {
                 if closed == Closed::InHead {
                     request.keep_unread_head(connection.exchange.unread_head());
                 }
-                let failure = request.broken(closed, errno);
+                let failure = request.broken(at, closed, errno);
                 self.fail(slot, at, failure);
             }
         }

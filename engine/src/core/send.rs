@@ -19,7 +19,8 @@ use super::{
     connection_task, thread,
 };
 use crate::{
-    net::{Pollable, connect, shows_lost_syn},
+    net::{Pollable, Unconnected, connect, shows_lost_syn},
+    plan::Address,
     request::{Ids, Request, Ticket},
 };
 
@@ -51,7 +52,7 @@ impl Core {
         phase.counts.due += 1;
         phase.health.send_lateness.record(now.since(go.eligible));
         self.progress[self.number][plan.phase as usize].due(phase.counts.due);
-        let own_slot = own.map(|(slot, visit)| self.own_connection(slot, visit));
+        let own_slot = own.map(|(slot, visit)| self.own_connection(slot, visit, now));
         let idle = match own_slot {
             Some(Some(slot)) if request.wants_new_connection() => {
                 self.connections[slot].close_idle();
@@ -63,23 +64,14 @@ impl Core {
         };
         match idle {
             Some(slot) => self.send_on_idle(slot, request),
-            None => self.send_on_new(target, request),
+            None => self.send_on_new(target, request, now),
         }
     }
 
     /// The connection of a session, if it is still there.
-    fn own_connection(&mut self, slot: usize, visit: u64) -> Option<usize> {
-        match &self.connections[slot].state {
-            State::Idle(idle) if idle.visit == visit => {
-                if idle.socket.is_quiet() {
-                    return Some(slot);
-                }
-            }
-            _ => return None,
-        }
-        self.count(|health| health.stale_closed += 1);
-        self.connections[slot].close_idle();
-        None
+    fn own_connection(&mut self, slot: usize, visit: u64, now: Stamp) -> Option<usize> {
+        let is_there = self.connections[slot].is_idle_in(visit);
+        (is_there && self.is_good(slot, now)).then_some(slot)
     }
 
     /// An idle connection that is still open. One that has rested is looked at first, so that a
@@ -87,21 +79,48 @@ impl Core {
     pub(super) fn idle_connection(&mut self, target: usize, now: Stamp) -> Option<usize> {
         loop {
             let (slot, idle) = self.connections.take_idle(target)?;
-            let rested = now.since(idle.since) > Span::from_millis(1);
-            if !rested || idle.socket.is_quiet() {
+            if now.since(idle.since) <= Span::from_millis(1) || self.is_good(slot, now) {
                 return Some(slot);
             }
+        }
+    }
+
+    /// Looks whether an idle connection may carry a request: it is open, and has not rested so long
+    /// that its server is about to close it. One that may not is hung up.
+    fn is_good(&mut self, slot: usize, now: Stamp) -> bool {
+        let connection = &self.connections[slot];
+        let target = connection.target;
+        let State::Idle(idle) = &connection.state else {
+            return false;
+        };
+        let (rested, promised) = (now.since(idle.since), idle.promised);
+        if !idle.socket.is_quiet() {
             self.count(|health| health.stale_closed += 1);
             self.connections[slot].close_idle();
+            return false;
         }
+        let known = self.connections.keep_alive(target);
+        known.outlived(rested);
+        let good = known.allows(rested, promised);
+        if !good {
+            self.count(|health| health.expired_closed += 1);
+            self.connections[slot].close_idle();
+        }
+        good
     }
 
     pub(super) fn send_on_idle(&mut self, slot: usize, mut request: Request) {
         let connection = &mut self.connections[slot];
-        let State::Idle(Idle { socket, secure, .. }) = std::mem::take(&mut connection.state) else {
+        let State::Idle(Idle {
+            socket,
+            secure,
+            since,
+            ..
+        }) = std::mem::take(&mut connection.state)
+        else {
             unreachable!("a request goes over a connection that was idle just now");
         };
-        request.reuses(connection.local_port);
+        request.reuses(connection.local_port, request.started().since(since));
         connection.exchange.reset();
         let due = request.due();
         connection.state = State::Carrying(Carrying {
@@ -113,32 +132,94 @@ impl Core {
         self.begin_sending(slot);
     }
 
-    pub(super) fn send_on_new(&mut self, target: usize, request: Request) {
-        let phase = self.phases.of(request.phase());
-        phase.health.connects += 1;
-        let plan = &phase.plan;
+    /// Begins a connection for a request, to the address whose turn it is. Where one refuses at
+    /// once, the next is tried.
+    pub(super) fn send_on_new(&mut self, target: usize, mut request: Request, mut now: Stamp) {
+        loop {
+            let phase = self.phases.of(request.phase());
+            phase.health.connects += 1;
+            let plan = &phase.plan;
+            let server = &plan.targets[target];
+            let dial = self.connections.dial(target);
+            let tried = |number| request.has_tried(server.address(number));
+            let Some((source, number)) = dial.next(&plan.dialling, server, now, tried) else {
+                unreachable!("a server has an address, and another is tried while there is one");
+            };
+            request.connects_to(number);
+            let address = server.address(number);
+            match connect(address, source, &plan.dialling, plan.receive_stamps) {
+                Ok(socket) => return self.await_connect(target, request, socket),
+                Err(errno) => {
+                    now = Stamp::now();
+                    if !self.tries_another(target, &mut request, errno, now) {
+                        let seat = request.seat();
+                        let record = request.fail(now, Failure::Connect { errno });
+                        return self.gone(seat, record, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A connect is pending: it gets a slot, a task and a deadline.
+    fn await_connect(&mut self, target: usize, request: Request, socket: Rc<Pollable>) {
+        let plan = &self.phases.of(request.phase()).plan;
+        let limit = plan.dialling.timeout;
         let scan = plan.answers.scan();
-        let (source, address) = plan
-            .dialling
-            .route(&plan.targets[target], self.connections.dial(target));
-        match connect(address, source, &plan.dialling, plan.receive_stamps) {
-            Err(errno) => {
-                let now = Stamp::now();
-                let seat = request.seat();
-                self.gone(seat, request.fail(now, Failure::Connect { errno }), now);
-            }
-            Ok(socket) => {
-                let limit = plan.dialling.timeout;
-                let due = limit.map_or(request.due(), |limit| {
-                    request.due().min(Stamp::now() + limit)
-                });
-                let slot = self
-                    .connections
-                    .open(scan, Rc::clone(&socket), target, request);
-                self.set_deadline(slot, due);
-                self.tasks.begin();
-                thread::spawn(connection_task::run(self.shared(), slot, socket));
-            }
+        let due = limit.map_or(request.due(), |limit| {
+            request.due().min(Stamp::now() + limit)
+        });
+        let slot = self
+            .connections
+            .open(scan, Rc::clone(&socket), target, request);
+        self.set_deadline(slot, due);
+        self.tasks.begin();
+        thread::spawn(connection_task::run(self.shared(), slot, socket));
+    }
+
+    /// An address has given a request no connection, for this reason of the system. Whether the
+    /// server has another one, which the request has not tried.
+    fn tries_another(
+        &mut self,
+        target: usize,
+        request: &mut Request,
+        errno: i32,
+        now: Stamp,
+    ) -> bool {
+        let server = &self.phases.of(request.phase()).plan.targets[target];
+        let number = request.address();
+        let Address::Tcp(address) = server.address(number) else {
+            return false;
+        };
+        let why = Unconnected::of(errno);
+        if !server.has_several() || why == Unconnected::Nowhere {
+            return false;
+        }
+        request.refused_by((*address, errno));
+        if why == Unconnected::There {
+            self.connections.dial(target).refused(number, now);
+        }
+        let all = server.addresses.iter().chain(&server.spare);
+        all.into_iter().any(|address| !request.has_tried(address))
+    }
+
+    /// The connect on a slot has come to nothing: its request goes to another address of the server
+    /// if there is one, since nothing of it has been sent, and else fails.
+    pub(super) fn unconnected(&mut self, slot: usize, now: Stamp, errno: i32, failure: Failure) {
+        let connection = &mut self.connections[slot];
+        let target = connection.target;
+        let Carrying {
+            socket,
+            mut request,
+            ..
+        } = connection.unload();
+        socket.hang_up();
+        if self.tries_another(target, &mut request, errno, now) {
+            self.deadlines.clear(slot);
+            self.send_on_new(target, request, now);
+        } else {
+            let seat = request.seat();
+            self.give_up(slot, seat, request.fail(now, failure), now);
         }
     }
 
@@ -157,6 +238,7 @@ impl Core {
             Ok(()) => {
                 connection.local_port = socket.local_port();
                 request.connected(now, connection.local_port);
+                let (target, address) = (connection.target, request.address());
                 if shows_lost_syn(request.age(now)) {
                     self.phases.of(request.phase()).health.slow_connects += 1;
                 }
@@ -165,11 +247,12 @@ impl Core {
                     self.set_deadline(slot, due);
                     self.expire_due(now);
                 }
+                self.connections.dial(target).connected(address);
                 if self.connections[slot].carried().is_some() {
                     self.begin_talking(slot);
                 }
             }
-            Err(errno) => self.fail(slot, now, Failure::Connect { errno }),
+            Err(errno) => self.unconnected(slot, now, errno, Failure::Connect { errno }),
         }
         // Many connects may end in one tick, and each has just sent a request.
         self.go_on(Stamp::now());
@@ -290,7 +373,8 @@ impl Core {
             Err(error) => {
                 // A reused connection that refuses a request before any answer had been closed, or
                 // was closed upon it: the same thing to the reader, whichever byte it was.
-                let stale = *served > 0 && exchange.is_untouched();
+                let stale =
+                    *served > 0 && exchange.is_untouched() && request.may_be_stale(Stamp::now());
                 let errno = error.raw_os_error().unwrap_or(0);
                 // A server that answers early and closes refuses the rest of a request: its answer
                 // is here already.

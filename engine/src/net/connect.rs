@@ -63,6 +63,28 @@ fn open(
     }
 }
 
+/// Where the reason lies that a connect came to nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unconnected {
+    /// At that address: it refuses, it cannot be reached, it does not answer.
+    There,
+    /// On the way from here to there: no local port is left for it, or no local address suits it.
+    Between,
+    /// In this process or this machine, whichever the address.
+    Nowhere,
+}
+
+impl Unconnected {
+    /// By the system's error number.
+    pub const fn of(errno: i32) -> Self {
+        match errno {
+            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => Self::Nowhere,
+            libc::EADDRNOTAVAIL => Self::Between,
+            _ => Self::There,
+        }
+    }
+}
+
 /// Options that make a run steadier, but that it can do without: a refusal is passed over.
 fn set_options(socket: &Socket, dialling: &Dialling) {
     // A dead peer is noticed after 60 + 30 s when nothing is sent, and after 30 s when something

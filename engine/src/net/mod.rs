@@ -5,7 +5,7 @@
 mod connect;
 pub mod tls;
 
-pub use connect::{connect, shows_lost_syn};
+pub use connect::{Unconnected, connect, shows_lost_syn};
 
 use std::{
     io::{self, IoSlice},

@@ -9,16 +9,17 @@ mod room;
 pub use head::{HeaderValue, Ids, RequestHead};
 use pinfire_base::{
     clock::{Span, Stamp},
+    limits::STALE_WITHIN,
     record::{
         AfterHalfClose, Capture, Disconnect, Failure, Keep, Label, Leave, MarkKind, Outcome, Phase,
-        Quirks, Record, Stage, Times, Transcript, Trigger, Wire,
+        Quirks, Record, Refusal, Stage, Times, Transcript, Trigger, Wire,
     },
 };
 use pinfire_dialect::{Answers, answer::Reader};
 use pinfire_proto::{Closed, Head, Sink};
 pub use room::Room;
 
-use crate::schedule::Chosen;
+use crate::{plan::Address, schedule::Chosen};
 
 /// What a request is before anything has been done for it.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,10 @@ pub struct Request {
     watches: bool,
     /// It has been left, but what the server sends is read on.
     left: Option<Disconnect>,
+    /// The number of the address that its own connection goes to.
+    address: usize,
+    /// How long the server says it keeps the connection after the answer.
+    promised: Option<Span>,
     record: Record,
 }
 
@@ -89,6 +94,8 @@ impl Request {
             triggered: impatient.map(|chosen| (at, chosen.due(at))),
             watches: trigger.is_some_and(Trigger::is_of_the_answer),
             left: None,
+            address: 0,
+            promised: None,
             record: Record {
                 phase: ticket.phase,
                 index: ticket.index,
@@ -114,6 +121,7 @@ impl Request {
                 cancel: ticket.cancel.map(|chosen| chosen.cancel),
                 wire: Wire::default(),
                 label: None,
+                unreached: None,
                 transcript: Transcript::with_capacity(room.marks, room.bytes),
                 body: None,
                 capture: None,
@@ -144,6 +152,11 @@ impl Request {
     /// Its number within the phase.
     pub const fn index(&self) -> u64 {
         self.record.index
+    }
+
+    /// When the first thing was done for it.
+    pub const fn started(&self) -> Stamp {
+        self.record.times.start
     }
 
     /// Time since its start.
@@ -291,10 +304,47 @@ impl Request {
         }
     }
 
-    /// It goes to a connection that has carried requests before.
-    pub fn reuses(&mut self, local_port: u16) {
+    /// It goes to a connection that has carried requests before, and has rested since then.
+    pub fn reuses(&mut self, local_port: u16, rested: Span) {
         self.record.wire.reused = true;
+        self.record.wire.rested = rested;
         self.record.wire.local_port = local_port;
+    }
+
+    /// A connection of its own is begun, to the address of that number.
+    pub const fn connects_to(&mut self, address: usize) {
+        self.address = address;
+    }
+
+    /// The number of the address that its own connection goes to.
+    pub const fn address(&self) -> usize {
+        self.address
+    }
+
+    /// An address of a server with several has given it no connection.
+    pub fn refused_by(&mut self, refusal: Refusal) {
+        let unreached = self.record.unreached.get_or_insert_default();
+        unreached.refusals.push(refusal);
+    }
+
+    /// Whether that address has given it no connection.
+    pub fn has_tried(&self, address: &Address) -> bool {
+        match (&self.record.unreached, address) {
+            (Some(unreached), Address::Tcp(address)) => unreached.has(*address),
+            _ => false,
+        }
+    }
+
+    /// How long the connection it reuses had rested; `None` for one of its own.
+    pub fn rested(&self) -> Option<Span> {
+        let wire = &self.record.wire;
+        wire.reused.then_some(wire.rested)
+    }
+
+    /// How long the server says it keeps the connection after the answer, if it says so.
+    #[inline]
+    pub const fn promised(&self) -> Option<Span> {
+        self.promised
     }
 
     /// Its own connection is established.
@@ -425,10 +475,17 @@ impl Request {
         self.record.label = Some(Box::new(Label::instead(bytes)));
     }
 
-    /// What the server's close means for it; `errno` is 0 for an orderly one.
-    pub fn broken(&self, closed: Closed, errno: i32) -> Failure {
+    /// Whether it goes over a reused connection, and went out so lately that a close without an
+    /// answer may have been on its way before.
+    pub fn may_be_stale(&self, at: Stamp) -> bool {
+        let sent_at = self.record.times.send_start;
+        self.record.wire.reused && sent_at.is_none_or(|sent| at.since(sent) <= STALE_WITHIN)
+    }
+
+    /// What the server's close at `at` means for it; `errno` is 0 for an orderly one.
+    pub fn broken(&self, at: Stamp, closed: Closed, errno: i32) -> Failure {
         match closed {
-            Closed::Nothing if self.record.wire.reused => Failure::Stale,
+            Closed::Nothing if self.may_be_stale(at) => Failure::Stale,
             Closed::Nothing if errno == 0 => Failure::NoResponse,
             Closed::Nothing | Closed::InHead if errno != 0 => Failure::Reset { errno },
             Closed::Nothing | Closed::InHead => Failure::TruncatedHead,
@@ -445,6 +502,9 @@ impl Sink for Request {
         self.record.times.head = Some(at);
         self.record.wire.status = head.status;
         self.record.wire.event_stream = head.event_stream;
+        self.promised = head
+            .keeps_alive_seconds
+            .map(|seconds| Span::from_millis(u64::from(seconds) * 1_000));
         if head.is_unusual {
             self.record.label = Some(Box::new(Label::of(bytes)));
         }
@@ -732,21 +792,34 @@ mod tests {
     #[test]
     fn closes_have_their_reasons() {
         let mut fresh = request(None);
-        assert_eq!(fresh.broken(Closed::Nothing, 0), Failure::NoResponse);
         assert_eq!(
-            fresh.broken(Closed::Nothing, 104),
+            fresh.broken(at(40), Closed::Nothing, 0),
+            Failure::NoResponse
+        );
+        assert_eq!(
+            fresh.broken(at(40), Closed::Nothing, 104),
             Failure::Reset { errno: 104 }
         );
-        assert_eq!(fresh.broken(Closed::InHead, 0), Failure::TruncatedHead);
+        assert_eq!(
+            fresh.broken(at(40), Closed::InHead, 0),
+            Failure::TruncatedHead
+        );
         fresh.body(at(30), 12, b"twelve bytes");
         assert_eq!(
-            fresh.broken(Closed::InBody, 104),
+            fresh.broken(at(40), Closed::InBody, 104),
             Failure::TruncatedBody {
                 body_bytes: 12,
                 errno: 104
             }
         );
-        fresh.reuses(1);
-        assert_eq!(fresh.broken(Closed::Nothing, 0), Failure::Stale);
+        fresh.reuses(1, Span::from_millis(7));
+        assert_eq!(fresh.broken(at(40), Closed::Nothing, 0), Failure::Stale);
+        // A close that comes long after the request was sent has another cause than rest.
+        fresh.sending(at(40), 10, 90);
+        let late = at(40) + STALE_WITHIN + Span::from_nanos(1);
+        assert_eq!(fresh.broken(late, Closed::Nothing, 0), Failure::NoResponse);
+        let reset = Failure::Reset { errno: 104 };
+        assert_eq!(fresh.broken(late, Closed::Nothing, 104), reset);
+        assert_eq!(fresh.broken(at(41), Closed::Nothing, 104), Failure::Stale);
     }
 }

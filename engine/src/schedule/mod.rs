@@ -1,6 +1,7 @@
 //! What is sent when, and which of it is hung up on: pure functions of the seed and the index.
 
 mod arrivals;
+mod backoff;
 mod cancel;
 mod counter;
 mod profile;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use pinfire_base::clock::Span;
 
 pub use arrivals::{ArrivalWalk, Arrivals, Pattern};
+pub use backoff::Backoff;
 pub use cancel::{CancelPlan, Chosen};
 pub use counter::SharedCounter;
 pub use profile::{ProfileError, RateProfile};

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use pinfire_base::clock::{Span, Stamp};
 
+use super::Backoff;
+
 /// A limit over all cores, and how fast it opens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limit {
@@ -33,6 +35,25 @@ impl Limit {
     }
 }
 
+/// A slot that nobody has.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    /// Since when it is free, or when it will be.
+    opens: Stamp,
+    /// How its last requests fared.
+    backoff: Backoff,
+}
+
+impl Slot {
+    /// One that has no past.
+    const fn new(opens: Stamp) -> Self {
+        Self {
+            opens,
+            backoff: Backoff::NEVER,
+        }
+    }
+}
+
 /// The slots of one core.
 #[derive(Debug)]
 pub enum Slots {
@@ -41,9 +62,9 @@ pub enum Slots {
     /// These only.
     Limited {
         /// Free since, the longest free first.
-        free: VecDeque<Stamp>,
-        /// Those that a ramp has not handed out yet, and when they open.
-        opening: VecDeque<Stamp>,
+        free: VecDeque<Slot>,
+        /// Those that a ramp has not handed out yet or that rest, by when they open.
+        opening: VecDeque<Slot>,
     },
 }
 
@@ -57,7 +78,9 @@ impl Slots {
         let mine = (core..limit.slots).step_by(cores);
         Self::Limited {
             free: VecDeque::with_capacity(mine.len()),
-            opening: mine.map(|number| begun + limit.opens(number)).collect(),
+            opening: mine
+                .map(|number| Slot::new(begun + limit.opens(number)))
+                .collect(),
         }
     }
 
@@ -67,37 +90,65 @@ impl Slots {
         match self {
             Self::Unlimited(begun) => Some(*begun),
             Self::Limited { free, opening } => match (free.front(), opening.front()) {
-                (Some(&free), Some(&opens)) => Some(free.min(opens)),
-                (free, opening) => free.or(opening).copied(),
+                (Some(free), Some(opening)) => Some(free.opens.min(opening.opens)),
+                (free, opening) => free.or(opening).map(|slot| slot.opens),
             },
         }
     }
 
-    /// Takes the slot that [`next`](Self::next) told of.
+    /// Takes the slot that [`next`](Self::next) told of; gives how its last requests fared.
     #[inline]
-    pub fn take(&mut self) {
-        if let Self::Limited { free, opening } = self {
-            match (free.front(), opening.front()) {
-                (Some(freed), Some(opens)) if opens < freed => opening.pop_front(),
-                (Some(_), _) => free.pop_front(),
-                (None, _) => opening.pop_front(),
-            };
-        }
+    pub fn take(&mut self) -> Backoff {
+        let Self::Limited { free, opening } = self else {
+            return Backoff::NEVER;
+        };
+        let slot = match (free.front(), opening.front()) {
+            (Some(freed), Some(next)) if next.opens < freed.opens => opening.pop_front(),
+            (Some(_), _) => free.pop_front(),
+            (None, _) => opening.pop_front(),
+        };
+        slot.map_or(Backoff::NEVER, |slot| slot.backoff)
     }
 
     /// Gives a slot back.
     #[inline]
     pub fn give(&mut self, at: Stamp) {
-        if let Self::Limited { free, .. } = self {
-            free.push_back(at);
+        self.give_back(at, Span::ZERO, Backoff::NEVER);
+    }
+
+    /// The same for one with a past; it opens after `rest`.
+    #[inline]
+    pub fn give_back(&mut self, at: Stamp, rest: Span, backoff: Backoff) {
+        let Self::Limited { free, opening } = self else {
+            return;
+        };
+        let opens = at + rest;
+        let slot = Slot { opens, backoff };
+        if rest == Span::ZERO {
+            free.push_back(slot);
+        } else {
+            let place = opening.partition_point(|other| other.opens <= opens);
+            opening.insert(place, slot);
         }
+    }
+
+    /// What is left of all rests at an instant.
+    pub fn rest_left(&self, at: Stamp) -> Span {
+        let Self::Limited { opening, .. } = self else {
+            return Span::ZERO;
+        };
+        let resting = opening.iter().filter(|slot| slot.backoff.is_resting());
+        Span::from_nanos(resting.map(|slot| slot.opens.since(at).nanos()).sum())
     }
 
     /// Lends up to `count` slots that nobody has taken yet, those that open first; gives when.
     pub(crate) fn lend(&mut self, count: usize) -> Vec<Stamp> {
         match self {
             Self::Unlimited(_) => Vec::new(),
-            Self::Limited { opening, .. } => opening.drain(..count.min(opening.len())).collect(),
+            Self::Limited { opening, .. } => {
+                let lent = opening.drain(..count.min(opening.len()));
+                lent.map(|slot| slot.opens).collect()
+            }
         }
     }
 
@@ -107,7 +158,8 @@ impl Slots {
             Self::Unlimited(_) => Vec::new(),
             Self::Limited { opening, .. } => {
                 let kept = opening.len().saturating_sub(count);
-                opening.drain(kept..).rev().collect()
+                let withheld = opening.drain(kept..).rev();
+                withheld.map(|slot| slot.opens).collect()
             }
         }
     }
@@ -116,8 +168,8 @@ impl Slots {
     pub(crate) fn regain(&mut self, opens: Stamp, at: Stamp) {
         match self {
             Self::Limited { opening, .. } if opens > at => {
-                let place = opening.partition_point(|&other| other < opens);
-                opening.insert(place, opens);
+                let place = opening.partition_point(|other| other.opens < opens);
+                opening.insert(place, Slot::new(opens));
             }
             _ => self.give(at),
         }
@@ -170,6 +222,26 @@ mod tests {
         assert_eq!(second.next(), Some(at(1_100)));
         second.take();
         assert_eq!(second.next(), Some(at(1_300)));
+    }
+
+    #[test]
+    fn a_slot_that_rests_lets_the_others_go_first_and_keeps_its_past() {
+        let mut slots = Slots::new(Some(Limit::of(3)), at(1_000), 0, 1);
+        let mut rested = slots.take();
+        slots.take();
+        slots.take();
+        assert_eq!(slots.next(), None);
+        rested.has_rested = true;
+        slots.give_back(at(2_000), Span::from_nanos(500), rested);
+        slots.give_back(at(2_000), Span::from_nanos(300), rested);
+        slots.give(at(2_100));
+        assert_eq!(slots.next(), Some(at(2_100)));
+        assert!(!slots.take().has_rested);
+        for opens in [2_300, 2_500] {
+            assert_eq!(slots.next(), Some(at(opens)));
+            assert!(slots.take().has_rested);
+        }
+        assert_eq!(slots.next(), None);
     }
 
     #[test]

@@ -7,7 +7,11 @@ use std::{
 
 use anyhow::Result;
 use pinfire_analysis::facts::{PhaseWindow, RunEnd};
-use pinfire_base::{clock::Stamp, record::Phase};
+use pinfire_base::{
+    clock::{Span, Stamp},
+    health::Counts,
+    record::Phase,
+};
 use pinfire_engine::{
     plan::PhasePlan,
     report::{EngineError, PhaseReport},
@@ -20,7 +24,7 @@ use super::{
     view::PhaseView,
 };
 use crate::{
-    load::PhaseLoad,
+    load::{Mode, PhaseLoad},
     run::signals::Interrupt,
     scrape::watch::Watch,
     terminal::{log, progress::Board, say, screen::Screen},
@@ -28,6 +32,9 @@ use crate::{
 
 /// How often the control side looks at progress and at Ctrl-C.
 const TICK: Duration = Duration::from_millis(50);
+
+/// So long after its beginning a phase without a single answer is worth a word.
+const SILENCE: Span = Span::from_millis(3_000);
 
 /// The phases of a run. The measurement follows the warmup, or with `--warmup-seamless` its last
 /// request.
@@ -92,6 +99,7 @@ impl Phases<'_> {
         let mut running = Running {
             phases: self,
             stopped: None,
+            told_of_silence: false,
         };
         if let Err(lost) = running.run(&mut load) {
             load.gave_up = false;
@@ -105,6 +113,7 @@ impl Phases<'_> {
 struct Running<'a> {
     phases: Phases<'a>,
     stopped: Option<Stopped>,
+    told_of_silence: bool,
 }
 
 impl<'a> Running<'a> {
@@ -220,7 +229,9 @@ impl<'a> Running<'a> {
             if let Some(done) = done(self.phases.engine)? {
                 break done;
             }
-            view.show(self.phases.engine.progress(phase));
+            let counts = self.phases.engine.progress(phase);
+            view.show(counts);
+            self.tell_of_silence(going, &counts);
             if self.stopped.is_none()
                 && let Some(why) = self.reason_to_stop(phase)
             {
@@ -229,6 +240,23 @@ impl<'a> Running<'a> {
         };
         view.close(self.phases.engine.progress(phase));
         Ok(done)
+    }
+
+    /// Says once that nothing is answered, where the slots of a closed loop rest for that: the run
+    /// takes longer than it would at full speed.
+    fn tell_of_silence(&mut self, going: &Going<'_>, counts: &Counts) {
+        let rests = self.phases.plans.settings.load.error_backoff
+            && matches!(going.load.mode, Mode::Concurrency);
+        let silent = counts.failed > 0 && counts.finished == 0;
+        if rests && silent && !self.told_of_silence && Stamp::now().since(going.begun) >= SILENCE {
+            self.told_of_silence = true;
+            say::warning(format_args!(
+                "nothing has been answered yet, and {} requests have failed: slots rest for up to 1 s \
+                 between two of them. Ctrl-C ends the run with what there is; --no-error-backoff goes \
+                 on at full speed",
+                counts.failed
+            ));
+        }
     }
 
     fn reason_to_stop(&self, phase: Phase) -> Option<Why> {

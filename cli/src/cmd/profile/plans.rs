@@ -80,6 +80,7 @@ impl<'a> Plans<'a> {
             },
             schedule: Schedule::new(pace, self.dataset.is_single(), load.requests, sessions),
             concurrency: limit(load.concurrency, load.concurrency_ramp),
+            backs_off: settings.load.error_backoff,
             prefill: limit(load.prefill, load.prefill_ramp),
             duration: load.duration,
             grace: load.grace,

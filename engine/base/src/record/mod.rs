@@ -9,6 +9,7 @@ mod cancel;
 mod capture;
 mod label;
 mod transcript;
+mod unreached;
 
 pub use cancel::{
     AfterHalfClose, Cancel, CancelTrigger, Disconnect, Leave, PlannedCancellation, Trigger,
@@ -16,8 +17,12 @@ pub use cancel::{
 pub use capture::{Capture, Keep, Piece};
 pub use label::{Label, Quirks};
 pub use transcript::{Body, Mark, MarkKind, Transcript};
+pub use unreached::{Refusal, Unreached};
 
-use crate::{clock::Stamp, uuid::Uuid};
+use crate::{
+    clock::{Span, Stamp},
+    uuid::Uuid,
+};
 
 /// The part of a run that a request belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -55,6 +60,9 @@ pub struct Record {
     pub wire: Wire,
     /// What the head says of the body, where that is neither an event stream nor JSON as it is.
     pub label: Option<Box<Label>>,
+    /// Addresses of a server with several that gave it no connection; the next one was tried each
+    /// time.
+    pub unreached: Option<Box<Unreached>>,
     /// What the server sent.
     pub transcript: Transcript,
     /// The body as sent, where it was not its entry's own: the history of a conversation was put
@@ -207,8 +215,11 @@ pub enum Failure {
         /// The system's error number.
         errno: i32,
     },
-    /// A reused connection turned out to be closed by the server before any response byte.
-    /// Never retried.
+    /// A reused connection turned out to be closed by the server before any response byte, as the
+    /// request went out or within [`STALE_WITHIN`] of it: the server's time-out of connections that
+    /// rest and the request have crossed. Never retried.
+    ///
+    /// [`STALE_WITHIN`]: crate::limits::STALE_WITHIN
     Stale,
     /// The server closed a connection without a single response byte.
     NoResponse,
@@ -250,6 +261,8 @@ pub struct Wire {
     pub status: u16,
     /// The connection had carried a request before.
     pub reused: bool,
+    /// How long it had rested since then; zero for a new one.
+    pub rested: Span,
     /// The response declared `text/event-stream`.
     pub event_stream: bool,
     /// Local port, 0 when there was no connection.
