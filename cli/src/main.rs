@@ -6,7 +6,7 @@
 )]
 
 #[cfg(test)]
-mod absurd;
+mod absurd_tests;
 mod args;
 mod asked;
 mod cancellation;
