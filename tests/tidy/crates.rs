@@ -68,6 +68,10 @@ fn crates_do_not_reach_what_they_must_not_know() {
     let crates = Crates::read();
     let walls: &[(&str, &[&[&str]])] = &[
         (
+            "pinfire-guard",
+            &[RUNTIME, PROMPTS, SOCKETS, &["serde_json", "pinfire-base"]],
+        ),
+        (
             "pinfire-base",
             &[RUNTIME, PROMPTS, SOCKETS, &["serde_json"]],
         ),
