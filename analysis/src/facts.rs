@@ -117,7 +117,7 @@ pub struct RunFacts {
     pub cancellation: Option<PlannedCancellation>,
     /// The seed in use, drawn or given.
     pub random_seed: Option<u64>,
-    /// The command line, values quoted and credentials redacted.
+    /// The command line, values quoted and credentials left out.
     pub cli_command: String,
     /// Where the files go.
     pub artifact_dir: PathBuf,

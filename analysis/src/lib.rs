@@ -16,7 +16,6 @@ pub mod pool;
 pub mod reading;
 pub mod rebuild;
 pub mod reclaim;
-pub mod redact;
 pub mod report;
 pub mod sketch;
 pub mod stats;

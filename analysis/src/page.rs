@@ -1,6 +1,7 @@
 //! Pages: a shell with its style, its data and its script put in, whole or as links.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use pinfire_guard::is_hostile;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -40,8 +41,17 @@ impl Parts {
     }
 
     fn filled(&self, [policy, style, data, script]: [&str; 4]) -> String {
-        // `<` could end the script or open a comment.
+        // `<` could end the script or open a comment. What would turn or hide the text around it is
+        // shown as its code: these characters are nowhere in JSON but in texts.
         let data = data.replace('<', "\\u003c");
+        let empty = String::with_capacity(data.len());
+        let data = data.chars().fold(empty, |mut shown, c| {
+            match is_hostile(c) {
+                true => shown.push_str(&format!("\\\\u{{{:x}}}", u32::from(c))),
+                false => shown.push(c),
+            }
+            shown
+        });
         // Each part once, so that nothing in the data is taken for a place.
         let mut html =
             String::with_capacity(self.shell.len() + style.len() + data.len() + script.len());

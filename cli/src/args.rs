@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use pinfire_config::{
     Sourced, Typed,
     numbers::{self, Cores, Tokens, Whole},
-    secret::{ApiKey, Header, Url},
+    secret::{ApiKey, Fields, Header, Url},
     words::{AbortMode, ConfigForm, RateWindowName, Theme, UiKind},
 };
 use pinfire_dialect::EndpointKind;
@@ -141,14 +141,14 @@ pub struct ConfigInit {
     /// Model to put in.
     #[arg(long, short, value_name = "NAME", default_value = "your-model")]
     pub model: String,
-    /// Server to put in.
+    /// Server to put in. In place of credentials in it stand variables of the environment.
     #[arg(
         long,
         short,
         value_name = "URL",
         default_value = "http://localhost:8000"
     )]
-    pub url: String,
+    pub url: Sourced<Url>,
     /// Write it to this file, which must not be there yet. [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -309,8 +309,8 @@ pub struct CancelTest {
     pub endpoint_type: Sourced<EndpointKind>,
     /// Path of the endpoint. [default: that of its type]
     #[arg(long, value_name = "PATH")]
-    pub endpoint: Option<Sourced<String>>,
-    /// Bearer token.
+    pub endpoint: Option<Sourced<Url>>,
+    /// Bearer token, or @FILE that holds it.
     #[arg(long, value_name = "KEY")]
     pub api_key: Option<Sourced<ApiKey>>,
     /// Header to add to each request; repeatable.
@@ -318,7 +318,7 @@ pub struct CancelTest {
     pub header: Vec<Sourced<Header>>,
     /// Field to add to each body; repeatable.
     #[arg(long, value_name = "NAME:VALUE")]
-    pub extra_inputs: Vec<Sourced<String>>,
+    pub extra_inputs: Vec<Sourced<Fields>>,
     /// Certificates to trust besides the system's, PEM.
     #[arg(long, value_name = "FILE")]
     pub ca_cert: Option<Sourced<PathBuf>>,
@@ -351,7 +351,7 @@ pub struct CancelTest {
     pub canary_timeout: f64,
     /// Page of the server's metrics. [default: /metrics of --url]
     #[arg(long, value_name = "URL")]
-    pub metrics_url: Option<String>,
+    pub metrics_url: Option<Sourced<Url>>,
     /// From one look at the metrics to the next.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.02, value_parser = numbers::seconds)]
     pub metrics_interval: f64,

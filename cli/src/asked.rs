@@ -17,6 +17,14 @@ use crate::{
 /// Either cannot be read, or no model is named.
 pub fn wanted(flags: Profile) -> Result<Wanted> {
     let Profile { invocation, config } = flags;
+    if let Some(base) = &invocation.resume
+        && base.to_str().is_none()
+    {
+        bail!(
+            "--resume: {} is not UTF-8, and its runs name their folders in UTF-8; give it another name",
+            base.as_os_str().as_encoded_bytes().escape_ascii()
+        );
+    }
     let mut typed = config.0;
     verbosity(&invocation, &mut typed);
     let file = invocation.config.as_deref().map(FileConfig::read);

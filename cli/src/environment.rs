@@ -1,6 +1,7 @@
 //! Tuning variables: `PINFIRE_…`, with AIPerf's name of the same meaning as a fallback.
 
 use anyhow::{Context, Result};
+use pinfire_guard::{keep, keep_url};
 
 /// The variable that is set, `PINFIRE_<name>` or else `AIPERF_<name>`, and its text.
 pub fn text(name: &str) -> Option<(String, String)> {
@@ -24,6 +25,24 @@ pub fn read<T: std::str::FromStr>(name: &str) -> Result<Option<T>> {
         .ok()
         .with_context(|| format!("{variable} is set to `{value}`, which cannot be read"))?;
     Ok(Some(parsed))
+}
+
+/// Makes the credentials known that other programs' variables hold: the hub's token, and what
+/// stands in the addresses of the hub and of proxies.
+pub fn keep_credentials() {
+    const ADDRESSES: [&str; 4] = ["HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+    for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
+        if let Ok(token) = std::env::var(name) {
+            keep(&token);
+        }
+    }
+    for name in ADDRESSES {
+        for name in [name, &name.to_lowercase()] {
+            if let Ok(url) = std::env::var(name) {
+                keep_url(&url);
+            }
+        }
+    }
 }
 
 /// A switch: `true`, `1`, `yes`, `on` and their opposites, in any letter case.

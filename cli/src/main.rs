@@ -48,6 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn started() -> ExitCode {
+    environment::keep_credentials();
     let cli = match args::command()
         .try_get_matches()
         .and_then(|matches| Cli::from_arg_matches(&matches))

@@ -195,6 +195,11 @@ impl Conn {
         self.inbox.drain(..head);
     }
 
+    /// Whether the request whose head is there is a GET.
+    pub fn is_get(&self) -> bool {
+        self.inbox.starts_with(b"GET ")
+    }
+
     fn read(&mut self) -> Option<()> {
         let mut buffer = [0_u8; 64 * 1024];
         loop {

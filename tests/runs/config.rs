@@ -205,7 +205,10 @@ fn a_run_is_repeated_by_the_file_that_it_leaves_byte_for_byte() {
     // Without the key there is no run.
     let keyless = call(["profile", "--config", "resolved.yaml"]);
     keyless.write("resolved.yaml", &resolved);
-    one_line(&keyless.run().code(1), "PINFIRE_API_KEY is not set");
+    one_line(
+        &keyless.run().code(1),
+        "give --api-key again, or set PINFIRE_API_KEY",
+    );
 }
 
 #[test]

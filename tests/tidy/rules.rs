@@ -205,6 +205,32 @@ fn the_analysis_has_no_clock_and_no_socket() {
 }
 
 #[test]
+fn words_go_to_the_terminal_by_one_way() {
+    let wrong = found(
+        |path| path.starts_with("cli/src/"),
+        |code| {
+            ["stdout()", "stderr()", "print!(", "println!(", "eprintln!("]
+                .iter()
+                .any(|way| code.contains(way))
+                && !code.contains("is_terminal()")
+        },
+        &[
+            // They make the text fit to be shown, or draw.
+            "cli/src/terminal/",
+            // Completions are our own text.
+            "cli/src/main.rs",
+            // Lines of JSON, with codes for what is hostile.
+            "cli/src/cmd/profile/dry_run.rs",
+        ],
+    );
+    nothing(
+        &wrong,
+        "Text goes to stdout by terminal/stdout.rs and to stderr by terminal/say.rs, which take \
+         credentials and control characters out.",
+    );
+}
+
+#[test]
 fn unsafe_code_stands_where_it_is_looked_for() {
     let wrong = found(
         |_| true,

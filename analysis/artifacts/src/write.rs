@@ -1,11 +1,12 @@
 //! Writing files: as a whole under another name first, so that a reader never sees half of one, or
-//! line by line while a run goes on. No write error is passed over.
+//! line by line while a run goes on. No write error is passed over, and no credential is written.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use pinfire_guard::{cell, hidden_json};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -49,16 +50,17 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), WriteError> {
 /// Of types of this crate: their keys are texts, their numbers finite, and memory takes every byte.
 const SERIALISES: &str = "a type of this crate serialises into memory";
 
-/// A document as it stands in a file: two spaces of indent, no newline at the end.
+/// A document as it stands in a file: two spaces of indent, no newline at the end, no credentials.
 #[expect(
     clippy::expect_used,
     reason = "keys are texts and memory takes every byte: there is no way to fail"
 )]
 pub fn json_bytes(document: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec_pretty(document).expect(SERIALISES)
+    let document = serde_json::to_vec_pretty(document).expect(SERIALISES);
+    hidden_json(&document).unwrap_or(document)
 }
 
-/// Appends a value to a line.
+/// Appends a value to a line, as it is: [`LineFile::write`] hides what must not be written.
 #[expect(
     clippy::expect_used,
     reason = "keys are texts and memory takes every byte: there is no way to fail"
@@ -67,13 +69,15 @@ pub fn append(line: &mut Vec<u8>, value: &impl Serialize) {
     serde_json::to_writer(line, value).expect(SERIALISES);
 }
 
-/// A document as JSON on one line.
+/// A document as JSON on one line, without credentials.
 #[expect(
     clippy::expect_used,
     reason = "keys are texts and memory takes every byte: there is no way to fail"
 )]
 pub fn json_line(document: &impl Serialize) -> String {
-    serde_json::to_string(document).expect(SERIALISES)
+    const TEXT: &str = "JSON is text, with credentials and without";
+    let line = serde_json::to_vec(document).expect(SERIALISES);
+    String::from_utf8(hidden_json(&line).unwrap_or(line)).expect(TEXT)
 }
 
 /// A document as a JSON value.
@@ -85,7 +89,7 @@ pub fn json_value(document: &impl Serialize) -> Value {
     serde_json::to_value(document).expect(SERIALISES)
 }
 
-/// Rows as CSV.
+/// Rows as CSV. Numbers stay as they are, and text does nothing in a spreadsheet or a terminal.
 #[expect(
     clippy::expect_used,
     reason = "memory takes every byte, and rows of another length are taken as they are"
@@ -96,7 +100,10 @@ pub fn csv_bytes(
 ) -> Vec<u8> {
     let mut writer = builder.flexible(true).from_writer(Vec::new());
     for row in rows {
-        writer.write_record(row).expect("rows may have any length");
+        let cells = row.iter().map(|text| cell(text).into_owned().into_bytes());
+        writer
+            .write_record(cells)
+            .expect("rows may have any length");
     }
     writer.into_inner().expect("memory takes every byte")
 }
@@ -127,11 +134,13 @@ impl LineFile {
         &self.path
     }
 
-    /// Appends lines.
+    /// Appends lines of JSON, without credentials.
     ///
     /// # Errors
     /// The disk is full, or the like.
     pub fn write(&mut self, lines: &[u8]) -> Result<(), WriteError> {
+        let hidden = hidden_json(lines);
+        let lines = hidden.as_deref().unwrap_or(lines);
         let written = self.file.write_all(lines);
         self.bytes += lines.len() as u64;
         written.map_err(|e| WriteError::new("write", &self.path, e))

@@ -1,5 +1,7 @@
 //! Texts in pictures: how wide they are about, shorter, in lines, and safe in XML.
 
+use pinfire_guard::is_hostile;
+
 /// About how wide a text is in DejaVu Sans at `size` pixels; rather too wide than too narrow.
 pub fn width(text: &str, size: f64) -> f64 {
     let em: f64 = text
@@ -56,7 +58,7 @@ pub fn wrapped(text: &str, room: f64, size: f64) -> Vec<String> {
     lines
 }
 
-/// Safe between tags and in attributes; letters that XML does not know become `?`.
+/// Safe between tags and in attributes; what XML does not know or nobody can see becomes `?`.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -66,7 +68,7 @@ pub fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\n' | '\t' => out.push(' '),
-            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => {
+            letter if is_hostile(letter) || matches!(letter, '\u{fffe}' | '\u{ffff}') => {
                 out.push('?')
             }
             letter => out.push(letter),

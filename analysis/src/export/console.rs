@@ -7,6 +7,8 @@ use pinfire_base::delay::Delay;
 use pinfire_base::health::{BackoffCounts, Durations};
 use pinfire_base::record::{CancelTrigger, Leave, Trigger};
 
+use pinfire_guard::shown;
+
 use super::panels;
 use super::table::{Align, METRIC_COLUMNS, Table, metric_table, style, wrap};
 use super::words::{PER_GPU_UNIT, PRODUCT, number, plural, thousands};
@@ -27,7 +29,7 @@ const MESSAGE_MAX: usize = 1_000;
 const SECTION: &str = "\n\n";
 
 impl Report {
-    /// All tables and notes, without the footer.
+    /// All tables and notes, without the footer; in colour for `pinfire_guard::painted`.
     pub fn console(&self, width: usize, colour: bool) -> String {
         let mut text = String::new();
         if let Some(reason) = &self.end.interrupted {
@@ -414,14 +416,13 @@ fn cells(block: &Block) -> Vec<String> {
     ]
 }
 
-/// A message without control characters and of bearable length.
+/// A message of bearable length. No credential is cut in two, of which a part would be shown.
 fn shortened(message: &str) -> String {
-    let clean = |c: char| if c.is_control() && c != '\n' { ' ' } else { c };
-    let mut text: String = message.chars().take(MESSAGE_MAX).map(clean).collect();
-    if text.len() < message.len() && message.chars().nth(MESSAGE_MAX).is_some() {
-        text.push('…');
+    let message = shown(message);
+    match message.char_indices().nth(MESSAGE_MAX) {
+        Some((end, _)) => format!("{}…", message.get(..end).unwrap_or_default()),
+        None => message.into_owned(),
     }
-    text
 }
 
 fn spread(durations: &Durations) -> String {
@@ -438,7 +439,7 @@ mod tests {
 
     #[test]
     fn messages_cannot_break_the_frame() {
-        assert_eq!(shortened("a\tb\nc\u{1b}[0m"), "a b\nc [0m");
+        assert_eq!(shortened("a\tb\nc\u{1b}[0m"), "a\\tb\nc\\x1b[0m");
         assert!(shortened(&"x".repeat(2_000)).ends_with("x…"));
     }
 }

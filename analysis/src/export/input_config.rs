@@ -7,10 +7,10 @@ use pinfire_artifacts::config::{
 use pinfire_artifacts::{Carried, Ordered};
 use pinfire_base::delay;
 use pinfire_base::record::{CancelTrigger, Leave, PlannedCancellation, Trigger};
+use pinfire_guard::{HIDDEN, names::is_sensitive_field, shown_url};
 use serde_json::Value;
 
 use crate::facts::{LengthFacts, PhaseFacts, RunFacts};
-use crate::redact;
 
 /// What was asked, or what the run's own files say where the report is made from them.
 pub(crate) fn shown(facts: &RunFacts) -> Carried<InputConfig> {
@@ -57,7 +57,7 @@ pub(crate) fn of(facts: &RunFacts) -> InputConfig {
             items: facts.models.iter().map(named).collect(),
         },
         endpoint: EndpointConfig {
-            urls: facts.urls.iter().map(|url| redact::url(url)).collect(),
+            urls: without_credentials(&facts.urls),
             kind: facts.endpoint().name.to_owned(),
             streaming: facts.streaming,
             use_server_token_count: facts.server_counts,
@@ -79,12 +79,14 @@ pub(crate) fn of(facts: &RunFacts) -> InputConfig {
         tokenizer: facts.tokenizer.as_ref().map(named),
         gpu_telemetry: ScrapeConfig {
             enabled: watch.gpu,
-            urls: Some(watch.gpu_urls.clone()).filter(|urls| !urls.is_empty()),
+            urls: Some(without_credentials(&watch.gpu_urls)).filter(|urls| !urls.is_empty()),
             formats: None,
         },
         server_metrics: ScrapeConfig {
             enabled: watch.server,
-            urls: watch.server.then(|| watch.server_urls.clone()),
+            urls: watch
+                .server
+                .then(|| without_credentials(&watch.server_urls)),
             formats: watch.server.then(|| {
                 let names = watch.formats.iter().map(|format| format.name().to_owned());
                 names.collect()
@@ -92,6 +94,11 @@ pub(crate) fn of(facts: &RunFacts) -> InputConfig {
         },
         ..InputConfig::default()
     }
+}
+
+fn without_credentials(urls: &[String]) -> Vec<String> {
+    let shown = urls.iter().map(|url| shown_url(url).into_owned());
+    shown.collect()
 }
 
 fn dataset(facts: &RunFacts) -> DatasetConfig {
@@ -115,7 +122,7 @@ fn dataset(facts: &RunFacts) -> DatasetConfig {
 /// A field of the body as it is shown: a text under the name of a credential is hidden.
 fn field(name: &str, value: &Value) -> Value {
     match value {
-        Value::String(_) if redact::is_sensitive(name) => redact::HIDDEN.into(),
+        Value::String(_) if is_sensitive_field(name) => HIDDEN.into(),
         Value::Object(inner) => {
             let inner = inner.iter();
             let shown = inner.map(|(name, value)| (name.clone(), field(name, value)));

@@ -2,7 +2,7 @@
 
 use pinfire_artifacts::Ordered;
 
-use crate::redact::{HIDDEN, is_sensitive};
+use pinfire_guard::{HIDDEN, names::is_sensitive};
 
 /// The headers of a head; those that come several times are joined with commas.
 pub(super) fn headers(head: &[u8]) -> Ordered<String> {

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub use panels::Notice;
 use pinfire_artifacts::{READY, STARTED, Summary, WriteError, json_bytes, replace};
+use pinfire_guard::shown;
 
 use crate::facts::RunFacts;
 use crate::report::Report;
@@ -61,7 +62,10 @@ impl Report {
                 .then(|| [dir.join(&files.slices_csv), dir.join(&files.slices_json)]),
         };
         let table = replace(&written.csv, &csv::of(self));
-        let console = replace(&written.console, self.console(width, false).as_bytes());
+        let console = replace(
+            &written.console,
+            shown(&self.console(width, false)).as_bytes(),
+        );
         let sliced = match &written.slices {
             Some([csv, json]) => {
                 let rows = replace(csv, &slices::csv(self));

@@ -324,6 +324,7 @@ mod tests {
             assert!(widths.iter().all(|w| *w == widths[0]), "{text}");
             assert!(widths[0] <= width.max(26), "{text}");
         }
-        assert!(render(&notice, 60, true).contains("\x1b[33m"));
+        let coloured = render(&notice, 60, true);
+        assert!(pinfire_guard::painted(&coloured).contains("\x1b[33m"));
     }
 }

@@ -3,7 +3,9 @@
 
 use pinfire_artifacts::{SentPacket, SentResponse, append};
 use pinfire_base::clock::Stamp;
+use pinfire_base::limits::ERROR_BODY_KEPT;
 use pinfire_base::record::{Capture, Outcome, Quirks};
+use pinfire_guard::hidden_cut;
 use serde::de::IgnoredAny;
 
 use super::message_heads;
@@ -83,6 +85,11 @@ fn responses(request: &Request<'_>, capture: &Capture) -> Vec<SentResponse> {
     }
     if !rest.is_empty() {
         let text = String::from_utf8(rest.to_vec());
+        // At the end of what was cut may be a part of a credential.
+        let text = match complete && rest.len() < ERROR_BODY_KEPT {
+            true => text,
+            false => text.map(|text| hidden_cut(&text).into_owned()),
+        };
         responses.push(SentResponse {
             perf_ns: end.nanos(),
             packets: None,

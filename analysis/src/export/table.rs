@@ -1,6 +1,9 @@
 //! Boxed tables with a heavy head and a light body, laid out as AIPerf's console shows them.
 //!
-//! Width is counted in characters; one column may give way and wrap, all others stay whole.
+//! Width is counted in characters; one column may give way and wrap, all others stay whole. What a
+//! cell gets is made fit to be shown before it is measured and wrapped.
+
+use pinfire_guard::shown;
 
 /// How a column's cells are set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,7 +33,7 @@ const FLEXIBLE_LEAST: usize = 10;
 impl Table {
     pub(crate) fn new(title: String, head: &[(&str, Align)], flexible: usize) -> Self {
         Self {
-            title,
+            title: shown(&title).into_owned(),
             head: head
                 .iter()
                 .map(|(name, align)| ((*name).to_owned(), *align))
@@ -62,7 +65,8 @@ impl Table {
 
     /// Adds a row; line breaks in a cell make it taller.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        let cells = cells.iter().map(|cell| shown(cell).into_owned());
+        self.rows.push(cells.collect());
     }
 
     /// The lines of the table, at most `width` wide if its columns allow it. Numbers stay whole.
@@ -186,10 +190,10 @@ impl Table {
     }
 }
 
-/// `text` in an ANSI style, or as it is.
+/// `text` in a style, which whoever writes to the terminal puts in, or as it is.
 pub(crate) fn style(text: &str, code: &str, colour: bool) -> String {
     if colour {
-        format!("\x1b[{code}m{text}\x1b[0m")
+        pinfire_guard::style(text, code)
     } else {
         text.to_owned()
     }
@@ -198,7 +202,7 @@ pub(crate) fn style(text: &str, code: &str, colour: bool) -> String {
 /// Breaks at spaces, and inside words that are longer than a line.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
-    for paragraph in text.lines() {
+    for paragraph in shown(text).lines() {
         let mut line = String::new();
         for word in paragraph.split(' ') {
             let taken = count(&line) + usize::from(!line.is_empty());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pinfire_artifacts::WriteError;
+use pinfire_artifacts::{WriteError, json_bytes};
 
 use super::table::{Align, Table};
 use super::words::{number, thousands};
@@ -57,10 +57,9 @@ impl TraceFigures {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), WriteError> {
-        let failed = |source| WriteError::new("write", path, source);
-        let mut json = serde_json::to_vec_pretty(self).map_err(|cause| failed(cause.into()))?;
+        let mut json = json_bytes(self);
         json.push(b'\n');
-        std::fs::write(path, json).map_err(failed)
+        std::fs::write(path, json).map_err(|cause| WriteError::new("write", path, cause))
     }
 }
 

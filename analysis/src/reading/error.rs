@@ -8,11 +8,11 @@ use std::borrow::Cow;
 use std::io;
 
 use pinfire_artifacts::ErrorDetails;
+use pinfire_base::limits::ERROR_BODY_KEPT;
 use pinfire_base::record::{Cancel, Failure, Record, Refusal, Stage, Trigger};
 use pinfire_dialect::answer::{self, Reported, reported};
+use pinfire_guard::{hidden, hidden_by_shape, hidden_cut, shown_url};
 use serde_json::Value;
-
-use crate::redact;
 
 /// What went wrong with a request, in the exports' terms.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -62,6 +62,11 @@ impl Target {
     }
 }
 
+/// The words of a server, which may repeat what it was sent.
+fn heard(words: &str) -> String {
+    hidden_by_shape(&hidden(words)).into_owned()
+}
+
 fn host_and_port(url: &str) -> &str {
     if url.starts_with("unix:") {
         return url;
@@ -105,12 +110,14 @@ impl Problem {
         let location = label.map_or("", |label| &*label.location);
         let is_binary = body.contains(['\0', char::REPLACEMENT_CHARACTER]);
         let message = if (300..400).contains(&status) && !location.is_empty() {
-            let target = redact::url(location);
+            let target = shown_url(location);
             format!("{reason} to {target}: redirects are not followed")
         } else if body.is_empty() || is_binary {
             reason.to_owned()
+        } else if cut.is_some() || body.len() >= ERROR_BODY_KEPT {
+            hidden_by_shape(&hidden_cut(body)).into_owned()
         } else {
-            body.to_owned()
+            heard(body)
         };
         let problem = Self::new(Some(status.into()), reason, message);
         match cut {
@@ -140,13 +147,13 @@ impl Problem {
         Self::new(
             Some(reported.code.unwrap_or(502)),
             SSE_ERROR,
-            reported.message,
+            heard(&reported.message),
         )
     }
 
     /// An error object in place of a whole answer.
     pub(super) fn in_body(reported: Reported) -> Self {
-        Self::new(reported.code, NO_RESULT, reported.message)
+        Self::new(reported.code, NO_RESULT, heard(&reported.message))
     }
 
     /// No content came; `message` says what came instead.

@@ -5,6 +5,7 @@
 
 use pinfire_base::record::{MarkKind, Record};
 use pinfire_dialect::answer;
+use pinfire_guard::{hidden, hidden_by_shape, hidden_cut};
 use serde_json::Value;
 
 use super::error::{Problem, reason_phrase};
@@ -65,6 +66,7 @@ fn of_body(record: &Record, body: &[u8]) -> Problem {
 /// `<!DOCTYPE html>`: a page's first tag says what it is and is the same in all of them.
 fn first_tag(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
+    let text = hidden(&text);
     let end = text.find('>').map_or(text.len(), |end| end + 1);
     let tag: String = text
         .get(..end)
@@ -249,6 +251,11 @@ pub(super) fn excerpt(bytes: &[u8]) -> String {
     const LENGTH: usize = 120;
     let some = bytes.get(..4 * LENGTH).unwrap_or(bytes);
     let text = String::from_utf8_lossy(some);
+    let text = match some.len() < bytes.len() {
+        true => hidden_cut(&text),
+        false => hidden(&text),
+    };
+    let text = hidden_by_shape(&text);
     let words: Vec<&str> = text.split_whitespace().collect();
     let line = words.join(" ");
     let mut shown: String = line

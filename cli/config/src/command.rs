@@ -6,7 +6,7 @@ use clap::{
 };
 
 use crate::{
-    secret::{ApiKey, Header, Url},
+    secret::{ApiKey, Fields, Header, Url},
     setting::Setting,
     source::Sourced,
 };
@@ -114,6 +114,7 @@ pub(crate) fn is_guarded(flag: &Arg) -> bool {
         parser_of::<ApiKey>(),
         parser_of::<Header>(),
         parser_of::<Url>(),
+        parser_of::<Fields>(),
     ]
     .iter()
     .any(|parser| parser.type_id() == of)

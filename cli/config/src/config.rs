@@ -93,7 +93,12 @@ impl RunConfig {
         let pages = pages.map(|one| ("--server-metrics", one.value.as_mut()));
         let gpus = self.watch.gpu_telemetry.iter_mut();
         let gpus = gpus.map(|one| ("--gpu-telemetry", one.value.as_mut()));
-        key.chain(headers).chain(urls).chain(pages).chain(gpus)
+        let path = self.endpoint.endpoint.iter_mut();
+        let path = path.map(|one| ("--endpoint", one.value.as_mut()));
+        let fields = self.input.extra_inputs.iter_mut();
+        let fields = fields.map(|one| ("--extra-inputs", one.value.as_mut()));
+        let all = key.chain(headers).chain(urls).chain(pages).chain(gpus);
+        all.chain(path).chain(fields)
     }
 
     /// Gives credentials that differ references that differ.

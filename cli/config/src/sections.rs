@@ -16,7 +16,7 @@ use crate::{
         Cores, Count, Grace, Interval, Milliseconds, NotNegative, Patience, Pause, Percent,
         Positive, Rate, Seconds, Share, Tokens, Whole, WholeMilliseconds,
     },
-    secret::{ApiKey, Header, Url},
+    secret::{ApiKey, Fields, Header, Url},
     setting::Listed,
     source::{Given, Place, Sourced},
     words::{
@@ -126,7 +126,7 @@ pub struct Endpoint {
     pub endpoint_type: Sourced<EndpointKind>,
     /// Path that replaces the default one of the endpoint's kind; begins with `/`.
     #[arg(long, visible_alias = "custom-endpoint", value_name = "PATH")]
-    pub endpoint: Option<Sourced<String>>,
+    pub endpoint: Option<Sourced<Url>>,
     /// Ask for a stream of server-sent events.
     ///
     /// Without it there are no times of single tokens.
@@ -150,11 +150,14 @@ pub struct Endpoint {
     #[arg(long, value_name = "SECONDS")]
     pub wait_for_model_interval: Option<Sourced<Seconds>>,
     /// Sent as `Authorization: Bearer KEY` (messages: `x-api-key: KEY`); shown nowhere.
+    ///
+    /// @FILE takes it from a file, so that it is not in the list of processes either.
     #[arg(long, value_name = "KEY")]
     pub api_key: Option<Sourced<ApiKey>>,
     /// Header added to every request, `Name:value`; repeatable.
     ///
-    /// Items are cut at commas; the form '{"Name": "a, b"}' keeps them.
+    /// Items are cut at commas; the form '{"Name": "a, b"}' keeps them. @FILE takes them from a file,
+    /// one per line.
     #[arg(long, short = 'H', value_name = "NAME:VALUE", num_args = 1..)]
     pub header: Vec<Sourced<Header>>,
     /// Name of the header that carries the session's id, instead of X-Correlation-ID.
@@ -444,7 +447,7 @@ pub struct Input {
     /// Items are cut at commas; the form '{"key": value}' keeps them. Example:
     /// ignore_eos:true,temperature:0
     #[arg(long, value_name = "KEY:VALUE", num_args = 1..)]
-    pub extra_inputs: Vec<Sourced<String>>,
+    pub extra_inputs: Vec<Sourced<Fields>>,
 }
 }
 

@@ -6,6 +6,7 @@ use std::{ffi::OsStr, fmt::Debug, path::PathBuf};
 use clap::{
     Arg, Command,
     builder::{PossibleValue, TypedValueParser, ValueParserFactory},
+    error::ErrorKind,
     parser::ValueSource,
 };
 
@@ -65,6 +66,15 @@ impl<T: Setting> TypedValueParser for SourcedParser<T> {
         value: &OsStr,
         source: ValueSource,
     ) -> Result<Sourced<T>, clap::Error> {
+        if value.to_str().is_none() {
+            let named = flag.map_or_else(String::new, |flag| format!(" for '{flag}'"));
+            let said = format!(
+                "invalid value '{}'{named}: it is not UTF-8, and files of a run name their folder in \
+                 UTF-8; give it another name",
+                value.as_encoded_bytes().escape_ascii()
+            );
+            return Err(clap::Error::raw(ErrorKind::InvalidUtf8, said));
+        }
         // The parser that closures are writes the error with flag and value.
         let parse = |text: &str| T::parse(text);
         let value = TypedValueParser::parse_ref(&parse, command, flag, value)?;

@@ -1,10 +1,6 @@
 //! `pinfire analyze-trace`: the figures of a trace, before anything is sent.
 
-use std::{
-    io::{IsTerminal, Write},
-    path::Path,
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 use pinfire_analysis::{
@@ -13,7 +9,10 @@ use pinfire_analysis::{
 };
 use pinfire_workload::dataset::{DatasetError, mooncake::Lines};
 
-use crate::{args::AnalyzeTrace, terminal::say};
+use crate::{
+    args::AnalyzeTrace,
+    terminal::{say, stdout},
+};
 
 /// Reads a trace and shows its figures.
 ///
@@ -35,11 +34,9 @@ pub fn run(flags: &AnalyzeTrace) -> Result<ExitCode> {
     if let Some(saved) = saved {
         figures.write(saved)?;
     }
-    let mut stdout = std::io::stdout().lock();
-    let colour = stdout.is_terminal() && crate::terminal::stdout::colours();
-    let text = figures.console(saved, DEFAULT_WIDTH, colour);
-    // A reader that has gone away is no failure.
-    let _ = stdout.write_all(text.as_bytes());
+    stdout::text(DEFAULT_WIDTH, |_, colour| {
+        figures.console(saved, DEFAULT_WIDTH, colour)
+    });
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,12 +1,13 @@
 //! `pinfire cancel-test`: waves of cancels, samples of the server's metrics all the time, a
 //! verdict.
 
-use std::{io::Write, path::Path, process::ExitCode, sync::Arc};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use pinfire_analysis::reclaim::{
     Asker, Canary, Evidence, LevelSample, ReclaimReport, RequestSpan, Wave, page as html_page,
 };
+use pinfire_artifacts::json_bytes;
 use pinfire_base::{
     clock::Span,
     delay::Delay,
@@ -29,7 +30,7 @@ use crate::{
         plan::{Candidate, of_server},
     },
     settings::Settings,
-    terminal::say,
+    terminal::{say, stdout},
     transport::Reached,
 };
 
@@ -65,8 +66,7 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
     let run = PreparedRun::start(&settings, reachable, dataset, None)?;
     let evidence = Test::start(flags, leave, &kinds, run, interrupt)?.carry_out()?;
     let report = ReclaimReport::of(&evidence);
-    // A reader that has gone away (a closed pipe) is no failure of the test.
-    let _ = std::io::stdout().write_all(report.page().as_bytes());
+    stdout::plain(&report.page());
     write(&flags.output, &report)
         .with_context(|| format!("--output {}", flags.output.display()))?;
     Ok(ExitCode::from(report.exit_code))
@@ -74,8 +74,9 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
 
 /// Writes the report as JSON, and beside it as a page.
 fn write(path: &Path, report: &ReclaimReport) -> Result<()> {
-    let value = serde_json::to_value(report)?;
-    std::fs::write(path, format!("{value:#}"))?;
+    let text = json_bytes(report);
+    std::fs::write(path, &text)?;
+    let value = serde_json::from_slice(&text)?;
     let html = html_page::html(&value).map_err(|error| anyhow!(error))?;
     let beside = path.with_extension("html");
     std::fs::write(&beside, html)?;
@@ -126,7 +127,7 @@ fn as_config(flags: &CancelTest) -> RunConfig {
 fn page(flags: &CancelTest, server: &Reached) -> Result<Candidate> {
     let page = match &flags.metrics_url {
         Some(url) => Some(Candidate {
-            urls: vec![url.clone()],
+            urls: vec![url.get()],
             given: true,
         }),
         None => of_server(&server.base),

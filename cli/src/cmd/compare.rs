@@ -7,6 +7,7 @@ use pinfire_analysis::{
     compare::{Comparison, Rule, Run, Stat, Wanted, tag_of},
     export::DEFAULT_WIDTH,
 };
+use pinfire_artifacts::json_bytes;
 
 use crate::{
     args::Compare,
@@ -69,7 +70,7 @@ pub fn run(flags: &Compare) -> Result<ExitCode> {
         comparison.console(all, width, colour)
     });
     if let Some(path) = &flags.output {
-        let text = serde_json::to_string_pretty(&comparison.json())?;
+        let text = json_bytes(&comparison.json());
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let broken: Vec<&str> = comparison

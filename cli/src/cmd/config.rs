@@ -1,6 +1,6 @@
 //! `pinfire config`: config files to begin with, checked, and shown as what they stand for.
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use pinfire_config::{RunConfig, file::TEMPLATES, words::ConfigForm};
@@ -10,7 +10,7 @@ use crate::{
     asked::of_file,
     settings::Settings,
     sweep,
-    terminal::say,
+    terminal::{say, stdout},
 };
 
 /// Does what is asked.
@@ -52,7 +52,7 @@ fn begin(init: &ConfigInit) -> Result<ExitCode> {
             names.join(", ")
         );
     };
-    let text = template.text(&init.model, &init.url);
+    let text = template.text(&init.model, &init.url.to_string());
     let Some(path) = &init.output else {
         return print(&text);
     };
@@ -115,8 +115,7 @@ fn show(expand: &ConfigExpand) -> Result<ExitCode> {
 }
 
 fn print(text: &str) -> Result<ExitCode> {
-    // A reader that has gone away is no failure.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    stdout::plain(text);
     Ok(ExitCode::SUCCESS)
 }
 

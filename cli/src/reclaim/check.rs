@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use pinfire_analysis::reclaim::{
     Asker, Canary, Evidence, LevelSample, ReclaimReport, RequestSpan, Wave,
 };
+use pinfire_artifacts::json_bytes;
 use pinfire_base::clock::Span;
 use pinfire_engine::run::Engine;
 
@@ -154,7 +155,7 @@ impl<'a> ReclaimCheck<'a> {
 /// The file cannot be written.
 pub fn write(settings: &Settings, report: &ReclaimReport) -> Result<std::path::PathBuf> {
     let path = settings.artifact_dir.join(&settings.files.release);
-    let text = serde_json::to_string_pretty(report).context("the release report as JSON")?;
-    std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+    std::fs::write(&path, json_bytes(report))
+        .with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(path)
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use pinfire_analysis::facts::WatchFacts;
 use pinfire_base::{clock::Span, url::TargetUrl};
 use pinfire_config::{Blame, Get, Sourced, demand, refuse, secret::Url, sections};
+use pinfire_guard::keep_url;
 use pinfire_scrape::{ServerKinds, files::MetricsFormat};
 
 use super::{client::Trust, page::Limits};
@@ -180,6 +181,7 @@ fn gpu(asked: &sections::Watch) -> Result<Option<GpuPlan>> {
         })?,
     };
     for url in usual {
+        keep_url(&url);
         let url = page(&url);
         if !pages.iter().any(|page| page.urls.contains(&url)) {
             pages.push(Candidate {

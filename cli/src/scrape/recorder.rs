@@ -14,6 +14,7 @@ use pinfire_base::{
     clock::{Span, WallAnchor},
     record::Phase,
 };
+use pinfire_guard::shown_url;
 use pinfire_scrape::{Meter, Scrape, Watched, files::lines, gpu::GpuHistory};
 
 use super::{
@@ -203,9 +204,9 @@ impl Recorder {
         let mut recording = held(&self.recording);
         let Recording { shown, settle, .. } = &mut *recording;
         let shown = shown.get_or_insert_with(|| match self.behind {
-            Behind::Gpus => Recorded::Gpu(GpuHistory::new(url)),
+            Behind::Gpus => Recorded::Gpu(GpuHistory::new(&shown_url(url))),
             Behind::Server => Recorded::Server(Box::new(Watched {
-                url: url.to_owned(),
+                url: shown_url(url).into_owned(),
                 ..Watched::default()
             })),
         });
@@ -221,7 +222,7 @@ impl Recorder {
                     *settle = Span::from_secs_f64(kind.settle_seconds);
                 }
                 let wanted = changed && self.lines.is_some();
-                wanted.then(|| lines::line(url, scrape, self.phase.get(), &self.anchor))
+                wanted.then(|| lines::line(&shown_url(url), scrape, self.phase.get(), &self.anchor))
             }
         }
     }

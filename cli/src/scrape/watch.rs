@@ -15,6 +15,7 @@ use pinfire_base::{
     clock::{Span, Stamp, WallAnchor},
     record::Phase,
 };
+use pinfire_guard::shown_url;
 use pinfire_scrape::{
     Meter, ServerMetrics, Watched,
     files::MetricsFormat,
@@ -362,7 +363,8 @@ impl Endpoint {
 
 impl Gathered {
     fn add_absent(&mut self, endpoint: &Endpoint, reason: &str) {
-        let url = endpoint.page.urls.first().cloned().unwrap_or_default();
+        let url = endpoint.page.urls.first().map_or("", String::as_str);
+        let url = shown_url(url).into_owned();
         let line = format!("{url}: {reason}");
         match (endpoint.behind, endpoint.page.given) {
             (Behind::Server, given) => self.absent.push(Absent { given, line }),

@@ -3,6 +3,8 @@
 
 use std::{io::Write, panic::PanicHookInfo};
 
+use pinfire_guard::shown_line;
+
 /// From now on.
 pub fn in_one_line() {
     let asked = |value: std::ffi::OsString| value != "0" && !value.is_empty();
@@ -11,7 +13,7 @@ pub fn in_one_line() {
     }
     std::panic::set_hook(Box::new(|panic| {
         // Where nobody reads any more there is nothing left to do.
-        let _ = writeln!(std::io::stderr(), "error: {}", said(panic));
+        let _ = writeln!(std::io::stderr(), "error: {}", shown_line(&said(panic)));
     }));
 }
 

@@ -10,8 +10,9 @@ use std::{
 };
 
 use jiff::Timestamp;
-use pinfire_analysis::{redact::HIDDEN, report::Report};
+use pinfire_analysis::report::Report;
 use pinfire_base::{clock::unix_now, zone};
+use pinfire_guard::shown_line;
 
 use super::progress::lock;
 
@@ -27,19 +28,10 @@ pub enum Level {
 }
 
 /// The log of this process.
-static LOG: Mutex<Log> = Mutex::new(Log {
-    sink: Sink::Waiting(Vec::new()),
-    secrets: Vec::new(),
-});
+static LOG: Mutex<Log> = Mutex::new(Log::Waiting(Vec::new()));
 
-/// Where lines go, and what none of them may hold.
-struct Log {
-    sink: Sink,
-    secrets: Vec<String>,
-}
-
-/// Lines before the file is open wait for it.
-enum Sink {
+/// Where lines go. Those before the file is open wait for it.
+enum Log {
     Waiting(Vec<String>),
     Open(File),
 }
@@ -47,13 +39,12 @@ enum Sink {
 /// Different errors that are named; the summary has them all.
 const ERRORS_MAX: usize = 20;
 
-/// Opens the log of a run in its folder, behind what an earlier run has left there. `secrets` are
-/// kept out of every line.
+/// Opens the log of a run in its folder, behind what an earlier run has left there.
 ///
 /// # Errors
 /// The file cannot be made.
-pub fn open(folder: &Path, secrets: Vec<String>) -> io::Result<PathBuf> {
-    lock(&LOG).open(folder, secrets)
+pub fn open(folder: &Path) -> io::Result<PathBuf> {
+    lock(&LOG).open(folder)
 }
 
 /// Writes a line. A log that cannot be written any more (a full disk) is no failure of the run.
@@ -63,41 +54,35 @@ pub fn put(level: Level, message: impl Display) {
 }
 
 impl Log {
-    fn open(&mut self, folder: &Path, secrets: Vec<String>) -> io::Result<PathBuf> {
+    fn open(&mut self, folder: &Path) -> io::Result<PathBuf> {
         let logs = folder.join("logs");
         std::fs::create_dir_all(&logs)?;
         let path = logs.join("pinfire.log");
         let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
-        self.secrets = secrets;
-        if let Sink::Waiting(lines) = &self.sink {
+        if let Self::Waiting(lines) = self {
             for line in lines {
-                file.write_all(self.clean(line).as_bytes())?;
+                // What is a secret may have come out since.
+                file.write_all(clean(line).as_bytes())?;
             }
         }
-        self.sink = Sink::Open(file);
+        *self = Self::Open(file);
         Ok(path)
     }
 
     fn put(&mut self, level: Level, message: &str) {
         let line = line(unix_now(), level, message);
-        let clean = self.clean(&line);
-        match &mut self.sink {
-            // Which secrets there are is not known yet.
-            Sink::Waiting(lines) => lines.push(line),
-            Sink::Open(file) => {
-                let _ = file.write_all(clean.as_bytes());
+        match self {
+            Self::Waiting(lines) => lines.push(line),
+            Self::Open(file) => {
+                let _ = file.write_all(clean(&line).as_bytes());
             }
         }
     }
+}
 
-    /// The line without secrets.
-    fn clean(&self, line: &str) -> String {
-        let mut line = line.to_owned();
-        for secret in self.secrets.iter().filter(|secret| !secret.is_empty()) {
-            line = line.replace(secret.as_str(), HIDDEN);
-        }
-        line
-    }
+/// The line with its end, fit to be written.
+fn clean(line: &str) -> String {
+    shown_line(line).into_owned() + "\n"
 }
 
 /// Writes what is going on.
@@ -140,7 +125,7 @@ pub fn outcome(report: &Report) {
     }
 }
 
-/// `YYYY-MM-DD HH:MM:SS.mmm - <component> - <LEVEL> - <message>`, on one line.
+/// `YYYY-MM-DD HH:MM:SS.mmm - <component> - <LEVEL> - <message>`, without the end of the line.
 fn line(unix_nanos: u64, level: Level, message: &str) -> String {
     let time = Timestamp::from_nanosecond(unix_nanos.into()).unwrap_or_default();
     let time = time.to_zoned(zone::local());
@@ -151,7 +136,7 @@ fn line(unix_nanos: u64, level: Level, message: &str) -> String {
     };
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     let time = time.strftime("%Y-%m-%d %H:%M:%S%.3f");
-    format!("{time} - pinfire - {level} - {message}\n")
+    format!("{time} - pinfire - {level} - {message}")
 }
 
 #[cfg(test)]
@@ -170,25 +155,21 @@ mod tests {
         // Which hour it is depends on the machine's zone.
         assert_eq!(parts[0].len(), "2027-01-15 08:00:00.123".len(), "{line}");
         assert!(parts[0].ends_with(":00.123"), "{line}");
-        assert!(line.ends_with('\n'));
     }
 
     #[test]
-    fn a_log_is_appended_to_and_holds_no_secret() {
+    fn a_log_is_appended_to_and_holds_neither_secrets_nor_controls() {
         let folder = tempfile::tempdir().unwrap();
-        let mut log = Log {
-            sink: Sink::Waiting(Vec::new()),
-            secrets: Vec::new(),
-        };
-        log.put(Level::Info, "before, with hush-hush");
-        let secrets = vec!["hush-hush".to_owned(), String::new()];
-        let path = log.open(folder.path(), secrets).unwrap();
-        log.put(Level::Info, "after, with hush-hush");
-        log.open(folder.path(), vec!["hush-hush".to_owned()])
-            .unwrap();
+        let mut log = Log::Waiting(Vec::new());
+        log.put(Level::Info, "before, with logged-hush");
+        pinfire_guard::keep("logged-hush");
+        let path = log.open(folder.path()).unwrap();
+        log.put(Level::Info, "after, with logged-hush and \x1b[2J\u{202e}");
+        log.open(folder.path()).unwrap();
         log.put(Level::Info, "again");
         let text = std::fs::read_to_string(path).unwrap();
-        assert!(!text.contains("hush-hush"), "{text}");
+        assert!(!text.contains("logged-hush"), "{text}");
+        assert!(text.contains("and \\x1b[2J\\u{202e}\n"), "{text}");
         assert!(text.contains("before, with <redacted>\n") && text.ends_with("again\n"));
     }
 }

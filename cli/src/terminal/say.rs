@@ -12,6 +12,8 @@ use std::{
     },
 };
 
+use pinfire_guard::{shown, shown_line};
+
 use crate::terminal::{log, progress::lock};
 
 /// What waits, if it must.
@@ -47,41 +49,50 @@ pub fn says(level: Level) -> bool {
 /// Why it did not work.
 pub fn error(message: impl Display) {
     log::put(log::Level::Error, &message);
-    write(format_args!("error: {message}"));
+    write(&one_line("error: ", message));
 }
 
 /// What the user should know although it goes on.
 pub fn warning(message: impl Display) {
     log::put(log::Level::Warning, &message);
     if says(Level::Warning) {
-        write(format_args!("warning: {message}"));
+        write(&one_line("warning: ", message));
     }
 }
 
 /// What a user waits for.
 pub fn line(message: impl Display) {
     if says(Level::Info) {
-        write(message);
+        write(&message.to_string());
     }
 }
 
 /// What was decided, and the beginning and end of each part.
 pub fn debug(message: impl Display) {
     if says(Level::Debug) {
-        write(format_args!("debug: {message}"));
+        write(&one_line("debug: ", message));
     }
 }
 
 /// Where it stands.
 pub fn trace(message: impl Display) {
     if says(Level::Trace) {
-        write(format_args!("trace: {message}"));
+        write(&one_line("trace: ", message));
     }
 }
 
-fn write(message: impl Display) {
+/// What begins with a word about itself is one line, whatever stands in a name or in the words of a
+/// server.
+fn one_line(begins: &str, message: impl Display) -> String {
+    shown_line(&format!("{begins}{message}")).into_owned()
+}
+
+/// The one place from which words go to stderr, without credentials and without anything that does
+/// more than show.
+fn write(message: &str) {
+    let message = shown(message);
     if let Some(waiting) = &mut *lock(&WAITING) {
-        waiting.push(message.to_string());
+        waiting.push(message.into_owned());
         return;
     }
     crate::terminal::progress::aside(|| {
@@ -111,6 +122,6 @@ pub fn waiting(most: usize) -> Vec<String> {
 pub fn release() {
     let lines = lock(&WAITING).take();
     for held in lines.unwrap_or_default() {
-        write(held);
+        write(&held);
     }
 }

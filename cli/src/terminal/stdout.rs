@@ -1,8 +1,11 @@
-//! Tables on stdout: as wide as the terminal, plain where there is none.
+//! Tables and lines on stdout: as wide as the terminal, plain where there is none. Nothing goes
+//! there by another way, but the lines of a dry run, the completions of shells and the pictures of
+//! the screen.
 
 use std::io::{IsTerminal, Write};
 
 use pinfire_analysis::{Report, export::Written};
+use pinfire_guard::painted;
 
 /// Shows the tables and the footer. `width` is that of stdout where it is no terminal.
 pub fn report(report: &Report, width: usize, written: Option<&Written>) {
@@ -11,7 +14,7 @@ pub fn report(report: &Report, width: usize, written: Option<&Written>) {
     });
 }
 
-/// Shows a text that is made for a width, with colours or without.
+/// Shows a text that is made for a width, with styles of `pinfire_guard::style` or without.
 pub fn text(width: usize, made: impl FnOnce(usize, bool) -> String) {
     let mut stdout = std::io::stdout().lock();
     let terminal = stdout.is_terminal();
@@ -23,8 +26,13 @@ pub fn text(width: usize, made: impl FnOnce(usize, bool) -> String) {
     let colour = terminal && colours();
     // A reader that has gone away (a closed pipe) is no failure of the run.
     let _ = stdout
-        .write_all(made(shown, colour).as_bytes())
+        .write_all(painted(&made(shown, colour)).as_bytes())
         .and_then(|()| stdout.flush());
+}
+
+/// Shows a text as it is.
+pub fn plain(words: &str) {
+    text(0, |_, _| words.to_owned());
 }
 
 /// Whether a terminal may be coloured: not if `NO_COLOR` says anything (<https://no-color.org>).

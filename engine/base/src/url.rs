@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf};
 
+use pinfire_guard::{Piece, pieces, shown_url};
+
 /// The scheme of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
@@ -28,9 +30,9 @@ pub struct TargetUrl {
 
 /// Why a URL cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("cannot use the URL `{url}`: {reason}")]
+#[error("cannot use the URL `{}`: {reason}", shown_url(url))]
 pub struct UrlError {
-    /// As given.
+    /// As given; the error shows it without credentials.
     pub url: String,
     /// What is wrong with it.
     pub reason: String,
@@ -144,13 +146,15 @@ impl TargetUrl {
     }
 }
 
+/// Without credentials.
 impl fmt::Display for TargetUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(path) = &self.unix {
             return write!(f, "unix:{}", path.display());
         }
         let scheme = self.scheme.name();
-        write!(f, "{scheme}://{}{}", self.authority(), self.path_and_query)
+        let path = shown_url(&self.path_and_query);
+        write!(f, "{scheme}://{}{path}", self.authority())
     }
 }
 
@@ -207,7 +211,10 @@ impl<'a> Parts<'a> {
             None => (rest, None),
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        if authority.contains('@') {
+        if pieces(url)
+            .iter()
+            .any(|piece| matches!(piece, Piece::User(_)))
+        {
             return Err(
                 "user and password in it are not sent; use --api-key or --header".to_owned(),
             );

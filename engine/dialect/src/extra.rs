@@ -23,6 +23,16 @@ pub enum ExtraError {
         /// The item.
         item: String,
     },
+    /// A header without a colon, or without a name before it.
+    #[error(
+        "`{item}` is not Name:value; quote a header whose value has blanks, as in \
+         'Authorization: Bearer KEY', and give one whose value has commas in the JSON form, for \
+         example '{{\"Accept\": \"a, b\"}}'"
+    )]
+    Header {
+        /// The item.
+        item: String,
+    },
     /// A header whose JSON value is no text.
     #[error("the header `{name}` has a value that is neither text, number nor true/false")]
     HeaderValue {
@@ -75,9 +85,40 @@ pub fn parse_headers<S: AsRef<str>>(arguments: &[S]) -> Result<Vec<(String, Stri
                 }
             }
             None => {
-                for (name, value) in items(argument.as_ref())? {
+                for (name, value) in header_items(argument.as_ref())? {
                     put(name, value.to_owned());
                 }
+            }
+        }
+    }
+    Ok(headers)
+}
+
+/// The headers of an argument that is not JSON, each with its value as it stands there. Items are
+/// cut at commas, and at blanks where each word is a header by itself: otherwise the blanks belong
+/// to a value, as in `Authorization: Bearer KEY`.
+///
+/// # Errors
+/// When an item is no `Name:value`.
+pub fn header_items(argument: &str) -> Result<Vec<(&str, &str)>, ExtraError> {
+    let mut headers = Vec::new();
+    for item in argument.split(',').map(str::trim) {
+        let whole = |word: &&str| {
+            word.split_once(':')
+                .is_some_and(|(a, b)| !a.is_empty() && !b.is_empty())
+        };
+        if item.split_whitespace().all(|word| whole(&word)) {
+            headers.extend(items(item)?);
+            continue;
+        }
+        match item.split_once(':') {
+            Some((name, value)) if !name.is_empty() && !name.contains(char::is_whitespace) => {
+                headers.push((name, value.trim()));
+            }
+            _ => {
+                return Err(ExtraError::Header {
+                    item: item.to_owned(),
+                });
             }
         }
     }
@@ -205,5 +246,36 @@ mod tests {
         assert_eq!(headers.unwrap(), expected);
         let error = parse_headers(&[r#"{"X": null}"#]).unwrap_err();
         assert_eq!(error, ExtraError::HeaderValue { name: "X".into() });
+    }
+
+    #[test]
+    fn blanks_belong_to_the_value_of_a_header() {
+        for (argument, expected) in [
+            (
+                "Authorization: Bearer NOT USED",
+                &[("Authorization", "Bearer NOT USED")][..],
+            ),
+            (
+                "Accept: text/event-stream",
+                &[("Accept", "text/event-stream")],
+            ),
+            ("Authorization:Bearer a", &[("Authorization", "Bearer a")]),
+            ("X-Url: http://h:1/?a", &[("X-Url", "http://h:1/?a")]),
+            (
+                "X-A:1 X-B:2,X-C: 3 4",
+                &[("X-A", "1"), ("X-B", "2"), ("X-C", "3 4")],
+            ),
+            ("X-A:", &[("X-A", "")]),
+        ] {
+            assert_eq!(header_items(argument).unwrap(), expected, "{argument}");
+        }
+        for (argument, wrong) in [
+            ("Accept: a, b", "b"),
+            ("Bearer", "Bearer"),
+            ("a b: c", "a b: c"),
+        ] {
+            let error = header_items(argument).unwrap_err();
+            assert_eq!(error, ExtraError::Header { item: wrong.into() });
+        }
     }
 }

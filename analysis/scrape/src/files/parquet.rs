@@ -14,6 +14,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
 use pinfire_artifacts::json_line;
 use pinfire_base::clock::Stamp;
+use pinfire_guard::hidden;
 
 use super::{MAX_LABEL_COLUMNS, ServerMetrics, Watched, shown_name};
 use crate::Run;
@@ -245,7 +246,7 @@ impl ServerMetrics {
         pairs.extend(concurrency.into_iter().chain(rate));
         let pairs = pairs.into_iter();
         pairs
-            .map(|(key, value)| (format!("aiperf.{key}"), value))
+            .map(|(key, value)| (format!("aiperf.{key}"), hidden(&value).into_owned()))
             .collect()
     }
 }
@@ -259,7 +260,7 @@ impl Owner {
         set: &Labels,
         columns: &[String],
     ) -> Self {
-        let text = |text: &str| Some(ByteArray::from(text));
+        let text = |text: &str| Some(ByteArray::from(&*hidden(text)));
         let help = Some(metric.help.as_str()).filter(|help| !help.is_empty());
         Self {
             before: vec![

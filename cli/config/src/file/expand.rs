@@ -3,6 +3,8 @@
 use anyhow::{Context, Result, bail};
 use minijinja::{Environment, UndefinedBehavior, Value};
 
+use crate::secret::is_reference;
+
 /// What values may refer to.
 pub struct Expander<'e> {
     /// With the file's `variables`; `None` leaves `{{ }}` as it stands.
@@ -75,6 +77,8 @@ impl<'e> Expander<'e> {
             match ((self.environment)(name), default) {
                 (Some(value), _) => out.push_str(&value),
                 (None, Some(default)) => out.push_str(default),
+                // A credential that was not stored: a flag may give it, else its setting is named.
+                (None, None) if is_reference(name) => out.push_str(&format!("${{{name}}}")),
                 (None, None) => bail!(
                     "the environment variable {name} is not set; set it, or write \
                      ${{{name}:DEFAULT}}"

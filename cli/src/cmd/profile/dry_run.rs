@@ -6,7 +6,9 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use pinfire_artifacts::json_line;
 use pinfire_engine::{plan::PhasePlan, run::rehearse, schedule::Pace};
+use pinfire_guard::ascii_json;
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -48,7 +50,7 @@ pub fn print(name: &'static str, plan: &Arc<PhasePlan>) -> Result<()> {
             cancel: delay.is_some(),
             cancel_delay_ns: delay.map(|delay| delay.nanos()),
         };
-        if serde_json::to_writer(&mut out, &line).is_err() || writeln!(out).is_err() {
+        if writeln!(out, "{}", ascii_json(&json_line(&line))).is_err() {
             return Ok(());
         }
     }

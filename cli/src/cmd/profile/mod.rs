@@ -7,19 +7,19 @@ mod phases;
 mod plans;
 mod view;
 
-use std::{io::Write, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use pinfire_analysis::{
     export::{DEFAULT_WIDTH, write_start},
     reclaim::{ReclaimReport, Verdict},
-    redact,
     report::{External, Report},
 };
 use pinfire_artifacts::{INPUTS, RESOLVED_CONFIG, RunFolder, Summary};
 use pinfire_base::record::Phase;
 use pinfire_config::RunConfig;
 use pinfire_engine::run::Engine;
+use pinfire_guard::{hidden, shown_line};
 use pinfire_workload::dataset::inputs_json;
 
 use self::{collect::Collecting, phases::Phases, plans::Plans};
@@ -163,7 +163,7 @@ pub fn one(
 /// Opens the log in the artifact folder.
 fn open_log(settings: &Settings) -> Result<PathBuf> {
     let folder = &settings.artifact_dir;
-    log::open(folder, secrets(settings)).with_context(|| {
+    log::open(folder).with_context(|| {
         format!(
             "the artifact folder {} cannot be written to",
             folder.display()
@@ -290,11 +290,20 @@ fn store_resolved(settings: &Settings) -> Result<()> {
     let folder = std::env::current_dir().unwrap_or_default();
     let text = format!(
         "# The run as it was. In the folder {}\n# this repeats it: pinfire profile --config {}\n{}",
-        folder.display(),
-        path.display(),
-        settings.config.yaml()
+        shown_line(&folder.to_string_lossy()),
+        shown_line(&path.to_string_lossy()),
+        without_credentials(&settings.config.yaml())
     );
     std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// A config file in which no value holds what is a credential elsewhere.
+fn without_credentials(yaml: &str) -> String {
+    let line = |line: &str| match line.split_once(": ") {
+        Some((key, value)) => format!("{key}: {}\n", hidden(value)),
+        None => format!("{line}\n"),
+    };
+    yaml.lines().map(line).collect()
 }
 
 /// The screen, if it is wanted.
@@ -311,22 +320,7 @@ fn screen(settings: &Settings, board: &Arc<Board>) -> Result<Option<Screen>> {
         settings.seed.value
     );
     let cpus = settings.places.rest.clone();
-    Screen::start(title, Arc::clone(board), cpus).map(Some)
-}
-
-/// What no line of the log may hold.
-fn secrets(settings: &Settings) -> Vec<String> {
-    let headers = settings.headers.iter();
-    let headers = headers.filter(|(name, _)| redact::is_sensitive(name));
-    let urls = settings.transport.urls.iter();
-    let all = settings
-        .api_key
-        .iter()
-        .cloned()
-        .chain(headers.map(|(_, value)| value.clone()))
-        .chain(urls.flat_map(|url| redact::of_url(url)));
-    // A shorter one would take ordinary words with it.
-    all.filter(|secret| secret.len() >= 4).collect()
+    Screen::start(shown_line(&title).into_owned(), Arc::clone(board), cpus).map(Some)
 }
 
 fn say_how(settings: &Settings, engine: &Engine) {
@@ -339,25 +333,18 @@ fn say_how(settings: &Settings, engine: &Engine) {
         })
         .collect();
     let driver = granted.first().map_or("?", |core| core.driver.name());
-    let urls: Vec<String> = settings
-        .transport
-        .urls
-        .iter()
-        .map(|url| redact::url(url))
-        .collect();
     let how = format!(
         "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
         env!("CARGO_PKG_VERSION"),
         settings.load.profiling,
-        urls.join(", "),
+        settings.transport.urls.join(", "),
         cpus.join(", "),
         settings.engine.precision.name(),
         settings.seed.value,
     );
     log::info(&how);
-    // As for the results: a reader that has gone away is no failure of the run.
     if settings.part.is_none() {
-        let _ = writeln!(std::io::stdout(), "{how}");
+        stdout::plain(&format!("{how}\n"));
     }
     if let Some(reason) = granted
         .iter()

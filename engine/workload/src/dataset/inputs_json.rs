@@ -3,6 +3,7 @@
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use pinfire_guard::JsonLines;
 use serde::ser::{Error as _, SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -60,7 +61,8 @@ fn is_written(source: Source) -> bool {
 }
 
 fn write_to(path: &Path, dataset: &Dataset) -> std::io::Result<()> {
-    let mut file = BufWriter::with_capacity(1 << 18, std::fs::File::create(path)?);
+    let file = BufWriter::with_capacity(1 << 18, std::fs::File::create(path)?);
+    let mut file = JsonLines::new(file);
     serde_json::to_writer_pretty(&mut file, &Document(&dataset.conversations))?;
     file.flush()
 }
