@@ -127,18 +127,14 @@ fn several_prompts_in_one_request_are_input_and_output_of_all() {
     let url = format!("http://{}", server.address());
     let flags = format!(
         "profile --model m --tokenizer builtin --url {url} --artifact-dir out --streaming \
-         --endpoint-type completions --request-count 1 --custom-dataset-type raw_payload \
-         --input-file prompts.jsonl"
+         --endpoint-type completions --request-count 1 --isl 20 --no-server-metrics \
+         --extra-inputs {{\"prompt\":[\"hello\",\"world\",\"hello\"]}}"
     );
     let call = call(flags.split_whitespace());
-    call.write(
-        "prompts.jsonl",
-        r#"{"model":"m","stream":true,"prompt":["hello","hello world","hello world again"]}"#,
-    );
     let run = call.run().code(0);
     let line = &run.lines()[0];
     let value = |tag: &str| line["metrics"][tag]["value"].as_f64();
-    assert_eq!(value("input_sequence_length"), Some(6.0), "{line}");
+    assert_eq!(value("input_sequence_length"), Some(3.0), "{line}");
     assert_eq!(value("output_sequence_length"), Some(9.0), "{line}");
     assert_eq!(line["metadata"]["answer"]["choices"], 3);
     // Two pauses of 20 ms at least are between the first and the last of each prompt's tokens.
