@@ -1,6 +1,7 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
-const { looks, waves, canaries } = data.timeline;
+const { waves, canaries } = data.timeline;
+let looks = data.timeline.looks;
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 1100, HEIGHT = 300, LEFT = 60, RIGHT = 20, TOP = 14, BOTTOM = 34;
 
@@ -87,16 +88,35 @@ function legend(place, items) {
   place.append(box);
 }
 
-function charts(span) {
+// Gateway and workers, one above the other: the requests that each page shows.
+function pages(span) {
+  const place = document.getElementById("pages");
+  place.replaceChildren();
+  for (const page of data.pages ?? []) {
+    const own = document.createElement("div");
+    place.append(make("p", { class: "note" }, `${page.server ?? "unknown server"} at ${page.url}: ${page.finding.replaceAll("_", " ")}`), own);
+    looks = page.timeline.looks;
+    requestsOf(own, span);
+  }
+  looks = data.timeline.looks;
+}
+
+function requestsOf(requests, span) {
   const top = (value) => Math.max(0, ...looks.map((look) => value(look) ?? 0)) * 1.08;
-  const requests = document.getElementById("requests");
   const held = (look) => (look.running === null && look.waiting === null ? null : (look.running ?? 0) + (look.waiting ?? 0));
-  let chart = frame(requests, "Requests that the server holds over time", span, Math.max(1, top(held), top((l) => l.wanted)), "");
+  const chart = frame(requests, "Requests that the server holds over time", span, Math.max(1, top(held), top((l) => l.wanted)), "");
   line(chart, "wanted", span, (look) => look.wanted);
   line(chart, "waiting", span, (look) => look.waiting);
   const drawn = line(chart, "running", span, held);
   chart.svg.dataset.looks = drawn;
   legend(requests, [["running", "held by the server: running and waiting"], ["waiting", "of these waiting"], ["wanted", "wanted by the client"]]);
+}
+
+function charts(span) {
+  const top = (value) => Math.max(0, ...looks.map((look) => value(look) ?? 0)) * 1.08;
+  requestsOf(document.getElementById("requests"), span);
+  pages(span);
+  let chart;
   const cache = document.getElementById("cache");
   if (looks.some((look) => look.kv_used !== null)) {
     const share = (look) => (look.kv_used === null ? null : 100 * look.kv_used);
@@ -116,7 +136,7 @@ function charts(span) {
 }
 
 function verdict() {
-  const kinds = { released: ["good", "✔ Released"], leaked: ["bad", "✘ Leaked"], wedged: ["bad", "✘ Wedged"], died: ["bad", "✘ Died"], cannot_tell: ["unsure", "? Cannot tell"] };
+  const kinds = { released: ["good", "✔ Released"], ran_on: ["bad", "✘ Not let go"], leaked: ["bad", "✘ Leaked"], wedged: ["bad", "✘ Wedged"], died: ["bad", "✘ Died"], cannot_tell: ["unsure", "? Cannot tell"] };
   const [kind, word] = kinds[data.verdict] ?? ["unsure", data.verdict];
   const place = document.getElementById("verdict");
   place.className = kind;
@@ -129,11 +149,11 @@ function verdict() {
 }
 
 function table() {
-  const head = ["wave", "cancelled", "cancels", "spread ms", "released s", "waiting back s", "cache back s", "held per cancel s", "held at rest", "cache at rest %", "canary ms"];
+  const head = ["wave", "cancelled", "cancels", "kept", "spread ms", "released s", "waiting back s", "cache back s", "held per cancel s", "held at rest", "cache at rest %", "canary ms"];
   const body = make("tbody");
   data.waves.forEach((wave, nth) => {
     const cells = [
-      String(nth + 1), wave.phase.replaceAll("_", " "), String(wave.cancels), number(wave.spread_ms), number(wave.released_after_s),
+      `${nth + 1}${wave.quiet ? " (quiet)" : ""}`, wave.phase.replaceAll("_", " "), String(wave.cancels), number(wave.still_held, 0), number(wave.spread_ms), number(wave.released_after_s),
       number(wave.waiting_back_after_s), number(wave.cache_back_after_s), number(wave.held_per_cancel_s), number(wave.held_at_rest, 0),
       number(wave.cache_at_rest === undefined ? null : 100 * wave.cache_at_rest, 3), wave.canary.answered ? number(wave.canary.took_ms, 1) : "no answer",
     ];
@@ -146,10 +166,13 @@ function table() {
 function facts() {
   const spread = (s) => (s ? `p50 ${number(s.p50_ms)} ms, p99 ${number(s.p99_ms)} ms (${s.count})` : "–");
   const share = (s) => `${number(s.leaked, 0)} of ${s.cancels}`;
-  const counters = { not_shown: "not reported by this server", always_zero: "did not move: no alert can stand on it", agrees: "agrees with the client", doubled: "counts twice", off: "is off" };
+  const counters = { not_shown: "not reported by this server", nobody_left: "did not move, and nobody left: a stalled client is still there", always_zero: "did not move: no alert can stand on it", agrees: "agrees with the client", doubled: "counts twice", off: "is off" };
   const { effect, counter } = data;
   const rows = [
-    ["Cancelled", String(data.cancels)],
+    ["Cancelled", `${data.cancels}; a share of ${number(data.detectable_pct, 1)} % would have shown (95 %)`],
+    ...(data.witnesses ?? []).map((of) => [`Witness: ${of.witness.replaceAll("_", " ")}`, `${of.verdict.replaceAll("_", " ")}: ${of.says}`]),
+    ...(data.disagreement ? [["Disagreement", data.disagreement]] : []),
+    ...(data.resolution_s === undefined ? [] : [["Resolution of released s", `${number(data.resolution_s, 3)} s from one sample to the next; the server's own refresh comes on top`]]),
     ["Never came back", `${share(data.leak)} (before the first token ${share(data.leak_before_first_token)}, in the stream ${share(data.leak_streaming)})`],
     ["The server's own counter", `${counters[counter.verdict]}${counter.counted === undefined ? "" : ` (${number(counter.counted, 0)} for ${counter.cancels} cancels)`}`],
     ["Time to first token near a cancel", `${spread(effect.ttft_near)}; without: ${spread(effect.ttft_control)}`],

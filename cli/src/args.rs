@@ -304,9 +304,12 @@ pub struct CancelTest {
         default_value = "http://localhost:8000"
     )]
     pub url: Sourced<Url>,
-    /// Kind of endpoint; it must stream.
+    /// Kind of endpoint.
     #[arg(long, value_name = "TYPE", default_value = "chat")]
     pub endpoint_type: Sourced<EndpointKind>,
+    /// Answers come as streams, where the endpoint has them; off: whole.
+    #[arg(long, value_name = "SWITCH", default_value = "on")]
+    pub streaming: Switch,
     /// Path of the endpoint. [default: that of its type]
     #[arg(long, value_name = "PATH")]
     pub endpoint: Option<Sourced<Url>>,
@@ -340,6 +343,11 @@ pub struct CancelTest {
     /// Waves of cancels; before the first token and in the stream in turn.
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = numbers::count)]
     pub waves: u64,
+    /// Run as many waves as it takes to see a share of cancels that are not let go, such as 1%.
+    ///
+    /// So that with a chance of 95 % one at least is among the cancels.
+    #[arg(long, value_name = "SHARE", conflicts_with = "waves", value_parser = numbers::percentage)]
+    pub detect: Option<f64>,
     /// How the client disconnects.
     #[arg(long, value_name = "MODE", default_value = "fin")]
     pub request_cancellation_mode: AbortMode,
@@ -349,9 +357,10 @@ pub struct CancelTest {
     /// A request that is alone and brings nothing for so long is not answered.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = numbers::seconds)]
     pub canary_timeout: f64,
-    /// Page of the server's metrics. [default: /metrics of --url]
-    #[arg(long, value_name = "URL")]
-    pub metrics_url: Option<Sourced<Url>>,
+    /// Page of the server's metrics; several for a gateway and its workers, or for replicas.
+    /// [default: /metrics of --url]
+    #[arg(long, value_name = "URL", num_args = 1.., value_delimiter = ',')]
+    pub metrics_url: Vec<Sourced<Url>>,
     /// From one look at the metrics to the next.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.02, value_parser = numbers::seconds)]
     pub metrics_interval: f64,
@@ -359,15 +368,26 @@ pub struct CancelTest {
     /// servers]
     #[arg(long, value_name = "FILE")]
     pub release_profile: Option<PathBuf>,
-    /// Write everything to this file, as JSON.
-    #[arg(long, value_name = "FILE", default_value = "cancel_test.json")]
-    pub output: PathBuf,
+    /// Write everything to this file, as JSON, and beside it as a page. [default:
+    /// cancel_test.json, or that in --artifact-dir]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Folder for the report, its page, a line per request and the resolved config.
+    #[arg(long, value_name = "FOLDER")]
+    pub artifact_dir: Option<PathBuf>,
     /// CPUs that send and receive: a number, or a list such as 2,4-7. [default: all but one]
     #[arg(long, value_name = "COUNT|LIST")]
     pub cores: Option<Sourced<Cores>>,
     /// Fixes the prompts. [default: drawn anew, so that no test meets a warm cache]
     #[arg(long, value_name = "SEED")]
     pub random_seed: Option<Sourced<Whole>>,
+}
+
+/// On or off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Args, Debug)]

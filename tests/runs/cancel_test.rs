@@ -150,10 +150,22 @@ fn each_of_eight_servers_is_named_with_its_figure() {
                 assert_eq!(json["server"], "vllm");
                 if case.verdict == "released" {
                     // Half of the waves left before the first token, half in the stream.
-                    for (kind, at) in [("before_first_token", 0), ("streaming", 1)] {
+                    for (kind, quiet, at) in [
+                        ("before_first_token", true, 0),
+                        ("streaming", false, 1),
+                        ("before_first_token", false, 2),
+                        ("streaming", true, 3),
+                    ] {
                         assert_eq!(json["waves"][at]["phase"], kind, "{told}");
+                        assert_eq!(json["waves"][at]["quiet"], quiet, "{told}");
                         assert_eq!(json["waves"][at]["cancels"], 10, "{told}");
                     }
+                    // What the counters say agrees with what is held.
+                    let witnesses = json["witnesses"].as_array().unwrap();
+                    assert_eq!(witnesses.len(), 5, "{told}");
+                    assert_eq!(witnesses[1]["witness"], "finished");
+                    assert_eq!(witnesses[1]["verdict"], "at_once", "{told}");
+                    assert!(json["resolution_s"].as_f64().unwrap() > 0.0);
                     assert_eq!(json["effect"]["survivors_failed"], 0);
                 }
                 drop(mock);
@@ -188,4 +200,90 @@ fn without_metrics_or_an_answer_it_cannot_tell() {
         assert!(run.stdout.contains(words), "{words}: {}", run.stdout);
     }
     assert!(!run.stdout.contains("wave"), "{}", run.stdout);
+}
+
+#[test]
+fn whole_answers_and_endpoints_without_streams_are_tested_too() {
+    let mock = Mock::start(Script {
+        ttft: Span::from_millis(300),
+        itl: Span::from_millis(20),
+        tokens: 30,
+        ..script()
+    });
+    let server = url(&mock);
+    let more = "--waves 2 --settle 4 --canary-timeout 6";
+    for flags in [
+        "--streaming off",
+        "--endpoint-type embeddings --metrics-interval 0.01",
+    ] {
+        let run = test(&server, &format!("{more} {flags}"));
+        let told = format!("{flags}: {}{}", run.stdout, run.stderr);
+        let path = run.folder().join("cancel_test.json");
+        let text = std::fs::read_to_string(path).expect("the report");
+        let json: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["cancels"], 20, "{told}");
+        assert_eq!(json["verdict"], "released", "{told}");
+        assert_eq!(json["witnesses"][2]["verdict"], "silent", "{told}");
+        assert_eq!(run.status.code(), Some(0), "{told}");
+    }
+}
+
+#[test]
+fn a_share_to_be_seen_decides_how_many_waves_there_are() {
+    let run = test("http://127.0.0.1:1", "--detect 0");
+    assert_eq!(run.status.code(), Some(1), "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("such as 1%"), "{}", run.stderr);
+    let mock = Mock::start(Script {
+        ttft: Span::from_millis(60),
+        itl: Span::from_millis(10),
+        tokens: 60,
+        ..script()
+    });
+    let run = test(&url(&mock), "--detect 20% --settle 4 --artifact-dir mine");
+    let told = format!("{}{}", run.stdout, run.stderr);
+    let folder = run.folder().join("mine");
+    let lines = std::fs::read_to_string(folder.join("cancel_test_requests.jsonl")).unwrap();
+    let cancelled = lines.lines().filter(|line| line.contains("\"cancelled\""));
+    assert_eq!(cancelled.count(), 20, "{lines}");
+    for name in [
+        "cancel_test.json",
+        "cancel_test.html",
+        "resolved_config.yaml",
+    ] {
+        assert!(folder.join(name).is_file(), "{name}");
+    }
+    // 14 cancels, of which 10 are in a wave, and as many quiet waves as others.
+    assert!(run.stderr.contains("2 waves of 10 cancels"), "{told}");
+    assert!(run.stdout.contains("would have shown (95 %)"), "{told}");
+}
+
+#[test]
+fn each_of_several_pages_is_judged() {
+    let mock = Mock::start(Script {
+        ttft: Span::from_millis(200),
+        itl: Span::from_millis(20),
+        tokens: 60,
+        ..script()
+    });
+    let server = url(&mock);
+    // One server seen twice, as through a gateway that passes everything on.
+    let pages = format!("--metrics-url {server}/metrics {server}/metrics?again");
+    let run = test(&server, &format!("--waves 2 --settle 4 {pages}"));
+    let told = format!("{}{}", run.stdout, run.stderr);
+    let path = run.folder().join("cancel_test.json");
+    let json: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let pages = json["pages"].as_array().unwrap();
+    assert_eq!(
+        (pages.len(), &json["verdict"]),
+        (2, &"released".into()),
+        "{told}"
+    );
+    for page in pages {
+        assert_eq!(
+            (&page["server"], &page["finding"]),
+            (&"vllm".into(), &"at_once".into()),
+            "{told}"
+        );
+        assert!(page["timeline"]["looks"].as_array().unwrap().len() > 20);
+    }
 }

@@ -201,6 +201,8 @@ fn what_is_sent_is_what_inputs_json_says() {
     let run = profile(&format!("http://{}", mock.address()), flags)
         .run()
         .code(0);
+    let asked = &run.json()["input_config"]["endpoint"]["extra"];
+    assert_eq!(*asked, serde_json::json!({"ignore_eos": true}));
     let inputs: Value = serde_json::from_str(&run.file("inputs.json")).unwrap();
     let sessions = inputs["data"].as_array().unwrap();
     assert_eq!(sessions.len(), 6);

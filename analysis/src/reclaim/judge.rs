@@ -1,10 +1,13 @@
 //! From evidence to verdict.
 
 use pinfire_base::clock::{Span, Stamp};
+use pinfire_base::record::Leave;
 
 use super::{
-    Canary, Counter, CounterVerdict, Effect, End, Evidence, LevelSample, ReclaimReport, Share,
-    Timeline, Verdict, Wave, WaveReport, tell, timeline::Wanted,
+    Counter, CounterVerdict, Effect, End, Evidence, Finding, LevelSample, ReclaimReport, Share,
+    Source, Timeline, Verdict, Wave, WaveReport, Witness, detectable, tell,
+    timeline::Wanted,
+    witness::{self, Stay},
 };
 use pinfire_scrape::Levels;
 
@@ -23,91 +26,168 @@ const CACHE_SLACK: f64 = 0.05;
 impl ReclaimReport {
     /// Judges.
     pub fn of(evidence: &Evidence) -> Self {
+        match evidence.pages.len() {
+            0 | 1 => Self::of_one(evidence),
+            _ => Self::of_pages(evidence),
+        }
+    }
+
+    /// Judges by the samples of one page, or of several as one server.
+    pub(super) fn of_one(evidence: &Evidence) -> Self {
+        let evidence = &evidence.with_late_series();
         let rest = Rest::of(&evidence.before);
-        let mut waves = Vec::new();
-        let mut held = 0.0;
-        let mut leaks = [Share::default(); 2];
-        let mut lost = None;
-        let mut cancels = 0;
-        let mut cache_leak = None;
+        let interval = evidence.resolution().unwrap_or(evidence.interval);
+        let mut seen = Seen::default();
         for wave in &evidence.waves {
-            let mut report = wave.report(&rest);
-            let survived = cancels;
-            cancels += report.cancels;
-            let kind = &mut leaks[usize::from(report.phase == STREAMING)];
-            kind.cancels += report.cancels;
-            if let Some(now) = report.held_at_rest {
-                kind.leaked += now - held;
-                if now - held >= 0.5 {
-                    // Not all of it ever was.
-                    report.released_after_s = None;
-                }
-                held = now;
-            }
-            cache_leak = report.cache_at_rest.or(cache_leak);
-            let answered = report.canary.answered;
-            waves.push(report);
-            if !answered {
-                lost = Some([cancels, survived]);
+            seen.add(wave, &rest, interval);
+            if seen.lost.is_some() {
                 break;
             }
         }
-        let [before_token, streaming] = leaks;
-        let leak = Share {
-            cancels,
-            leaked: held,
-        };
-        let mut times: Vec<f64> = waves.iter().filter_map(|w| w.released_after_s).collect();
-        times.sort_by(f64::total_cmp);
-        let longest = times.last().copied();
-        let median = times.get(times.len() / 2).copied();
+        let peak = evidence.cache_peak(&rest);
+        let cache_limit = (CACHE_SLACK * peak).max(CACHE_NONE);
+        let leak = [seen.held, seen.cache_leak.unwrap_or(0.0) / cache_limit];
+        let (mut witnesses, tokens) = witness::all(evidence, &seen.waves, &seen.stays, leak);
+        let counter = counter(evidence, seen.lost);
+        witnesses.insert(3, counter.witness());
+        let [before_token, streaming] = seen.leaks;
         let mut report = Self {
             verdict: Verdict::CannotTell,
             summary: String::new(),
             advice: String::new(),
             exit_code: 0,
             server: evidence.server.clone(),
-            cancels,
-            released_after_s: median
-                .zip(longest)
-                .map(|(median, longest)| [median, longest]),
-            leak,
+            cancels: seen.cancels,
+            released_after_s: seen.released(),
+            resolution_s: evidence.resolution().map(Span::as_secs_f64),
+            disagreement: disagreement(&witnesses),
+            witnesses,
+            detectable_pct: 100.0 * detectable(seen.cancels),
+            tokens_for_nobody: tokens,
+            leak: Share {
+                cancels: seen.cancels,
+                leaked: seen.held,
+            },
             leak_before_first_token: before_token,
             leak_streaming: streaming,
-            cache_leak,
-            lost_after_cancels: lost,
-            counter: counter(evidence, lost),
+            cache_leak: seen.cache_leak,
+            lost_after_cancels: seen.lost,
+            counter,
             effect: Effect::of(evidence),
             first_canary: evidence.first_canary.clone(),
-            waves,
+            waves: seen.waves,
+            pages: Vec::new(),
             timeline: Some(Timeline::of(evidence)),
         };
-        let peak = evidence.cache_peak(&rest);
-        report.verdict = report.judge(rest.held.is_some() || rest.cache.is_some(), peak);
+        report.verdict = report.judge();
         report.exit_code = report.verdict.exit_code();
         (report.summary, report.advice) = tell::words(&report, evidence);
         report
     }
 
-    fn judge(&self, shown: bool, cache_peak: f64) -> Verdict {
-        let refused = |canary: &Canary| canary.refused;
+    /// What the worst of the witnesses says. Where nothing shows what is held, the others can say
+    /// that something was not let go, and not that everything was.
+    fn judge(&self) -> Verdict {
         if !self.first_canary.answered || self.cancels == 0 {
             return Verdict::CannotTell;
         }
-        if self.lost_after_cancels.is_some() {
-            return match self.waves.last() {
-                Some(wave) if refused(&wave.canary) => Verdict::Died,
-                _ => Verdict::Wedged,
-            };
+        match self.worst() {
+            Finding::Died => Verdict::Died,
+            Finding::Wedged => Verdict::Wedged,
+            Finding::Leaked => Verdict::Leaked,
+            Finding::RanOn => Verdict::RanOn,
+            Finding::Late | Finding::AtOnce if self.held().verdict == Finding::Silent => {
+                Verdict::CannotTell
+            }
+            Finding::Late | Finding::AtOnce => Verdict::Released,
+            Finding::Silent => Verdict::CannotTell,
         }
-        if !shown {
-            return Verdict::CannotTell;
+    }
+
+    /// The worst that a witness says.
+    pub(super) fn worst(&self) -> Finding {
+        let all = self.witnesses.iter().map(|witness| witness.verdict);
+        all.max().unwrap_or(Finding::Silent)
+    }
+
+    /// The witness of this source.
+    pub(super) fn witness(&self, source: Source) -> &Witness {
+        static NONE: Witness = Witness::absent(Source::Held);
+        let mut all = self.witnesses.iter();
+        all.find(|witness| witness.witness == source)
+            .unwrap_or(&NONE)
+    }
+
+    pub(super) fn held(&self) -> &Witness {
+        self.witness(Source::Held)
+    }
+}
+
+/// What those witnesses say that can tell of a release, if it is not the same.
+fn disagreement(witnesses: &[Witness]) -> Option<String> {
+    let of_release = |witness: &&Witness| {
+        witness.witness != Source::Canaries && witness.verdict != Finding::Silent
+    };
+    let telling: Vec<&Witness> = witnesses.iter().filter(of_release).collect();
+    let (first, rest) = telling.split_first()?;
+    if rest.iter().all(|witness| witness.verdict == first.verdict) {
+        return None;
+    }
+    let says = telling
+        .iter()
+        .map(|witness| format!("{}: {}", witness.witness.name(), witness.verdict.name()));
+    Some(format!(
+        "the witnesses disagree ({}); the worst counts",
+        says.collect::<Vec<_>>().join("; ")
+    ))
+}
+
+/// What the waves have shown, one after the other.
+#[derive(Default)]
+struct Seen {
+    waves: Vec<WaveReport>,
+    stays: Vec<Option<Stay>>,
+    cancels: u64,
+    /// Requests that are held at rest beyond those before.
+    held: f64,
+    /// Before the first token, and in the stream.
+    leaks: [Share; 2],
+    cache_leak: Option<f64>,
+    lost: Option<[u64; 2]>,
+}
+
+impl Seen {
+    fn add(&mut self, wave: &Wave, rest: &Rest, interval: Span) {
+        let mut report = wave.report(rest);
+        let stay = Stay::of(wave, rest.held.unwrap_or(0.0) + self.held, interval);
+        report.still_held = stay.and_then(|stay| stay.still);
+        let survived = self.cancels;
+        self.cancels += report.cancels;
+        let kind = &mut self.leaks[usize::from(report.phase == STREAMING)];
+        kind.cancels += report.cancels;
+        if let Some(now) = report.held_at_rest {
+            kind.leaked += now - self.held;
+            if now - self.held >= 0.5 {
+                // Not all of it ever was.
+                report.released_after_s = None;
+            }
+            self.held = now;
         }
-        let cache = self.cache_leak.unwrap_or(0.0);
-        if self.leak.leaked >= 0.5 || cache > (CACHE_SLACK * cache_peak).max(CACHE_NONE) {
-            return Verdict::Leaked;
+        self.cache_leak = report.cache_at_rest.or(self.cache_leak);
+        if !report.canary.answered {
+            self.lost = Some([self.cancels, survived]);
         }
-        Verdict::Released
+        self.waves.push(report);
+        self.stays.push(stay);
+    }
+
+    /// Median and longest time until a wave had been let go: of quiet ones, if there are any.
+    fn released(&self) -> Option<[f64; 2]> {
+        let quiet = self.waves.iter().any(|wave| wave.quiet && wave.cancels > 0);
+        let waves = self.waves.iter().filter(|wave| wave.quiet == quiet);
+        let mut times: Vec<f64> = waves.filter_map(|wave| wave.released_after_s).collect();
+        times.sort_by(f64::total_cmp);
+        Some([*times.get(times.len() / 2)?, *times.last()?])
     }
 }
 
@@ -132,6 +212,16 @@ impl Rest {
 }
 
 impl Evidence {
+    /// The median time from one sample of a wave to the next.
+    fn resolution(&self) -> Option<Span> {
+        let pairs = self.waves.iter().flat_map(|wave| wave.samples.windows(2));
+        let mut gaps: Vec<Span> = pairs
+            .filter_map(|pair| Some(pair.last()?.at.since(pair.first()?.at)))
+            .collect();
+        gaps.sort_unstable();
+        gaps.get(gaps.len() / 2).copied()
+    }
+
     /// How far the cache rose above its rest.
     fn cache_peak(&self, rest: &Rest) -> f64 {
         let samples = self.waves.iter().flat_map(|wave| &wave.samples);
@@ -141,7 +231,7 @@ impl Evidence {
 }
 
 impl Wave {
-    fn left(&self) -> impl Iterator<Item = &super::RequestSpan> {
+    pub(super) fn left(&self) -> impl Iterator<Item = &super::RequestSpan> {
         self.requests
             .iter()
             .filter(|seen| seen.end == End::Disconnected)
@@ -169,7 +259,11 @@ impl Wave {
             let with_it = |seen: &&super::RequestSpan| last.since(seen.ended) <= TOGETHER;
             self.left().filter(with_it).count()
         });
-        let slack = (RELEASED_SLACK * together as f64).max(0.5);
+        // Where requests begin and end all the time, one more or less tells nothing.
+        let slack = match self.quiet {
+            true => 0.5,
+            false => (RELEASED_SLACK * together as f64).max(0.5),
+        };
         let out = Wanted::of(self.requests.iter());
         let back = |level: fn(&Levels) -> Option<f64>, floor: f64, wanted: bool| {
             let over = |sample: &LevelSample| {
@@ -199,7 +293,9 @@ impl Wave {
             } else {
                 BEFORE_TOKEN
             },
+            quiet: self.quiet,
             cancels,
+            still_held: None,
             spread_ms: spread,
             released_after_s: back(Levels::held, floor(rest.held, held), true),
             waiting_back_after_s: back(|l| l.waiting, floor(rest.waiting, waiting), false),
@@ -273,7 +369,10 @@ fn counter(evidence: &Evidence, lost: Option<[u64; 2]>) -> Counter {
     let waves = &evidence.waves[..evidence.waves.len() - usize::from(lost.is_some())];
     let cancels: usize = waves.iter().map(|wave| wave.left().count()).sum();
     let value = |sample: &LevelSample| sample.levels?.abort_counter;
+    // What first shows in the middle, as the count of a fresh server does, was nothing before.
+    let readable = evidence.before.iter().any(|sample| sample.levels.is_some());
     let first = evidence.before.iter().rev().find_map(value);
+    let first = first.or(readable.then_some(0.0));
     let samples = waves
         .iter()
         .rev()
@@ -286,6 +385,7 @@ fn counter(evidence: &Evidence, lost: Option<[u64; 2]>) -> Counter {
     let near = |value: f64, wanted: f64| (value / wanted - 1.0).abs() <= COUNTER_SLACK;
     let verdict = match per_cancel {
         None => CounterVerdict::NotShown,
+        Some(0.0) if evidence.leave == Leave::Stall => CounterVerdict::NobodyLeft,
         Some(0.0) => CounterVerdict::AlwaysZero,
         Some(value) if near(value, 1.0) => CounterVerdict::Agrees,
         Some(value) if near(value, 2.0) => CounterVerdict::Doubled,

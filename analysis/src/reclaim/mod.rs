@@ -2,23 +2,36 @@
 //! with `--verify-release`.
 //!
 //! Pure: what the client did and what the server showed go in, a verdict with figures comes out.
-//! The judge is what the server holds (requests running and waiting, cache in use) and whether it
-//! still answers; its own counter of aborted requests is evidence that is compared, never believed.
+//! Several witnesses tell, each by itself ([`Witness`]): what the server holds (requests running
+//! and waiting, cache in use), what it has finished, what it has generated, and whether it still
+//! answers. The verdict is that of the worst. Its own counter of aborted requests is evidence that
+//! is compared, never believed.
 
 mod effect;
+mod finding;
+mod hops;
 mod judge;
+mod late;
+mod lines;
 pub mod page;
+#[cfg(test)]
+mod scripts;
+mod share;
 mod tell;
 #[cfg(test)]
 mod tests;
 mod timeline;
+mod witness;
 
 use pinfire_base::clock::{Span, Stamp};
+use pinfire_base::record::Leave;
 use serde::Serialize;
 
 use pinfire_scrape::Levels;
 
 pub use effect::Effect;
+pub use finding::{Finding, Source, TokensForNobody, Witness};
+pub use share::{Minority, Share, cancels_to_detect, detectable};
 pub use timeline::Timeline;
 
 /// Who has gathered the evidence. The verdict is the same; what to do next is not.
@@ -61,8 +74,29 @@ pub struct RequestSpan {
     pub end: End,
     /// It went out on a connection that was made for it.
     pub new_connection: bool,
-    /// When its tokens came.
+    /// When its tokens came, as far as that is kept.
     pub tokens: Vec<Stamp>,
+    /// Events with content that have come.
+    pub events: u64,
+}
+
+/// Requests that were answered, and what came of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Answers {
+    /// How many.
+    pub requests: u64,
+    /// Events with content.
+    pub events: u64,
+}
+
+impl Answers {
+    /// Counts a canary, if it was answered.
+    pub fn add(&mut self, canary: &Canary) {
+        if canary.answered {
+            self.requests += 1;
+        }
+        self.events += canary.events;
+    }
 }
 
 /// A request that is sent alone, at rest, to see whether the server still answers.
@@ -80,6 +114,9 @@ pub struct Canary {
     pub ttft_ms: Option<f64>,
     /// From its start to its end, in milliseconds.
     pub took_ms: f64,
+    /// Events with content that have come.
+    #[serde(skip)]
+    pub events: u64,
     /// What went wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -88,6 +125,8 @@ pub struct Canary {
 /// One wave: requests, some of which were left together, and the rest after it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Wave {
+    /// No request began after its cancels, so that nothing stands where something was not let go.
+    pub quiet: bool,
     /// All requests of it.
     pub requests: Vec<RequestSpan>,
     /// The samples from its begin to the end of the rest behind it.
@@ -107,8 +146,19 @@ pub struct Evidence {
     pub settle: Span,
     /// From one sample to the next.
     pub interval: Span,
-    /// The samples at rest before anything was sent.
+    /// How the cancelled requests were left.
+    pub leave: Leave,
+    /// Answers came as streams.
+    pub streaming: bool,
+    /// The server's count of tokens has those of aborted requests.
+    pub counts_aborted_tokens: bool,
+    /// What was answered alone between the first sample of all and `before`, if that is known: what
+    /// the server's counters make of one request.
+    pub warmed: Option<Answers>,
+    /// The samples at rest before anything was cancelled.
     pub before: Vec<LevelSample>,
+    /// What was answered alone since then, but for the canaries behind the waves.
+    pub alone: Answers,
     /// The canary before anything was cancelled.
     pub first_canary: Canary,
     /// Requests of the same load without a cancel.
@@ -118,6 +168,22 @@ pub struct Evidence {
     pub between: Vec<LevelSample>,
     /// The waves in their order. The test ends after one that the server did not survive.
     pub waves: Vec<Wave>,
+    /// Where several pages were looked at, what each showed all the time; the samples above are of
+    /// all of them together.
+    pub pages: Vec<PageSamples>,
+}
+
+/// What one of several pages of metrics showed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PageSamples {
+    /// Where it is.
+    pub url: String,
+    /// The kind of server behind it.
+    pub server: Option<String>,
+    /// Its count of tokens has those of aborted requests.
+    pub counts_aborted_tokens: bool,
+    /// In the order of time.
+    pub samples: Vec<LevelSample>,
 }
 
 /// What the test found.
@@ -126,6 +192,8 @@ pub struct Evidence {
 pub enum Verdict {
     /// It lets go of all that is cancelled.
     Released,
+    /// Cancelled requests ran to their end as if their clients were still there.
+    RanOn,
     /// Requests or cache blocks of cancelled requests never came back.
     Leaked,
     /// It accepts requests and answers none.
@@ -141,7 +209,7 @@ impl Verdict {
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Released => 0,
-            Self::Leaked | Self::Wedged | Self::Died => 4,
+            Self::RanOn | Self::Leaked | Self::Wedged | Self::Died => 4,
             Self::CannotTell => 5,
         }
     }
@@ -153,6 +221,8 @@ impl Verdict {
 pub enum CounterVerdict {
     /// It shows none.
     NotShown,
+    /// It did not move, and nobody had left: the clients only stopped reading.
+    NobodyLeft,
     /// It did not move at all.
     AlwaysZero,
     /// It agrees with the client, to a tenth.
@@ -178,33 +248,19 @@ pub struct Counter {
     pub per_cancel: Option<f64>,
 }
 
-/// Cancels of one kind and what did not come back of them.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
-pub struct Share {
-    /// Cancels.
-    pub cancels: u64,
-    /// Requests that the server still held after the settling time.
-    pub leaked: f64,
-}
-
-impl Share {
-    /// Leaked per cancel.
-    pub fn per_cancel(&self) -> f64 {
-        if self.cancels == 0 {
-            0.0
-        } else {
-            self.leaked / self.cancels as f64
-        }
-    }
-}
-
 /// One wave of the report.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct WaveReport {
     /// `before_first_token` or `streaming`: what most of its cancelled requests were doing.
     pub phase: &'static str,
+    /// No request began after its cancels until it was over.
+    pub quiet: bool,
     /// Requests that were left.
     pub cancels: u64,
+    /// Of them, those that were still held when they should have been let go at once; absent if no
+    /// sample could tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub still_held: Option<u64>,
     /// From the first to the last of them, in milliseconds.
     pub spread_ms: f64,
     /// From the last of them until the server held no more than the client still wanted (and what
@@ -234,6 +290,23 @@ pub struct WaveReport {
     pub canary: Canary,
 }
 
+/// What one of several pages tells.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct PageReport {
+    /// Where it is.
+    pub url: String,
+    /// The kind of server behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// The worst that it says.
+    pub finding: Finding,
+    /// Each of its witnesses.
+    pub witnesses: Vec<Witness>,
+    /// What it showed, sample by sample.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
+}
+
 /// The result of a test.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct ReclaimReport {
@@ -250,9 +323,24 @@ pub struct ReclaimReport {
     pub server: Option<String>,
     /// Cancels of all waves.
     pub cancels: u64,
-    /// Median and longest time until it had let go, in seconds.
+    /// Median and longest time until it had let go, in seconds: of the quiet waves, if there are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub released_after_s: Option<[f64; 2]>,
+    /// How exact that is: the median time from one sample to the next. The server's own refresh
+    /// comes on top.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolution_s: Option<f64>,
+    /// Each witness with its own verdict.
+    pub witnesses: Vec<Witness>,
+    /// What they disagree about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disagreement: Option<String>,
+    /// The smallest share of cancels, in percent, of which one at least would have been among them
+    /// (95 %).
+    pub detectable_pct: f64,
+    /// Tokens that were generated for clients that had left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_for_nobody: Option<TokensForNobody>,
     /// What never came back of all cancels.
     pub leak: Share,
     /// Of the waves before the first token.
@@ -273,6 +361,9 @@ pub struct ReclaimReport {
     pub first_canary: Canary,
     /// Wave by wave.
     pub waves: Vec<WaveReport>,
+    /// Page by page, where there were several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pages: Vec<PageReport>,
     /// What was seen, sample by sample.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeline: Option<Timeline>,

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{Asker, CounterVerdict, Evidence, ReclaimReport, Share, Verdict, effect::Spread};
-
-/// Release up to this long is at once, in seconds: a sample or two, and the server's own step.
-const AT_ONCE: f64 = 0.5;
+use super::{
+    Asker, Counter, CounterVerdict, Evidence, Finding, ReclaimReport, Share, Source, Verdict,
+    Witness, effect::Spread, witness::AT_ONCE,
+};
 
 /// Summary and advice.
 pub(super) fn words(report: &ReclaimReport, evidence: &Evidence) -> (String, String) {
@@ -13,46 +13,109 @@ pub(super) fn words(report: &ReclaimReport, evidence: &Evidence) -> (String, Str
     let asker = evidence.asker;
     match report.verdict {
         Verdict::Released => released(report),
+        Verdict::RanOn => (ran_on(report), ran_on_advice(asker)),
         Verdict::Leaked => (leak(report, settle), leak_advice(report, asker)),
         Verdict::Wedged | Verdict::Died => lost(report, asker),
         Verdict::CannotTell => cannot_tell(report, asker),
     }
 }
 
+const LATE: &str = "capacity is lost for that time after each cancel: look for a poll of client \
+    connections in the server (SGLang asks about every 2 s), or for a proxy that keeps its own \
+    connection to the server open";
+
 fn released(report: &ReclaimReport) -> (String, String) {
     let cancels = report.cancels;
+    let longest = report.released_after_s.map(|[_, longest]| longest);
+    if report.worst() == Finding::Late {
+        return (late(report), LATE.to_owned());
+    }
+    match longest {
+        Some(longest) => (
+            format!("released at once: all of {cancels} cancelled requests, within {longest:.2} s"),
+            "nothing to do".to_owned(),
+        ),
+        None => (
+            format!("released at once: all of {cancels} cancelled requests"),
+            "nothing to do".to_owned(),
+        ),
+    }
+}
+
+/// How late, and how many.
+fn late(report: &ReclaimReport) -> String {
+    let cancels = report.cancels;
+    let held = report.held();
+    let few = held.share.filter(|share| share.requests < share.cancels);
     let each = report
         .waves
         .iter()
         .filter_map(|wave| wave.held_per_cancel_s);
     let longest_mean = each.fold(0.0, f64::max);
-    let late = "capacity is lost for that time after each cancel: look for a poll of client \
-                connections in the server (SGLang asks about every 2 s), or for a proxy that keeps its \
-                own connection to the server open";
-    match report.released_after_s {
-        Some([median, longest]) if longest > AT_ONCE => (
+    match (few, report.released_after_s) {
+        (Some(few), Some([_, longest])) if longest > 0.0 => {
+            format!(
+                "released late: {}, the last of them {longest:.2} s after the cancel",
+                few.words()
+            )
+        }
+        (Some(few), _) => format!("released late: {}", few.words()),
+        (None, Some([median, longest])) if held.verdict == Finding::Late && longest > AT_ONCE => {
             format!(
                 "released late: all of {cancels} cancelled requests, {median:.2} s after the cancel \
-                 (median; longest {longest:.2} s)"
-            ),
-            late.to_owned(),
+             (median; longest {longest:.2} s)"
+            )
+        }
+        (None, Some([median, longest])) if held.share.is_some() => format!(
+            "released late: all of {cancels} cancelled requests, {median:.2} s after the cancel \
+             (median; longest {longest:.2} s)"
         ),
-        Some(_) if longest_mean > AT_ONCE => (
-            format!(
-                "released late: all of {cancels} cancelled requests, each held for {longest_mean:.2} s \
-                 on average while the load ran"
-            ),
-            late.to_owned(),
+        _ if longest_mean > AT_ONCE => format!(
+            "released late: all of {cancels} cancelled requests, each held for {longest_mean:.2} s \
+             on average while the load ran"
         ),
-        Some([_, longest]) => (
-            format!("released at once: all of {cancels} cancelled requests, within {longest:.2} s"),
-            "nothing to do".to_owned(),
-        ),
-        None => (
-            format!("released: nothing of {cancels} cancelled requests is held at rest"),
-            "nothing to do; how fast it was released could not be seen".to_owned(),
+        _ => format!(
+            "released late: of {cancels} cancelled requests, by {}",
+            report.witness(Source::Tokens).says
         ),
     }
+}
+
+/// How many ran to their end, by the witness that knows best.
+fn ran_on(report: &ReclaimReport) -> String {
+    let cancels = report.cancels;
+    let witnesses = [Source::Finished, Source::Held].map(|source| report.witness(source));
+    let telling = witnesses
+        .into_iter()
+        .filter(|witness| witness.verdict == Finding::RanOn);
+    let most = telling
+        .filter_map(|witness| witness.share)
+        .max_by_key(|share| share.requests);
+    let some = most.map_or_else(
+        || format!("some of {cancels} cancelled requests"),
+        |few| few.words(),
+    );
+    let until = report
+        .released_after_s
+        .map_or_else(String::new, |[_, longest]| {
+            format!(", the last of them for {longest:.2} s")
+        });
+    format!("not let go: {some} ran to their end{until}")
+}
+
+fn ran_on_advice(asker: Asker) -> String {
+    let direct = match asker {
+        Asker::Test => {
+            "test the server itself, without what stands in front of it (--url, --metrics-url)"
+        }
+        Asker::Run => {
+            "run `pinfire cancel-test` against the server itself, without what stands in front"
+        }
+    };
+    format!(
+        "{direct}: a proxy or cache that reads answers to their end hides that its client has left; \
+         else look at what the server does when a stream's client is gone"
+    )
 }
 
 fn lost(report: &ReclaimReport, asker: Asker) -> (String, String) {
@@ -133,6 +196,19 @@ fn cannot_tell(report: &ReclaimReport, asker: Asker) -> (String, String) {
         Asker::Test => "--metrics-url",
         Asker::Run => "--server-metrics",
     };
+    if report.waves.iter().any(|wave| wave.held_at_rest.is_some()) {
+        let advice = match asker {
+            Asker::Test => "ask for longer answers (--osl) or more samples (--metrics-interval)",
+            Asker::Run => "ask for longer answers (--osl), or use `pinfire cancel-test`",
+        };
+        return (
+            format!(
+                "cannot tell: nothing of {cancels} cancelled requests is held at rest, but {}",
+                report.held().says
+            ),
+            advice.to_owned(),
+        );
+    }
     (
         format!(
             "cannot tell: the server answers after {cancels} cancels, but shows neither running, nor \
@@ -220,10 +296,12 @@ impl ReclaimReport {
     /// All of it but what was seen sample by sample.
     #[must_use]
     pub fn brief(&self) -> Self {
-        Self {
-            timeline: None,
-            ..self.clone()
+        let mut brief = self.clone();
+        brief.timeline = None;
+        for page in &mut brief.pages {
+            page.timeline = None;
         }
+        brief
     }
 
     /// What follows the tables of a run on the console.
@@ -260,7 +338,8 @@ impl ReclaimReport {
                 canary(&run.canary)
             );
         }
-        let _ = writeln!(block, "  {}", self.counter_line());
+        block += &self.witness_lines("  ");
+        block += &self.page_lines("  ");
         block
     }
 
@@ -277,10 +356,11 @@ impl ReclaimReport {
         let _ = writeln!(page, "\nserver metrics: {server}");
         let _ = writeln!(
             page,
-            "{:>5} {:>18} {:>8} {:>11} {:>12} {:>11} {:>9} {:>13}",
+            "{:>5} {:>18} {:>8} {:>6} {:>11} {:>12} {:>11} {:>9} {:>13}",
             "wave",
             "cancelled",
             "cancels",
+            "kept",
             "spread ms",
             "released s",
             "cache s",
@@ -298,10 +378,12 @@ impl ReclaimReport {
             };
             let _ = writeln!(
                 page,
-                "{:>5} {:>18} {:>8} {:>11.2} {:>12} {:>11} {:>9} {:>13}",
-                nth + 1,
+                "{:>5} {:>18} {:>8} {:>6} {:>11.2} {:>12} {:>11} {:>9} {:>13}",
+                format!("{}{}", nth + 1, if wave.quiet { "q" } else { "" }),
                 wave.phase.replace('_', " "),
                 wave.cancels,
+                wave.still_held
+                    .map_or_else(|| "-".to_owned(), |still| still.to_string()),
                 wave.spread_ms,
                 number(wave.released_after_s, 2),
                 number(wave.cache_back_after_s, 2),
@@ -309,7 +391,21 @@ impl ReclaimReport {
                 canary,
             );
         }
-        let _ = writeln!(page, "\n{}", self.counter_line());
+        if let Some(resolution) = self.resolution_s {
+            let _ = writeln!(
+                page,
+                "q: quiet, no request began after the cancels; released s is of these, to {resolution:.3} s \
+                 (from one sample to the next; the server's own refresh comes on top)"
+            );
+        }
+        let _ = writeln!(
+            page,
+            "kept: still held 0.5 s after the cancel, or half-way to the end of the answers; of {} cancels \
+             a share of {:.1} % would have shown (95 %)",
+            self.cancels, self.detectable_pct
+        );
+        page += &self.witness_lines("");
+        page += &self.page_lines("");
         let effect = &self.effect;
         for (what, near, control) in [
             ("time to first token", effect.ttft_near, effect.ttft_control),
@@ -336,29 +432,69 @@ impl ReclaimReport {
         page
     }
 
-    fn counter_line(&self) -> String {
-        let counted = self.counter.counted.unwrap_or(0.0);
-        let per = self.counter.per_cancel.unwrap_or(0.0);
-        let cancels = self.counter.cancels;
-        match self.counter.verdict {
-            CounterVerdict::NotShown => {
-                "the server's own counter of aborts: not reported by this server".to_owned()
+    /// A line of each page, where there were several.
+    fn page_lines(&self, indent: &str) -> String {
+        let mut lines = String::new();
+        for page in &self.pages {
+            let kind = page.server.as_deref().unwrap_or("unknown server");
+            let (url, finding) = (&page.url, page.finding.name());
+            // Writing to a text cannot fail.
+            let _ = writeln!(lines, "{indent}page {url} ({kind}): {finding}");
+            for witness in &page.witnesses {
+                let (name, verdict) = (witness.witness.name(), witness.verdict.name());
+                let _ = writeln!(lines, "{indent}  {name:<18} {verdict:<12} {}", witness.says);
+            }
+        }
+        lines
+    }
+
+    /// A line of each witness, and of what they disagree about.
+    fn witness_lines(&self, indent: &str) -> String {
+        let mut lines = String::new();
+        for Witness {
+            witness,
+            verdict,
+            says,
+            ..
+        } in &self.witnesses
+        {
+            let (name, verdict) = (witness.name(), verdict.name());
+            // Writing to a text cannot fail.
+            let _ = writeln!(lines, "{indent}{name:<18} {verdict:<12} {says}");
+        }
+        if let Some(disagreement) = &self.disagreement {
+            let _ = writeln!(lines, "{indent}{disagreement}");
+        }
+        lines
+    }
+}
+
+impl Counter {
+    /// What the server's own counter of aborts is worth. It tells nothing of a release.
+    pub(super) fn witness(&self) -> Witness {
+        Witness::silent(Source::AbortCounter, self.words())
+    }
+
+    fn words(&self) -> String {
+        let counted = self.counted.unwrap_or(0.0);
+        let per = self.per_cancel.unwrap_or(0.0);
+        let cancels = self.cancels;
+        match self.verdict {
+            CounterVerdict::NotShown => "not reported by this server".to_owned(),
+            CounterVerdict::NobodyLeft => {
+                "did not move, and nobody left: a stalled client is still there".to_owned()
             }
             CounterVerdict::AlwaysZero => format!(
-                "the server's own counter of aborts did not move for {cancels} cancels: it does not \
-                 count clients that leave (as vLLM); do not alert on it"
+                "did not move for {cancels} cancels: it does not count clients that disconnect (as \
+                 vLLM); do not alert on it"
             ),
-            CounterVerdict::Agrees => {
-                format!("the server's own counter of aborts: {counted:.0} for {cancels} cancels")
+            CounterVerdict::Agrees => format!("counts {counted:.0} for {cancels} cancels"),
+            CounterVerdict::Doubled => {
+                format!("counts twice: {counted:.0} for {cancels} cancels ({per:.2} each)")
             }
-            CounterVerdict::Doubled => format!(
-                "the server's own counter of aborts counts twice: {counted:.0} for {cancels} cancels \
-                 ({per:.2} each)"
-            ),
-            CounterVerdict::Off => format!(
-                "the server's own counter of aborts is off: {counted:.0} for {cancels} cancels \
-                 ({per:.2} each)"
-            ),
+            CounterVerdict::Off => {
+                format!("is off: {counted:.0} for {cancels} cancels ({per:.2} each)")
+            }
         }
     }
 }

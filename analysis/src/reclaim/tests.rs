@@ -16,6 +16,7 @@ fn canary(answered: bool, refused: bool) -> Canary {
         refused,
         ttft_ms: answered.then_some(20.0),
         took_ms: 50.0,
+        events: 50,
         problem: None,
     }
 }
@@ -79,6 +80,7 @@ fn evidence(server: &Server) -> Evidence {
             tokens: (0..count)
                 .map(|token| at(begin + 100 + 10 * token))
                 .collect(),
+            events: count,
         };
         let mut requests = Vec::new();
         for _ in 0..CANCELS {
@@ -109,6 +111,7 @@ fn evidence(server: &Server) -> Evidence {
         }
         let lost = server.lost.filter(|&(after, _)| cancels >= after);
         waves.push(Wave {
+            quiet: false,
             requests,
             samples,
             canary: canary(lost.is_none(), lost.is_some_and(|(_, gone)| gone)),
@@ -126,11 +129,17 @@ fn evidence(server: &Server) -> Evidence {
         server: Some("vllm".into()),
         settle: Span::from_millis(7_000),
         interval: Span::from_millis(50),
+        leave: Leave::Fin,
+        streaming: true,
+        counts_aborted_tokens: true,
+        warmed: None,
         before: vec![rest],
+        alone: Answers::default(),
         first_canary: canary(true, false),
         control: Vec::new(),
         between: Vec::new(),
         waves,
+        pages: Vec::new(),
     }
 }
 
@@ -283,6 +292,7 @@ fn survivors_are_held_against_quiet_times() {
         end: End::Answered,
         new_connection: true,
         tokens: (0..30).map(|token| at(begun + 20 + token * gap)).collect(),
+        events: 30,
     };
     evidence.control = (0..10).map(|_| seen(0, 10)).collect();
     // Begun right after the first wave, and slower.
@@ -307,6 +317,7 @@ fn of_a_run(server: &Server) -> Evidence {
     let requests = waves.iter().flat_map(|wave| wave.requests.clone());
     let samples = waves.iter().flat_map(|wave| wave.samples.clone());
     evidence.waves = vec![Wave {
+        quiet: false,
         requests: requests.collect(),
         samples: samples.collect(),
         canary,
@@ -403,4 +414,66 @@ fn the_timeline_has_every_look_and_what_was_wanted_then() {
             .iter()
             .any(|sample| sample.running == Some(20.0))
     );
+}
+
+/// The samples of a wave and of the rest before, of a page of its own.
+fn page(url: &str, evidence: &Evidence) -> PageSamples {
+    let waves = evidence.waves.iter().flat_map(|wave| &wave.samples);
+    PageSamples {
+        url: url.into(),
+        server: Some(url.into()),
+        counts_aborted_tokens: true,
+        samples: evidence.before.iter().chain(waves).copied().collect(),
+    }
+}
+
+#[test]
+fn of_several_pages_the_hop_that_did_not_let_go_is_named() {
+    // At rest before the first sample of a wave.
+    let evidence = |server: &Server| {
+        let mut evidence = evidence(server);
+        evidence.before[0].at = Stamp::from_nanos(1);
+        evidence
+    };
+    let late = evidence(&Server {
+        late: 3_000,
+        ..GOOD
+    });
+    let good = evidence(&GOOD);
+    let mut both = good.clone();
+    both.pages = vec![page("gateway", &good), page("worker", &late)];
+    let report = ReclaimReport::of(&both);
+    let findings: Vec<Finding> = report.pages.iter().map(|page| page.finding).collect();
+    assert_eq!(findings, [Finding::AtOnce, Finding::Late]);
+    assert!(
+        report.summary.contains("released late"),
+        "{}",
+        report.summary
+    );
+    let named = "gateway at gateway let go at once, and worker at worker did not";
+    assert!(report.summary.contains(named), "{}", report.summary);
+    // The order of the pages does not matter, nor does a page that nothing is known of make it
+    // better.
+    both.pages.reverse();
+    assert_eq!(ReclaimReport::of(&both).worst(), Finding::Late);
+    let mute = evidence(&Server {
+        shown: false,
+        ..GOOD
+    });
+    both.pages = vec![
+        page("gateway", &good),
+        page("other", &good),
+        page("worker", &mute),
+    ];
+    assert_eq!(ReclaimReport::of(&both).verdict, Verdict::CannotTell);
+    // Two replicas that have half of the load each are one server.
+    let mut half = good.clone();
+    for sample in half.waves.iter_mut().flat_map(|wave| &mut wave.samples) {
+        if let Some(levels) = &mut sample.levels {
+            levels.running = levels.running.map(|running| running / 2.0);
+        }
+    }
+    both.pages = vec![page("a", &half), page("b", &half)];
+    let report = ReclaimReport::of(&both);
+    assert_eq!((report.verdict, report.pages.len()), (Verdict::Released, 2));
 }

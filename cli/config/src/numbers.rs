@@ -297,6 +297,20 @@ pub fn count(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A share above 0 and up to all, in percent, such as `1%` or `0.5`; as a part of one.
+///
+/// # Errors
+/// It is none.
+pub fn percentage(text: &str) -> Result<f64, String> {
+    no_list(text)?;
+    let percent = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>();
+    let known = percent
+        .ok()
+        .filter(|percent| *percent > 0.0 && *percent <= 100.0);
+    let share = known.ok_or("it must be a percentage above 0 and up to 100, such as 1%")?;
+    Ok(share / 100.0)
+}
+
 /// A whole number of at least 0.
 ///
 /// # Errors

@@ -1,16 +1,20 @@
 //! `pinfire cancel-test`: waves of cancels, samples of the server's metrics all the time, a
 //! verdict.
 
-use std::{path::Path, process::ExitCode, sync::Arc};
-
-use anyhow::{Context, Result, anyhow, ensure};
-use pinfire_analysis::reclaim::{
-    Asker, Canary, Evidence, LevelSample, ReclaimReport, RequestSpan, Wave, page as html_page,
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
 };
-use pinfire_artifacts::json_bytes;
+
+use anyhow::{Context, Result, anyhow};
+use pinfire_analysis::reclaim::{
+    Answers, Asker, Canary, Evidence, LevelSample, ReclaimReport, RequestSpan, Wave,
+    cancels_to_detect, page as html_page,
+};
+use pinfire_artifacts::{RESOLVED_CONFIG, RunFolder, json_bytes};
 use pinfire_base::{
-    clock::Span,
-    delay::Delay,
+    clock::{Span, WallAnchor},
     record::{Leave, Record, Trigger},
 };
 use pinfire_config::{
@@ -21,8 +25,9 @@ use pinfire_config::{
 use pinfire_engine::{plan::PhasePlan, schedule::CancelPlan};
 use pinfire_scrape::ServerKinds;
 
+use super::profile::without_credentials;
 use crate::{
-    args::CancelTest,
+    args::{CancelTest, Switch},
     reclaim::{Floor, QUIET, Requester, Sampler, last_levels, span_of},
     run::{PreparedRun, ReachableServers, dataset, signals::Interrupt},
     scrape::{
@@ -43,33 +48,82 @@ const FIRST_CANARIES: usize = 3;
 /// Anything that keeps the test from being carried out.
 pub fn run(flags: &CancelTest) -> Result<ExitCode> {
     let settings = Settings::new(&as_config(flags))?;
-    ensure!(
-        settings.bodies.streaming,
-        "--endpoint-type {}: cancel-test needs an endpoint that streams",
-        flags.endpoint_type
-    );
     let leave = Leave::from(flags.request_cancellation_mode);
     let kinds = server_kinds(flags.release_profile.as_deref())?;
     for warning in settings.warnings.iter().chain(&settings.load.warnings) {
         say::warning(warning);
     }
     // A long test must not be lost for want of a folder.
-    if let Some(folder) = flags.output.parent() {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("--output {}", flags.output.display()))?;
-    }
+    let places = Places::prepare(flags)?;
     let interrupt = Interrupt::watch()?;
     // What a wave cancels may still be closing while the next is opened.
     let connections = settings.slots().saturating_mul(2);
     let reachable = ReachableServers::check(&settings, connections)?;
     let dataset = dataset::prepare(&settings)?;
     let run = PreparedRun::start(&settings, reachable, dataset, None)?;
+    let anchor = run.engine.anchor();
     let evidence = Test::start(flags, leave, &kinds, run, interrupt)?.carry_out()?;
     let report = ReclaimReport::of(&evidence);
     stdout::plain(&report.page());
-    write(&flags.output, &report)
-        .with_context(|| format!("--output {}", flags.output.display()))?;
+    places.write(&report, &evidence, &anchor, &settings)?;
     Ok(ExitCode::from(report.exit_code))
+}
+
+/// Where the report goes.
+struct Places {
+    /// The report as a file of its own.
+    output: Option<PathBuf>,
+    /// A folder with all that belongs to it, this test's alone as long as it lasts.
+    folder: Option<RunFolder>,
+}
+
+impl Places {
+    /// What is written besides the report and its page.
+    const REQUESTS: &str = "cancel_test_requests.jsonl";
+    const REPORT: &str = "cancel_test.json";
+
+    /// Makes folders, before anything is sent.
+    fn prepare(flags: &CancelTest) -> Result<Self> {
+        let folder = flags
+            .artifact_dir
+            .as_deref()
+            .map(RunFolder::create)
+            .transpose()?;
+        let output = match &folder {
+            None => Some(flags.output.clone().unwrap_or_else(|| Self::REPORT.into())),
+            Some(_) => flags.output.clone(),
+        };
+        if let Some(above) = output.as_deref().and_then(Path::parent) {
+            std::fs::create_dir_all(above)
+                .with_context(|| format!("--output {}", above.display()))?;
+        }
+        Ok(Self { output, folder })
+    }
+
+    fn write(
+        &self,
+        report: &ReclaimReport,
+        evidence: &Evidence,
+        anchor: &WallAnchor,
+        settings: &Settings,
+    ) -> Result<()> {
+        if let Some(path) = &self.output {
+            write(path, report).with_context(|| format!("--output {}", path.display()))?;
+        }
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        let path = folder.path();
+        let all = || -> Result<()> {
+            write(&path.join(Self::REPORT), report)?;
+            std::fs::write(path.join(Self::REQUESTS), evidence.lines(anchor))?;
+            let config = without_credentials(&settings.config.yaml());
+            std::fs::write(path.join(RESOLVED_CONFIG), config)?;
+            folder.check([path.join(Self::REPORT).as_path()])?;
+            Ok(())
+        };
+        all().with_context(|| format!("--artifact-dir {}", path.display()))
+    }
 }
 
 /// Writes the report as JSON, and beside it as a page.
@@ -104,7 +158,8 @@ fn as_config(flags: &CancelTest) -> RunConfig {
     endpoint.model = vec![flags.model.clone()];
     endpoint.url = vec![flags.url.clone()];
     endpoint.endpoint_type = flags.endpoint_type.clone();
-    endpoint.streaming = Sourced::derived(true);
+    let streams = flags.streaming == Switch::On && flags.endpoint_type.value.row().streams;
+    endpoint.streaming = Sourced::derived(streams);
     endpoint.endpoint.clone_from(&flags.endpoint);
     endpoint.api_key.clone_from(&flags.api_key);
     endpoint.header.clone_from(&flags.header);
@@ -116,33 +171,95 @@ fn as_config(flags: &CancelTest) -> RunConfig {
     config.load.random_seed.clone_from(&flags.random_seed);
     let length = |tokens: &Sourced<Tokens>| Some(Sourced::derived(Listed::one(tokens.value)));
     config.input.isl = length(&flags.isl);
-    config.input.osl = length(&flags.osl);
+    if flags.endpoint_type.value.row().output_tokens {
+        config.input.osl = length(&flags.osl);
+    }
     config.input.extra_inputs.clone_from(&flags.extra_inputs);
     config.tokenizer.tokenizer.clone_from(&flags.tokenizer);
     config.engine.cores.clone_from(&flags.cores);
     config
 }
 
-/// The page of the server under test.
-fn page(flags: &CancelTest, server: &Reached) -> Result<Candidate> {
-    let page = match &flags.metrics_url {
-        Some(url) => Some(Candidate {
-            urls: vec![url.get()],
-            given: true,
-        }),
-        None => of_server(&server.base),
-    };
-    page.with_context(|| {
+/// How many waves there are to be: those asked for, or as many as it takes to see a share.
+fn waves(flags: &CancelTest) -> u64 {
+    match flags.detect {
+        Some(share) => cancels_to_detect(share)
+            .div_ceil(flags.concurrency.div_ceil(2))
+            .next_multiple_of(2),
+        None => flags.waves,
+    }
+}
+
+/// The pages of the server under test, and of what stands in front of it or behind.
+fn pages(flags: &CancelTest, server: &Reached) -> Result<Vec<Candidate>> {
+    let given = flags.metrics_url.iter().map(|url| Candidate {
+        urls: vec![url.get()],
+        given: true,
+    });
+    let given: Vec<Candidate> = given.collect();
+    if !given.is_empty() {
+        return Ok(given);
+    }
+    let own = of_server(&server.base).with_context(|| {
         format!(
             "the metrics of {} cannot be read through a socket in the file system; give --metrics-url",
             server.base
         )
-    })
+    })?;
+    Ok(vec![own])
+}
+
+/// Whether new requests take the places of those that were cancelled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Replacements {
+    /// As on a busy server: they show what cancels do to others.
+    AtOnce,
+    /// Nothing stands in the place of what was not let go: they show how long that is.
+    None,
+}
+
+/// When a wave leaves, from its begin.
+#[derive(Clone, Copy)]
+struct Timing {
+    /// Before the first token.
+    early: Span,
+    /// In the stream.
+    late: Span,
+}
+
+impl Timing {
+    /// Half of the time to first token of a request alone, and a third of the stream after the last
+    /// first token of those that ran together. Of answers that come whole, after a third and after
+    /// two thirds of the time that one takes alone.
+    fn of(streaming: bool, control: &[RequestSpan], canary: &Canary) -> Self {
+        let millis = |ms: f64| Span::from_secs_f64(ms.max(0.5) / 1e3);
+        if !streaming {
+            return Self {
+                early: millis(canary.took_ms / 3.0),
+                late: millis(canary.took_ms * 2.0 / 3.0),
+            };
+        }
+        let ttft = canary.ttft_ms.unwrap_or(canary.took_ms);
+        let stream = (canary.took_ms - ttft).max(1.0);
+        let begun = control.iter().map(|seen| seen.begun).min();
+        let at_once = control.iter().filter(|seen| {
+            // Those that came after others had ended are not of the begin.
+            begun.is_some_and(|begun| seen.begun.since(begun).as_millis_f64() < ttft.max(1.0))
+        });
+        let firsts = at_once.filter_map(|seen| Some(seen.tokens.first()?.since(begun?)));
+        let last = firsts.max().map_or(ttft, Span::as_millis_f64).max(ttft);
+        Self {
+            early: millis(ttft / 2.0),
+            late: millis(last + stream / 3.0),
+        }
+    }
 }
 
 /// A test under way.
 struct Test<'a> {
     flags: &'a CancelTest,
+    /// How many waves there will be.
+    waves: u64,
     leave: Leave,
     requester: Requester<'a>,
     sampler: Sampler,
@@ -162,14 +279,15 @@ impl<'a> Test<'a> {
         let settings = run.settings;
         let server = run.servers.first().context("--url names no server")?;
         let mut scrapers = Scrapers::new(&settings.watch.trust, &settings.places.rest);
-        let pages = [page(flags, server)?];
+        let pages = pages(flags, server)?;
         let interval = Span::from_secs_f64(flags.metrics_interval);
         let sampler = Sampler::start(&pages, kinds, interval, &mut scrapers)?;
+        let waves = waves(flags);
         say::line(format_args!(
             "cancel-test of {}: {} waves of {} cancels, metrics from {}; where something is not let go, {} \
              s are waited behind each wave",
             server.base,
-            flags.waves,
+            waves,
             flags.concurrency.div_ceil(2),
             sampler.urls().join(", "),
             flags.settle
@@ -179,6 +297,7 @@ impl<'a> Test<'a> {
         let requester = Requester::of(&run, patience)?.only_asking_the_first();
         Ok(Self {
             flags,
+            waves,
             leave,
             requester,
             sampler,
@@ -189,45 +308,20 @@ impl<'a> Test<'a> {
 
     /// Sends the waves. Every connection is closed at the end.
     fn carry_out(mut self) -> Result<Evidence> {
-        let mut before = Vec::new();
-        self.sampler.rest(&mut before, QUIET, &self.interrupt)?;
-        let mut floor = last_levels(&before).map(Floor::of);
-        let mut canaries = Vec::new();
-        while canaries.len() < FIRST_CANARIES {
-            let canary = self.canary()?;
-            let answered = canary.answered;
-            canaries.push(canary);
-            if !answered {
-                break;
-            }
-        }
-        canaries.sort_by(|a, b| a.took_ms.total_cmp(&b.took_ms));
-        let middle = canaries.len() / 2;
-        // One that was not answered is the last, whatever the others took.
-        let unanswered = canaries.iter().position(|canary| !canary.answered);
-        let first_canary = canaries.swap_remove(unanswered.unwrap_or(middle));
-        let mut evidence = Evidence {
-            asker: Asker::Test,
-            server: None,
-            settle: Span::from_secs_f64(self.flags.settle),
-            interval: Span::from_secs_f64(self.flags.metrics_interval),
-            before,
-            first_canary,
-            control: Vec::new(),
-            between: Vec::new(),
-            waves: Vec::new(),
-        };
+        let mut evidence = self.start_at_rest()?;
         if evidence.first_canary.answered {
-            let control = self.load(None)?;
-            evidence.control = control;
+            let mut floor = last_levels(&evidence.before).map(Floor::of);
+            evidence.control = self.load(None, Replacements::AtOnce)?;
+            let streaming = self.run.settings.bodies.streaming;
+            let timing = Timing::of(streaming, &evidence.control, &evidence.first_canary);
             self.settle(&mut evidence.between, &mut floor)?;
-            for nth in 0..self.flags.waves {
+            for nth in 0..self.waves {
                 self.sampler.take(&mut evidence.between);
-                let wave = self.wave(nth, &evidence.first_canary, &mut floor)?;
+                let wave = self.wave(nth, timing, &mut floor)?;
                 say::line(format_args!(
                     "wave {} of {}: {}, canary {}",
                     nth + 1,
-                    self.flags.waves,
+                    self.waves,
                     match floor {
                         Some(now) => format!("held at rest: {}", now.held()),
                         None => "what is held cannot be seen".to_owned(),
@@ -246,12 +340,63 @@ impl<'a> Test<'a> {
             self.rest_at_the_end(&mut evidence)?;
         }
         evidence.server = self.sampler.server().map(|kind| kind.name.clone());
+        evidence.counts_aborted_tokens = self.sampler.counts_aborted_tokens();
+        evidence.pages = self.sampler.pages();
         Ok(evidence)
+    }
+
+    /// What the server is like before anything is cancelled. A first request alone warms it: a
+    /// fresh one shows some of its metrics only then; what its counters make of that request tells
+    /// how they count.
+    fn start_at_rest(&mut self) -> Result<Evidence> {
+        let mut between = Vec::new();
+        self.sampler.rest(&mut between, QUIET, &self.interrupt)?;
+        let mut floor = last_levels(&between).map(Floor::of);
+        let mut warmed = Answers::default();
+        let first = self.canary()?;
+        warmed.add(&first);
+        let mut canaries = vec![first];
+        let mut before = Vec::new();
+        let mut alone = Answers::default();
+        if canaries.iter().all(|canary| canary.answered) {
+            self.settle(&mut between, &mut floor)?;
+            let rest = QUIET.max(self.sampler.lag());
+            self.sampler.rest(&mut before, rest, &self.interrupt)?;
+            while canaries.len() < 1 + FIRST_CANARIES && canaries.iter().all(|of| of.answered) {
+                let canary = self.canary()?;
+                alone.add(&canary);
+                canaries.push(canary);
+            }
+        }
+        // The first one has met a server that was not warm.
+        if canaries.len() > 1 {
+            canaries.remove(0);
+        }
+        canaries.sort_by(|a, b| a.took_ms.total_cmp(&b.took_ms));
+        let middle = canaries.len() / 2;
+        let unanswered = canaries.iter().position(|canary| !canary.answered);
+        Ok(Evidence {
+            asker: Asker::Test,
+            server: None,
+            settle: Span::from_secs_f64(self.flags.settle),
+            interval: Span::from_secs_f64(self.flags.metrics_interval),
+            leave: self.leave,
+            warmed: Some(warmed),
+            before,
+            alone,
+            first_canary: canaries.swap_remove(unanswered.unwrap_or(middle)),
+            control: Vec::new(),
+            between,
+            waves: Vec::new(),
+            streaming: self.run.settings.bodies.streaming,
+            counts_aborted_tokens: false,
+            pages: Vec::new(),
+        })
     }
 
     /// What is slow to show, and what is slow to come back, has its time once more at the end.
     fn rest_at_the_end(&mut self, evidence: &mut Evidence) -> Result<()> {
-        let lag = self.sampler.server().map_or(Span::ZERO, |kind| kind.lag);
+        let lag = self.sampler.lag();
         let mut floor = last_levels(&evidence.before).map(Floor::of);
         let Some(wave) = evidence.waves.last_mut() else {
             return Ok(());
@@ -263,36 +408,49 @@ impl<'a> Test<'a> {
         Ok(())
     }
 
-    fn wave(&mut self, nth: u64, canary: &Canary, floor: &mut Option<Floor>) -> Result<Wave> {
+    fn wave(&mut self, nth: u64, timing: Timing, floor: &mut Option<Floor>) -> Result<Wave> {
         let mut samples = Vec::new();
-        let first = canary.ttft_ms.unwrap_or(canary.took_ms);
-        let stream = (canary.took_ms - first).max(1.0);
-        let millis = |ms: f64| Span::from_secs_f64(ms / 1e3);
-        let plan = |delay| CancelPlan::delayed(0, 100.0, Delay::Fixed(delay)).leaving(self.leave);
-        let plan = if nth.is_multiple_of(2) {
-            plan(millis(first / 2.0)).from_trigger(Trigger::Sent)
-        } else {
-            // A third of the stream, and then all at one instant.
-            let every = millis((stream / 10.0).clamp(2.0, 500.0));
-            plan(millis(stream / 3.0))
-                .from_trigger(Trigger::FirstToken)
-                .in_waves(every)
-        };
         let half = self.flags.concurrency.div_ceil(2);
-        let requests = self.load(Some(plan.among_first(half)))?;
+        let plan = CancelPlan::new(0, 100.0, Span::ZERO)
+            .leaving(self.leave)
+            .among_first(half);
+        // All at one instant, which a timer brings: the first multiple of a span that all are in.
+        let late = match self.run.settings.bodies.streaming {
+            true => Trigger::FirstToken,
+            false => Trigger::Sent,
+        };
+        let plan = match nth.is_multiple_of(2) {
+            true => plan.from_trigger(Trigger::Sent).in_waves(timing.early),
+            false => plan.from_trigger(late).in_waves(timing.late),
+        };
+        // Of each kind every second one, the first and the last of four.
+        let replacements = match (nth + nth / 2).is_multiple_of(2) {
+            true => Replacements::None,
+            false => Replacements::AtOnce,
+        };
+        let requests = self.load(Some(plan), replacements)?;
         self.settle(&mut samples, floor)?;
         let canary = self.canary()?;
         Ok(Wave {
+            quiet: replacements == Replacements::None,
             requests,
             samples,
             canary,
         })
     }
 
-    /// All slots at once, and then half as many again.
-    fn load(&mut self, cancel: Option<CancelPlan>) -> Result<Vec<RequestSpan>> {
+    /// All slots at once, and then half as many again, or none.
+    fn load(
+        &mut self,
+        cancel: Option<CancelPlan>,
+        replacements: Replacements,
+    ) -> Result<Vec<RequestSpan>> {
         let slots = self.flags.concurrency;
-        let mut plan = self.requester.plan(slots, slots + slots.div_ceil(2));
+        let more = match replacements {
+            Replacements::AtOnce => slots.div_ceil(2),
+            Replacements::None => 0,
+        };
+        let mut plan = self.requester.plan(slots, slots + more);
         plan.cancel = cancel;
         let records = self.phase(plan)?;
         Ok(records.iter().map(|r| span_of(r, usize::MAX)).collect())

@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use pinfire_analysis::reclaim::{
-    Asker, Canary, Evidence, LevelSample, ReclaimReport, RequestSpan, Wave,
+    Answers, Asker, Canary, Evidence, LevelSample, ReclaimReport, RequestSpan, Wave,
 };
 use pinfire_artifacts::json_bytes;
-use pinfire_base::clock::Span;
+use pinfire_base::{clock::Span, record::Leave};
 use pinfire_engine::run::Engine;
 
 use super::{Floor, QUIET, Requester, Sampler, last_levels};
@@ -41,6 +41,7 @@ pub struct ReclaimCheck<'a> {
     before: Vec<LevelSample>,
     between: Vec<LevelSample>,
     first_canary: Canary,
+    leave: Leave,
 }
 
 /// The pages of the servers: those that the user has named, else one behind each URL.
@@ -82,13 +83,15 @@ impl<'a> ReclaimCheck<'a> {
             "--verify-release: metrics from {}; one request alone first",
             sampler.urls().join(", ")
         ));
-        let mut before = Vec::new();
-        sampler.rest(&mut before, QUIET, interrupt)?;
-        let first_canary = requester.canary(&mut run.engine, interrupt)?;
-        let mut floor = last_levels(&before).map(Floor::of);
-        // Whatever of it the server still shows is not of the run.
+        // A fresh server shows some of its metrics only after its first request, and whatever of
+        // that it still shows is not of the run.
         let mut between = Vec::new();
+        sampler.rest(&mut between, QUIET, interrupt)?;
+        let mut floor = last_levels(&between).map(Floor::of);
+        let first_canary = requester.canary(&mut run.engine, interrupt)?;
         sampler.settle(&mut between, &mut floor, SETTLE, interrupt)?;
+        let mut before = Vec::new();
+        sampler.rest(&mut before, QUIET.max(sampler.lag()), interrupt)?;
         sampler.every(DURING);
         Ok(Self {
             requester,
@@ -96,6 +99,11 @@ impl<'a> ReclaimCheck<'a> {
             before,
             between,
             first_canary,
+            leave: run
+                .settings
+                .cancellation
+                .as_ref()
+                .map_or(Leave::Fin, |of| of.leave),
         })
     }
 
@@ -123,7 +131,7 @@ impl<'a> ReclaimCheck<'a> {
         let mut floor = last_levels(&self.before).map(Floor::of);
         self.sampler
             .settle(&mut samples, &mut floor, SETTLE, interrupt)?;
-        let lag = self.sampler.server().map_or(Span::ZERO, |kind| kind.lag);
+        let lag = self.sampler.lag();
         self.sampler.rest(&mut samples, lag, interrupt)?;
         let before = Span::from_secs_f64(SLOWER * self.first_canary.took_ms / 1e3);
         self.requester.patience = before.max(LEAST_PATIENCE);
@@ -131,8 +139,13 @@ impl<'a> ReclaimCheck<'a> {
         let canary = self.requester.canary(&mut engine, interrupt)?;
         self.sampler.rest(&mut self.between, AT_REST, interrupt)?;
         let server = self.sampler.server().map(|kind| kind.name.clone());
+        let mut warmed = Answers::default();
+        warmed.add(&self.first_canary);
         Ok(ReclaimReport::of(&Evidence {
             asker: Asker::Run,
+            leave: self.leave,
+            warmed: Some(warmed),
+            alone: Answers::default(),
             server,
             settle: SETTLE,
             interval: DURING,
@@ -141,10 +154,14 @@ impl<'a> ReclaimCheck<'a> {
             control: Vec::new(),
             between: self.between,
             waves: vec![Wave {
+                quiet: false,
                 requests,
                 samples,
                 canary,
             }],
+            streaming: self.requester.settings().bodies.streaming,
+            counts_aborted_tokens: self.sampler.counts_aborted_tokens(),
+            pages: self.sampler.pages(),
         }))
     }
 }

@@ -167,6 +167,7 @@ fn canary(record: &Record, target: &Target) -> Canary {
         refused: matches!(record.outcome, Outcome::Failed(Failure::Connect { .. })),
         ttft_ms: first.map(|first| first.since(span.begun).as_millis_f64()),
         took_ms: span.ended.since(span.begun).as_millis_f64(),
+        events: span.events,
         problem,
     }
 }
@@ -175,17 +176,18 @@ fn canary(record: &Record, target: &Target) -> Canary {
 pub fn span_of(record: &Record, tokens: usize) -> RequestSpan {
     let marks = record.transcript.marks();
     let of = |wanted: fn(MarkKind) -> bool| {
-        let marks = marks.iter().filter(|mark| wanted(mark.kind));
-        marks
-            .map(|mark| mark.at)
-            .take(tokens)
-            .collect::<Vec<Stamp>>()
+        let marks = marks.iter().filter(move |mark| wanted(mark.kind));
+        marks.map(|mark| mark.at)
     };
-    let mut tokens = of(|kind| matches!(kind, MarkKind::Content | MarkKind::Reasoning));
-    if tokens.is_empty() {
-        // Events of another dialect are kept as they come.
-        tokens = of(|kind| kind == MarkKind::Data);
-    }
+    let content: fn(MarkKind) -> bool =
+        |kind| matches!(kind, MarkKind::Content | MarkKind::Reasoning);
+    // Events of another dialect are kept as they come.
+    let of = match of(content).next() {
+        Some(_) => of(content),
+        None => of(|kind| kind == MarkKind::Data),
+    };
+    let events = of.clone().count() as u64;
+    let tokens: Vec<Stamp> = of.take(tokens).collect();
     let done = record.cancel.and_then(|cancel| cancel.done);
     let end = match record.outcome {
         Outcome::Complete if record.wire.status / 100 == 2 => End::Answered,
@@ -198,5 +200,6 @@ pub fn span_of(record: &Record, tokens: usize) -> RequestSpan {
         end,
         new_connection: !record.wire.reused,
         tokens,
+        events,
     }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use pinfire_analysis::reclaim::LevelSample;
+use pinfire_analysis::reclaim::{LevelSample, PageSamples};
 use pinfire_base::clock::{Span, Stamp};
-use pinfire_scrape::{Levels, Meter, ServerKinds};
+use pinfire_scrape::{Levels, Meter, ServerKinds, server_kinds::TokensCounted};
 
 use super::requester::STOPPED;
 use crate::{
@@ -39,6 +39,10 @@ struct Page {
     samples: Receiver<PageSample>,
     /// What it showed last.
     last: Option<Levels>,
+    /// What is behind it, once a sample has told.
+    kind: Option<Kind>,
+    /// What it has shown so far.
+    all: Vec<LevelSample>,
 }
 
 /// What a page showed at one instant.
@@ -54,6 +58,14 @@ pub struct Kind {
     pub name: String,
     /// How long its metrics may lag.
     pub lag: Span,
+    /// Its count of tokens has those of aborted requests.
+    pub counts_aborted_tokens: bool,
+}
+
+impl Kind {
+    const fn counts_aborted(&self) -> bool {
+        self.counts_aborted_tokens
+    }
 }
 
 /// Takes the levels out of a page, so that whole pages need not be kept.
@@ -69,6 +81,9 @@ impl Subscriber for LevelReader {
             let kind = self.meter.kind().map(|kind| Kind {
                 name: kind.name.clone(),
                 lag: Span::from_secs_f64(kind.settle_seconds),
+                counts_aborted_tokens: kind
+                    .output_tokens_counted
+                    .is_some_and(TokensCounted::has_aborted),
             });
             (kind, levels)
         });
@@ -126,6 +141,8 @@ impl Sampler {
                 subscription: scraper.subscribe(interval, LevelReader { meter, out }),
                 samples,
                 last: None,
+                kind: None,
+                all: Vec::new(),
             })
         });
         Ok(Self {
@@ -152,6 +169,34 @@ impl Sampler {
         self.server.as_ref()
     }
 
+    /// Whether the server's count of tokens has those of aborted requests: of several, of all.
+    pub fn counts_aborted_tokens(&self) -> bool {
+        let mut kinds = self.pages.iter().filter_map(|page| page.kind.as_ref());
+        kinds.all(Kind::counts_aborted)
+    }
+
+    /// How long the server's metrics may lag.
+    pub fn lag(&self) -> Span {
+        let kinds = self.pages.iter().filter_map(|page| page.kind.as_ref());
+        kinds.map(|kind| kind.lag).max().unwrap_or(Span::ZERO)
+    }
+
+    /// What each page has shown, where there are several.
+    pub fn pages(&self) -> Vec<PageSamples> {
+        if self.pages.len() < 2 {
+            return Vec::new();
+        }
+        let pages = self.pages.iter();
+        pages
+            .map(|page| PageSamples {
+                url: page.subscription.url(),
+                server: page.kind.as_ref().map(|kind| kind.name.clone()),
+                counts_aborted_tokens: page.kind.as_ref().is_some_and(Kind::counts_aborted),
+                samples: page.all.clone(),
+            })
+            .collect()
+    }
+
     /// Takes in the samples that have been made. With several pages each is what all of them showed
     /// last; nothing while one of them cannot be read.
     pub fn take(&mut self, into: &mut Vec<LevelSample>) {
@@ -161,10 +206,16 @@ impl Sampler {
         }
         samples.sort_by_key(|(_, sample)| sample.at);
         for (number, PageSample { at, shown }) in samples {
-            self.pages[number].last = shown.map(|(kind, levels)| {
-                self.server = kind.or_else(|| self.server.take());
+            let page = &mut self.pages[number];
+            page.last = shown.map(|(kind, levels)| {
+                if let Some(kind) = kind {
+                    page.kind = Some(kind.clone());
+                    self.server = Some(kind);
+                }
                 levels
             });
+            let levels = page.last;
+            page.all.push(LevelSample { at, levels });
             let all: Option<Vec<Levels>> = self.pages.iter().map(|page| page.last).collect();
             let levels = all.as_deref().and_then(Levels::together);
             into.push(LevelSample { at, levels });

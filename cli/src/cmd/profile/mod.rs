@@ -298,7 +298,7 @@ fn store_resolved(settings: &Settings) -> Result<()> {
 }
 
 /// A config file in which no value holds what is a credential elsewhere.
-fn without_credentials(yaml: &str) -> String {
+pub fn without_credentials(yaml: &str) -> String {
     let line = |line: &str| match line.split_once(": ") {
         Some((key, value)) => format!("{key}: {}\n", hidden(value)),
         None => format!("{line}\n"),
