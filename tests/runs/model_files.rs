@@ -25,14 +25,10 @@ fn with(tokenizer: &str, flags: &str) -> Call {
         "--artifact-dir",
         "out",
     ]);
-    call.more([
-        "--request-count",
-        "2",
-        "--isl",
-        "20",
-        "--tokenizer",
-        tokenizer,
-    ]);
+    call.more(["--request-count", "2", "--tokenizer", tokenizer]);
+    if !flags.contains("--input-file") {
+        call.more(["--isl", "20"]);
+    }
     call.more(flags.split_whitespace());
     call
 }
@@ -207,6 +203,46 @@ fn tokenizers_that_cannot_be_used() {
         &run,
         "cannot read ./model/tokenizer.json: it has more than 256 MiB, the limit",
     );
+}
+
+/// What exceeds its bounds, or fails, on a text of the dataset only: the run ends before anything
+/// is sent.
+#[test]
+fn model_files_that_fail_on_the_dataset() {
+    let cut = r#"{"type": "Whitespace"}"#;
+    let runs = "z".repeat(60);
+    let text = format!("{{\"text\": \"the king\"}}\n{{\"text\": \"{runs}!\"}}\n");
+    let tokenizer = tokenizer_with(cut, &split("(z+)+$"));
+    let template = "{% for a in messages[0].content %}{% if a == 'z' %}{% for b in range(9999) %}\
+                    {% for c in range(9999) %}{% endfor %}{% endfor %}{% endif %}{% endfor %}";
+    for (file, content, words, way) in [
+        (
+            "tokenizer.json",
+            tokenizer.as_str(),
+            "cannot encode a text of this run: Onig",
+            "--tokenizer builtin",
+        ),
+        (
+            "chat_template.jinja",
+            template,
+            "takes more than 10000000 steps",
+            "leave out --apply-chat-template",
+        ),
+    ] {
+        let call = with("./model", "--apply-chat-template --input-file data.jsonl");
+        folder(
+            &call,
+            &[
+                ("chat_template.jinja", "{{ messages[0].content }}"),
+                (file, content),
+            ],
+        );
+        call.write("data.jsonl", &text);
+        let run = call.run().code(1);
+        one_line(&run, words);
+        one_line(&run, way);
+        one_line(&run, &format!("./model/{file}"));
+    }
 }
 
 /// A hub that gives this answer to whatever is asked, as often as it is asked.
