@@ -155,6 +155,10 @@ impl Finder {
 /// Makes a credential known: from now on it is hidden wherever it comes up, in all its forms.
 pub fn keep(value: &str) {
     let value = value.trim();
+    // `-H Authorization: Bearer KEY` without quotes: the scheme alone is none.
+    if SCHEMES.contains(&value.to_ascii_lowercase().as_str()) {
+        return;
+    }
     if let Some((scheme, credential)) = value.split_once(' ')
         && SCHEMES.contains(&scheme.to_ascii_lowercase().as_str())
     {
