@@ -21,6 +21,7 @@ mod ends;
 mod figures;
 mod files;
 mod folders;
+mod gateways;
 mod hostile;
 mod malformed;
 mod model_files;
