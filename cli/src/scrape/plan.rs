@@ -231,19 +231,18 @@ fn given(flag: &str, items: &[Sourced<Url>]) -> Result<Vec<Candidate>> {
     Ok(pages)
 }
 
-/// The page of metrics that a URL means.
+/// The page of metrics that a URL means. A query stays: a token may be in it.
 fn page(url: &str) -> String {
-    let url = match url.contains("://") {
-        true => url.to_owned(),
-        false => format!("http://{url}"),
-    };
-    let bare = url.split(['?', '#']).next().unwrap_or(&url);
+    let scheme = if url.contains("://") { "" } else { "http://" };
+    let url = url.split('#').next().unwrap_or(url);
+    let (bare, query) = url.split_at(url.find('?').unwrap_or(url.len()));
     let bare = bare.trim_end_matches('/');
-    if bare.ends_with("/metrics") {
-        bare.to_owned()
+    let place = if bare.ends_with("/metrics") {
+        ""
     } else {
-        format!("{bare}/metrics")
-    }
+        "/metrics"
+    };
+    format!("{scheme}{bare}{place}{query}")
 }
 
 /// Where the pages of a server may be: behind its URL as it stands, and at its root.
@@ -251,7 +250,7 @@ pub fn of_server(url: &str) -> Option<Candidate> {
     if url.starts_with("unix:") {
         return None;
     }
-    let mut urls = vec![page(url)];
+    let mut urls = vec![page(url.split('?').next().unwrap_or(url))];
     let after = urls[0].find("://").map_or(0, |at| at + 3);
     let root = urls[0][after..]
         .find('/')
@@ -290,7 +289,11 @@ mod tests {
             ("h:8000/", "http://h:8000/metrics"),
             ("https://h/metrics/", "https://h/metrics"),
             ("h:1/prometheus/metrics", "http://h:1/prometheus/metrics"),
-            ("h:1/v1?x=y", "http://h:1/v1/metrics"),
+            ("h:1/v1?x=y", "http://h:1/v1/metrics?x=y"),
+            (
+                "https://h/metrics/?token=a/b#c",
+                "https://h/metrics?token=a/b",
+            ),
         ] {
             assert_eq!(page(url), expected);
         }
@@ -300,6 +303,7 @@ mod tests {
             of("h:8/v1"),
             ["http://h:8/v1/metrics", "http://h:8/metrics"]
         );
+        assert_eq!(of("h:8?key=a/b"), ["http://h:8/metrics"]);
         assert_eq!(of_server("unix:/run/s"), None);
     }
 
