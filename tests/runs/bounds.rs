@@ -454,6 +454,20 @@ fn a_hangup_is_as_a_request_to_end_unless_it_is_ignored() {
     has_results(&run);
 }
 
+/// A script's jobs in the background are started with SIGINT ignored, and ended by `kill -INT`.
+#[test]
+fn an_interrupt_is_heard_in_the_background_of_a_script() {
+    let mock = Mock::start(silent());
+    let mut background = going(&mock, "");
+    background.by(&["/bin/sh", "-c", r#"trap '' INT QUIT; exec "$0" "$@""#]);
+    let running = background.start();
+    has_two(&mock);
+    running.signal(Signal::INT);
+    let run = running.wait().code(1);
+    assert_eq!(run.json()["was_cancelled"], true);
+    has_results(&run);
+}
+
 #[test]
 fn a_quit_leaves_at_once() {
     let mock = Mock::start(silent());

@@ -35,16 +35,17 @@ pub struct Interrupt {
 
 impl Interrupt {
     /// Watches SIGINT, SIGTERM and SIGHUP. Until [`Interrupt::sending`] one of them ends the
-    /// process. A signal that whoever started this has told it to ignore (`nohup`) stays ignored.
+    /// process. A SIGHUP that whoever started this has told it to ignore (`nohup`) stays ignored; a
+    /// SIGINT does not, since shells start every job in the background of a script so, and
+    /// `kill -INT` is meant.
     ///
     /// # Errors
     /// The handlers cannot be set.
     pub fn watch() -> Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         let preparing = Arc::new(AtomicBool::new(true));
-        let ignored = ignored_signals();
-        let is_heard = |signal: &i32| ignored & (1 << (signal - 1)) == 0;
-        for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(is_heard) {
+        let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+        for signal in [SIGINT, SIGTERM].into_iter().chain(hangup) {
             // They run in this order: the first signal finds `asked` unset and sets it last.
             // Either of the two exits may find the live view up: it comes before the first request.
             let leaving = [&asked, &preparing].map(|flag| [Arc::clone(flag), terminal::up()]);
@@ -61,13 +62,11 @@ impl Interrupt {
                 .and_then(|_| flag::register(signal, Arc::clone(&asked)))
                 .context("cannot watch for Ctrl-C")?;
         }
-        if is_heard(&SIGQUIT) {
-            let always = Arc::new(AtomicBool::new(true));
-            let when = [Arc::clone(&always), terminal::up()];
-            restore_terminal_on(SIGQUIT, when, terminal::GIVE_BACK)
-                .and_then(|()| flag::register_conditional_shutdown(SIGQUIT, QUIT, always))
-                .context("cannot watch for SIGQUIT")?;
-        }
+        let always = Arc::new(AtomicBool::new(true));
+        let when = [Arc::clone(&always), terminal::up()];
+        restore_terminal_on(SIGQUIT, when, terminal::GIVE_BACK)
+            .and_then(|()| flag::register_conditional_shutdown(SIGQUIT, QUIT, always))
+            .context("cannot watch for SIGQUIT")?;
         Ok(Self { asked, preparing })
     }
 
@@ -89,10 +88,10 @@ pub fn survive_size_limit() {
     let _ = flag::register(SIGXFSZ, Arc::default());
 }
 
-/// The signals that are ignored, a bit each. Nobody says so where there is no /proc.
-fn ignored_signals() -> u64 {
+/// Whether a signal is ignored. Nobody says so where there is no /proc.
+fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0)
+        .is_some_and(|ignored| ignored & (1 << (signal - 1)) != 0)
 }
