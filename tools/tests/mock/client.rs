@@ -80,16 +80,22 @@ impl Rig {
 
     /// One value of /metrics, by the start of its line.
     pub fn metric(&self, name: &str) -> f64 {
-        let text = self.client().get("/metrics").body;
-        let line = text.lines().find(|line| line.starts_with(name));
-        let line = line.unwrap_or_else(|| panic!("no {name} in {text}"));
-        line.rsplit(' ').next().unwrap().parse().unwrap()
+        let (value, text) = self.shown(name);
+        value.unwrap_or_else(|| panic!("no {name} in {text}"))
     }
 
-    /// Waits until a metric has a value.
+    /// The value of a metric, if the page shows it, and the page.
+    fn shown(&self, name: &str) -> (Option<f64>, String) {
+        let text = self.client().get("/metrics").body;
+        let line = text.lines().find(|line| line.starts_with(name));
+        let value = line.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap());
+        (value, text)
+    }
+
+    /// Waits until a metric is shown and has a value.
     pub fn until(&self, name: &str, value: f64) {
         for _ in 0..6_000 {
-            if self.metric(name) == value {
+            if self.shown(name).0 == Some(value) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));
