@@ -9,7 +9,7 @@ use super::metrics::Finish;
 use super::pieces::{Api, Mark};
 use super::plain::put_error;
 use super::request::{self, HEAD_MAX, Head, Route};
-use super::script::{CounterLife, Framing, Release};
+use super::script::{CounterLife, Framing, LeftAt, Release};
 use super::turn::Core;
 
 /// Whether a connection lives on.
@@ -275,7 +275,7 @@ impl Core {
     pub(super) fn gone(&mut self, conn: &mut Conn, how: &'static str, now: Stamp) -> Flow {
         match conn.phase {
             Phase::Queued => self.metrics.waiting -= 1,
-            Phase::Answering | Phase::Stalled => self.let_go(conn, now),
+            Phase::Answering | Phase::Stalled => self.let_go(conn, how, now),
             Phase::Receiving | Phase::Leaving => {}
         }
         if let Some(active) = &conn.active {
@@ -386,11 +386,20 @@ impl Core {
     }
 
     /// The client of a request that has its slot has left: the slot is free as the script says.
-    fn let_go(&mut self, conn: &Conn, now: Stamp) {
+    fn let_go(&mut self, conn: &Conn, how: &str, now: Stamp) {
         let Some(active) = &conn.active else { return };
         self.left += 1;
         let tokens = u64::from(active.prompt) + u64::from(active.generated);
         let no_token = active.sent == 0;
+        let at = match (no_token, active.head_sent) {
+            (true, false) => LeftAt::Nothing,
+            (true, true) => LeftAt::Head,
+            (false, _) => LeftAt::Content,
+        };
+        let leak_on = self.script.leak_on;
+        if leak_on.is_some_and(|leak| leak.applies(how == "rst", at, active.stream)) {
+            return;
+        }
         match self.script.release {
             Release::After(span) => self.released_later.push_back((now + span, tokens)),
             Release::LeakOneIn(count) if self.left.is_multiple_of(u64::from(count)) => {}

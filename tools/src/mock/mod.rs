@@ -46,7 +46,8 @@ mod turn;
 
 pub use fault::{Fault, FaultError, FaultRule, When};
 pub use script::{
-    CounterLife, Framing, HeadTime, LineEnd, Precision, Release, RoleTime, Script, ScriptError,
+    CounterLife, Framing, HeadTime, LeakOn, LeftAt, LineEnd, Precision, Release, RoleTime, Script,
+    ScriptError,
 };
 pub use server::{Handle, MockError, Server, Stopper};
 pub use turn::Summary;

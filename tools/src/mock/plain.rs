@@ -25,6 +25,15 @@ pub(super) fn put_stream_head(frame: Frame, close: bool, out: &mut Vec<u8>) {
     put_head_end(close, out);
 }
 
+/// Appends the head of a JSON answer whose length is not known yet.
+pub(super) fn put_chunked_head(close: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(
+        b"HTTP/1.1 200 OK\r\nserver: pinfire-mock\r\ncontent-type: application/json\r\n\
+          transfer-encoding: chunked\r\n",
+    );
+    put_head_end(close, out);
+}
+
 /// Appends the head of an answer with a body of `length` bytes.
 pub(super) fn put_head(status: u16, kind: &str, length: usize, close: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"HTTP/1.1 ");

@@ -67,8 +67,13 @@ pub struct Script {
     pub crowding: f64,
     /// Tokens that the pretended cache holds: what `vllm:kv_cache_usage_perc` is a share of.
     pub cache_tokens: u64,
+    /// The head of an answer that comes whole leaves after this share of the time to the answer, 0
+    /// to 1; `None`: with the answer.
+    pub whole_head: Option<f64>,
     /// What becomes of a slot whose client has left.
     pub release: Release,
+    /// A slot whose client has left so is never free again, whatever `release` says.
+    pub leak_on: Option<LeakOn>,
     /// How many of them the counter of aborted requests has for each that there was.
     pub abort_counter: u32,
     /// When the counters of ended requests and of tokens are shown.
@@ -110,7 +115,9 @@ impl Default for Script {
             slots: None,
             crowding: 0.0,
             cache_tokens: 1_000_000,
+            whole_head: None,
             release: Release::AtOnce,
+            leak_on: None,
             abort_counter: 1,
             counters: CounterLife::Steady,
             half_open: false,
@@ -158,6 +165,11 @@ impl Script {
         if !(0.0..=1e6).contains(&self.crowding) {
             return Err(ScriptError::Crowding(self.crowding));
         }
+        if let Some(share) = self.whole_head
+            && !(0.0..=1.0).contains(&share)
+        {
+            return Err(ScriptError::WholeHead(share));
+        }
         if !(0.0..=1.0).contains(&self.jitter) {
             return Err(ScriptError::Jitter(self.jitter));
         }
@@ -187,6 +199,9 @@ pub enum ScriptError {
     /// The crowding is a share.
     #[error("crowding must be a number of at least 0, not {0}")]
     Crowding(f64),
+    /// The head of a whole answer leaves after a share of its time.
+    #[error("the time of a whole answer's head must be a share of 0 to 1, not {0}")]
+    WholeHead(f64),
     /// The jitter is a fraction.
     #[error("jitter must be between 0 and 1, not {0}")]
     Jitter(f64),
@@ -267,6 +282,72 @@ impl std::str::FromStr for CounterLife {
             (_, Some(cancels @ 1..)) => Ok(Self::RestartAt(cancels)),
             _ => Err("it must be steady, late or restart:N".to_owned()),
         }
+    }
+}
+
+/// A leak of some cancels only: what must be so of one, all of it. What is not said may be either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeakOn {
+    /// The client left by a reset; `false`: by an orderly close.
+    pub reset: Option<bool>,
+    /// How far the answer had come.
+    pub at: Option<LeftAt>,
+    /// The answer was a stream; `false`: it was to come whole.
+    pub stream: Option<bool>,
+}
+
+/// How far an answer had come when its client left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftAt {
+    /// Nothing of it was sent.
+    Nothing,
+    /// Its head, and no content.
+    Head,
+    /// Content.
+    Content,
+}
+
+impl LeakOn {
+    /// Whether it is about a cancel.
+    pub(super) fn applies(self, reset: bool, at: LeftAt, stream: bool) -> bool {
+        self.reset.is_none_or(|wanted| wanted == reset)
+            && self.at.is_none_or(|wanted| wanted == at)
+            && self.stream.is_none_or(|wanted| wanted == stream)
+    }
+
+    /// It can only be met by an answer whose head leaves before its body.
+    pub fn needs_early_head(self) -> bool {
+        self.at == Some(LeftAt::Head) && self.stream != Some(true)
+    }
+}
+
+impl std::str::FromStr for LeakOn {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut all = Self::default();
+        for word in text.split(',') {
+            let twice = match word.trim() {
+                "rst" => all.reset.replace(true).is_some(),
+                "fin" => all.reset.replace(false).is_some(),
+                "sent" => all.at.replace(LeftAt::Nothing).is_some(),
+                "headers" => all.at.replace(LeftAt::Head).is_some(),
+                "content" => all.at.replace(LeftAt::Content).is_some(),
+                "stream" => all.stream.replace(true).is_some(),
+                "whole" => all.stream.replace(false).is_some(),
+                _ => {
+                    return Err(
+                        "it must be a list of: rst or fin; sent, headers or content; stream or \
+                                whole"
+                            .to_owned(),
+                    );
+                }
+            };
+            if twice {
+                return Err(format!("{word} contradicts a word before it"));
+            }
+        }
+        Ok(all)
     }
 }
 

@@ -9,7 +9,7 @@ use super::dialect::Counts;
 use super::fault::Fault;
 use super::metrics::Finish;
 use super::pieces::{STREAM_ERROR, put_chunk};
-use super::plain::{put_head, put_stream_head};
+use super::plain::{put_chunked_head, put_head, put_stream_head};
 use super::script::{HeadTime, RoleTime, Script};
 use super::turn::Core;
 
@@ -22,7 +22,14 @@ impl Core {
             return Flow::Close;
         };
         if !active.stream {
-            active.due = active.base + self.script.latency_of(active.want, active.itl);
+            let latency = self.script.latency_of(active.want, active.itl);
+            active.later = active.base + latency;
+            active.due = match self.script.whole_head {
+                Some(share) if active.frame != Frame::Bare => {
+                    active.base + Span::from_secs_f64(share * latency.as_secs_f64())
+                }
+                _ => active.later,
+            };
             return self.advance(conn, now);
         }
         if self.script.is_instant() && active.fault.is_none() {
@@ -270,11 +277,18 @@ impl Core {
         Ending::Done
     }
 
-    /// Writes a non-streaming answer.
+    /// Writes a non-streaming answer, or the head of it that leaves before.
     fn write_whole(&mut self, conn: &mut Conn) -> Result<(), Errno> {
         let Some(active) = &mut conn.active else {
             return Ok(());
         };
+        if self.script.whole_head.is_some() && !active.head_sent && active.frame != Frame::Bare {
+            self.out.clear();
+            put_chunked_head(active.close, &mut self.out);
+            active.head_sent = true;
+            active.due = active.later;
+            return conn.send(&self.out);
+        }
         let body = &mut self.events;
         body.clear();
         let mut ending = Ending::Done;
@@ -305,19 +319,21 @@ impl Core {
         self.metrics.generation_tokens += u64::from(active.generated);
         self.metrics.held_tokens += u64::from(active.generated);
         self.out.clear();
-        put_head(
-            200,
-            "application/json",
-            body.len(),
-            active.close,
-            &mut self.out,
-        );
         let half = if ending == Ending::Done {
             body.len()
         } else {
             body.len() / 2
         };
-        self.out.extend_from_slice(&body[..half]);
+        if active.head_sent {
+            put_chunk(&body[..half], &mut self.out);
+            if ending == Ending::Done {
+                self.out.extend_from_slice(LAST_CHUNK);
+            }
+        } else {
+            let (size, close) = (body.len(), active.close);
+            put_head(200, "application/json", size, close, &mut self.out);
+            self.out.extend_from_slice(&body[..half]);
+        }
         active.ending = Some(ending);
         let before = Stamp::now();
         if active.generated > 0 {

@@ -3,9 +3,9 @@
 use std::str::FromStr;
 
 use pinfire_base::clock::Span;
-use pinfire_tools::mock::{Release, Script};
+use pinfire_tools::mock::{LeakOn, LeftAt, Release, Script};
 
-use crate::client::{End, Rig, STREAM, quick};
+use crate::client::{End, Rig, STREAM, WHOLE, quick};
 
 const RUNNING: &str = "vllm:num_requests_running";
 const ABORTS: &str =
@@ -134,4 +134,58 @@ fn a_half_closed_client_is_served_where_the_server_does_not_mind() {
         let line = truth.iter().find(|line| line["want"] == 200).unwrap();
         assert_eq!(line["how"], if half_open { "half" } else { "fin" });
     }
+}
+
+#[test]
+fn a_leak_of_some_cancels_only() {
+    for wrong in ["", "rst,fin", "headers,sent", "often"] {
+        assert!(LeakOn::from_str(wrong).is_err(), "{wrong}");
+    }
+    let leak = LeakOn::from_str("headers,fin,whole").unwrap();
+    let wanted = LeakOn {
+        reset: Some(false),
+        at: Some(LeftAt::Head),
+        stream: Some(false),
+    };
+    assert_eq!(leak, wanted);
+    assert!(leak.needs_early_head());
+    assert!(
+        !LeakOn::from_str("headers,stream")
+            .unwrap()
+            .needs_early_head()
+    );
+    let rig = Rig::new(Script {
+        itl: Span::from_millis(1),
+        tokens: 1_000_000,
+        whole_head: Some(0.0),
+        leak_on: Some(leak),
+        ..quick(1)
+    });
+    // A stream behind its head and content is let go, a whole answer behind its head is not.
+    leave(&rig, 2);
+    rig.until(ABORTS, 2.0);
+    assert_eq!(rig.metric(RUNNING), 0.0);
+    let mut client = rig.client();
+    client.post("/v1/chat/completions", "", WHOLE);
+    client.wait_for("\r\n\r\n");
+    client.hang_up();
+    rig.until(ABORTS, 3.0);
+    assert_eq!(rig.metric(RUNNING), 1.0);
+}
+
+#[test]
+fn the_head_of_a_whole_answer_may_leave_before_it() {
+    let rig = Rig::new(Script {
+        whole_head: Some(0.5),
+        ..quick(3)
+    });
+    let mut client = rig.client();
+    client.post("/v1/chat/completions", "", WHOLE);
+    let answer = client.answer();
+    assert!(
+        answer.head.contains("transfer-encoding: chunked"),
+        "{answer:?}"
+    );
+    assert!(answer.body.contains("\"chat.completion\""), "{answer:?}");
+    assert_eq!(answer.end, End::Whole);
 }

@@ -7,7 +7,8 @@ use clap::{Parser, ValueEnum};
 use pinfire_base::clock::Span;
 use pinfire_tools::gateway::Mode;
 use pinfire_tools::mock::{
-    CounterLife, FaultRule, Framing, HeadTime, LineEnd, Precision, Release, RoleTime, Script,
+    CounterLife, FaultRule, Framing, HeadTime, LeakOn, LineEnd, Precision, Release, RoleTime,
+    Script,
 };
 
 /// A scripted OpenAI-style inference server that writes every token at an exact instant and logs
@@ -116,6 +117,10 @@ pub struct Args {
     /// When the response head leaves.
     #[arg(long, value_enum, default_value = "at-once", help_heading = "Stream")]
     pub head: HeadArg,
+    /// Let the head of an answer that comes whole leave after this share of the time to the answer,
+    /// 0 to 1 [default: with the answer].
+    #[arg(long, value_name = "SHARE", help_heading = "Answer")]
+    pub whole_head: Option<f64>,
     /// When the event that only carries the role leaves (chat).
     #[arg(
         long,
@@ -185,6 +190,12 @@ pub struct Args {
         help_heading = "Cancels"
     )]
     pub release: Release,
+    /// Never free the slot of a client that left so, whatever --release says: a list of conditions
+    /// that are all met, such as headers,rst,whole. rst or fin: how it left; sent, headers or
+    /// content: what had been sent to it by then; stream or whole: what it had asked for. With
+    /// `headers` and not `stream`, heads of whole answers leave before them (--whole-head 0.75).
+    #[arg(long, value_name = "LIST", help_heading = "Cancels")]
+    pub leak_on: Option<LeakOn>,
     /// What vllm:request_success_total{finished_reason="abort"} counts: each cancel once (honest),
     /// none (zero, as vLLM 0.32 does for clients that leave) or each twice (doubled).
     #[arg(long, value_enum, default_value = "honest", help_heading = "Cancels")]
@@ -264,6 +275,11 @@ impl Args {
                 HeadArg::AtOnce => HeadTime::AtOnce,
                 HeadArg::WithFirst => HeadTime::WithFirst,
             },
+            whole_head: self.whole_head.or_else(|| {
+                let early = self.leak_on.is_some_and(LeakOn::needs_early_head);
+                early.then_some(EARLY_HEAD)
+            }),
+            leak_on: self.leak_on,
             role: match self.role {
                 RoleArg::WithFirst => RoleTime::WithFirst,
                 RoleArg::WithHead => RoleTime::WithHead,
@@ -294,6 +310,9 @@ impl Args {
         }
     }
 }
+
+/// Late enough that who leaves half-way has seen no head.
+const EARLY_HEAD: f64 = 0.75;
 
 /// Reads milliseconds with fractions.
 fn millis(text: &str) -> Result<Span, String> {
