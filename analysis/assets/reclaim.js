@@ -166,7 +166,7 @@ function table() {
 function facts() {
   const spread = (s) => (s ? `p50 ${number(s.p50_ms)} ms, p99 ${number(s.p99_ms)} ms (${s.count})` : "–");
   const share = (s) => `${number(s.leaked, 0)} of ${s.cancels}`;
-  const counters = { not_shown: "not reported by this server", nobody_left: "did not move, and nobody left: a stalled client is still there", always_zero: "did not move: no alert can stand on it", agrees: "agrees with the client", doubled: "counts twice", off: "is off" };
+  const counters = { not_shown: "not reported by this server", says_nothing: "says nothing of clients that left in this way", always_zero: "did not move: no alert can stand on it", agrees: "agrees with the client", doubled: "counts twice", off: "is off" };
   const { effect, counter } = data;
   const rows = [
     ["Cancelled", `${data.cancels}; a share of ${number(data.detectable_pct, 1)} % would have shown (95 %)`],

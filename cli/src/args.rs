@@ -4,11 +4,12 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use pinfire_base::record::CancelTrigger;
 use pinfire_config::{
     Sourced, Typed,
     numbers::{self, Cores, Tokens, Whole},
     secret::{ApiKey, Fields, Header, Url},
-    words::{AbortMode, ConfigForm, RateWindowName, Theme, UiKind},
+    words::{CancelMode, ConfigForm, OnOff, RateWindowName, Theme, UiKind},
 };
 use pinfire_dialect::EndpointKind;
 
@@ -32,9 +33,10 @@ pub enum Command {
     /// Check that a server frees the resources of cancelled requests.
     ///
     /// Sends the same load again and again and hangs up on half of it, in waves: before the first
-    /// token and in the stream, in turn. Between the waves it looks at the server's metrics and
-    /// whether a request alone is still answered. Exit code 0: it lets go; 4: it leaks, hangs or is
-    /// gone; 5: its metrics do not tell. See docs/CANCELLATION.md.
+    /// token and in the stream, in turn (of whole answers: early and late). Between the waves it
+    /// looks at the server's metrics and whether a request alone is still answered. Exit code 0: it
+    /// lets go; 4: it leaks, hangs or is gone; 5: its metrics do not tell. See
+    /// docs/CANCELLATION.md.
     ///   pinfire cancel-test --model my-model --url http://localhost:8000
     CancelTest(Box<CancelTest>),
     /// Rebuild a run's report from its files, even if the run was killed.
@@ -304,12 +306,13 @@ pub struct CancelTest {
         default_value = "http://localhost:8000"
     )]
     pub url: Sourced<Url>,
-    /// Kind of endpoint.
-    #[arg(long, value_name = "TYPE", default_value = "chat")]
-    pub endpoint_type: Sourced<EndpointKind>,
-    /// Answers come as streams, where the endpoint has them; off: whole.
-    #[arg(long, value_name = "SWITCH", default_value = "on")]
-    pub streaming: Switch,
+    /// Kind of endpoint. [default: chat; with --matrix all that the server has]
+    #[arg(long, value_name = "TYPE")]
+    pub endpoint_type: Option<Sourced<EndpointKind>>,
+    /// Ask for streams, or for whole answers. [default: on where the endpoint has streams; with
+    /// --matrix both]
+    #[arg(long, value_name = "ON|OFF", num_args = 0..=1, default_missing_value = "on")]
+    pub streaming: Option<OnOff>,
     /// Path of the endpoint. [default: that of its type]
     #[arg(long, value_name = "PATH")]
     pub endpoint: Option<Sourced<Url>>,
@@ -334,26 +337,34 @@ pub struct CancelTest {
     /// Tokens of each prompt.
     #[arg(long, value_name = "TOKENS", default_value = "256")]
     pub isl: Sourced<Tokens>,
-    /// Most tokens of each answer. A stream should take a second or more.
-    #[arg(long, value_name = "TOKENS", default_value = "256")]
-    pub osl: Sourced<Tokens>,
-    /// Requests at once; half of them, rounded up, are cancelled in each wave.
-    #[arg(long, value_name = "REQUESTS", default_value_t = 20, value_parser = numbers::count)]
-    pub concurrency: u64,
-    /// Waves of cancels; before the first token and in the stream in turn.
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = numbers::count)]
-    pub waves: u64,
+    /// Most tokens of each answer. A stream should take a second or more. [default: 256; with
+    /// --matrix 16]
+    #[arg(long, value_name = "TOKENS")]
+    pub osl: Option<Sourced<Tokens>>,
+    /// Requests at once; half of them, rounded up, are cancelled in each wave. [default: 20; with
+    /// --matrix 8]
+    #[arg(long, value_name = "REQUESTS", value_parser = numbers::count)]
+    pub concurrency: Option<u64>,
+    /// Waves of cancels. [default: 8; with --matrix 1 for each cell]
+    #[arg(long, value_name = "COUNT", value_parser = numbers::count)]
+    pub waves: Option<u64>,
     /// Run as many waves as it takes to see a share of cancels that are not let go, such as 1%.
     ///
     /// So that with a chance of 95 % one at least is among the cancels.
     #[arg(long, value_name = "SHARE", conflicts_with = "waves", value_parser = numbers::percentage)]
     pub detect: Option<f64>,
-    /// How the client disconnects.
-    #[arg(long, value_name = "MODE", default_value = "fin")]
-    pub request_cancellation_mode: AbortMode,
+    /// How the client disconnects. [default: fin; with --matrix each of them]
+    #[arg(long, value_name = "MODE")]
+    pub request_cancellation_mode: Option<Sourced<CancelMode>>,
+    /// When it does: sent, headers, first-token, tokens:N, fraction:F, mid-body or connect, as for
+    /// `profile`; all waves alike, `sent` after half of the time to a canary's first token.
+    /// [default: before the first token and in the stream in turn; with --matrix each of them]
+    #[arg(long, value_name = "TRIGGER")]
+    pub request_cancellation_trigger: Option<Sourced<CancelTrigger>>,
     /// How long the server may take to let go, at rest. What it holds then counts as leaked.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = numbers::seconds)]
-    pub settle: f64,
+    /// [default: 10; with --matrix 2.5]
+    #[arg(long, value_name = "SECONDS", value_parser = numbers::seconds)]
+    pub settle: Option<f64>,
     /// A request that is alone and brings nothing for so long is not answered.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = numbers::seconds)]
     pub canary_timeout: f64,
@@ -361,33 +372,39 @@ pub struct CancelTest {
     /// [default: /metrics of --url]
     #[arg(long, value_name = "URL", num_args = 1.., value_delimiter = ',')]
     pub metrics_url: Vec<Sourced<Url>>,
-    /// From one look at the metrics to the next.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.02, value_parser = numbers::seconds)]
-    pub metrics_interval: f64,
+    /// From one look at the metrics to the next. [default: 0.02; with --matrix 0.01]
+    #[arg(long, value_name = "SECONDS", value_parser = numbers::seconds)]
+    pub metrics_interval: Option<f64>,
     /// What the metrics of this server mean (JSON, see docs/CANCELLATION.md). [default: known
     /// servers]
     #[arg(long, value_name = "FILE")]
     pub release_profile: Option<PathBuf>,
-    /// Write everything to this file, as JSON, and beside it as a page. [default:
-    /// cancel_test.json, or that in --artifact-dir]
+    /// Write everything to this file, as JSON, and a page beside it. [default: cancel_test.json or
+    /// cancel_matrix.json, in --artifact-dir where that is given]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Folder for the report, its page, a line per request and the resolved config.
+    /// Write everything to this folder, as a run does: JSON and page, a line per request and their
+    /// summary, the resolved config.
     #[arg(long, value_name = "FOLDER")]
     pub artifact_dir: Option<PathBuf>,
+    /// Test every trigger and every way of leaving on every endpoint that the server has, streaming
+    /// or not, with a small wave each: one table. Other flags narrow it.
+    #[arg(long)]
+    pub matrix: bool,
+    /// Go on with the matrix in FOLDER, or in --artifact-dir: cells that are done are kept. The
+    /// flags must be the same.
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, requires = "matrix")]
+    #[expect(clippy::option_option, reason = "the flag may stand without a folder")]
+    pub resume: Option<Option<PathBuf>>,
+    /// Begin no cell of --matrix after this time.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600.0, value_parser = numbers::seconds)]
+    pub time_limit: f64,
     /// CPUs that send and receive: a number, or a list such as 2,4-7. [default: all but one]
     #[arg(long, value_name = "COUNT|LIST")]
     pub cores: Option<Sourced<Cores>>,
     /// Fixes the prompts. [default: drawn anew, so that no test meets a warm cache]
     #[arg(long, value_name = "SEED")]
     pub random_seed: Option<Sourced<Whole>>,
-}
-
-/// On or off.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum Switch {
-    On,
-    Off,
 }
 
 #[derive(Args, Debug)]

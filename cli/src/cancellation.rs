@@ -156,18 +156,25 @@ pub fn plan(planned: &PlannedCancellation, seed: u64, dataset: &Dataset) -> Resu
         CancelTrigger::At(trigger) => return Ok(plan.from_trigger(trigger)),
         CancelTrigger::Fraction(share) => share,
     };
-    let mut counts = Vec::new();
-    for turn in dataset.turns() {
-        let Some(length) = turn.osl else {
+    let counts = fraction(share, dataset.turns().map(|turn| turn.osl))?;
+    Ok(plan.from_tokens(counts.into()))
+}
+
+/// How many content events are that share of each request's output length.
+///
+/// # Errors
+/// A request has none.
+pub fn fraction(share: f64, lengths: impl Iterator<Item = Option<u32>>) -> Result<Vec<u32>> {
+    let counts = lengths.map(|length| {
+        let Some(length) = length else {
             bail!(
-                "--request-cancellation-trigger {}: a request has no output length to take the \
-                     fraction of; give --osl, or take tokens:N",
-                planned.trigger
+                "--request-cancellation-trigger fraction:{share}: a request has no output length to take \
+                 the fraction of; give --osl, or take tokens:N"
             );
         };
-        counts.push(((share * f64::from(length)).round() as u32).max(1));
-    }
-    Ok(plan.from_tokens(counts.into()))
+        Ok(((share * f64::from(length)).round() as u32).max(1))
+    });
+    counts.collect()
 }
 
 /// Sockets that are kept open although their requests have ended, of so many requests.

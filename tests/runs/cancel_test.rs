@@ -1,12 +1,13 @@
 //! `pinfire cancel-test` against eight servers that behave as scripted: each is named, with its
 //! figure.
 
-use std::thread;
+use std::{path::Path, thread};
 
 use pinfire_base::clock::Span;
 use pinfire_tests::{
     binary::{Ended, call},
     mock::{Mock, script},
+    raw::Raw,
 };
 use pinfire_tools::mock::{Release, Script};
 use serde_json::Value;
@@ -216,7 +217,11 @@ fn whole_answers_and_endpoints_without_streams_are_tested_too() {
         "--streaming off",
         "--endpoint-type embeddings --metrics-interval 0.01",
     ] {
-        let run = test(&server, &format!("{more} {flags}"));
+        // Embeddings have no length to ask for.
+        let mut call = call(["cancel-test", "--model=mock", "--tokenizer=builtin"]);
+        call.more(["--url", &server, "--concurrency=20"]);
+        call.more(more.split(' ').chain(flags.split(' ')));
+        let run = call.run();
         let told = format!("{flags}: {}{}", run.stdout, run.stderr);
         let path = run.folder().join("cancel_test.json");
         let text = std::fs::read_to_string(path).expect("the report");
@@ -242,8 +247,8 @@ fn a_share_to_be_seen_decides_how_many_waves_there_are() {
     let run = test(&url(&mock), "--detect 20% --settle 4 --artifact-dir mine");
     let told = format!("{}{}", run.stdout, run.stderr);
     let folder = run.folder().join("mine");
-    let lines = std::fs::read_to_string(folder.join("cancel_test_requests.jsonl")).unwrap();
-    let cancelled = lines.lines().filter(|line| line.contains("\"cancelled\""));
+    let lines = std::fs::read_to_string(folder.join("profile_export.jsonl")).unwrap();
+    let cancelled = lines.lines().filter(|line| line.contains("\"closed_ns\""));
     assert_eq!(cancelled.count(), 20, "{lines}");
     for name in [
         "cancel_test.json",
@@ -286,4 +291,336 @@ fn each_of_several_pages_is_judged() {
         );
         assert!(page["timeline"]["looks"].as_array().unwrap().len() > 20);
     }
+}
+
+/// A test of one way to leave, and what is said of it.
+struct Way {
+    flags: &'static str,
+    /// In the page.
+    words: &'static [&'static str],
+    counter: &'static str,
+}
+
+#[test]
+fn each_way_of_leaving_and_each_endpoint_is_told_truly() {
+    let ways = [
+        Way {
+            flags: "--request-cancellation-mode stall",
+            words: &[
+                "clients stopped reading",
+                "no client leaves while the load runs",
+            ],
+            counter: "says_nothing",
+        },
+        Way {
+            flags: "--streaming off --request-cancellation-mode rst",
+            words: &["all of 10 cancelled requests", "before answer"],
+            counter: "agrees",
+        },
+        Way {
+            flags: "--endpoint-type embeddings",
+            words: &["before answer"],
+            counter: "agrees",
+        },
+        Way {
+            flags: "--endpoint-type cohere-rankings --request-cancellation-trigger mid-body",
+            words: &["requests left half sent"],
+            counter: "says_nothing",
+        },
+        Way {
+            flags: "--osl 30 --request-cancellation-trigger fraction:0.5",
+            words: &["streaming"],
+            counter: "agrees",
+        },
+    ];
+    let threads = ways.map(|way| {
+        thread::spawn(move || {
+            let mock = Mock::start(Script {
+                ttft: Span::from_millis(150),
+                itl: Span::from_millis(10),
+                tokens: 30,
+                ..script()
+            });
+            let mut call = call(["cancel-test", "--model=mock", "--tokenizer=builtin"]);
+            call.more(["--url", &url(&mock), "--concurrency=10", "--waves=2"]);
+            call.more(way.flags.split(' '));
+            let run = call.run();
+            let told = format!("{}: {}{}", way.flags, run.stdout, run.stderr);
+            assert_eq!(run.status.code(), Some(0), "{told}");
+            for words in way.words {
+                assert!(run.stdout.contains(words), "{words}: {told}");
+            }
+            let path = run.folder().join("cancel_test.json");
+            let text = std::fs::read_to_string(path).expect("the report");
+            let json: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(json["counter"]["verdict"], way.counter, "{told}");
+            assert_eq!(json["cancels"], 10, "{told}");
+        })
+    });
+    for thread in threads {
+        thread.join().expect("each way is told");
+    }
+}
+
+#[test]
+fn what_means_nothing_to_an_endpoint_is_refused_in_one_line() {
+    for (flags, words) in [
+        (
+            "--streaming off --request-cancellation-trigger first-token",
+            "first-token needs",
+        ),
+        (
+            "--streaming off --request-cancellation-trigger tokens:3",
+            "tokens:3 needs",
+        ),
+        (
+            "--endpoint-type embeddings --streaming on",
+            "embeddings has no streams",
+        ),
+        (
+            "--endpoint-type embeddings --osl 5",
+            "--osl: embeddings gives no output tokens",
+        ),
+        (
+            "--endpoint-type messages --request-cancellation-trigger fraction:0.5",
+            "first-token with",
+        ),
+    ] {
+        let mut call = call(["cancel-test", "--model=mock", "--tokenizer=builtin"]);
+        call.more(flags.split(' '));
+        let run = call.run();
+        assert_eq!(run.status.code(), Some(1), "{flags}");
+        assert!(run.stderr.contains(words), "{flags}: {}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    }
+}
+
+fn json(path: &Path) -> Value {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn a_folder_has_everything_and_is_reported_and_drawn() {
+    let mock = Mock::start(Script {
+        ttft: Span::from_millis(100),
+        itl: Span::from_millis(5),
+        tokens: 40,
+        ..script()
+    });
+    let server = url(&mock);
+    let mut call = call([
+        "cancel-test",
+        "--model=mock",
+        "--tokenizer=builtin",
+        "--osl=40",
+    ]);
+    call.more([
+        "--url",
+        &server,
+        "--artifact-dir=out",
+        "--output=beside.json",
+    ]);
+    call.more(["--concurrency=10", "--waves=2", "--api-key=TOPSECRET"]);
+    call.more([
+        "--request-cancellation-trigger=tokens:3",
+        "--request-cancellation-mode=rst",
+    ]);
+    let run = call.run();
+    assert_eq!(run.status.code(), Some(0), "{}{}", run.stdout, run.stderr);
+    let out = run.folder().join("out");
+    for name in [
+        "cancel_test.html",
+        "resolved_config.yaml",
+        "profile_export_aiperf.csv",
+        "../beside.html",
+    ] {
+        assert!(out.join(name).is_file(), "{name}");
+    }
+    let found = json(&out.join("cancel_test.json"));
+    assert_eq!(found, json(&run.folder().join("beside.json")));
+    assert_eq!(found["manner"]["trigger"], "tokens:3");
+    // Four canaries, the control, a quiet wave and one with replacements, with a canary each.
+    let lines = run.lines();
+    assert_eq!(lines.len(), 4 + 15 + 10 + 15 + 2);
+    let left = lines.iter().map(|line| &line["metadata"]["cancellation"]);
+    let left: Vec<&Value> = left
+        .filter(|cancel| !cancel["closed_ns"].is_null())
+        .collect();
+    assert_eq!(left.len(), 10);
+    assert!(
+        left.iter()
+            .all(|cancel| cancel["mode"] == "rst" && cancel["trigger"] == "tokens:3")
+    );
+    let summary = run.json();
+    assert_eq!(summary["release"]["verdict"], "released");
+    let resolved = run.file("resolved_config.yaml");
+    assert!(resolved.contains("pinfire cancel-test"), "{resolved}");
+    for file in std::fs::read_dir(&out).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read(&path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        assert!(!text.contains("TOPSECRET"), "{path:?}");
+    }
+    let again = of_folder("report", &out, "");
+    assert_eq!(again.status.code(), Some(0), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("The verdict of the cancel-test"),
+        "{}",
+        again.stderr
+    );
+    assert!(out.join("report/cancel_test.html").is_file());
+    let rebuilt = json(&out.join("report/profile_export_aiperf.json"));
+    assert_eq!(rebuilt["request_count"], summary["request_count"]);
+    let drawn = of_folder("plot", &out, "");
+    assert_eq!(drawn.status.code(), Some(0), "{}", drawn.stderr);
+    assert!(drawn.stderr.contains("--html"), "{}", drawn.stderr);
+}
+
+/// A command on the folder of an earlier one.
+fn of_folder(command: &str, out: &Path, more: &str) -> Ended {
+    let mut call = call([command]);
+    call.more(more.split_whitespace());
+    call.more([out.to_str().unwrap()]);
+    call.run()
+}
+
+/// A matrix of a few cells, narrow enough for a test.
+fn matrix(server: &str, more: &str) -> Ended {
+    let mut call = call([
+        "cancel-test",
+        "--matrix",
+        "--model=mock",
+        "--tokenizer=builtin",
+    ]);
+    call.more(["--url", server, "--settle=1"]);
+    call.more(more.split_whitespace());
+    call.run()
+}
+
+/// What was found, by endpoint, streaming, trigger and mode.
+fn cells(matrix: &Value) -> Vec<(String, bool)> {
+    let cells = matrix["cells"].as_array().unwrap().iter();
+    let of = |cell: &Value| {
+        let text = |key: &str| cell[key].as_str().unwrap().to_owned();
+        let name = format!(
+            "{} {} {} {}",
+            text("endpoint"),
+            cell["streaming"],
+            text("trigger"),
+            text("mode")
+        );
+        (name, text("found") == "leaked")
+    };
+    cells.map(of).collect()
+}
+
+/// Only requests for whole answers that are reset behind their head leak.
+fn leaks_behind_the_head() -> Mock {
+    Mock::start(Script {
+        ttft: Span::from_millis(60),
+        itl: Span::from_millis(4),
+        tokens: 16,
+        latency: Some(Span::from_millis(300)),
+        whole_head: Some(0.75),
+        leak_on: Some("headers,rst,whole".parse().unwrap()),
+        ..script()
+    })
+}
+
+#[test]
+fn a_matrix_finds_the_one_cell_that_leaks_and_goes_on_where_it_was() {
+    let mock = leaks_behind_the_head();
+    let server = url(&mock);
+    let begun = matrix(
+        &server,
+        "--endpoint-type chat --time-limit 4 --artifact-dir out",
+    );
+    let path = begun.folder().join("out/cancel_matrix.json");
+    let first = json(&path);
+    let done = first["cells"].as_array().unwrap().len();
+    let left = first["left"].as_array().unwrap().len();
+    assert_eq!(done + left, 42, "{}", begun.stderr);
+    assert!(left > 0, "{}", begun.stderr);
+    assert_eq!(begun.status.code(), Some(5), "{}", begun.stdout);
+    assert!(begun.stderr.contains("42 cells, about"), "{}", begun.stderr);
+    assert!(begun.stdout.contains("not run"), "{}", begun.stdout);
+    let out = begun.folder().join("out");
+    let resumed = |flags: &str| {
+        let flags = format!("--endpoint-type chat {flags} {}", out.display());
+        matrix(&server, &flags)
+    };
+    let other = resumed("--osl 99 --resume");
+    assert_eq!(other.status.code(), Some(1), "{}", other.stderr);
+    assert!(
+        other.stderr.contains("give the same flags"),
+        "{}",
+        other.stderr
+    );
+    let rest = resumed("--resume --artifact-dir");
+    let told = done == 0 || rest.stderr.contains(&format!("{done} of them done"));
+    assert!(told, "{}", rest.stderr);
+    assert_eq!(rest.status.code(), Some(4), "{}", rest.stdout);
+    let whole = json(&path);
+    assert_eq!(whole["left"], Value::Array(Vec::new()));
+    let kept = whole["cells"].as_array().unwrap();
+    assert_eq!(kept[..done], first["cells"].as_array().unwrap()[..]);
+    let leaks = cells(&whole).into_iter().filter(|(_, leaked)| *leaked);
+    let leaks: Vec<String> = leaks.map(|(name, _)| name).collect();
+    assert!(
+        leaks.contains(&"chat false headers rst".to_owned()),
+        "{}",
+        rest.stdout
+    );
+    // On a busy machine the head may be out half-way through.
+    let others = leaks
+        .iter()
+        .filter(|name| *name != "chat false headers rst");
+    assert!(
+        others.into_iter().all(|name| name == "chat false sent rst"),
+        "{}",
+        rest.stdout
+    );
+    assert!(rest.stdout.contains("LEAKS 4/4"), "{}", rest.stdout);
+    assert!(
+        rest.stdout.lines().all(|line| line.chars().count() <= 100),
+        "{}",
+        rest.stdout
+    );
+    let page = std::fs::read_to_string(path.with_extension("html")).unwrap();
+    assert!(page.contains("who lets go of what"));
+    let report = of_folder("report", &out, "");
+    assert_eq!(report.status.code(), Some(0), "{}", report.stderr);
+    assert!(report.stdout.contains("LEAKS 4/4"), "{}", report.stdout);
+    let plot = of_folder("plot", &out, "");
+    assert_eq!(plot.status.code(), Some(1));
+    assert!(plot.stderr.contains("a table"), "{}", plot.stderr);
+    let page = of_folder("plot", &out, "--html");
+    assert_eq!(page.status.code(), Some(0), "{}", page.stderr);
+}
+
+#[test]
+fn a_matrix_has_the_endpoints_that_the_server_has() {
+    let mock = leaks_behind_the_head();
+    let flags = "--artifact-dir out --request-cancellation-trigger sent \
+                 --request-cancellation-mode fin";
+    let run = matrix(&url(&mock), flags);
+    assert_eq!(run.status.code(), Some(0), "{}{}", run.stdout, run.stderr);
+    let found = json(&run.folder().join("out/cancel_matrix.json"));
+    // Five with streams and without, five without.
+    assert_eq!(
+        found["cells"].as_array().unwrap().len(),
+        15,
+        "{}",
+        run.stdout
+    );
+    let gone = Raw::answering("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
+    let flags = format!("{flags} --endpoint-type embeddings");
+    let run = matrix(&format!("http://{}", gone.address()), &flags);
+    assert_eq!(run.status.code(), Some(5), "{}{}", run.stdout, run.stderr);
+    assert!(
+        run.stdout.contains("not served: embeddings (status 404)"),
+        "{}",
+        run.stdout
+    );
 }

@@ -6,7 +6,18 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::{FileNames, PHASE_MANIFEST, PHASES, READY, RUN_MARKER, STARTED};
+use crate::{
+    CANCEL_MATRIX, CANCEL_MATRIX_PAGE, CANCEL_TEST, CANCEL_TEST_PAGE, FileNames, PHASE_MANIFEST,
+    PHASES, READY, RUN_MARKER, STARTED,
+};
+
+/// What a cancel-test leaves besides the files of a run.
+const CANCEL_TEST_FILES: [&str; 4] = [
+    CANCEL_TEST,
+    CANCEL_TEST_PAGE,
+    CANCEL_MATRIX,
+    CANCEL_MATRIX_PAGE,
+];
 
 /// The file that is locked while a run writes to its folder.
 const LOCK: &str = ".pinfire.lock";
@@ -140,8 +151,10 @@ impl RunFolder {
     pub fn clear(&self, names: &FileNames) -> Result<(), FolderError> {
         let mut files = names.all();
         files.extend(FileNames::default().all());
-        let markers = [READY, STARTED, RUN_MARKER, PHASE_MANIFEST];
-        let markers = markers.map(str::to_owned);
+        let markers = [READY, STARTED, RUN_MARKER, PHASE_MANIFEST]
+            .into_iter()
+            .chain(CANCEL_TEST_FILES);
+        let markers: Vec<String> = markers.map(str::to_owned).collect();
         for name in files.iter().chain(&markers) {
             self.forget(&self.folder.join(name))?;
         }
@@ -159,7 +172,9 @@ impl RunFolder {
             for name in &files {
                 self.forget(&report.join(name))?;
             }
-            self.forget(&report.join(PHASE_MANIFEST))?;
+            for name in [PHASE_MANIFEST].into_iter().chain(CANCEL_TEST_FILES) {
+                self.forget(&report.join(name))?;
+            }
             forget_empty(&report);
         }
         Ok(())
@@ -311,6 +326,9 @@ mod tests {
             "mine_timeslices.csv",
             "release.json",
             "phase_manifest.json",
+            "cancel_test.json",
+            "cancel_matrix.html",
+            "report/cancel_test.html",
             "run_config.json",
             "phases/warmup/profile_export_aiperf.json",
             "phases/profiling/server_metrics.json",

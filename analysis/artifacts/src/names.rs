@@ -5,6 +5,14 @@
 pub const STARTED: &str = ".pinfire_run.json";
 /// Says that every other file of the run is written.
 pub const READY: &str = ".aiperf_results_ready.json";
+/// What a cancel-test found.
+pub const CANCEL_TEST: &str = "cancel_test.json";
+/// The same as a page.
+pub const CANCEL_TEST_PAGE: &str = "cancel_test.html";
+/// What it found on every endpoint.
+pub const CANCEL_MATRIX: &str = "cancel_matrix.json";
+/// The same as a page.
+pub const CANCEL_MATRIX_PAGE: &str = "cancel_matrix.html";
 /// The requests as they are sent.
 pub const INPUTS: &str = "inputs.json";
 /// The config file that repeats the run.

@@ -1,11 +1,10 @@
 //! From evidence to verdict.
 
 use pinfire_base::clock::{Span, Stamp};
-use pinfire_base::record::Leave;
 
 use super::{
-    Counter, CounterVerdict, Effect, End, Evidence, Finding, LevelSample, ReclaimReport, Share,
-    Source, Timeline, Verdict, Wave, WaveReport, Witness, detectable, tell,
+    Counter, CounterVerdict, Effect, End, Evidence, Finding, LevelSample, Manner, ReclaimReport,
+    Share, Source, Timeline, Verdict, Wave, WaveReport, Witness, detectable, tell,
     timeline::Wanted,
     witness::{self, Stay},
 };
@@ -39,7 +38,7 @@ impl ReclaimReport {
         let interval = evidence.resolution().unwrap_or(evidence.interval);
         let mut seen = Seen::default();
         for wave in &evidence.waves {
-            seen.add(wave, &rest, interval);
+            seen.add(wave, &rest, interval, evidence.manner);
             if seen.lost.is_some() {
                 break;
             }
@@ -49,7 +48,7 @@ impl ReclaimReport {
         let leak = [seen.held, seen.cache_leak.unwrap_or(0.0) / cache_limit];
         let (mut witnesses, tokens) = witness::all(evidence, &seen.waves, &seen.stays, leak);
         let counter = counter(evidence, seen.lost);
-        witnesses.insert(3, counter.witness());
+        witnesses.insert(3, counter.witness(&evidence.manner));
         let [before_token, streaming] = seen.leaks;
         let mut report = Self {
             verdict: Verdict::CannotTell,
@@ -57,6 +56,7 @@ impl ReclaimReport {
             advice: String::new(),
             exit_code: 0,
             server: evidence.server.clone(),
+            manner: evidence.manner,
             cancels: seen.cancels,
             released_after_s: seen.released(),
             resolution_s: evidence.resolution().map(Span::as_secs_f64),
@@ -157,8 +157,8 @@ struct Seen {
 }
 
 impl Seen {
-    fn add(&mut self, wave: &Wave, rest: &Rest, interval: Span) {
-        let mut report = wave.report(rest);
+    fn add(&mut self, wave: &Wave, rest: &Rest, interval: Span, manner: Manner) {
+        let mut report = wave.report(rest, manner);
         let stay = Stay::of(wave, rest.held.unwrap_or(0.0) + self.held, interval);
         report.still_held = stay.and_then(|stay| stay.still);
         let survived = self.cancels;
@@ -192,6 +192,7 @@ impl Seen {
 }
 
 const BEFORE_TOKEN: &str = "before_first_token";
+const BEFORE_ANSWER: &str = "before_answer";
 const STREAMING: &str = "streaming";
 
 /// What the server holds at rest.
@@ -242,7 +243,7 @@ impl Wave {
         self.left().map(|seen| seen.ended).max()
     }
 
-    fn report(&self, rest: &Rest) -> WaveReport {
+    fn report(&self, rest: &Rest, manner: Manner) -> WaveReport {
         let cancels = self.left().count() as u64;
         let with_token = self.left().filter(|seen| !seen.tokens.is_empty()).count() as u64;
         let last = self.instant();
@@ -288,10 +289,10 @@ impl Wave {
             since(last?, self.back(last?, over, cache_slack)?)
         };
         WaveReport {
-            phase: if 2 * with_token > cancels {
-                STREAMING
-            } else {
-                BEFORE_TOKEN
+            phase: match (2 * with_token > cancels, manner.whole_answers) {
+                (true, _) => STREAMING,
+                (false, true) => BEFORE_ANSWER,
+                (false, false) => BEFORE_TOKEN,
             },
             quiet: self.quiet,
             cancels,
@@ -385,9 +386,9 @@ fn counter(evidence: &Evidence, lost: Option<[u64; 2]>) -> Counter {
     let near = |value: f64, wanted: f64| (value / wanted - 1.0).abs() <= COUNTER_SLACK;
     let verdict = match per_cancel {
         None => CounterVerdict::NotShown,
-        Some(0.0) if evidence.leave == Leave::Stall => CounterVerdict::NobodyLeft,
-        Some(0.0) => CounterVerdict::AlwaysZero,
         Some(value) if near(value, 1.0) => CounterVerdict::Agrees,
+        Some(_) if evidence.manner.not_counted().is_some() => CounterVerdict::SaysNothing,
+        Some(0.0) => CounterVerdict::AlwaysZero,
         Some(value) if near(value, 2.0) => CounterVerdict::Doubled,
         Some(_) => CounterVerdict::Off,
     };

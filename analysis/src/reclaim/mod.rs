@@ -12,7 +12,8 @@ mod finding;
 mod hops;
 mod judge;
 mod late;
-mod lines;
+mod manner;
+pub mod matrix;
 pub mod page;
 #[cfg(test)]
 mod scripts;
@@ -24,13 +25,13 @@ mod timeline;
 mod witness;
 
 use pinfire_base::clock::{Span, Stamp};
-use pinfire_base::record::Leave;
 use serde::Serialize;
 
 use pinfire_scrape::Levels;
 
 pub use effect::Effect;
 pub use finding::{Finding, Source, TokensForNobody, Witness};
+pub use manner::Manner;
 pub use share::{Minority, Share, cancels_to_detect, detectable};
 pub use timeline::Timeline;
 
@@ -146,10 +147,8 @@ pub struct Evidence {
     pub settle: Span,
     /// From one sample to the next.
     pub interval: Span,
-    /// How the cancelled requests were left.
-    pub leave: Leave,
-    /// Answers came as streams.
-    pub streaming: bool,
+    /// How the requests were left.
+    pub manner: Manner,
     /// The server's count of tokens has those of aborted requests.
     pub counts_aborted_tokens: bool,
     /// What was answered alone between the first sample of all and `before`, if that is known: what
@@ -221,8 +220,8 @@ impl Verdict {
 pub enum CounterVerdict {
     /// It shows none.
     NotShown,
-    /// It did not move, and nobody had left: the clients only stopped reading.
-    NobodyLeft,
+    /// It need not count what was left in this way, and does not agree: nothing follows from it.
+    SaysNothing,
     /// It did not move at all.
     AlwaysZero,
     /// It agrees with the client, to a tenth.
@@ -251,7 +250,8 @@ pub struct Counter {
 /// One wave of the report.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct WaveReport {
-    /// `before_first_token` or `streaming`: what most of its cancelled requests were doing.
+    /// `before_first_token`, `streaming`, or `before_answer` of whole answers: what most of its
+    /// cancelled requests were doing.
     pub phase: &'static str,
     /// No request began after its cancels until it was over.
     pub quiet: bool,
@@ -321,6 +321,8 @@ pub struct ReclaimReport {
     /// The kind of server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
+    /// How the requests were left.
+    pub manner: Manner,
     /// Cancels of all waves.
     pub cancels: u64,
     /// Median and longest time until it had let go, in seconds: of the quiet waves, if there are.

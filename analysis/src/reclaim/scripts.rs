@@ -197,8 +197,7 @@ impl Script {
             server: None,
             settle: Span::from_secs_f64(4.0),
             interval: Span::from_secs_f64(self.interval),
-            leave: Leave::Fin,
-            streaming: true,
+            manner: Manner::default(),
             counts_aborted_tokens: true,
             warmed: Some(whole),
             before,
@@ -339,7 +338,7 @@ fn a_stalled_client_has_not_left() {
     (script.fate, script.share) = (Fate::RunsOn, 1.0);
     (script.finished, script.counts_tokens) = (true, true);
     let (mut evidence, _) = script.evidence();
-    evidence.leave = Leave::Stall;
+    evidence.manner.mode = pinfire_base::record::Leave::Stall;
     for sample in evidence
         .before
         .iter_mut()
@@ -350,7 +349,7 @@ fn a_stalled_client_has_not_left() {
         }
     }
     let report = ReclaimReport::of(&evidence);
-    assert_eq!(report.counter.verdict, CounterVerdict::NobodyLeft);
+    assert_eq!(report.counter.verdict, CounterVerdict::SaysNothing);
     assert!(report.worst() < Finding::RanOn, "{}", report.page());
     assert!(report.page().contains("nobody left"), "{}", report.page());
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::{
-    Asker, Counter, CounterVerdict, Evidence, Finding, ReclaimReport, Share, Source, Verdict,
-    Witness, effect::Spread, witness::AT_ONCE,
+    Asker, Counter, CounterVerdict, Evidence, Finding, Manner, ReclaimReport, Share, Source,
+    Verdict, Witness, effect::Spread, witness::AT_ONCE,
 };
 
 /// Summary and advice.
@@ -26,17 +26,21 @@ const LATE: &str = "capacity is lost for that time after each cancel: look for a
 
 fn released(report: &ReclaimReport) -> (String, String) {
     let cancels = report.cancels;
+    let what = report.manner.requests();
     let longest = report.released_after_s.map(|[_, longest]| longest);
     if report.worst() == Finding::Late {
-        return (late(report), LATE.to_owned());
+        return (
+            late(report),
+            report.manner.held_on().unwrap_or(LATE).to_owned(),
+        );
     }
     match longest {
         Some(longest) => (
-            format!("released at once: all of {cancels} cancelled requests, within {longest:.2} s"),
+            format!("released at once: all of {cancels} {what}, within {longest:.2} s"),
             "nothing to do".to_owned(),
         ),
         None => (
-            format!("released at once: all of {cancels} cancelled requests"),
+            format!("released at once: all of {cancels} {what}"),
             "nothing to do".to_owned(),
         ),
     }
@@ -45,6 +49,7 @@ fn released(report: &ReclaimReport) -> (String, String) {
 /// How late, and how many.
 fn late(report: &ReclaimReport) -> String {
     let cancels = report.cancels;
+    let what = report.manner.requests();
     let held = report.held();
     let few = held.share.filter(|share| share.requests < share.cancels);
     let each = report
@@ -62,20 +67,20 @@ fn late(report: &ReclaimReport) -> String {
         (Some(few), _) => format!("released late: {}", few.words()),
         (None, Some([median, longest])) if held.verdict == Finding::Late && longest > AT_ONCE => {
             format!(
-                "released late: all of {cancels} cancelled requests, {median:.2} s after the cancel \
+                "released late: all of {cancels} {what}, {median:.2} s after the cancel \
              (median; longest {longest:.2} s)"
             )
         }
         (None, Some([median, longest])) if held.share.is_some() => format!(
-            "released late: all of {cancels} cancelled requests, {median:.2} s after the cancel \
+            "released late: all of {cancels} {what}, {median:.2} s after the cancel \
              (median; longest {longest:.2} s)"
         ),
         _ if longest_mean > AT_ONCE => format!(
-            "released late: all of {cancels} cancelled requests, each held for {longest_mean:.2} s \
+            "released late: all of {cancels} {what}, each held for {longest_mean:.2} s \
              on average while the load ran"
         ),
         _ => format!(
-            "released late: of {cancels} cancelled requests, by {}",
+            "released late: of {cancels} {what}, by {}",
             report.witness(Source::Tokens).says
         ),
     }
@@ -84,6 +89,7 @@ fn late(report: &ReclaimReport) -> String {
 /// How many ran to their end, by the witness that knows best.
 fn ran_on(report: &ReclaimReport) -> String {
     let cancels = report.cancels;
+    let what = report.manner.requests();
     let witnesses = [Source::Finished, Source::Held].map(|source| report.witness(source));
     let telling = witnesses
         .into_iter()
@@ -91,10 +97,7 @@ fn ran_on(report: &ReclaimReport) -> String {
     let most = telling
         .filter_map(|witness| witness.share)
         .max_by_key(|share| share.requests);
-    let some = most.map_or_else(
-        || format!("some of {cancels} cancelled requests"),
-        |few| few.words(),
-    );
+    let some = most.map_or_else(|| format!("some of {cancels} {what}"), |few| few.words());
     let until = report
         .released_after_s
         .map_or_else(String::new, |[_, longest]| {
@@ -181,7 +184,7 @@ fn cannot_tell(report: &ReclaimReport, asker: Asker) -> (String, String) {
     }
     if cancels == 0 {
         let advice = match asker {
-            Asker::Test => "ask for longer answers (--osl) or longer prompts (--isl)",
+            Asker::Test => report.manner.earlier(),
             Asker::Run => {
                 "cancel more (--request-cancellation-rate) or earlier (--request-cancellation-delay), \
                  or ask for longer answers (--osl)"
@@ -240,8 +243,8 @@ fn leak(report: &ReclaimReport, settle: f64) -> String {
         ""
     };
     format!(
-        "leaks: {leaked:.0} of {cancels} cancelled requests ({:.1} %) are still held {settle} s after \
-         the load{only}",
+        "leaks: {leaked:.0} of {cancels} {} ({:.1} %) are still held {settle} s after the load{only}",
+        report.manner.requests(),
         100.0 * report.leak.per_cancel()
     )
 }
@@ -471,19 +474,20 @@ impl ReclaimReport {
 
 impl Counter {
     /// What the server's own counter of aborts is worth. It tells nothing of a release.
-    pub(super) fn witness(&self) -> Witness {
-        Witness::silent(Source::AbortCounter, self.words())
+    pub(super) fn witness(&self, manner: &Manner) -> Witness {
+        Witness::silent(Source::AbortCounter, self.words(manner))
     }
 
-    fn words(&self) -> String {
+    fn words(&self, manner: &Manner) -> String {
         let counted = self.counted.unwrap_or(0.0);
         let per = self.per_cancel.unwrap_or(0.0);
         let cancels = self.cancels;
         match self.verdict {
             CounterVerdict::NotShown => "not reported by this server".to_owned(),
-            CounterVerdict::NobodyLeft => {
-                "did not move, and nobody left: a stalled client is still there".to_owned()
-            }
+            CounterVerdict::SaysNothing => format!(
+                "says nothing here ({counted:.0} for {cancels}): {}",
+                manner.not_counted().unwrap_or("it need not count them")
+            ),
             CounterVerdict::AlwaysZero => format!(
                 "did not move for {cancels} cancels: it does not count clients that disconnect (as \
                  vLLM); do not alert on it"

@@ -129,8 +129,7 @@ fn evidence(server: &Server) -> Evidence {
         server: Some("vllm".into()),
         settle: Span::from_millis(7_000),
         interval: Span::from_millis(50),
-        leave: Leave::Fin,
-        streaming: true,
+        manner: Manner::default(),
         counts_aborted_tokens: true,
         warmed: None,
         before: vec![rest],
@@ -476,4 +475,88 @@ fn of_several_pages_the_hop_that_did_not_let_go_is_named() {
     both.pages = vec![page("a", &half), page("b", &half)];
     let report = ReclaimReport::of(&both);
     assert_eq!((report.verdict, report.pages.len()), (Verdict::Released, 2));
+}
+
+#[test]
+fn each_way_of_leaving_has_words_that_are_true_of_it() {
+    use pinfire_base::record::{CancelTrigger, Leave, Trigger};
+    let manner = |mode, trigger| Manner {
+        mode,
+        trigger: Some(CancelTrigger::At(trigger)),
+        whole_answers: true,
+        unsent: matches!(trigger, Trigger::MidBody | Trigger::Connect),
+    };
+    // What the counter did per cancel, what may be said of it, and of the rest.
+    for (mode, trigger, counter, verdict, words) in [
+        (
+            Leave::Stall,
+            Trigger::Sent,
+            0.0,
+            CounterVerdict::SaysNothing,
+            "nobody left",
+        ),
+        (
+            Leave::Stall,
+            Trigger::Sent,
+            2.0,
+            CounterVerdict::SaysNothing,
+            "no client leaves",
+        ),
+        (
+            Leave::HalfClose,
+            Trigger::Sent,
+            0.0,
+            CounterVerdict::SaysNothing,
+            "may answer a client",
+        ),
+        (
+            Leave::HalfClose,
+            Trigger::Sent,
+            1.0,
+            CounterVerdict::Agrees,
+            "40 for 40",
+        ),
+        (
+            Leave::Fin,
+            Trigger::MidBody,
+            0.0,
+            CounterVerdict::SaysNothing,
+            "left half sent",
+        ),
+        (
+            Leave::Rst,
+            Trigger::Connect,
+            0.0,
+            CounterVerdict::SaysNothing,
+            "before a request",
+        ),
+        (
+            Leave::Rst,
+            Trigger::Headers,
+            0.0,
+            CounterVerdict::AlwaysZero,
+            "cancelled requests",
+        ),
+    ] {
+        let mut evidence = evidence(&Server {
+            late: 3_000,
+            counter: Some(counter),
+            ..GOOD
+        });
+        evidence.manner = manner(mode, trigger);
+        let report = ReclaimReport::of(&evidence);
+        let page = report.page();
+        assert_eq!(report.counter.verdict, verdict, "{page}");
+        assert!(page.contains(words), "{words}: {page}");
+        let unfair =
+            verdict == CounterVerdict::SaysNothing && page.contains("does not count clients");
+        assert!(!unfair, "{page}");
+        assert!(page.contains("before answer"), "{page}");
+        evidence.waves.clear();
+        let none = ReclaimReport::of(&evidence);
+        let head_is_late = none
+            .advice
+            .contains("the head comes together with the whole answer");
+        assert_eq!(head_is_late, trigger == Trigger::Headers, "{}", none.advice);
+    }
 }

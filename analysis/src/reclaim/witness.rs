@@ -2,7 +2,6 @@
 //! has generated, and whether it still answers. The verdict is that of the worst of them.
 
 use pinfire_base::clock::{Span, Stamp};
-use pinfire_base::record::Leave;
 use pinfire_scrape::Levels;
 
 use super::{
@@ -187,7 +186,8 @@ fn held(
         let says = format!("none of {seen} held {limit:.2} s after the cancel");
         return Witness::new(HERE, Finding::AtOnce, says);
     }
-    let to_the_end = known.iter().any(|stay| stay.to_the_end) && evidence.leave != Leave::Stall;
+    let to_the_end =
+        known.iter().any(|stay| stay.to_the_end) && evidence.manner.held_on().is_none();
     let (finding, how) = match to_the_end {
         true => (Finding::RanOn, ", until their answers would have ended"),
         false => (Finding::Late, ""),
@@ -225,8 +225,8 @@ fn held_in_a_run(waves: &[WaveReport]) -> Witness {
 /// Requests that were left and that the server finished as if nobody had.
 fn finished(evidence: &Evidence) -> Witness {
     const HERE: Source = Source::Finished;
-    if evidence.leave == Leave::Stall {
-        return Witness::silent(HERE, "nobody left: a stalled client is still there");
+    if let Some(why) = evidence.manner.still_there() {
+        return Witness::silent(HERE, why);
     }
     let Some(counted) = Counted::of(evidence, |levels| levels.finished) else {
         return Witness::silent(
@@ -280,8 +280,8 @@ fn finished(evidence: &Evidence) -> Witness {
 fn tokens(evidence: &Evidence, stays: &[Option<Stay>]) -> (Witness, Option<TokensForNobody>) {
     const HERE: Source = Source::Tokens;
     let silent = |why: &str| (Witness::silent(HERE, why), None);
-    if evidence.leave == Leave::Stall {
-        return silent("nobody left: a stalled client is still there");
+    if let Some(why) = evidence.manner.still_there() {
+        return silent(why);
     }
     let Some(counted) = Counted::of(evidence, |levels| levels.output_tokens) else {
         return silent("this server does not count the tokens that it generates");
@@ -289,7 +289,7 @@ fn tokens(evidence: &Evidence, stays: &[Option<Stay>]) -> (Witness, Option<Token
     if !evidence.counts_aborted_tokens {
         return silent("this server's count leaves the tokens of aborted requests out");
     }
-    if !evidence.streaming {
+    if evidence.manner.whole_answers {
         return silent(
             "no token reaches the client of an answer that is not a stream before its end",
         );

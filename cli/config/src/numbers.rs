@@ -90,11 +90,21 @@ impl Whole {
     }
 }
 
+impl Tokens {
+    /// So many.
+    pub const fn new(tokens: u32) -> Self {
+        Self(tokens)
+    }
+}
+
 /// The share of cancelled requests, in percent. In a list 0 stands for no cancelling at all.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Percent(f64);
 
 impl Percent {
+    /// Every other one.
+    pub const HALF: Self = Self(50.0);
+
     /// The number.
     pub const fn get(self) -> f64 {
         self.0

@@ -100,7 +100,7 @@ impl<T: Setting> clap::builder::TypedValueParser for WordParser<T> {
 
 words! {
     UrlStrategy TransportKind ProbeQuestion ConnectionReuse ArrivalPattern WarmupPattern CancelMode
-    AbortMode RangeStyle SamplingStrategy ExportLevel RateWindowName UiKind LogLevel IoDriver
+    OnOff RangeStyle SamplingStrategy ExportLevel RateWindowName UiKind LogLevel IoDriver
     TimerPrecision SweepType SweepOrder ConvergenceMode ConfigForm Theme
 }
 
@@ -208,22 +208,13 @@ impl From<CancelMode> for Leave {
     }
 }
 
-/// How the client of a cancel test disconnects.
+/// Whether answers are streams.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum AbortMode {
-    /// Closes the connection.
-    Fin,
-    /// Resets the connection.
-    Rst,
-}
-
-impl From<AbortMode> for Leave {
-    fn from(mode: AbortMode) -> Self {
-        match mode {
-            AbortMode::Fin => Self::Fin,
-            AbortMode::Rst => Self::Rst,
-        }
-    }
+pub enum OnOff {
+    /// They are.
+    On,
+    /// They come whole.
+    Off,
 }
 
 /// Where the range of --random-range-ratio is.

@@ -2,15 +2,23 @@
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use pinfire_analysis::{
     export::DEFAULT_WIDTH,
     rebuild::{Counting, Rebuild},
+    reclaim::{
+        matrix::{self, Matrix},
+        page,
+    },
     stats::Percentiles,
 };
-use pinfire_artifacts::RunFolder;
+use pinfire_artifacts::{
+    CANCEL_MATRIX, CANCEL_MATRIX_PAGE, CANCEL_TEST, CANCEL_TEST_PAGE, RunFolder, json_value,
+    read_json, replace,
+};
 use pinfire_base::tokens::TokenCounter;
 use pinfire_workload::text::{Wanted, resolve};
+use serde_json::Value;
 
 use crate::{
     args::Report,
@@ -24,6 +32,9 @@ use crate::{
 /// The run cannot be read, or the report cannot be written.
 pub fn run(flags: &Report) -> Result<ExitCode> {
     let folder = &flags.folder;
+    if folder.join(CANCEL_MATRIX).is_file() {
+        return of_matrix(flags);
+    }
     let mut rebuild = Rebuild::open(folder, env!("CARGO_PKG_VERSION"))?;
     let output = match &flags.output {
         Some(output) => output.clone(),
@@ -90,6 +101,46 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
     let written = written?;
     let files = report.files(Some(&written)).into_iter();
     written_to.check(files.map(|(_, path)| path))?;
+    if folder.join(CANCEL_TEST).is_file() {
+        of_cancel_test(folder, &output)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The verdict of a cancel-test stays as it is: what the server's metrics showed is in no line of
+/// a request. Its page is made anew.
+fn of_cancel_test(folder: &Path, output: &Path) -> Result<()> {
+    let path = folder.join(CANCEL_TEST);
+    let found: Value = read_json(&path)?;
+    let html = page::html(&found).map_err(|why| anyhow!("{}: {why}", path.display()))?;
+    let beside = output.join(CANCEL_TEST_PAGE);
+    replace(&beside, html.as_bytes())?;
+    say::line(format_args!(
+        "The verdict of the cancel-test is that of {}, as a page: {}",
+        path.display(),
+        beside.display()
+    ));
+    Ok(())
+}
+
+/// A matrix has no lines of requests: its table is shown, and its page made, from its cells.
+fn of_matrix(flags: &Report) -> Result<ExitCode> {
+    let path = flags.folder.join(CANCEL_MATRIX);
+    let mut found: Matrix = read_json(&path)?;
+    found.sum_up();
+    let output = flags.output.clone();
+    let output = output.unwrap_or_else(|| flags.folder.join("report"));
+    let folder = RunFolder::create(&output)?;
+    stdout::plain(&found.page());
+    let beside = output.join(CANCEL_MATRIX_PAGE);
+    let html = matrix::html(&json_value(&found)).map_err(|why| anyhow!(why))?;
+    replace(&beside, html.as_bytes())?;
+    folder.check([beside.as_path()])?;
+    say::line(format_args!(
+        "A matrix has no lines of requests; its table is of {}, as a page: {}",
+        path.display(),
+        beside.display()
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use pinfire_analysis::reclaim::{
-    Answers, Asker, Canary, Evidence, LevelSample, ReclaimReport, RequestSpan, Wave,
+    Answers, Asker, Canary, Evidence, LevelSample, Manner, ReclaimReport, RequestSpan, Wave,
 };
 use pinfire_artifacts::json_bytes;
-use pinfire_base::{clock::Span, record::Leave};
+use pinfire_base::clock::Span;
 use pinfire_engine::run::Engine;
 
 use super::{Floor, QUIET, Requester, Sampler, last_levels};
@@ -41,7 +41,7 @@ pub struct ReclaimCheck<'a> {
     before: Vec<LevelSample>,
     between: Vec<LevelSample>,
     first_canary: Canary,
-    leave: Leave,
+    manner: Manner,
 }
 
 /// The pages of the servers: those that the user has named, else one behind each URL.
@@ -99,11 +99,12 @@ impl<'a> ReclaimCheck<'a> {
             before,
             between,
             first_canary,
-            leave: run
+            manner: run
                 .settings
                 .cancellation
                 .as_ref()
-                .map_or(Leave::Fin, |of| of.leave),
+                .map(|planned| Manner::of(planned, run.settings.bodies.streaming))
+                .unwrap_or_default(),
         })
     }
 
@@ -143,7 +144,7 @@ impl<'a> ReclaimCheck<'a> {
         warmed.add(&self.first_canary);
         Ok(ReclaimReport::of(&Evidence {
             asker: Asker::Run,
-            leave: self.leave,
+            manner: self.manner,
             warmed: Some(warmed),
             alone: Answers::default(),
             server,
@@ -159,7 +160,6 @@ impl<'a> ReclaimCheck<'a> {
                 samples,
                 canary,
             }],
-            streaming: self.requester.settings().bodies.streaming,
             counts_aborted_tokens: self.sampler.counts_aborted_tokens(),
             pages: self.sampler.pages(),
         }))

@@ -18,6 +18,7 @@ use pinfire_engine::{
     schedule::{Limit, Pace, Sampling, Schedule},
 };
 
+use super::Recording;
 use crate::{
     run::{PreparedRun, signals::Interrupt},
     settings::{self, Settings},
@@ -43,6 +44,8 @@ pub struct Requester<'a> {
     sessions: u64,
     /// A request that brings nothing for so long is not answered.
     pub patience: Span,
+    /// Takes what comes back, where it is to be kept.
+    pub recording: Option<Recording>,
 }
 
 impl<'a> Requester<'a> {
@@ -58,6 +61,7 @@ impl<'a> Requester<'a> {
             id_key: settings::random_bits()?,
             sessions: 0,
             patience,
+            recording: None,
         })
     }
 
@@ -111,16 +115,22 @@ impl<'a> Requester<'a> {
     /// # Errors
     /// The engine is gone, or the user has had enough.
     pub fn canary(&mut self, engine: &mut Engine, interrupt: &Interrupt) -> Result<Canary> {
+        Ok(self.ask(engine, interrupt)?.0)
+    }
+
+    /// The same, with the answer's status; 0 if there was none.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn ask(&mut self, engine: &mut Engine, interrupt: &Interrupt) -> Result<(Canary, u16)> {
         let mut plan = self.plan(1, 1);
         plan.timeout = self.patience.min(plan.timeout);
         let records = self.phase(engine, interrupt, &Arc::new(plan))?;
         let Some(record) = records.first() else {
             bail!("the canary left no record: this is a bug in pinfire, please report it");
         };
-        Ok(canary(
-            record,
-            &Target::of_urls(&self.settings.transport.urls),
-        ))
+        let target = Target::of_urls(&self.settings.transport.urls);
+        Ok((canary(record, &target), record.wire.status))
     }
 
     /// Runs a phase to its end, or until nothing of it has ended for as long as a canary may take.
@@ -128,7 +138,7 @@ impl<'a> Requester<'a> {
     /// # Errors
     /// As above.
     pub fn phase(
-        &self,
+        &mut self,
         engine: &mut Engine,
         interrupt: &Interrupt,
         plan: &Arc<PhasePlan>,
@@ -137,7 +147,10 @@ impl<'a> Requester<'a> {
         engine.begin(plan);
         let mut ended = 0;
         let mut moved = Stamp::now();
-        while engine.wait(plan.phase, TICK)?.is_none() {
+        let report = loop {
+            if let Some(report) = engine.wait(plan.phase, TICK)? {
+                break report;
+            }
             let counts = engine.progress(plan.phase);
             let now = counts.finished + counts.failed + counts.cancelled + counts.dropped;
             if now > ended {
@@ -148,8 +161,12 @@ impl<'a> Requester<'a> {
                 engine.stop();
             }
             ensure!(!asked, STOPPED);
+        };
+        let records: Vec<Record> = engine.records().try_iter().collect();
+        if let Some(recording) = &mut self.recording {
+            recording.take(&report, &records);
         }
-        Ok(engine.records().try_iter().collect())
+        Ok(records)
     }
 }
 

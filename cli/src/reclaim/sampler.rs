@@ -197,6 +197,13 @@ impl Sampler {
             .collect()
     }
 
+    /// Keeps nothing of what each page has shown so far.
+    pub fn forget(&mut self) {
+        for page in &mut self.pages {
+            page.all.clear();
+        }
+    }
+
     /// Takes in the samples that have been made. With several pages each is what all of them showed
     /// last; nothing while one of them cannot be read.
     pub fn take(&mut self, into: &mut Vec<LevelSample>) {

@@ -45,8 +45,17 @@ pub fn run(flags: &Plot) -> Result<ExitCode> {
         Ok(loaded) => loaded,
         // Of a cancel-test there may be nothing else.
         Err(_) if verdicts > 0 => return Ok(ExitCode::SUCCESS),
-        Err(error) => return Err(anyhow!(error)),
+        Err(error) => {
+            let error = anyhow!(error);
+            return Err(match reclaim::not_in_pictures(&paths) {
+                Some(why) => error.context(why),
+                None => error,
+            });
+        }
     };
+    if let Some(why) = reclaim::not_in_pictures(&paths).filter(|_| !flags.html) {
+        say::line(why);
+    }
     loaded.warnings.iter().for_each(say::warning);
     fs::create_dir_all(&output).with_context(|| format!("--output {}", output.display()))?;
     if flags.html {

@@ -1,4 +1,5 @@
 //! Pages of what `cancel-test` and `profile --verify-release` have found, from their JSON.
+//! They have more than a picture can show.
 
 use std::{
     fs,
@@ -6,13 +7,40 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use pinfire_analysis::reclaim::page;
+use pinfire_analysis::reclaim::{matrix, page};
+use pinfire_artifacts::{CANCEL_MATRIX, CANCEL_TEST};
+use serde_json::Value;
 
 use super::write;
 use crate::terminal::say;
 
 /// What the files are called, with or without the prefix of a run.
-const NAMES: [&str; 2] = ["cancel_test.json", "release.json"];
+const NAMES: [&str; 3] = [CANCEL_TEST, CANCEL_MATRIX, "release.json"];
+
+/// What is in these folders of `cancel-test` that a picture cannot show, in one line.
+pub fn not_in_pictures(paths: &[PathBuf]) -> Option<String> {
+    let there = |name| paths.iter().map(move |path| path.join(name));
+    if let Some(file) = there(CANCEL_MATRIX).find(|file| file.is_file()) {
+        return Some(format!(
+            "{}: a matrix of cancel-tests is a table, and has no pictures; --html makes its page",
+            file.display()
+        ));
+    }
+    let file = there(CANCEL_TEST).find(|file| file.is_file())?;
+    Some(format!(
+        "{}: what the server held meanwhile, and the verdict, are not in the pictures; --html makes \
+         their page",
+        file.display()
+    ))
+}
+
+/// The page of one of these files.
+fn page_of(name: &str, report: &Value) -> Result<String, String> {
+    match name.ends_with(CANCEL_MATRIX) {
+        true => matrix::html(report),
+        false => page::html(report),
+    }
+}
 
 /// Makes a page of each that lies in these folders or one level below, and says where. How many.
 ///
@@ -35,7 +63,7 @@ pub fn pages(paths: &[PathBuf], output: &Path) -> Result<usize> {
                 let text = fs::read(&file)?;
                 let html = serde_json::from_slice(&text)
                     .map_err(|error| anyhow!(error))
-                    .and_then(|report| page::html(&report).map_err(|error| anyhow!(error)))
+                    .and_then(|report| page_of(&name, &report).map_err(|error| anyhow!(error)))
                     .with_context(|| file.display().to_string())?;
                 // Of a folder below, its name tells the page from others.
                 let below = folder.strip_prefix(root).unwrap_or(folder);

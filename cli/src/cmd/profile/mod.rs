@@ -2,7 +2,7 @@
 
 mod collect;
 mod dry_run;
-mod facts;
+pub mod facts;
 mod phases;
 mod plans;
 mod view;

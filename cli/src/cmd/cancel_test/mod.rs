@@ -1,0 +1,91 @@
+//! `pinfire cancel-test`: waves of cancels, samples of the server's metrics all the time, a
+//! verdict.
+
+mod ask;
+mod folder;
+mod matrix;
+mod waves;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result};
+use pinfire_analysis::reclaim::ReclaimReport;
+use pinfire_artifacts::CANCEL_TEST;
+
+use self::{
+    ask::{Ask, as_config, server_kinds},
+    folder::Folder,
+    waves::Test,
+};
+use crate::{
+    args::CancelTest,
+    run::{PreparedRun, ReachableServers, dataset, signals::Interrupt},
+    settings::Settings,
+    terminal::{say, stdout},
+};
+
+/// Runs the test, or all of them. The exit code is the verdict's.
+///
+/// # Errors
+/// Anything that keeps the test from being carried out.
+pub fn run(flags: &CancelTest) -> Result<ExitCode> {
+    if flags.matrix {
+        return matrix::run(flags);
+    }
+    let ask = Ask::of(flags)?;
+    let settings = Settings::new(&as_config(flags, &ask))?;
+    let kinds = server_kinds(flags.release_profile.as_deref())?;
+    for warning in settings.warnings.iter().chain(&settings.load.warnings) {
+        say::warning(warning);
+    }
+    let output = output(flags)?;
+    let interrupt = Interrupt::watch()?;
+    // What a wave cancels may still be closing while the next is opened.
+    let connections = settings.slots().saturating_mul(2);
+    let reachable = ReachableServers::check(&settings, connections)?;
+    let dataset = dataset::prepare(&settings)?;
+    let mut run = PreparedRun::start(&settings, reachable, dataset, None)?;
+    let folder = match flags.artifact_dir {
+        Some(_) => Some(Folder::open(flags, &ask, &mut run)?),
+        None => None,
+    };
+    let mut test = Test::start(flags, ask, &kinds, run, &interrupt)?;
+    let folder = folder.map(|(folder, recording)| {
+        test.record(recording);
+        folder
+    });
+    let evidence = test.carry_out()?;
+    let recorded = test.recorded();
+    test.end();
+    let report = ReclaimReport::of(&evidence);
+    stdout::plain(&report.page());
+    if let Some(path) = output {
+        let page = folder::write(&path, &report)
+            .with_context(|| format!("--output {}", path.display()))?;
+        say::line(format_args!(
+            "Report: {}, as a page: {}",
+            path.display(),
+            page.display()
+        ));
+    }
+    if let (Some(folder), Some(recorded)) = (folder, recorded) {
+        folder.finish(recorded, &report)?;
+    }
+    Ok(ExitCode::from(report.exit_code))
+}
+
+/// The file that the report goes to, besides the folder. A long test must not be lost for want of
+/// the folder that it is in.
+fn output(flags: &CancelTest) -> Result<Option<PathBuf>> {
+    let usual = flags
+        .artifact_dir
+        .is_none()
+        .then(|| PathBuf::from(CANCEL_TEST));
+    let path = flags.output.clone().or(usual);
+    if let Some(path) = &path
+        && let Some(folder) = path.parent()
+    {
+        std::fs::create_dir_all(folder).with_context(|| format!("--output {}", path.display()))?;
+    }
+    Ok(path)
+}
