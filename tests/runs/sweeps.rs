@@ -608,7 +608,7 @@ fn a_search_that_makes_no_sense_is_one_line() {
     }
     let nobody = profile(
         "http://127.0.0.1:9",
-        "--search concurrency:1,4 --slo ttft<=5",
+        "--search concurrency:1,4 --slo ttft<=5 --no-error-backoff",
     )
     .run()
     .code(1);
