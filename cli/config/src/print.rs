@@ -102,11 +102,23 @@ impl RunConfig {
 
     /// The command line that stands for the same. Credentials are variables of the environment.
     pub fn command_line(&self) -> String {
-        let mut out = "pinfire profile".to_owned();
+        self.command_line_of("profile", &[])
+    }
+
+    /// The same for another command that takes these settings, with flags of its own behind them; a
+    /// switch has no value.
+    pub fn command_line_of(&self, command: &str, own: &[(&str, Option<String>)]) -> String {
+        let mut out = format!("pinfire {command}");
         for line in lines(&self.wire(), wire::is_given) {
             for text in &line.texts {
                 let value = for_the_shell(text, line.guarded);
                 let _ = write!(out, " --{}={value}", line.flag);
+            }
+        }
+        for (flag, value) in own {
+            let _ = write!(out, " --{flag}");
+            if let Some(value) = value {
+                let _ = write!(out, "={}", for_the_shell(value, false));
             }
         }
         out

@@ -163,35 +163,29 @@ pub fn command_line(flags: &CancelTest, ask: &Ask) -> String {
             .clone_from(&flags.request_cancellation_trigger);
         config.input.osl = None;
     }
-    let of_profile = config.command_line();
-    let shared = of_profile
-        .strip_prefix("pinfire profile")
-        .unwrap_or(&of_profile);
-    let mut line = format!("pinfire cancel-test{shared}");
     let size = flags.size();
-    let mut add = |flag: &str, value: String| {
-        line.push_str(&format!(" {flag} {value}"));
-    };
+    let mut own = Vec::new();
+    let mut add = |flag, value| own.push((flag, Some(value)));
     if flags.matrix {
-        add("--osl", size.osl.shown());
+        add("osl", size.osl.shown());
     }
     if let Some(streaming) = flags.streaming {
-        add("--streaming", streaming.shown());
+        add("streaming", streaming.shown());
     }
-    add("--waves", size.waves.to_string());
-    add("--settle", size.settle.to_string());
-    add("--canary-timeout", flags.canary_timeout.to_string());
-    add("--metrics-interval", size.interval.to_string());
+    add("waves", size.waves.to_string());
+    add("settle", size.settle.to_string());
+    add("canary-timeout", flags.canary_timeout.to_string());
+    add("metrics-interval", size.interval.to_string());
     for url in &flags.metrics_url {
-        add("--metrics-url", url.to_string());
+        add("metrics-url", url.to_string());
     }
     if let Some(path) = &flags.release_profile {
-        add("--release-profile", path.display().to_string());
+        add("release-profile", path.display().to_string());
     }
     if flags.matrix {
-        line.push_str(" --matrix");
+        own.push(("matrix", None));
     }
-    line
+    config.command_line_of("cancel-test", &own)
 }
 
 /// The configuration of a run of the same requests.
