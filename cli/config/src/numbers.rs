@@ -291,7 +291,7 @@ const RATES: std::ops::RangeInclusive<f64> = 1e-4..=1e9;
 /// The range of shapes and factors. Their products with times and lengths stay numbers.
 const FACTORS: std::ops::RangeInclusive<f64> = 1e-9..=1e9;
 
-/// A whole number of at least 1 and at most [`MOST`].
+/// A whole number of at least 1 and at most 10^12.
 ///
 /// # Errors
 /// It is none.
