@@ -472,14 +472,19 @@ impl Evidence {
         self.share_of_the_load() >= 0.5
     }
 
-    /// What the page shows on average of what the client has out, no more than all of it.
-    pub(super) fn mean_share(&self) -> f64 {
-        let floor = self
+    /// What the page has shown last before the load; 0 where it has shown nothing.
+    fn held_before(&self) -> f64 {
+        let last = self
             .before
             .iter()
             .rev()
             .find_map(|sample| sample.levels?.held());
-        let floor = floor.unwrap_or(0.0);
+        last.unwrap_or(0.0)
+    }
+
+    /// What the page shows on average of what the client has out, no more than all of it.
+    pub(super) fn mean_share(&self) -> f64 {
+        let floor = self.held_before();
         let (mut sum, mut count) = (0.0, 0.0);
         for wave in &self.waves {
             let out = Wanted::of(wave.requests.iter());
@@ -499,12 +504,7 @@ impl Evidence {
     /// The most that the page has shown, of the most that the client had out as the page was looked
     /// at. Where no sample fell into the load, nothing speaks against the page.
     fn share_of_the_load(&self) -> f64 {
-        let floor = self
-            .before
-            .iter()
-            .rev()
-            .find_map(|sample| sample.levels?.held());
-        let floor = floor.unwrap_or(0.0);
+        let floor = self.held_before();
         let (mut wanted, mut held) = (0, 0.0_f64);
         for wave in &self.waves {
             let out = Wanted::of(wave.requests.iter());
