@@ -7,6 +7,7 @@ pub mod memory;
 pub mod random;
 pub mod threads;
 pub mod uuid;
+pub mod wall_clock;
 pub mod zone;
 
 pub mod delay;

@@ -48,9 +48,28 @@ pub const STARTS_PER_TICK: usize = 64;
 /// driver costs a few µs.
 pub const STARTS_SPAN: Span = Span::from_micros(200);
 
-/// One read in so many is taken with its kernel receive stamp. A `recvmsg` with control data costs
-/// about 0.3 µs more than a `recv`; a sample of this size still gives hundreds a second.
+/// With `--receive-stamps user` one read in so many is taken with its kernel receive stamp, which
+/// then only tells how late our own is: a sample of this size still gives hundreds a second.
 pub const STAMPED_READ_EVERY: u32 = 16;
+
+/// How old the latest pair of clock readings may be when a kernel stamp is converted. Reading one
+/// takes about 60 ns; a step of the wall clock is noticed within this time.
+pub const CLOCK_PAIR_EVERY: Span = Span::from_micros(100);
+
+/// So long behind a step of the wall clock, at most, kernel stamps are not used: bytes that came
+/// before it have been read by then, unless the loop stood still.
+pub const STEP_MARGIN_MAX: Span = Span::from_millis(10);
+
+/// The longest a core's loop sleeps while a phase runs: at least this often it shows that it is
+/// there. A wake-up takes about 10 µs, so this is 0.1 % of a CPU.
+pub const SIGN_OF_LIFE_EVERY: Span = Span::from_millis(10);
+
+/// A core's loop that gave no sign of life for longer than this was kept from working, and is named
+/// in the verdict on the client.
+pub const PAUSE_LEAST: Span = Span::from_millis(50);
+
+/// Pauses of one core and phase that are kept with their instants, the longest; all are counted.
+pub const PAUSES_KEPT: usize = 16;
 
 /// `recv` calls made at a cancel's deadline before the disconnect goes out regardless.
 pub const DRAIN_READS: usize = 16;
