@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use pinfire_artifacts::{FileNames, Summary};
 use pinfire_base::clock::{Span, Stamp, WallAnchor};
-use pinfire_base::health::{CoreHealth, Counts};
+use pinfire_base::health::{CoreHealth, Counts, ReceiveCounts};
 use pinfire_base::record::PlannedCancellation;
 use pinfire_dialect::{Answers, Endpoint};
 use serde_json::{Map, Value};
@@ -133,6 +133,8 @@ pub struct RunFacts {
     pub tokenizer: Option<String>,
     /// What the cores run on: `io_uring` or `epoll`.
     pub driver: String,
+    /// `--receive-stamps` as it was given.
+    pub receive_stamps: String,
     /// Maps stamps to wall time.
     pub anchor: WallAnchor,
     /// The duration behind rates.
@@ -212,6 +214,7 @@ impl RunFacts {
             trace_table: false,
             tokenizer: None,
             driver: String::new(),
+            receive_stamps: String::new(),
             anchor,
             rate_window: RateWindow::default(),
             thresholds: Thresholds::default(),
@@ -253,6 +256,8 @@ pub struct RunEnd {
     pub counts: Counts,
     /// One account per core, of the measured phase.
     pub cores: Vec<CoreHealth>,
+    /// Where the times of the warmup's reads come from.
+    pub warmup_stamps: ReceiveCounts,
     /// Why the run ended before its time, if it did.
     pub interrupted: Option<String>,
 }

@@ -153,6 +153,7 @@ impl RecordParts {
             let (asked, closed) = (due, due + late);
             cancel.done = Some(Disconnect {
                 triggered: written,
+                acknowledged: None,
                 after: None,
                 due,
                 asked,

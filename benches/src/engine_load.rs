@@ -12,7 +12,10 @@ use pinfire_base::{
 };
 use pinfire_dialect::Answers;
 use pinfire_engine::{
-    plan::{Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target},
+    plan::{
+        Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, ReceiveStamps, Reuse,
+        Target,
+    },
     request::{HeaderValue, RequestHead},
     run::Engine,
     schedule::{CancelPlan, Limit, Sampling, Schedule},
@@ -53,9 +56,9 @@ struct Args {
     /// epoll instead of io_uring.
     #[arg(long)]
     epoll: bool,
-    /// Leave the kernel's receive stamps off.
+    /// Take the loop's receive stamps, not the kernel's.
     #[arg(long)]
-    no_stamps: bool,
+    user_stamps: bool,
     /// sleep, lead or spin.
     #[arg(long, default_value = "lead")]
     precision: String,
@@ -134,7 +137,6 @@ fn main() -> anyhow::Result<()> {
         id_key: 7,
         timeout: Span::from_secs_f64(60.0),
         reuse: Reuse::Pooled,
-        receive_stamps: !args.no_stamps,
         keep: Keep::default(),
     });
     let mut engine = Engine::start(&EngineSetup {
@@ -148,6 +150,11 @@ fn main() -> anyhow::Result<()> {
             "sleep" => Precision::Sleep,
             "spin" => Precision::Spin,
             _ => Precision::Lead,
+        },
+        receive_stamps: if args.user_stamps {
+            ReceiveStamps::User
+        } else {
+            ReceiveStamps::Auto
         },
         realtime: args.realtime,
     })?;

@@ -19,7 +19,8 @@ use pinfire_config::{
     numbers::Whole,
     refuse, sections,
     words::{
-        ConnectionReuse, ExportLevel, IoDriver, LogLevel, SamplingStrategy, TimerPrecision, UiKind,
+        self, ConnectionReuse, ExportLevel, IoDriver, LogLevel, SamplingStrategy, TimerPrecision,
+        UiKind,
     },
 };
 use pinfire_dialect::{
@@ -27,7 +28,7 @@ use pinfire_dialect::{
     extra::{parse_extra_inputs, parse_headers},
 };
 use pinfire_engine::{
-    plan::{DriverChoice, EngineSetup, Precision, Reuse},
+    plan::{DriverChoice, EngineSetup, Precision, ReceiveStamps, Reuse},
     schedule::Sampling,
 };
 use pinfire_workload::{body_template::Template, dataset::ModelChoice};
@@ -133,6 +134,12 @@ impl Settings {
         let most = load.phases().map(PhaseLoad::most_cores).max();
         let places = divide(config.engine.cores.get().as_ref(), most.unwrap_or(1))
             .about(&[&config.engine.cores])?;
+        let stamps = &config.engine.receive_stamps;
+        demand!(
+            stamps.value != words::ReceiveStamps::Kernel || !asked.transport.uses_unix_sockets(),
+            [stamps, config.endpoint.url],
+            "--receive-stamps kernel: the kernel gives none on a unix: URL; use auto or user"
+        );
         let seed = seed(config)?;
         let talk = Talk::new(&config.output, &mut warnings)?;
         let level = config.output.export_level.value;
@@ -366,6 +373,11 @@ fn engine_setup(asked: &sections::Engine, places: &Places) -> EngineSetup {
             TimerPrecision::Sleep => Precision::Sleep,
             TimerPrecision::Lead => Precision::Lead,
             TimerPrecision::Spin => Precision::Spin,
+        },
+        receive_stamps: match asked.receive_stamps.value {
+            words::ReceiveStamps::Auto => ReceiveStamps::Auto,
+            words::ReceiveStamps::Kernel => ReceiveStamps::Kernel,
+            words::ReceiveStamps::User => ReceiveStamps::User,
         },
         realtime: asked.realtime.value,
     }

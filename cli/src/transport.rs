@@ -133,6 +133,14 @@ impl Transport {
         })
     }
 
+    /// Whether any server is reached through the file system.
+    pub fn uses_unix_sockets(&self) -> bool {
+        match &self.server {
+            Server::Embedded => false,
+            Server::Remote(urls) => urls.iter().any(|url| url.unix.is_some()),
+        }
+    }
+
     /// Resolves the servers' names and tries one handshake with each that talks TLS. Empty for the
     /// embedded server.
     ///

@@ -29,6 +29,8 @@ pub struct EngineSetup {
     pub driver: DriverChoice,
     /// How deadlines are met.
     pub precision: Precision,
+    /// Where the times of received bytes come from.
+    pub receive_stamps: ReceiveStamps,
     /// Ask for SCHED_FIFO on the core threads.
     pub realtime: bool,
 }
@@ -59,6 +61,28 @@ impl Driver {
         match self {
             Self::Uring => "io_uring",
             Self::Epoll => "epoll",
+        }
+    }
+}
+
+/// Where the times of received bytes come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReceiveStamps {
+    /// The kernel's stamps on sockets that have them, the loop's on others.
+    Auto,
+    /// The kernel's, or an error at the start where it has none.
+    Kernel,
+    /// The loop's. The kernel's stamps of a sample of the reads tell how late those are.
+    User,
+}
+
+impl ReceiveStamps {
+    /// The name of the flag's value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Kernel => "kernel",
+            Self::User => "user",
         }
     }
 }
@@ -214,8 +238,6 @@ pub struct PhasePlan {
     pub timeout: Span,
     /// What happens to connections.
     pub reuse: Reuse,
-    /// Take the kernel's receive stamps on a sample of the reads.
-    pub receive_stamps: bool,
     /// What is kept of each request beyond its transcript.
     pub keep: Keep,
 }

@@ -29,6 +29,14 @@ pub enum EngineError {
         /// The system's reason.
         cause: io::Error,
     },
+    /// The kernel's receive stamps were demanded.
+    #[error(
+        "the kernel gives no receive timestamps: {cause}; run with --receive-stamps auto or user"
+    )]
+    NoReceiveStamps {
+        /// The system's reason.
+        cause: io::Error,
+    },
     /// A thread could not be made.
     #[error(transparent)]
     Thread(#[from] NoThread),

@@ -20,8 +20,8 @@ use crate::{
         handoff::Handoff,
         thread::{Command, Luggage, live},
     },
-    net::{Ringer, bell, make_room_for},
-    plan::{EngineSetup, PhasePlan},
+    net::{Ringer, StampKeeper, bell, make_room_for},
+    plan::{EngineSetup, PhasePlan, ReceiveStamps},
     report::{CoreReport, EngineError, PhaseReport, Progress},
     schedule::Pace,
 };
@@ -60,6 +60,8 @@ pub struct Engine {
     anchor: WallAnchor,
     /// Oldest first.
     out: Vec<Out>,
+    /// Where the kernel's receive stamps are wanted, they are there from the first read on.
+    _stamps: Option<StampKeeper>,
 }
 
 impl Engine {
@@ -68,6 +70,13 @@ impl Engine {
     /// # Errors
     /// The kernel interface asked for does not work, or threads and descriptors are not to be had.
     pub fn start(setup: &EngineSetup) -> Result<Self, EngineError> {
+        let stamps = match setup.receive_stamps {
+            ReceiveStamps::User => None,
+            ReceiveStamps::Auto => StampKeeper::new().ok(),
+            ReceiveStamps::Kernel => {
+                Some(StampKeeper::new().map_err(|cause| EngineError::NoReceiveStamps { cause })?)
+            }
+        };
         let anchor = WallAnchor::take();
         let (record_sender, records) = unbounded();
         let (report_sender, reports) = unbounded();
@@ -81,6 +90,7 @@ impl Engine {
             progress: Arc::clone(&progress),
             anchor,
             out: Vec::new(),
+            _stamps: stamps,
         };
         for number in 0..setup.cpus.len() {
             let (bell, ringer) = bell().map_err(|cause| EngineError::Descriptors { cause })?;

@@ -9,14 +9,15 @@ use std::{
 use crossbeam_channel::Receiver;
 use pinfire_base::{
     clock::{Span, Stamp, WallAnchor},
-    health::Counts,
+    health::{Counts, ReceiveCounts},
     ready::Ready,
     record::{Cancel, Keep, Leave, Mark, MarkKind, Outcome, Phase, Record, Trigger},
 };
 use pinfire_dialect::Answers;
 use pinfire_engine::{
     plan::{
-        Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, Reuse, Target, Tls,
+        Address, Dialling, DriverChoice, EngineSetup, PhasePlan, Precision, ReceiveStamps, Reuse,
+        Target, Tls,
     },
     report::{EngineError, PhaseReport},
     request::{HeaderValue, RequestHead},
@@ -68,6 +69,8 @@ pub struct Load {
     pub dataset: Arc<Ready>,
     /// How deadlines are met.
     pub precision: Precision,
+    /// Where the times of received bytes come from.
+    pub receive_stamps: ReceiveStamps,
     /// What happens to connections.
     pub reuse: Reuse,
     /// Limit of one request.
@@ -104,6 +107,7 @@ impl Load {
             answers: Answers::default(),
             dataset: Arc::new(Ready::singles(vec![body(true)])),
             precision: Precision::Lead,
+            receive_stamps: ReceiveStamps::Auto,
             reuse: Reuse::Pooled,
             timeout: Span::from_secs_f64(60.0),
             cpus: vec![0],
@@ -194,7 +198,6 @@ impl Load {
             id_key: self.id_key,
             timeout: self.timeout,
             reuse: self.reuse,
-            receive_stamps: true,
             keep: Keep::default(),
         })
     }
@@ -263,6 +266,7 @@ fn setup(driver: DriverChoice) -> EngineSetup {
         cpus: vec![0],
         driver,
         precision: Precision::Lead,
+        receive_stamps: ReceiveStamps::Auto,
         realtime: false,
     }
 }
@@ -296,6 +300,7 @@ impl Session {
         let engine = Engine::start(&EngineSetup {
             cpus: load.cpus.clone(),
             precision: load.precision,
+            receive_stamps: load.receive_stamps,
             ..setup(load.driver)
         })
         .expect("the engine starts");
@@ -414,6 +419,15 @@ impl Drop for Session {
 }
 
 impl Run {
+    /// Where the times of its reads come from.
+    pub fn stamps(&self) -> ReceiveCounts {
+        let mut sum = ReceiveCounts::default();
+        for core in &self.report.cores {
+            sum.add(&core.health.receive_stamps);
+        }
+        sum
+    }
+
     /// The records with this outcome.
     pub fn ended(&self, outcome: &Outcome) -> Vec<&Record> {
         let has = |record: &&Record| record.outcome == *outcome;

@@ -36,6 +36,7 @@ mod run_files;
 mod schedules;
 mod screen;
 mod secrets;
+mod stamps;
 mod sweeps;
 mod traces;
 mod verify;

@@ -41,6 +41,7 @@ fn wrong_flags() {
         ("--osl-stddev 2", "--osl"),
         ("--io-driver kqueue", "uring, epoll"),
         ("--timer-precision exact", "sleep, lead, spin"),
+        ("--receive-stamps nic", "auto, kernel, user"),
         ("--cores 0", "number of cores"),
         ("--cores 9000,", "number of cores"),
         ("--cores 4000,", "CPU 4000 is not available"),

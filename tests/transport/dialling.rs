@@ -8,6 +8,7 @@ use std::{
 
 use pinfire_base::{
     clock::Span,
+    health::Fallback,
     record::{Failure, Outcome},
 };
 use pinfire_engine::plan::{Address, Reuse};
@@ -61,6 +62,10 @@ on_both_drivers! {
         let run = load.run();
         assert_eq!((run.ends(), run.connects()), ([50, 0, 0, 0], 5));
         assert_eq!(mock.stop().0.served, 50);
+        // The kernel stamps nothing there.
+        let stamps = run.stamps();
+        assert_eq!((stamps.kernel, stamps.user), (0, 0));
+        assert!(stamps.fallbacks[Fallback::Missing as usize] >= 50, "{stamps:?}");
     }
 
     fn ipv6(driver) {

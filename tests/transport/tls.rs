@@ -53,6 +53,8 @@ on_both_drivers! {
             assert!(record.times.body_last >= record.times.body_first);
             assert_eq!(record.times.secured.is_some(), !record.wire.reused);
         }
+        let stamps = run.stamps();
+        assert!(stamps.kernel > 0 && stamps.user == 0, "{stamps:?}");
         let (summary, lines) = mock.stop();
         assert_eq!((summary.served, by_id(&lines).len()), (200, 200));
     }

@@ -8,7 +8,10 @@ use pinfire_base::{
     delay::Delay,
     record::{AfterHalfClose, Leave, Outcome, Record, Stage, Trigger},
 };
-use pinfire_engine::{plan::DriverChoice, schedule::CancelPlan};
+use pinfire_engine::{
+    plan::{DriverChoice, ReceiveStamps},
+    schedule::CancelPlan,
+};
 use pinfire_tests::{
     load::{Load, Run, SEED, body, large_body},
     mock::{Mock, Truth, by_id, id, script, silent},
@@ -262,7 +265,9 @@ on_both_drivers! {
             ..script()
         };
         let mock = Mock::start(script);
-        let load = Load::new(driver, mock.address()).of(1_000, 1_000);
+        let mut load = Load::new(driver, mock.address()).of(1_000, 1_000);
+        // The loop's own stamps tell when it has read.
+        load.receive_stamps = ReceiveStamps::User;
         let plan = all().from_trigger(Trigger::FirstToken).in_waves(Span::from_millis(4_000));
         let run = load.leaving_by(plan).run();
         assert_eq!(run.ends(), [0, 0, 1_000, 0]);

@@ -15,3 +15,4 @@ mod phases;
 mod ropes;
 mod schedules;
 mod seamless;
+mod stamps;

@@ -161,6 +161,10 @@ pub struct LineCancellation<'a> {
     /// How far the request was: `connecting`, `sending`, `waiting` or `streaming`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Cow<'a, str>>,
+    /// Whether the peer's kernel had acknowledged the whole request before the disconnect; not there if
+    /// the request had not been sent whole, or over a socket that does not acknowledge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_acknowledged: Option<bool>,
     /// How an answer ended that was read on after a half-close.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after_half_close: Option<Cow<'a, str>>,
@@ -224,6 +228,7 @@ impl LineCancellation<'_> {
             delay_error_us: self.delay_error_us,
             how: own(self.how),
             phase: own(self.phase),
+            request_acknowledged: self.request_acknowledged,
             after_half_close: own(self.after_half_close),
             events_received: self.events_received,
             output_text: own(self.output_text),

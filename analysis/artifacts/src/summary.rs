@@ -314,12 +314,26 @@ pub struct Cancellation {
     pub tokens_received: Option<Block>,
     /// Cancelled requests that had a connection.
     pub connections_closed: u64,
+    /// Whether the peer's kernel had acknowledged the whole request before the disconnect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_acknowledged: Option<Acknowledged>,
     /// What it did to other requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub neighbours: Option<Neighbours>,
 }
 
 impl Part for Cancellation {}
+
+/// Cancelled requests by what the peer's kernel had acknowledged before the disconnect.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Acknowledged {
+    /// Those whose whole request it had.
+    pub whole: u64,
+    /// All of which it is known: sent whole, over TCP.
+    pub of: u64,
+}
 
 /// Finished requests that were in flight at a cancellation, and those that were not.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -373,6 +387,14 @@ pub struct ClientHealth {
     pub receive_delay: Lateness,
     /// Length of one turn of a core's loop.
     pub turn: Lateness,
+    /// Where the times of received data come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receive_stamps: Option<ReceiveStamps>,
+    /// Content events of streamed answers that came in one read with another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events_sharing_a_stamp: Option<SharedStamps>,
+    /// When the engine did nothing for more than 50 ms although it had work or a timer.
+    pub pauses: Pauses,
     /// Connections that took long.
     pub slow_connects: u64,
     /// The slots of a closed loop rested after requests without an answer.
@@ -387,6 +409,8 @@ pub struct ClientHealth {
     pub client_was_bottleneck: bool,
     /// Why.
     pub reasons: Vec<String>,
+    /// Which metrics suffer from that.
+    pub distrust: Vec<String>,
     /// `io_uring` or `epoll`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
@@ -395,6 +419,83 @@ pub struct ClientHealth {
 }
 
 impl Part for ClientHealth {}
+
+/// Where the times of received data come from.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ReceiveStamps {
+    /// `auto`, `kernel` or `user`, as it was given.
+    pub asked: String,
+    /// What was used, by phase.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "std::collections::BTreeMap<String, StampedReads>")
+    )]
+    pub phases: Ordered<StampedReads>,
+}
+
+/// The reads of a phase by where their times come from.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct StampedReads {
+    /// `kernel` where any read has the kernel's, else `user`.
+    pub used: String,
+    /// Reads that brought data.
+    pub reads: u64,
+    /// Those with the kernel's timestamp.
+    pub by_kernel: u64,
+    /// Those that fell back to the engine's own, by why the kernel's could not be used.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(with = "std::collections::BTreeMap<String, u64>")
+    )]
+    pub fallbacks: Ordered<u64>,
+}
+
+/// Content events of streamed answers.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SharedStamps {
+    /// All of them.
+    pub events: u64,
+    /// Those that have the timestamp of the event before or behind them.
+    pub sharing: u64,
+    /// The same in percent.
+    pub share_pct: f64,
+    /// Answers with more than one of them.
+    pub answers: u64,
+    /// Those whose first event shares its timestamp: their time to first token is that of a later event.
+    pub first_sharing: u64,
+}
+
+/// Pauses of the engine's cores.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Pauses {
+    /// How many there were.
+    pub count: u64,
+    /// The longest of them, the longest first.
+    pub longest: Vec<Pause>,
+}
+
+/// A pause of one core.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Pause {
+    /// The core, from 0.
+    pub core: u64,
+    /// Its last sign of life before, in Unix nanoseconds.
+    pub from_ns: u64,
+    /// The same, in seconds from the start of the phase.
+    pub offset_sec: f64,
+    /// From then to the next sign of life.
+    pub length_ms: f64,
+}
 
 /// A distribution of durations.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]

@@ -17,4 +17,4 @@ pub use errors::{ErrorGroup, ErrorGroups};
 pub use progress::Progress;
 pub use reader::{Read, Reader};
 pub(crate) use tally::Asked;
-pub use tally::{CancelTally, STAGES, Tally};
+pub use tally::{CancelTally, STAGES, SharedStamps, Tally};

@@ -12,7 +12,7 @@ use super::progress::Progress;
 use crate::goodput::Slos;
 use crate::metric::curve::{Binned, Curves, Life, SeenLife, Sweep, Track};
 use crate::metric::{Class, METRICS, Metric, Of, Over, Request, Results, RowValue, row};
-use crate::reading::Verdict;
+use crate::reading::{Content, Verdict};
 use crate::stats::{Figures, Percentiles, Sample};
 
 /// What came of the plan to hang up on requests.
@@ -38,10 +38,44 @@ pub struct CancelTally {
     pub tokens: Sample,
     /// Cancelled requests that had a connection.
     pub connections_closed: u64,
+    /// Cancelled requests whose whole request the peer's kernel had acknowledged before, and those
+    /// of which it is known.
+    pub acknowledged: [u64; 2],
     /// Only distributions are kept.
     loose: bool,
     /// How half-closed ones ended, in the order of [`AfterHalfClose::ALL`].
     pub after: [u64; 4],
+}
+
+/// Content events of streamed answers, and how many of them came in one read with another: what
+/// lies between those is not known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SharedStamps {
+    /// All of them.
+    pub events: u64,
+    /// Those that have the stamp of the event before or behind them.
+    pub sharing: u64,
+    /// Answers with more than one of them.
+    pub answers: u64,
+    /// Those whose first event shares its stamp: their time to first token is that of a later one.
+    pub firsts_sharing: u64,
+}
+
+impl SharedStamps {
+    fn add(&mut self, content: &[Content]) {
+        let [first, second, ..] = content else {
+            return;
+        };
+        self.events += content.len() as u64;
+        self.answers += 1;
+        self.firsts_sharing += u64::from(first.at == second.at);
+        let alike = content.chunk_by(|one, next| one.at == next.at);
+        let shared = alike.map(|of_one_read| match of_one_read.len() {
+            1 => 0,
+            several => several as u64,
+        });
+        self.sharing += shared.sum::<u64>();
+    }
 }
 
 /// The order of [`CancelTally::stages`].
@@ -111,6 +145,8 @@ pub struct Tally {
     pub(crate) errors: ErrorGroups,
     /// Planned cancellations.
     pub(crate) cancel: CancelTally,
+    /// Events of the answers.
+    pub(crate) shared: SharedStamps,
 }
 
 impl Tally {
@@ -157,6 +193,9 @@ impl Tally {
             }
         }
         self.cancel.add(request);
+        if matches!(request.reading.verdict, Verdict::Valid) {
+            self.shared.add(&request.reading.content);
+        }
         let class = Class::from(&request.reading.verdict);
         if self.long.is_none() {
             self.tracks.push(track);
@@ -494,6 +533,10 @@ impl CancelTally {
                 self.events.push(request.reading.events.into());
                 self.tokens.push(request.osl().unwrap_or(0));
                 self.connections_closed += u64::from(done.stage != Stage::Connecting);
+                if let Some(acknowledged) = done.acknowledged {
+                    self.acknowledged[0] += u64::from(acknowledged);
+                    self.acknowledged[1] += 1;
+                }
                 let stage = STAGES.iter().position(|&s| s == done.stage);
                 if let Some(count) = stage.and_then(|at| self.stages.get_mut(at)) {
                     *count += 1;

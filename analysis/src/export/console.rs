@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use pinfire_artifacts::tag;
 use pinfire_base::delay::Delay;
-use pinfire_base::health::{BackoffCounts, Durations};
+use pinfire_base::health::{BackoffCounts, Durations, ReceiveCounts};
 use pinfire_base::record::{CancelTrigger, Leave, Trigger};
 
 use pinfire_guard::shown;
@@ -16,6 +16,7 @@ use crate::collect::ErrorGroup;
 use crate::facts::RecordedRun;
 use crate::metric::{Group, Place};
 use crate::reading::os_text;
+use crate::report::health::Harm;
 use crate::report::{Block, Report};
 use crate::stats::Figures;
 
@@ -55,6 +56,11 @@ impl Report {
         if !tables.is_empty() {
             text += SECTION;
             text += &tables;
+            if let Some(hint) = self.shared_stamps() {
+                wrap(&hint, width)
+                    .iter()
+                    .for_each(|line| text.extend([line, "\n"]));
+            }
             if let Some(hint) = self.cache_hint() {
                 text += "\n";
                 wrap(hint, width)
@@ -191,6 +197,23 @@ impl Report {
         text
     }
 
+    /// What the gaps between events cannot show.
+    fn shared_stamps(&self) -> Option<String> {
+        let shared = &self.health.shared;
+        (shared.sharing > 0).then(|| {
+            format!(
+                "Events sharing a stamp: {} of {} ({:.1} %) came in one read with another; a gap of \
+                 0 between them is not the server's. Among them is the first event of {} of {} \
+                 answers.",
+                thousands(&shared.sharing.to_string()),
+                thousands(&shared.events.to_string()),
+                100.0 * shared.sharing as f64 / shared.events as f64,
+                thousands(&shared.firsts_sharing.to_string()),
+                thousands(&shared.answers.to_string()),
+            )
+        })
+    }
+
     /// Throughputs per GPU.
     fn gpu_rows(&self, table: &mut Table) {
         for (metric, value) in self.per_gpu() {
@@ -275,6 +298,13 @@ impl Report {
             "Connections closed for it".into(),
             count(cancelled.connections_closed),
         );
+        let [whole, of] = cancelled.acknowledged;
+        if of > 0 {
+            row(
+                "Whole request acknowledged before the disconnect".into(),
+                format!("{} of {}", count(whole), count(of)),
+            );
+        }
         let collateral = &cancelled.collateral;
         for (what, of) in [
             ("beside a cancel", &collateral.overlapping),
@@ -302,7 +332,17 @@ impl Report {
         match health.map(|health| &health.reasons[..]) {
             None => "Client health: its files do not tell\n".to_owned(),
             Some([]) => "Client health: within its bounds, by the run's own account\n".to_owned(),
-            Some(reasons) => bottleneck(reasons.iter().map(String::as_str), width, colour),
+            Some(reasons) => {
+                let distrust = health.map_or(&[][..], |health| &health.distrust);
+                let distrust: Vec<&str> = distrust.iter().map(String::as_str).collect();
+                let by_kernel = health.is_some_and(|health| {
+                    let stamps = health.receive_stamps.as_ref();
+                    let measured = stamps.and_then(|stamps| stamps.phases.get("profiling"));
+                    measured.is_some_and(|reads| reads.used == "kernel")
+                });
+                let hold = by_kernel && !distrust.contains(&Harm::Latencies.words());
+                bottleneck(reasons.iter(), &distrust, hold, width, colour)
+            }
         }
     }
 
@@ -324,10 +364,11 @@ impl Report {
         };
         let mut text = format!(
             "Client health: timer lateness {}\n\
-             \x20              receive delay  {}\n\
+             \x20              receive delay  {}{}\n\
              \x20              send lateness  {}; turn {}; {held}\n",
             spread(&core.timer_lateness),
             spread(&core.receive_delay),
+            stamps_used(&core.receive_stamps),
             spread(&core.send_lateness),
             spread(&core.turn),
         );
@@ -361,7 +402,16 @@ impl Report {
             }
         }
         if self.health.is_bottleneck() {
-            text += &bottleneck(self.health.reasons.iter(), width, colour);
+            let distrust = self.health.harms.iter().map(|harm| harm.words());
+            let distrust: Vec<&str> = distrust.collect();
+            let reasons = self.health.reasons.iter();
+            text += &bottleneck(
+                reasons,
+                &distrust,
+                self.health.latencies_hold(),
+                width,
+                colour,
+            );
         }
         text
     }
@@ -380,16 +430,41 @@ fn rests(backoff: &BackoffCounts) -> Option<String> {
     })
 }
 
+/// Where the times of received data come from.
+fn stamps_used(counts: &ReceiveCounts) -> String {
+    if counts.reads() == 0 {
+        return String::new();
+    }
+    match (counts.kernel, counts.fallen_back()) {
+        (0, _) => "; times are the engine's own".to_owned(),
+        (_, 0) => "; times are the kernel's".to_owned(),
+        (_, fallen) => format!(
+            "; times are the kernel's, but for {} of {} reads",
+            thousands(&fallen.to_string()),
+            thousands(&counts.reads().to_string())
+        ),
+    }
+}
+
+/// The verdict, with the metrics that suffer and whether the latencies stand all the same.
 fn bottleneck(
     reasons: impl Iterator<Item = impl AsRef<str>>,
+    distrust: &[&str],
+    latencies_hold: bool,
     width: usize,
     colour: bool,
 ) -> String {
     let reasons: Vec<String> = reasons.map(|reason| reason.as_ref().to_owned()).collect();
-    let verdict = format!(
+    let mut verdict = format!(
         "The client was the bottleneck, so these figures are not the server's alone: {}.",
         reasons.join("; ")
     );
+    if !distrust.is_empty() {
+        verdict += &format!(" Distrust {}.", distrust.join(", "));
+    }
+    if latencies_hold {
+        verdict += " Latencies stand: received data has the kernel's timestamps.";
+    }
     let lines = wrap(&verdict, width).into_iter();
     lines
         .map(|line| style(&line, "33", colour) + "\n")

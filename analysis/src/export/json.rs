@@ -2,15 +2,16 @@
 
 use jiff::Timestamp;
 use pinfire_artifacts::summary::{
-    Accounting, Approximation, ClientHealth, CoreAccount, ErrorBackoff, Finished, Head,
-    HeldConcurrency, Lateness, Neighbours, PerGpu, RunInfo, UnreachedAddress,
+    Accounting, Acknowledged, Approximation, ClientHealth, CoreAccount, ErrorBackoff, Finished,
+    Head, HeldConcurrency, Lateness, Neighbours, Pause, Pauses, PerGpu, ReceiveStamps, RunInfo,
+    SharedStamps, StampedReads, UnreachedAddress,
 };
 use pinfire_artifacts::{
     AnswerCounts, Block, Carried, ErrorCount, Ordered, Summary, UnreadableEvents, json_value,
     summary,
 };
 use pinfire_base::clock::Stamp;
-use pinfire_base::health::{BackoffCounts, CoreHealth, Durations};
+use pinfire_base::health::{BackoffCounts, CoreHealth, Durations, Fallback, ReceiveCounts};
 use pinfire_base::record::{Leave, Refusal};
 use pinfire_base::zone;
 
@@ -231,6 +232,10 @@ fn cancellation(cancelled: &Cancellation, coarse: bool) -> summary::Cancellation
         events_received: cancelled.events.as_ref().map(of("count")),
         tokens_received: cancelled.tokens.as_ref().map(of("tokens")),
         connections_closed: cancelled.connections_closed,
+        request_acknowledged: match cancelled.acknowledged {
+            [_, 0] => None,
+            [whole, of] => Some(Acknowledged { whole, of }),
+        },
         // Of too many requests it is not kept who was whose neighbour.
         neighbours: (!coarse).then(|| Neighbours {
             overlapping: finished(&cancelled.collateral.overlapping),
@@ -265,11 +270,35 @@ fn client_health(report: &Report) -> ClientHealth {
     let health = &report.health;
     let merged = &health.merged;
     let held = health.held.as_ref();
+    let stamps = health.stamps.iter();
+    let stamps = stamps.map(|(phase, counts)| ((*phase).to_owned(), stamped(counts)));
+    let pauses = health.pauses.iter().map(|of| Pause {
+        core: of.core as u64,
+        from_ns: report.facts.anchor.unix_nanos(of.pause.from),
+        offset_sec: of.offset.as_secs_f64(),
+        length_ms: of.pause.length.as_millis_f64(),
+    });
+    let shared = &health.shared;
     ClientHealth {
         timer_lateness: microseconds(&merged.timer_lateness),
         send_lateness: microseconds(&merged.send_lateness),
         receive_delay: microseconds(&merged.receive_delay),
         turn: microseconds(&merged.turn),
+        receive_stamps: Some(ReceiveStamps {
+            asked: report.facts.receive_stamps.clone(),
+            phases: stamps.collect(),
+        }),
+        events_sharing_a_stamp: (shared.events > 0).then(|| SharedStamps {
+            events: shared.events,
+            sharing: shared.sharing,
+            share_pct: 100.0 * shared.sharing as f64 / shared.events as f64,
+            answers: shared.answers,
+            first_sharing: shared.firsts_sharing,
+        }),
+        pauses: Pauses {
+            count: merged.pauses.count,
+            longest: pauses.collect(),
+        },
         slow_connects: merged.slow_connects,
         error_backoff: backoff(&merged.backoff),
         unreached_addresses: unreached(report),
@@ -281,8 +310,26 @@ fn client_health(report: &Report) -> ClientHealth {
         },
         client_was_bottleneck: health.is_bottleneck(),
         reasons: health.reasons.clone(),
+        distrust: health
+            .harms
+            .iter()
+            .map(|harm| harm.words().to_owned())
+            .collect(),
         driver: Some(report.facts.driver.clone()).filter(|driver| !driver.is_empty()),
         cores: report.end.cores.iter().map(core).collect(),
+    }
+}
+
+/// Where the times of a phase's reads come from.
+fn stamped(counts: &ReceiveCounts) -> StampedReads {
+    let fallbacks = Fallback::ALL.iter().zip(counts.fallbacks);
+    StampedReads {
+        used: if counts.kernel > 0 { "kernel" } else { "user" }.to_owned(),
+        reads: counts.reads(),
+        by_kernel: counts.kernel,
+        fallbacks: fallbacks
+            .map(|(why, count)| (why.name().to_owned(), count))
+            .collect(),
     }
 }
 

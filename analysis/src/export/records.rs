@@ -237,6 +237,7 @@ fn cancellation<'a>(request: &Request<'a>, anchor: WallAnchor) -> Option<LineCan
         delay_error_us: Some(late as f64 / 1e3),
         how: Some(mode),
         phase: Some(Cow::Borrowed(Stage::name(done.stage))),
+        request_acknowledged: done.acknowledged,
         after_half_close: done.after.map(|after| Cow::Borrowed(after.name())),
         events_received: Some(reading.events.into()),
         output_text: reading.output.as_deref().map(Cow::Borrowed),

@@ -626,6 +626,7 @@ fn a_cancelled_request_keeps_what_it_showed() {
     record.cancel = Some(Cancel {
         done: Some(Disconnect {
             triggered: ms(1.0),
+            acknowledged: Some(true),
             after: None,
             due: ms(91.0),
             asked: ms(91.0),

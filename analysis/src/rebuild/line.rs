@@ -221,6 +221,7 @@ fn cancel(recorded: &Metadata<'_>, problem: Option<&Problem>, by_plan: bool) -> 
                 .into_iter()
                 .find(|known| done.phase == known.name())?,
             triggered: plan.triggered_ns.map_or(due - delay, at),
+            acknowledged: plan.request_acknowledged,
             after,
         })
     });

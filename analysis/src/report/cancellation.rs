@@ -33,6 +33,9 @@ pub struct Cancellation {
     pub tokens: Option<Figures>,
     /// Cancelled requests that had a connection, which nobody could use again.
     pub connections_closed: u64,
+    /// Cancelled requests whose whole request the peer's kernel had acknowledged before the
+    /// disconnect, and those of which it is known.
+    pub acknowledged: [u64; 2],
     /// What it did to the requests that were let finish.
     pub collateral: Collateral,
     /// How answers ended that were read on after a half-close.
@@ -67,6 +70,7 @@ impl Cancellation {
             events: tally.events.figures(),
             tokens: tally.tokens.figures(),
             connections_closed: tally.connections_closed,
+            acknowledged: tally.acknowledged,
             stages,
             collateral,
             after,

@@ -3,11 +3,12 @@
 //! The limits below decide when a run is marked as limited by its client. They stand here and
 //! nowhere else.
 
-use pinfire_base::clock::Span;
-use pinfire_base::health::{CoreHealth, Durations};
+use pinfire_base::clock::{Span, Stamp};
+use pinfire_base::health::{CoreHealth, Durations, Pause, ReceiveCounts};
+use pinfire_base::limits::PAUSES_KEPT;
 
-use crate::collect::Tally;
-use crate::facts::RunFacts;
+use crate::collect::{SharedStamps, Tally};
+use crate::facts::{RunEnd, RunFacts};
 use crate::metric::curve::{figures, open_levels};
 use crate::stats::Percentiles;
 
@@ -21,6 +22,51 @@ pub const TURN_P99_MAX: Span = Span::from_millis(2);
 pub const HELD_SHARE_MIN: f64 = 0.99;
 /// Below this length of the window a share says nothing.
 pub const HELD_WINDOW_MIN_S: f64 = 1.0;
+
+/// At least this share of the reads must have the kernel's stamp for the latencies to stand when
+/// the client was late.
+pub const BY_KERNEL_SHARE_MIN: f64 = 0.99;
+/// At most this share of the answers may have a first event that was read together with a later
+/// one for their latencies to stand.
+pub const FIRSTS_SHARING_MAX: f64 = 0.01;
+/// So many pauses are named in a reason, the longest.
+const PAUSES_NAMED: usize = 3;
+
+/// What can be wrong where the client was late.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Harm {
+    /// Requests were sent late.
+    Sends,
+    /// Requests were cancelled late.
+    Cancels,
+    /// The load was less than asked.
+    Load,
+    /// What was received has late timestamps.
+    Latencies,
+}
+
+impl Harm {
+    /// Which metrics suffer, in words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Sends => "when requests were sent",
+            Self::Cancels => "when requests were cancelled",
+            Self::Load => "concurrency and throughput",
+            Self::Latencies => "TTFT, ITL and every other latency",
+        }
+    }
+}
+
+/// A pause of one core.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct CorePause {
+    /// Which.
+    pub core: usize,
+    /// When, and how long.
+    pub pause: Pause,
+    /// From the start of the phase.
+    pub offset: Span,
+}
 
 /// Open requests while all slots should have been taken.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -42,25 +88,52 @@ pub struct Health {
     pub merged: CoreHealth,
     /// Open requests, where a concurrency was asked for and reached its number of requests.
     pub held: Option<Held>,
+    /// The longest pauses of all cores, the longest first.
+    pub pauses: Vec<CorePause>,
+    /// Where the times of the reads come from, by phase.
+    pub stamps: Vec<(&'static str, ReceiveCounts)>,
+    /// Content events that came in one read with another.
+    pub shared: SharedStamps,
     /// Why the client was the bottleneck, in words; empty if it was not.
     pub reasons: Vec<String>,
+    /// What is wrong because of that, each once.
+    pub harms: Vec<Harm>,
 }
 
 impl Health {
-    pub(super) fn new(facts: &RunFacts, cores: &[CoreHealth], profiling: &Tally) -> Self {
+    pub(super) fn new(facts: &RunFacts, end: &RunEnd, profiling: &Tally) -> Self {
         // With a rate the concurrency is a limit, not a promise.
         let asked = facts
             .profiling
             .concurrency
             .filter(|_| facts.profiling.rate.is_none());
-        let merged = merge(cores);
+        let merged = merge(&end.cores);
         let held = asked.and_then(|asked| held(asked, profiling));
-        let reasons = reasons(&merged, held);
+        let start = end.profiling.map(|window| window.start);
+        let pauses = longest_pauses(&end.cores, start);
+        let mut judge = Judge::new(&merged, &profiling.shared);
+        judge.lateness(&merged);
+        judge.pauses(merged.pauses.count, &pauses, end.cores.len());
+        judge.held(held);
+        let Judge { reasons, harms, .. } = judge;
+        let warmed = end.warmup.map(|_| ("warmup", end.warmup_stamps));
+        let measured = ("profiling", merged.receive_stamps);
         Self {
             merged,
             held,
+            pauses,
+            stamps: warmed.into_iter().chain([measured]).collect(),
+            shared: profiling.shared,
             reasons,
+            harms: in_order(harms),
         }
+    }
+
+    /// The latencies stand although the client was late: they have the kernel's stamps.
+    pub fn latencies_hold(&self) -> bool {
+        self.is_bottleneck()
+            && !self.harms.contains(&Harm::Latencies)
+            && self.merged.receive_stamps.kernel > 0
     }
 
     /// Whether the client was the bottleneck of the run.
@@ -86,6 +159,8 @@ fn merge(cores: &[CoreHealth]) -> CoreHealth {
         all.send_lateness.merge(&core.send_lateness);
         all.receive_delay.merge(&core.receive_delay);
         all.turn.merge(&core.turn);
+        all.receive_stamps.add(&core.receive_stamps);
+        all.pauses.count += core.pauses.count;
         all.cpu_time = Span::from_nanos(all.cpu_time.nanos() + core.cpu_time.nanos());
         all.wall_time = all.wall_time.max(core.wall_time);
         all.receives += core.receives;
@@ -131,36 +206,210 @@ fn held(asked: u32, profiling: &Tally) -> Option<Held> {
     })
 }
 
-fn reasons(all: &CoreHealth, held: Option<Held>) -> Vec<String> {
-    let mut reasons = Vec::new();
-    let mut check = |what: &str, durations: &Durations, most: Span| {
-        let p99 = durations.percentile(99.0);
-        if p99 > most {
-            reasons.push(format!(
-                "{what} p99 {:.2} ms is above {:.0} ms",
-                p99.as_millis_f64(),
-                most.as_millis_f64()
-            ));
-        }
+/// The longest pauses of all cores, the longest first. `start` is that of the phase.
+fn longest_pauses(cores: &[CoreHealth], start: Option<Stamp>) -> Vec<CorePause> {
+    let of_core = |(core, health): (usize, &CoreHealth)| {
+        let longest = health.pauses.longest.clone().into_iter();
+        longest.map(move |pause| CorePause {
+            core,
+            pause,
+            offset: start.map_or(Span::ZERO, |start| pause.from.since(start)),
+        })
     };
-    check(
-        "timer lateness",
-        &all.timer_lateness,
-        TIMER_LATENESS_P99_MAX,
-    );
-    check("receive delay", &all.receive_delay, RECEIVE_DELAY_P99_MAX);
-    check("turn", &all.turn, TURN_P99_MAX);
-    if let Some(held) = held {
+    let mut pauses: Vec<CorePause> = cores.iter().enumerate().flat_map(of_core).collect();
+    pauses.sort_by_key(|pause| std::cmp::Reverse(pause.pause.length));
+    pauses.truncate(PAUSES_KEPT);
+    pauses
+}
+
+/// Gathers what was wrong with the client, and what that harms.
+struct Judge {
+    /// It does not matter to the times of received data when it was read: they are the kernel's,
+    /// and first events were not read together with later ones, whose stamp they would have.
+    times_hold: bool,
+    /// How long slots rested on purpose, because nobody answered.
+    rested: Span,
+    reasons: Vec<String>,
+    harms: Vec<Harm>,
+}
+
+impl Judge {
+    fn new(all: &CoreHealth, shared: &SharedStamps) -> Self {
+        let stamps = &all.receive_stamps;
+        let least = BY_KERNEL_SHARE_MIN * stamps.reads() as f64;
+        let by_kernel = stamps.kernel > 0 && stamps.kernel as f64 >= least;
+        let most = FIRSTS_SHARING_MAX * shared.answers as f64;
+        Self {
+            times_hold: by_kernel && shared.firsts_sharing as f64 <= most,
+            rested: all.backoff.rested,
+            reasons: Vec::new(),
+            harms: Vec::new(),
+        }
+    }
+
+    /// The loop was late: so was all that it does, and where it takes the times of what it reads
+    /// itself, those are late too.
+    fn was_late(&mut self, reason: String, reads: bool) {
+        self.reasons.push(reason);
+        self.harms.extend([Harm::Sends, Harm::Cancels]);
+        if reads && !self.times_hold {
+            self.harms.push(Harm::Latencies);
+        }
+    }
+
+    fn lateness(&mut self, all: &CoreHealth) {
+        let rows = [
+            (
+                "timer lateness",
+                &all.timer_lateness,
+                TIMER_LATENESS_P99_MAX,
+                false,
+            ),
+            (
+                "receive delay",
+                &all.receive_delay,
+                RECEIVE_DELAY_P99_MAX,
+                true,
+            ),
+            ("turn", &all.turn, TURN_P99_MAX, true),
+        ];
+        for (what, durations, most, reads) in rows {
+            let p99 = durations.percentile(99.0);
+            if p99 > most {
+                let reason = format!(
+                    "{what} p99 {:.2} ms is above {:.0} ms",
+                    p99.as_millis_f64(),
+                    most.as_millis_f64()
+                );
+                self.was_late(reason, reads);
+            }
+        }
+    }
+
+    fn pauses(&mut self, count: u64, longest: &[CorePause], cores: usize) {
+        let told = longest.iter().take(PAUSES_NAMED).map(|of| {
+            let length = of.pause.length.as_millis_f64();
+            let offset = of.offset.as_secs_f64();
+            let core = of.core;
+            match cores {
+                1 => format!("{length:.0} ms at {offset:.3} s"),
+                _ => format!("{length:.0} ms at {offset:.3} s (core {core})"),
+            }
+        });
+        let told: Vec<String> = told.collect();
+        if let Some(first) = told.first() {
+            let all = told.join(", ");
+            let reason = match count {
+                1 => format!("the engine was paused for {first} into the phase"),
+                _ => format!("the engine was paused {count} times, the longest for {all}"),
+            };
+            self.was_late(reason, true);
+        }
+    }
+
+    fn held(&mut self, held: Option<Held>) {
+        let Some(held) = held else { return };
         let asked = f64::from(held.asked);
         // Slots that rest because nobody answers are held back on purpose.
-        let resting = all.backoff.rested.as_secs_f64() / held.window_s;
+        let resting = self.rested.as_secs_f64() / held.window_s;
         let low = held.avg + resting < HELD_SHARE_MIN * asked;
         if held.window_s >= HELD_WINDOW_MIN_S && low {
-            reasons.push(format!(
+            self.reasons.push(format!(
                 "{:.1} of {} streams were held on average",
                 held.avg, held.asked
             ));
+            self.harms.push(Harm::Load);
         }
     }
-    reasons
+}
+
+/// Each once, in the order of their declaration.
+fn in_order(mut harms: Vec<Harm>) -> Vec<Harm> {
+    harms.sort_unstable();
+    harms.dedup();
+    harms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pinfire_base::health::Fallback;
+
+    fn late(stamps: ReceiveCounts) -> CoreHealth {
+        let mut health = CoreHealth {
+            receive_stamps: stamps,
+            ..CoreHealth::default()
+        };
+        health.turn.record(Span::from_millis(5));
+        health
+    }
+
+    fn harms(health: &CoreHealth) -> Vec<Harm> {
+        harms_with(health, &SharedStamps::default())
+    }
+
+    fn harms_with(health: &CoreHealth, shared: &SharedStamps) -> Vec<Harm> {
+        let mut judge = Judge::new(health, shared);
+        judge.lateness(health);
+        assert_eq!(judge.reasons.len(), 1, "{:?}", judge.reasons);
+        in_order(judge.harms)
+    }
+
+    #[test]
+    fn with_the_kernels_stamps_a_late_loop_spoils_no_latency() {
+        let mut stamps = ReceiveCounts {
+            kernel: 995,
+            ..ReceiveCounts::default()
+        };
+        (0..5).for_each(|_| stamps.fell_back(Fallback::Missing));
+        assert_eq!(harms(&late(stamps)), [Harm::Sends, Harm::Cancels]);
+        let all = [Harm::Sends, Harm::Cancels, Harm::Latencies];
+        // First tokens that were read with the second have its time.
+        let mut shared = SharedStamps {
+            answers: 100,
+            firsts_sharing: 1,
+            ..SharedStamps::default()
+        };
+        assert_eq!(harms_with(&late(stamps), &shared), all[..2]);
+        shared.firsts_sharing = 2;
+        assert_eq!(harms_with(&late(stamps), &shared), all);
+        (0..50).for_each(|_| stamps.fell_back(Fallback::Stepped));
+        assert_eq!(harms(&late(stamps)), all);
+        let user = ReceiveCounts {
+            user: 1_000,
+            ..ReceiveCounts::default()
+        };
+        assert_eq!(harms(&late(user)), all);
+        // A late timer reads nothing late.
+        let mut timer = CoreHealth {
+            receive_stamps: user,
+            ..CoreHealth::default()
+        };
+        timer.timer_lateness.record(Span::from_millis(5));
+        assert_eq!(harms(&timer), [Harm::Sends, Harm::Cancels]);
+    }
+
+    #[test]
+    fn a_pause_is_told_with_its_instant_and_length() {
+        let start = Stamp::from_nanos(1_000_000_000);
+        let pause = |at: u64, length: u64| Pause {
+            from: start + Span::from_millis(at),
+            length: Span::from_millis(length),
+        };
+        let mut cores = [CoreHealth::default(), CoreHealth::default()];
+        cores[1].pauses.add(pause(3_214, 702));
+        let pauses = longest_pauses(&cores, Some(start));
+        let mut judge = Judge::new(&cores[1], &SharedStamps::default());
+        judge.pauses(1, &pauses, 1);
+        let one = "the engine was paused for 702 ms at 3.214 s into the phase";
+        assert_eq!(judge.reasons, [one]);
+        assert!(judge.harms.contains(&Harm::Latencies));
+        cores[0].pauses.add(pause(10, 60));
+        let pauses = longest_pauses(&cores, Some(start));
+        let mut judge = Judge::new(&cores[1], &SharedStamps::default());
+        judge.pauses(2, &pauses, 2);
+        let two = "the engine was paused 2 times, the longest for 702 ms at 3.214 s (core 1), \
+                   60 ms at 0.010 s (core 0)";
+        assert_eq!(judge.reasons, [two]);
+    }
 }

@@ -82,7 +82,7 @@ impl Report {
     ) -> Self {
         let counts = profiling.progress();
         let coarse = profiling.long.is_some();
-        let health = Health::new(&facts, &end.cores, &profiling);
+        let health = Health::new(&facts, &end, &profiling);
         let asked = facts.cancellation.clone();
         let cancellation = asked.map(|asked| (asked, Collateral::of(&profiling)));
         let slices = slices::of(&facts, &mut profiling);

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pinfire_base::clock::Span;
-use pinfire_base::health::{CoreHealth, Counts};
+use pinfire_base::health::{CoreHealth, Counts, ReceiveCounts};
 use pinfire_base::record::{Outcome, Phase, PlannedCancellation, Record};
 use serde_json::Value;
 
@@ -83,6 +83,7 @@ fn end(records: &[Record]) -> RunEnd {
         }),
         counts: counts(records),
         cores: vec![CoreHealth::default()],
+        warmup_stamps: ReceiveCounts::default(),
         interrupted: None,
     }
 }

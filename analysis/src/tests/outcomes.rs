@@ -242,6 +242,29 @@ fn a_client_that_was_too_slow_is_said_to_be() {
         "{console}"
     );
     assert!(console.contains("timer lateness p99 3.0"), "{console}");
+    let distrust = "Distrust when requests were sent, when requests were cancelled.";
+    assert!(console.replace('\n', " ").contains(distrust), "{console}");
+}
+
+#[test]
+fn what_the_server_had_acknowledged_of_those_cancelled_is_counted() {
+    let dir = tempdir().unwrap();
+    let mut records = golden::records();
+    let mut cancels = records
+        .iter_mut()
+        .filter_map(|record| record.cancel.as_mut());
+    let done = cancels.find_map(|cancel| cancel.done.as_mut()).unwrap();
+    done.acknowledged = Some(true);
+    let report = run(facts(dir.path()), &records, end(&records));
+    let json: serde_json::Value = serde_json::from_slice(&report.json()).unwrap();
+    let counted = &json["cancellation"]["request_acknowledged"];
+    assert_eq!(*counted, serde_json::json!({"whole": 1, "of": 1}));
+    let console = report.console(140, false);
+    let mut lines = console.lines();
+    let row = lines.find(|line| line.contains("Whole request acknowledged"));
+    assert!(row.unwrap().contains("1 of 1"), "{console}");
+    let lines = std::fs::read_to_string(dir.path().join("profile_export.jsonl")).unwrap();
+    assert!(lines.contains("\"request_acknowledged\":true"), "{lines}");
 }
 
 /// Two streams asked for; one of them is idle half of the time.

@@ -21,7 +21,7 @@ use crate::{
     source::{Given, Place, Sourced},
     words::{
         ArrivalPattern, CancelMode, ConnectionReuse, ConvergenceMode, Corpus, DatasetType,
-        ExportLevel, IoDriver, LogLevel, ProbeQuestion, RangeStyle, RateWindowName,
+        ExportLevel, IoDriver, LogLevel, ProbeQuestion, RangeStyle, RateWindowName, ReceiveStamps,
         SamplingStrategy, SweepOrder, SweepType, TimerPrecision, TransportKind, UiKind,
         UrlStrategy, WarmupPattern,
     },
@@ -832,6 +832,11 @@ pub struct Engine {
     /// How deadlines are met.
     #[arg(long, value_name = "MODE", default_value = "lead")]
     pub timer_precision: Sourced<TimerPrecision>,
+    /// Timestamps of received data: the kernel's, or the engine's own.
+    ///
+    /// The kernel's are right even when the engine is late. Sockets in the file system have none.
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    pub receive_stamps: Sourced<ReceiveStamps>,
     /// Ask for real-time priority (SCHED_FIFO) on the engine's CPUs.
     ///
     /// A warning says so if it is refused.

@@ -101,7 +101,7 @@ impl<T: Setting> clap::builder::TypedValueParser for WordParser<T> {
 words! {
     UrlStrategy TransportKind ProbeQuestion ConnectionReuse ArrivalPattern WarmupPattern CancelMode
     OnOff RangeStyle SamplingStrategy ExportLevel RateWindowName UiKind LogLevel IoDriver
-    TimerPrecision SweepType SweepOrder ConvergenceMode ConfigForm Theme
+    TimerPrecision ReceiveStamps SweepType SweepOrder ConvergenceMode ConfigForm Theme
 }
 
 /// How requests are distributed over several URLs.
@@ -318,6 +318,17 @@ pub enum TimerPrecision {
     Lead,
     /// Never sleeps.
     Spin,
+}
+
+/// Where the times of received bytes come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ReceiveStamps {
+    /// The kernel's where it gives them.
+    Auto,
+    /// The kernel's, or an error.
+    Kernel,
+    /// The engine's own, taken after each read.
+    User,
 }
 
 /// How the lists of several flags are combined.

@@ -105,7 +105,6 @@ impl<'a> Requester<'a> {
             id_key: self.id_key ^ first_session,
             timeout: settings.timeout,
             reuse: settings.reuse,
-            receive_stamps: true,
             keep: Keep::default(),
         }
     }

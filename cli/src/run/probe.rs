@@ -151,7 +151,6 @@ impl Probe {
             timeout: timeout.min(left),
             // The run's connections are its own.
             reuse: Reuse::Never,
-            receive_stamps: false,
             keep: Keep::default(),
         });
         engine.begin(&plan);

@@ -2,7 +2,11 @@
 
 use hdrhistogram::Histogram;
 
-use crate::clock::Span;
+use crate::{
+    clock::{Span, Stamp},
+    limits::PAUSES_KEPT,
+    wall_clock::Unusable,
+};
 
 /// A distribution of durations with fixed memory: 0.1 µs to 100 s, two digits.
 #[derive(Clone, Debug)]
@@ -66,11 +70,15 @@ pub struct CoreHealth {
     pub timer_lateness: Durations,
     /// From a request being due to its first action.
     pub send_lateness: Durations,
-    /// From the kernel's receive stamp to our own, on a sample of the reads. Empty where the kernel
-    /// gives no stamps.
+    /// From the kernel's receive stamp to our own: of every read that has one, with
+    /// `--receive-stamps user` of a sample. Empty where the kernel gives none.
     pub receive_delay: Durations,
+    /// Where the times of received bytes come from.
+    pub receive_stamps: ReceiveCounts,
     /// Length of a turn in which something was read: from its first read to the end of the batch.
     pub turn: Durations,
+    /// When the loop was kept from working.
+    pub pauses: Pauses,
     /// CPU time that the core's thread used during the phase.
     pub cpu_time: Span,
     /// Wall time of the phase on this core.
@@ -112,6 +120,123 @@ impl BackoffCounts {
     }
 }
 
+/// Where the times of a phase's reads come from; only of those that brought bytes for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ReceiveCounts {
+    /// The kernel's stamp.
+    pub kernel: u64,
+    /// The loop's, because no kernel stamps were asked for.
+    pub user: u64,
+    /// The loop's, for each reason that the kernel's could not be used; see [`Fallback::ALL`].
+    pub fallbacks: [u64; 5],
+}
+
+/// Why a read has the loop's stamp although the kernel's was wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fallback {
+    /// The kernel gave none.
+    Missing,
+    /// The wall clock, which the kernel stamps with, was stepped.
+    Stepped,
+    /// It lay in the future.
+    InTheFuture,
+    /// It lay before the first byte of the request was sent.
+    BeforeTheRequest,
+    /// It lay before the stamp of the read before it.
+    BeforeTheLast,
+}
+
+impl Fallback {
+    /// All of them, in the order of [`ReceiveCounts::fallbacks`].
+    pub const ALL: [Self; 5] = [
+        Self::Missing,
+        Self::Stepped,
+        Self::InTheFuture,
+        Self::BeforeTheRequest,
+        Self::BeforeTheLast,
+    ];
+
+    /// The name in the exports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "no_kernel_stamp",
+            Self::Stepped => "wall_clock_stepped",
+            Self::InTheFuture => "in_the_future",
+            Self::BeforeTheRequest => "before_the_request",
+            Self::BeforeTheLast => "before_the_last_read",
+        }
+    }
+}
+
+impl From<Unusable> for Fallback {
+    fn from(why: Unusable) -> Self {
+        match why {
+            Unusable::Stepped => Self::Stepped,
+            Unusable::InTheFuture => Self::InTheFuture,
+        }
+    }
+}
+
+impl ReceiveCounts {
+    /// Reads that fell back to the loop's stamp, for any reason.
+    pub fn fallen_back(&self) -> u64 {
+        self.fallbacks.iter().sum()
+    }
+
+    /// All reads.
+    pub fn reads(&self) -> u64 {
+        self.kernel + self.user + self.fallen_back()
+    }
+
+    /// Counts a read that fell back.
+    #[inline]
+    pub fn fell_back(&mut self, why: Fallback) {
+        self.fallbacks[why as usize] += 1;
+    }
+
+    /// Adds another core's counts.
+    pub fn add(&mut self, other: &Self) {
+        self.kernel += other.kernel;
+        self.user += other.user;
+        for (mine, other) in self.fallbacks.iter_mut().zip(other.fallbacks) {
+            *mine += other;
+        }
+    }
+}
+
+/// A time in which a core's loop did nothing, although it would have shown itself: its process was
+/// stopped, its CPU was taken by others, or one of its own steps took that long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pause {
+    /// Its last sign of life before.
+    pub from: Stamp,
+    /// From then to the next.
+    pub length: Span,
+}
+
+/// The pauses of a core in one phase.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Pauses {
+    /// How many there were.
+    pub count: u64,
+    /// The longest of them, in no order.
+    pub longest: Vec<Pause>,
+}
+
+impl Pauses {
+    /// Counts one, and keeps it if it is among the longest.
+    pub fn add(&mut self, pause: Pause) {
+        self.count += 1;
+        if self.longest.len() < PAUSES_KEPT {
+            self.longest.push(pause);
+        } else if let Some(least) = self.longest.iter_mut().min_by_key(|kept| kept.length)
+            && least.length < pause.length
+        {
+            *least = pause;
+        }
+    }
+}
+
 /// The counts that must agree at the end of a phase.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counts {
@@ -148,5 +273,39 @@ impl Counts {
     /// Whether every request that was due ended in exactly one way.
     pub const fn agree(&self) -> bool {
         self.due == self.ended() && self.sent <= self.due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_pauses_are_kept_and_all_are_counted() {
+        let mut pauses = Pauses::default();
+        for millis in (50..100).chain(0..50) {
+            pauses.add(Pause {
+                from: Stamp::from_nanos(1 + millis),
+                length: Span::from_millis(millis),
+            });
+        }
+        assert_eq!((pauses.count, pauses.longest.len()), (100, PAUSES_KEPT));
+        let least = pauses.longest.iter().map(|pause| pause.length).min();
+        assert_eq!(least, Some(Span::from_millis(100 - PAUSES_KEPT as u64)));
+    }
+
+    #[test]
+    fn fallbacks_are_counted_under_their_names() {
+        let mut counts = ReceiveCounts {
+            kernel: 2,
+            user: 1,
+            ..ReceiveCounts::default()
+        };
+        for (at, why) in Fallback::ALL.into_iter().enumerate() {
+            assert_eq!(why as usize, at);
+            counts.fell_back(why);
+        }
+        counts.add(&counts.clone());
+        assert_eq!((counts.reads(), counts.fallen_back()), (16, 10));
     }
 }

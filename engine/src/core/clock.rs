@@ -2,7 +2,11 @@
 
 use std::{rc::Rc, task::Waker};
 
-use pinfire_base::clock::{Span, Stamp};
+use pinfire_base::{
+    clock::{Span, Stamp},
+    health::Pause,
+    limits::PAUSE_LEAST,
+};
 
 use crate::{net::Timer, plan::Precision};
 
@@ -22,6 +26,8 @@ pub(super) struct LoopClock {
     tick_end: Option<Waker>,
     /// Tasks that go on when the tick is over.
     gave_way: Vec<Waker>,
+    /// When the loop last showed that it was there.
+    alive: Stamp,
 }
 
 impl LoopClock {
@@ -33,7 +39,16 @@ impl LoopClock {
             tick_start: None,
             tick_end: None,
             gave_way: Vec::new(),
+            alive: NEVER,
         }
+    }
+
+    /// The loop is there at `now`. Gives the pause that it comes out of, if it was away for long.
+    #[inline]
+    pub(super) fn alive(&mut self, now: Stamp) -> Option<Pause> {
+        let from = std::mem::replace(&mut self.alive, now);
+        let length = now.since(from);
+        (length > PAUSE_LEAST).then_some(Pause { from, length })
     }
 
     pub(super) const fn precision(&self) -> Precision {

@@ -37,7 +37,13 @@ use std::{
 };
 
 use crossbeam_channel::Sender;
-use pinfire_base::{health::CoreHealth, limits::RECEIVE_BYTES, record::Record};
+use pinfire_base::{
+    clock::{ClockPair, Stamp},
+    health::CoreHealth,
+    limits::RECEIVE_BYTES,
+    record::Record,
+    wall_clock::WallClock,
+};
 
 use self::{
     clock::LoopClock, connections::Connections, deadline::Deadlines, expire::DueTogether,
@@ -45,7 +51,7 @@ use self::{
 };
 use crate::{
     net::Timer,
-    plan::Precision,
+    plan::{EngineSetup, ReceiveStamps},
     report::{CoreReport, Progress},
     request::Room,
 };
@@ -76,6 +82,9 @@ pub(crate) struct Core {
     more_due: bool,
     buffer: Box<[u8]>,
     reads: u32,
+    receive_stamps: ReceiveStamps,
+    /// What the kernel's stamps are told from.
+    wall: WallClock,
     /// The request being sent: its head, and its body if that is small.
     outgoing: Vec<u8>,
     /// What recent answers needed: the room given to the next ones.
@@ -85,18 +94,22 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(
         number: usize,
-        cores: usize,
-        precision: Precision,
+        setup: &EngineSetup,
         timer: Rc<Timer>,
         records: Sender<Record>,
         reports: Sender<CoreReport>,
         progress: Arc<[[Progress; 2]]>,
     ) -> Shared {
+        let mut wall = WallClock::new(ClockPair::read());
+        // Any of them may be interrupted; the closest counts.
+        for _ in 0..16 {
+            wall.pair(ClockPair::read());
+        }
         Rc::new_cyclic(|me| {
             RefCell::new(Self {
                 me: me.clone(),
                 number,
-                cores,
+                cores: setup.cpus.len(),
                 records,
                 reports,
                 progress,
@@ -104,12 +117,14 @@ impl Core {
                 connections: Connections::default(),
                 deadlines: Deadlines::default(),
                 due: DueTogether::default(),
-                clock: LoopClock::new(precision, timer),
+                clock: LoopClock::new(setup.precision, timer),
                 tasks: Tasks::default(),
                 hung_up: false,
                 more_due: false,
                 buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
                 reads: 0,
+                receive_stamps: setup.receive_stamps,
+                wall,
                 outgoing: Vec::new(),
                 room: Room::default(),
             })
@@ -129,6 +144,17 @@ impl Core {
     pub(super) fn count(&mut self, bump: impl FnOnce(&mut CoreHealth)) {
         if let Some(phase) = self.phases.any() {
             bump(&mut phase.health);
+        }
+    }
+
+    /// The loop is there at `now`. Where it was away for long, every phase that is out has to know.
+    #[inline]
+    pub(super) fn alive(&mut self, now: Stamp) {
+        if let Some(pause) = self.clock.alive(now) {
+            let Phases { current, draining } = &mut self.phases;
+            for phase in current.iter_mut().chain(draining) {
+                phase.health.pauses.add(pause);
+            }
         }
     }
 }

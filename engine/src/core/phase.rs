@@ -35,6 +35,10 @@ impl Core {
         begun: Stamp,
         handoff: Option<Arc<Handoff>>,
     ) {
+        // Nobody is away who has nothing to do.
+        if self.phases.any().is_none() {
+            self.clock.alive(Stamp::now());
+        }
         self.step_back(plan.phase);
         self.connections.expect_targets(&plan.targets, self.number);
         let mut agenda = Agenda::new(Arc::clone(&plan), begun, self.number, self.cores);
@@ -221,11 +225,13 @@ impl Core {
         let mut more = true;
         let mut until = None;
         for _ in 0..STARTS_PER_TICK {
+            let now = Stamp::now();
+            // Those of other requests; a start takes long enough to make them late.
+            self.expire_due(now);
             let deadline = self.deadlines.next();
             let Some(phase) = &mut self.phases.current else {
                 return;
             };
-            let now = Stamp::now();
             // While nothing has ended, nothing can be late by it but first answers: the slots are
             // filled first, each with a connection of its own.
             if now > *until.get_or_insert(now + STARTS_SPAN) && phase.counts.ended() > 0 {

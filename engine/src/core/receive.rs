@@ -3,7 +3,8 @@
 use std::io::ErrorKind;
 
 use pinfire_base::{
-    clock::{Span, Stamp, unix_now},
+    clock::{ClockPair, Stamp},
+    health::Fallback,
     limits::STAMPED_READ_EVERY,
     record::Failure,
 };
@@ -14,56 +15,105 @@ use super::{
     connection::{Carrying, Channel, Idle, State},
     handoff::Of,
 };
+use crate::{
+    net::{Came, Received},
+    plan::ReceiveStamps,
+};
 
 impl Core {
     /// The socket has something to read. Whether the connection lives on.
     #[inline]
     pub(super) fn readable(&mut self, slot: usize) -> bool {
-        let Some(socket) = self.connections[slot].socket() else {
+        let Some(received) = self.receive(slot) else {
             return false;
         };
-        self.reads = self.reads.wrapping_add(1);
-        let received = if self.reads.is_multiple_of(STAMPED_READ_EVERY) {
-            match socket.receive_stamped(&mut self.buffer) {
-                Ok((bytes, stamp)) => {
-                    if let (Some(kernel), Some(phase)) = (stamp, self.phases.any()) {
-                        let delay = unix_now().saturating_sub(kernel);
-                        phase.health.receive_delay.record(Span::from_nanos(delay));
-                    }
-                    Ok(bytes)
-                }
-                Err(error) => Err(error),
-            }
-        } else {
-            socket.receive(&mut self.buffer)
-        };
-        let at = Stamp::now();
-        self.clock.begin_tick(at);
-        self.received(slot, at, received);
-        self.go_on(at);
+        let now = Stamp::now();
+        self.alive(now);
+        self.clock.begin_tick(now);
+        self.received(slot, now, received);
+        self.go_on(now);
         !self.connections[slot].is_closed()
     }
 
-    /// Handles the result of one `recv` that returned at `at`. False if there was nothing to read.
+    /// One `recv` into the core's buffer; `None` on a connection that is hung up.
+    #[inline]
+    pub(super) fn receive(&mut self, slot: usize) -> Option<std::io::Result<Received>> {
+        let socket = self.connections[slot].socket()?;
+        self.reads = self.reads.wrapping_add(1);
+        let sample = self.reads.is_multiple_of(STAMPED_READ_EVERY);
+        Some(socket.receive(&mut self.buffer, sample))
+    }
+
+    /// Handles the result of one `recv` that returned at `now`. False if there was nothing to read.
     #[inline]
     pub(super) fn received(
         &mut self,
         slot: usize,
-        at: Stamp,
-        received: std::io::Result<usize>,
+        now: Stamp,
+        received: std::io::Result<Received>,
     ) -> bool {
         match received {
             // TLS says that it ends before the connection does.
-            Ok(0) => {
+            Ok(Received { bytes: 0, .. }) => {
                 let announced = !self.connections[slot].is_sealed();
-                self.peer_left(slot, at, 0, announced);
+                self.peer_left(slot, now, 0, announced);
             }
-            Ok(bytes) => self.bytes(slot, at, bytes),
+            Ok(Received { bytes, came }) => {
+                let at = self.came(slot, now, came);
+                self.bytes(slot, at, bytes);
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => self.peer_closed(slot, at, error.raw_os_error().unwrap_or(0)),
+            Err(error) => self.peer_closed(slot, now, error.raw_os_error().unwrap_or(0)),
         }
         true
+    }
+
+    /// The time of bytes that had been read at `now`: when they came, where that is known.
+    #[inline]
+    pub(super) fn came(&mut self, slot: usize, now: Stamp, came: Came) -> Stamp {
+        let Some(Carrying { request, .. }) = self.connections[slot].carried() else {
+            return now;
+        };
+        let health = &mut self.phases.of(request.phase()).health;
+        if self.wall.wants_pair(now) {
+            self.wall.pair(ClockPair::read());
+        }
+        let unix_nanos = match came {
+            Came::At(unix_nanos) => unix_nanos,
+            Came::Unknown if self.receive_stamps != ReceiveStamps::User => {
+                health.receive_stamps.fell_back(Fallback::Missing);
+                return now;
+            }
+            Came::Sampled(unix_nanos) => {
+                health.receive_stamps.user += 1;
+                if let Ok(at) = self.wall.stamp(unix_nanos, now) {
+                    health.receive_delay.record(now.since(at));
+                }
+                return now;
+            }
+            Came::Unknown | Came::Unasked => {
+                health.receive_stamps.user += 1;
+                return now;
+            }
+        };
+        let stamp = self.wall.stamp(unix_nanos, now).map_err(Fallback::from);
+        match stamp.and_then(|stamp| request.came(stamp)) {
+            Ok(at) => {
+                health.receive_stamps.kernel += 1;
+                health.receive_delay.record(now.since(at));
+                at
+            }
+            Err(why) => {
+                // What is impossible may be so because of a step that no pair has shown yet.
+                let steps = self.wall.steps();
+                self.wall.pair(ClockPair::read());
+                let stepped = self.wall.steps() > steps;
+                let why = if stepped { Fallback::Stepped } else { why };
+                health.receive_stamps.fell_back(why);
+                now
+            }
+        }
     }
 
     #[inline]

@@ -147,7 +147,7 @@ impl Core {
             };
             request.connects_to(number);
             let address = server.address(number);
-            match connect(address, source, &plan.dialling, plan.receive_stamps) {
+            match connect(address, source, &plan.dialling, self.receive_stamps) {
                 Ok(socket) => return self.await_connect(target, request, socket),
                 Err(errno) => {
                     now = Stamp::now();
@@ -226,6 +226,7 @@ impl Core {
     /// The connect of a new connection has ended. Whether the connection lives on.
     pub(super) fn connected(&mut self, slot: usize) -> bool {
         let now = Stamp::now();
+        self.alive(now);
         let connection = &mut self.connections[slot];
         let State::Carrying(Carrying {
             socket, request, ..

@@ -176,8 +176,7 @@ async fn serve(luggage: Luggage, driver: Driver) {
     let timer = Rc::new(timer);
     let core = Core::new(
         luggage.number,
-        luggage.setup.cpus.len(),
-        luggage.setup.precision,
+        &luggage.setup,
         Rc::clone(&timer),
         luggage.records,
         luggage.reports,

@@ -7,7 +7,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use pinfire_base::clock::Stamp;
+use pinfire_base::{clock::Stamp, limits::SIGN_OF_LIFE_EVERY};
 
 use super::{Core, Shared};
 use crate::{
@@ -39,6 +39,7 @@ impl Core {
     /// Acts on what is due and says how to wait for the rest.
     fn look_at_clock(&mut self) -> Next {
         self.clock.awake();
+        self.alive(Stamp::now());
         if self.tasks.are_leaving() {
             return Next::Leave;
         }
@@ -58,10 +59,12 @@ impl Core {
         self.drop_if_due(now);
         let wake = self.next_due().map(|due| self.clock.wake_for(due));
         let spins = self.clock.precision() == Precision::Spin && self.phases.any().is_some();
-        if spins || self.more_due || wake.is_some_and(|wake| wake <= Stamp::now()) {
+        let now = Stamp::now();
+        if spins || self.more_due || wake.is_some_and(|wake| wake <= now) {
             return Next::Spin;
         }
-        self.clock.sleep(wake);
+        let shows = self.phases.any().map(|_| now + SIGN_OF_LIFE_EVERY);
+        self.clock.sleep(wake.into_iter().chain(shows).min());
         Next::Sleep
     }
 

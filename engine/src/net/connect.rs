@@ -10,11 +10,31 @@ use std::{
 use pinfire_base::clock::Span;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use super::Pollable;
+use super::{Kind, Pollable, Stamps};
 use crate::{
-    plan::{Address, Dialling},
+    plan::{Address, Dialling, ReceiveStamps},
     sys,
 };
+
+/// A socket that goes nowhere and has asked for receive stamps. The kernel stamps what it receives
+/// while any socket wants that, beginning some time after the first has asked; while this is there,
+/// the first reads of a run have their stamps too.
+pub struct StampKeeper {
+    _socket: Socket,
+}
+
+impl StampKeeper {
+    /// Asks for stamps.
+    ///
+    /// # Errors
+    /// The kernel has none.
+    pub fn new() -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM.cloexec(), Some(Protocol::TCP))
+            .or_else(|_| Socket::new(Domain::IPV6, Type::STREAM.cloexec(), Some(Protocol::TCP)))?;
+        sys::want_receive_stamps(&socket)?;
+        Ok(Self { _socket: socket })
+    }
+}
 
 /// Begins to connect without waiting; over TCP, from `source` if there is one.
 ///
@@ -24,7 +44,7 @@ pub fn connect(
     to: &Address,
     source: Option<IpAddr>,
     dialling: &Dialling,
-    stamps: bool,
+    stamps: ReceiveStamps,
 ) -> Result<Rc<Pollable>, i32> {
     open(to, source, dialling, stamps).map_err(|error| error.raw_os_error().unwrap_or(0))
 }
@@ -33,10 +53,10 @@ fn open(
     to: &Address,
     source: Option<IpAddr>,
     dialling: &Dialling,
-    stamps: bool,
+    stamps: ReceiveStamps,
 ) -> io::Result<Rc<Pollable>> {
     let kind = Type::STREAM.nonblocking().cloexec();
-    let (socket, to) = match to {
+    let (socket, to, kind) = match to {
         Address::Tcp(address) => {
             let domain = Domain::for_address(*address);
             let socket = Socket::new(domain, kind, Some(Protocol::TCP))?;
@@ -46,20 +66,24 @@ fn open(
                 let _ = sys::choose_port_on_connect(&socket);
                 socket.bind(&SocketAddr::new(source, 0).into())?;
             }
-            (socket, SockAddr::from(*address))
+            // Not every kernel has them; the report then says so.
+            let asked = sys::want_receive_stamps(&socket);
+            let stamps = match (stamps, asked) {
+                (ReceiveStamps::User, _) => Stamps::Sample,
+                (ReceiveStamps::Auto | ReceiveStamps::Kernel, Ok(())) => Stamps::Every,
+                (ReceiveStamps::Auto | ReceiveStamps::Kernel, Err(_)) => Stamps::Refused,
+            };
+            (socket, SockAddr::from(*address), Kind::Tcp(stamps))
         }
         Address::Unix(path) => (
             Socket::new(Domain::UNIX, kind, None)?,
             SockAddr::unix(path)?,
+            Kind::Other,
         ),
     };
-    if stamps {
-        // Not every kernel and not every kind of socket has them; the report then says so.
-        let _ = sys::want_receive_stamps(&socket);
-    }
     match socket.connect(&to) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-        _ => Pollable::new(socket.into()).map(Rc::new),
+        _ => Pollable::new(socket.into(), kind).map(Rc::new),
     }
 }
 
@@ -148,7 +172,7 @@ mod tests {
     fn a_source_that_is_not_ours_has_the_systems_number() {
         let to = Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 1)));
         let source = Some(IpAddr::from([192, 0, 2, 1]));
-        let result = connect(&to, source, &Dialling::default(), false);
+        let result = connect(&to, source, &Dialling::default(), ReceiveStamps::Auto);
         assert_eq!(result.err(), Some(libc::EADDRNOTAVAIL));
     }
 }

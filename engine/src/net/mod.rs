@@ -5,12 +5,12 @@
 mod connect;
 pub mod tls;
 
-pub use connect::{Unconnected, connect, shows_lost_syn};
+pub use connect::{StampKeeper, Unconnected, connect, shows_lost_syn};
 
 use std::{
     io::{self, IoSlice},
     net::SocketAddr,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
@@ -34,7 +34,7 @@ const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 /// Where the system does not say, all may.
 pub fn readable_now<'a>(sockets: impl Iterator<Item = &'a Pollable>, readable: &mut Vec<bool>) {
     let mut looked: Vec<PollFd<'_>> = sockets
-        .map(|socket| PollFd::from_borrowed_fd(sys::borrow(&socket.0), PollFlags::IN))
+        .map(|socket| PollFd::from_borrowed_fd(socket.descriptor(), PollFlags::IN))
         .collect();
     let known = poll(&mut looked, Some(&Timespec::default())).is_ok();
     readable.clear();
@@ -42,41 +42,113 @@ pub fn readable_now<'a>(sockets: impl Iterator<Item = &'a Pollable>, readable: &
 }
 
 /// A descriptor whose readiness the runtime watches. Made on the thread of its runtime.
-pub struct Pollable(UnixStream);
+pub struct Pollable {
+    stream: UnixStream,
+    kind: Kind,
+}
+
+/// What is known of a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A timer, a bell, a socket in the file system: the kernel stamps and acknowledges nothing.
+    Other,
+    /// A TCP socket whose reads have these stamps.
+    Tcp(Stamps),
+}
+
+/// Which reads of a TCP socket carry the kernel's stamp.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stamps {
+    /// All, and it is their time.
+    Every,
+    /// A sample, and it only tells how late our own is.
+    Sample,
+    /// None: the kernel refused.
+    Refused,
+}
+
+/// What one `recv` has brought.
+pub struct Received {
+    /// How many bytes; 0 for the end.
+    pub bytes: usize,
+    /// What is known of when they came.
+    pub came: Came,
+}
+
+/// What is known of when bytes came, in Unix nanoseconds.
+#[derive(Clone, Copy)]
+pub enum Came {
+    /// The kernel's stamp of the newest of them.
+    At(u64),
+    /// The same, but only to know how late our own stamp is.
+    Sampled(u64),
+    /// Nothing, though the kernel's stamp was wanted.
+    Unknown,
+    /// Nothing: nobody asked.
+    Unasked,
+}
 
 impl Pollable {
     /// Takes a non-blocking descriptor of any pollable kind; the runtime only polls it.
-    fn new(descriptor: OwnedFd) -> io::Result<Self> {
-        UnixStream::from_std(descriptor.into()).map(Self)
+    fn new(descriptor: OwnedFd, kind: Kind) -> io::Result<Self> {
+        let stream = UnixStream::from_std(descriptor.into())?;
+        Ok(Self { stream, kind })
+    }
+
+    #[inline]
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        sys::borrow(&self.stream)
     }
 
     /// Waits until a `recv` would not block. Nothing is in flight, so dropping it loses nothing.
     #[inline]
     pub async fn readable(&self) -> io::Result<()> {
-        self.0.readable(false).await
+        self.stream.readable(false).await
     }
 
     /// Waits until a `send` would not block, or a pending connect has ended.
     pub async fn writable(&self) -> io::Result<()> {
-        self.0.writable(false).await
+        self.stream.writable(false).await
     }
 
-    /// One `recv` that does not wait.
+    /// One `recv` that does not wait. Where only a sample of the reads is stamped, `sample` says
+    /// whether this one is of it.
     #[inline]
-    pub fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
-        let (received, _) = rustix::net::recv(sys::borrow(&self.0), into, RecvFlags::DONTWAIT)?;
-        Ok(received)
+    pub fn receive(&self, into: &mut [u8], sample: bool) -> io::Result<Received> {
+        let without = match self.kind {
+            Kind::Tcp(Stamps::Every) => {
+                let (bytes, stamp) = sys::receive_stamped(self.descriptor(), into)?;
+                let came = stamp.map_or(Came::Unknown, Came::At);
+                return Ok(Received { bytes, came });
+            }
+            Kind::Tcp(Stamps::Sample) if sample => {
+                let (bytes, stamp) = sys::receive_stamped(self.descriptor(), into)?;
+                let came = stamp.map_or(Came::Unasked, Came::Sampled);
+                return Ok(Received { bytes, came });
+            }
+            Kind::Tcp(Stamps::Sample) => Came::Unasked,
+            Kind::Tcp(Stamps::Refused) | Kind::Other => Came::Unknown,
+        };
+        let (bytes, _) = rustix::net::recv(self.descriptor(), into, RecvFlags::DONTWAIT)?;
+        Ok(Received {
+            bytes,
+            came: without,
+        })
     }
 
-    /// One `recv` with the kernel's receive stamp in Unix nanoseconds.
-    pub fn receive_stamped(&self, into: &mut [u8]) -> io::Result<(usize, Option<u64>)> {
-        sys::receive_stamped(sys::borrow(&self.0), into)
+    /// Whether the peer has acknowledged every byte that a `send` has taken; `None` where nothing
+    /// is acknowledged.
+    pub fn acknowledged(&self) -> Option<bool> {
+        match self.kind {
+            Kind::Tcp(_) => Some(sys::unacknowledged(self.descriptor()).ok()? == 0),
+            Kind::Other => None,
+        }
     }
 
     /// Whether an idle connection is still good: open, and with nothing to read.
     pub fn is_quiet(&self) -> bool {
         let peek = RecvFlags::DONTWAIT | RecvFlags::PEEK;
-        let result = rustix::net::recv(sys::borrow(&self.0), &mut [0_u8; 1], peek);
+        let result = rustix::net::recv(self.descriptor(), &mut [0_u8; 1], peek);
         matches!(result, Err(error) if error == rustix::io::Errno::AGAIN)
     }
 
@@ -84,9 +156,9 @@ impl Pollable {
     #[inline]
     pub fn send(&self, head: &[u8], body: &[u8]) -> io::Result<usize> {
         let sent = if body.is_empty() {
-            rustix::net::send(sys::borrow(&self.0), head, SEND)
+            rustix::net::send(self.descriptor(), head, SEND)
         } else if head.is_empty() {
-            rustix::net::send(sys::borrow(&self.0), body, SEND)
+            rustix::net::send(self.descriptor(), body, SEND)
         } else {
             return self.send_parts(&[IoSlice::new(head), IoSlice::new(body)]);
         };
@@ -96,7 +168,7 @@ impl Pollable {
     /// One `send` of several parts in a row that does not wait and raises no signal.
     pub fn send_parts(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut nothing = SendAncillaryBuffer::default();
-        let sent = rustix::net::sendmsg(sys::borrow(&self.0), parts, &mut nothing, SEND)?;
+        let sent = rustix::net::sendmsg(self.descriptor(), parts, &mut nothing, SEND)?;
         Ok(sent)
     }
 
@@ -105,20 +177,20 @@ impl Pollable {
     /// before it has received all of it: the kernel answers that with a reset.
     pub fn hang_up(&self) {
         // An error means that the connection is down already.
-        let _ = rustix::net::shutdown(sys::borrow(&self.0), Shutdown::Both);
+        let _ = rustix::net::shutdown(self.descriptor(), Shutdown::Both);
     }
 
     /// Ends the sending direction alone: the server sees a FIN and may still answer.
     pub fn half_close(&self) {
         // As above.
-        let _ = rustix::net::shutdown(sys::borrow(&self.0), Shutdown::Write);
+        let _ = rustix::net::shutdown(self.descriptor(), Shutdown::Write);
     }
 
     /// Resets the connection. The RST goes out within the call: a TCP socket that is connected to
     /// nothing gives its connection up. Where a kernel refuses that, it goes out as the socket
     /// closes.
     pub fn reset(&self) {
-        let socket = sys::borrow(&self.0);
+        let socket = self.descriptor();
         let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
         if rustix::net::connect_unspec(socket).is_err() {
             // Wakes the task that holds the socket.
@@ -128,7 +200,7 @@ impl Pollable {
 
     /// The outcome of a connect that had been pending.
     pub fn connect_result(&self) -> Result<(), i32> {
-        match rustix::net::sockopt::socket_error(sys::borrow(&self.0)) {
+        match rustix::net::sockopt::socket_error(self.descriptor()) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) | Err(error) => Err(error.raw_os_error()),
         }
@@ -136,7 +208,7 @@ impl Pollable {
 
     /// Both ends of a TCP connection.
     pub fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
-        let descriptor = sys::borrow(&self.0);
+        let descriptor = self.descriptor();
         let socket = socket2::SockRef::from(&descriptor);
         let of = |address: io::Result<socket2::SockAddr>| address.ok()?.as_socket();
         (of(socket.local_addr()), of(socket.peer_addr()))
@@ -144,7 +216,7 @@ impl Pollable {
 
     /// The local port, 0 if there is none.
     pub fn local_port(&self) -> u16 {
-        socket2::SockRef::from(&sys::borrow(&self.0))
+        socket2::SockRef::from(&self.descriptor())
             .local_addr()
             .ok()
             .and_then(|address| address.as_socket())
@@ -213,24 +285,24 @@ impl Timer {
     /// No descriptors left.
     pub fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        Pollable::new(timerfd_create(TimerfdClockId::Monotonic, flags)?).map(Self)
+        Pollable::new(
+            timerfd_create(TimerfdClockId::Monotonic, flags)?,
+            Kind::Other,
+        )
+        .map(Self)
     }
 
     /// Arms it for an instant, a past one too. About 0.3 µs.
     pub fn arm(&self, at: Stamp) {
         // The descriptor is a timerfd, the time is normal and the call is allowed (`try_calls`):
         // nothing is left to fail.
-        let _ = timerfd_settime(
-            sys::borrow(&self.0.0),
-            TimerfdTimerFlags::ABSTIME,
-            &once(at),
-        );
+        let _ = timerfd_settime(self.0.descriptor(), TimerfdTimerFlags::ABSTIME, &once(at));
     }
 
     /// Waits until it has fired, and takes the expiry away.
     pub async fn fired(&self) {
         let _ = self.0.readable().await;
-        let _ = rustix::io::read(sys::borrow(&self.0.0), &mut [0_u8; 8]);
+        let _ = rustix::io::read(self.0.descriptor(), &mut [0_u8; 8]);
     }
 }
 
@@ -265,7 +337,7 @@ impl Bell {
     /// # Errors
     /// The runtime refuses the descriptor.
     pub fn new(descriptor: OwnedFd) -> io::Result<Self> {
-        Pollable::new(descriptor).map(Self)
+        Pollable::new(descriptor, Kind::Other).map(Self)
     }
 
     /// A bell that always rings: awaiting it is one turn of the loop.
@@ -279,7 +351,7 @@ impl Bell {
     /// Waits until it rings, and silences it.
     pub async fn rung(&self) {
         self.ringing().await;
-        let _ = rustix::io::read(sys::borrow(&self.0.0), &mut [0_u8; 8]);
+        let _ = rustix::io::read(self.0.descriptor(), &mut [0_u8; 8]);
     }
 
     /// Waits until it rings, and lets it ring.
@@ -304,7 +376,7 @@ mod tests {
                 .map(|_| {
                     let (one, other) = Pair::pair().unwrap();
                     one.set_nonblocking(true).unwrap();
-                    (Pollable::new(one.into()).unwrap(), other)
+                    (Pollable::new(one.into(), Kind::Other).unwrap(), other)
                 })
                 .unzip();
             theirs[1].write_all(b"x").unwrap();
@@ -314,7 +386,7 @@ mod tests {
             readable_now(ours.iter(), &mut readable);
             assert_eq!(readable, [false, true, false, true]);
             // Looking takes nothing.
-            assert_eq!(ours[1].receive(&mut [0; 8]).unwrap(), 1);
+            assert_eq!(ours[1].receive(&mut [0; 8], false).unwrap().bytes, 1);
             readable_now(ours.iter(), &mut readable);
             assert_eq!(readable, [false, false, false, true]);
         });

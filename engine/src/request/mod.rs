@@ -9,6 +9,7 @@ mod room;
 pub use head::{HeaderValue, Ids, RequestHead};
 use pinfire_base::{
     clock::{Span, Stamp},
+    health::Fallback,
     limits::STALE_WITHIN,
     record::{
         AfterHalfClose, Capture, Disconnect, Failure, Keep, Label, Leave, MarkKind, Outcome, Phase,
@@ -394,6 +395,24 @@ impl Request {
         true
     }
 
+    /// The time of bytes that came at `stamp` by the kernel's account.
+    ///
+    /// # Errors
+    /// They cannot have come then.
+    #[inline]
+    pub fn came(&self, stamp: Stamp) -> Result<Stamp, Fallback> {
+        let times = &self.record.times;
+        if stamp < times.send_start.unwrap_or(times.start) {
+            return Err(Fallback::BeforeTheRequest);
+        }
+        // T2 is the return of the `send`, and a server that is near can answer within it.
+        let stamp = times.written.map_or(stamp, |written| stamp.max(written));
+        match times.body_last.or(times.head) {
+            Some(last) if stamp < last => Err(Fallback::BeforeTheLast),
+            _ => Ok(stamp),
+        }
+    }
+
     /// What has come last is an end mark: nothing is missing, however the connection ends.
     pub fn has_end_mark(&self) -> bool {
         let last = self.record.transcript.marks().last();
@@ -451,14 +470,14 @@ impl Request {
         self.record
     }
 
-    /// The client left between `asked` and `closed`. What it reads afterwards moves nothing any
-    /// more.
-    pub fn left(&mut self, asked: Stamp, closed: Stamp) {
-        self.left = Some(self.disconnect(asked, closed));
+    /// The client left between `asked` and `closed`; whether the peer had `acknowledged` the whole
+    /// request by then, if that is known. What it reads afterwards moves nothing any more.
+    pub fn left(&mut self, asked: Stamp, closed: Stamp, acknowledged: Option<bool>) {
+        self.left = Some(self.disconnect(asked, closed, acknowledged));
         self.watches = false;
     }
 
-    fn disconnect(&self, asked: Stamp, closed: Stamp) -> Disconnect {
+    fn disconnect(&self, asked: Stamp, closed: Stamp, acknowledged: Option<bool>) -> Disconnect {
         let (triggered, due) = self.triggered.unwrap_or((asked, asked));
         Disconnect {
             triggered,
@@ -466,6 +485,7 @@ impl Request {
             asked,
             closed,
             stage: self.stage,
+            acknowledged,
             after: None,
         }
     }
@@ -596,7 +616,7 @@ mod tests {
         );
         assert!(request.wrote(at(40), 40));
         assert_eq!((request.stage(), request.due()), (Stage::Waiting, at(140)));
-        request.left(at(141), at(143));
+        request.left(at(141), at(143), None);
         let record = request.gone(at(143));
         assert_eq!(record.times.written, Some(at(40)));
         assert_eq!(record.wire.body_sent, 90);
@@ -622,7 +642,7 @@ mod tests {
         assert_eq!(half.cancel_due(), None);
         assert!(half.wrote(at(31), 1) && !half.is_sent());
         assert_eq!(half.cancel_due(), Some(at(131)));
-        half.left(at(131), at(132));
+        half.left(at(131), at(132), None);
         let record = half.gone(at(132));
         assert_eq!((record.wire.body_sent, record.times.written), (45, None));
 
@@ -697,7 +717,7 @@ mod tests {
         let mut request = planned(Some(Chosen { cancel, wave: None }));
         request.sending(at(20), 10, 90);
         request.wrote(at(40), 100);
-        request.left(at(141), at(142));
+        request.left(at(141), at(142), None);
         request
     }
 
@@ -720,6 +740,22 @@ mod tests {
         request.body(at(25), 7, b"7 bytes");
         assert!(request.wrote(at(40), 100));
         assert_eq!(request.stage(), Stage::Streaming);
+    }
+
+    #[test]
+    fn an_impossible_time_of_arrival_is_none() {
+        let mut request = request(None);
+        assert_eq!(request.came(at(9)), Err(Fallback::BeforeTheRequest));
+        assert_eq!(request.came(at(10)), Ok(at(10)), "in the handshake");
+        request.sending(at(20), 10, 90);
+        assert_eq!(request.came(at(19)), Err(Fallback::BeforeTheRequest));
+        assert_eq!(request.came(at(20)), Ok(at(20)), "an early answer");
+        assert!(request.wrote(at(40), 100));
+        assert_eq!(request.came(at(35)), Ok(at(40)), "within the send");
+        assert_eq!(request.came(at(19)), Err(Fallback::BeforeTheRequest));
+        request.body(at(50), 7, b"7 bytes");
+        assert_eq!(request.came(at(49)), Err(Fallback::BeforeTheLast));
+        assert_eq!(request.came(at(50)), Ok(at(50)), "of the same segment");
     }
 
     #[test]

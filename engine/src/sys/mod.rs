@@ -59,17 +59,35 @@ fn set_option(socket: impl AsFd, level: i32, option: i32, value: libc::c_uint) -
     }
 }
 
+/// Bytes of the send queue of a TCP socket that its peer has not acknowledged (SIOCOUTQ), those not
+/// sent yet included.
+///
+/// # Errors
+/// It is no such socket.
+pub fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one int, and `bytes` is one that
+    // lives across the call.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 {
+        Ok(usize::try_from(bytes).unwrap_or(0))
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Room for one control message with three timestamps, aligned as the kernel wants it.
 #[repr(C, align(8))]
-struct Control([u8; 128]);
+struct Control([MaybeUninit<u8>; 128]);
 
 /// Like `recv` without waiting, and gives the kernel's stamp of the newest byte in Unix
 /// nanoseconds if it has one.
 ///
 /// # Errors
 /// As `recvmsg`: would block, reset, and so on.
+#[inline]
 pub fn receive_stamped(socket: impl AsFd, into: &mut [u8]) -> io::Result<(usize, Option<u64>)> {
-    let mut control = Control([0; 128]);
+    let mut control = Control([MaybeUninit::uninit(); 128]);
     let mut part = libc::iovec {
         iov_base: into.as_mut_ptr().cast(),
         iov_len: into.len(),
@@ -93,8 +111,9 @@ pub fn receive_stamped(socket: impl AsFd, into: &mut [u8]) -> io::Result<(usize,
         return Err(io::Error::last_os_error());
     }
     let mut stamp = None;
-    // SAFETY: the kernel has filled `message`; CMSG_FIRSTHDR and CMSG_NXTHDR walk its control
-    // buffer and give null at its end. SCM_TIMESTAMPING carries three timespecs, read unaligned.
+    // SAFETY: the kernel has filled `message` and as much of its control buffer as it says;
+    // CMSG_FIRSTHDR and CMSG_NXTHDR walk that much and give null at its end. SCM_TIMESTAMPING
+    // carries three timespecs, read unaligned.
     unsafe {
         let mut header = libc::CMSG_FIRSTHDR(&raw const message);
         while !header.is_null() {
@@ -250,5 +269,19 @@ mod tests {
         );
         drop(server);
         assert_eq!(receive(&client, &mut buffer).0, 0);
+    }
+
+    #[test]
+    fn what_the_peer_has_not_acknowledged_is_known() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        assert_eq!(unacknowledged(&client).unwrap(), 0);
+        // More than both buffers hold: nobody reads, so the rest cannot be acknowledged.
+        client.set_nonblocking(true).unwrap();
+        while client.write(&[0; 65_536]).is_ok() {}
+        assert!(unacknowledged(&client).unwrap() > 0);
+        drop(server);
+        assert!(unacknowledged(std::fs::File::open("/dev/null").unwrap()).is_err());
     }
 }

@@ -47,6 +47,7 @@ pub fn of(run: &PreparedRun<'_>) -> Result<RunFacts> {
         trace_table: settings.trace_table,
         tokenizer: run.workload.tokenizer_name.clone(),
         driver: driver.map_or("", |core| core.driver.name()).to_owned(),
+        receive_stamps: settings.engine.receive_stamps.name().to_owned(),
         anchor: engine.anchor(),
         rate_window: settings.rate_window,
         thresholds: settings.thresholds,

@@ -136,7 +136,7 @@ impl<'a> Running<'a> {
         // Whatever stops the rest of the warmup now, the measurement is whole.
         if let Some(warmup) = warmed.draining {
             let report = self.end_of(&warmup)?;
-            done.end.warmup = Some(self.window(&report));
+            self.warmed(&report, &mut done.end);
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ impl<'a> Running<'a> {
             draining = Some(going);
         } else {
             let report = self.end_of(&going)?;
-            end.warmup = Some(self.window(&report));
+            self.warmed(&report, end);
             self.phases.watch.between();
         }
         if self.phases.interrupt.asked() && self.stopped.is_none() {
@@ -165,6 +165,14 @@ impl<'a> Running<'a> {
             sessions: plan.schedule.sessions.taken(),
             draining,
         })
+    }
+
+    /// Notes the end of the warmup.
+    fn warmed(&self, report: &PhaseReport, end: &mut RunEnd) {
+        end.warmup = Some(self.window(report));
+        for core in &report.cores {
+            end.warmup_stamps.add(&core.health.receive_stamps);
+        }
     }
 
     /// Runs the measured phase, behind so many sessions of the warmup.

@@ -88,7 +88,6 @@ impl<'a> Plans<'a> {
             id_key: self.id_key,
             timeout: settings.timeout,
             reuse: settings.reuse,
-            receive_stamps: true,
             keep: settings.keep,
         })
     }

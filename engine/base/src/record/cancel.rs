@@ -197,6 +197,10 @@ pub struct Disconnect {
     pub closed: Stamp,
     /// How far the request had come.
     pub stage: super::Stage,
+    /// Whether the peer's kernel had acknowledged the whole request before the client left. Absent
+    /// if not all of it had been sent, and where there is nothing to be acknowledged (sockets in
+    /// the file system).
+    pub acknowledged: Option<bool>,
     /// What the server made of a half-closed connection.
     pub after: Option<AfterHalfClose>,
 }

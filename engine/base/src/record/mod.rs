@@ -138,11 +138,11 @@ pub struct Times {
     pub send_start: Option<Stamp>,
     /// T2: immediately after the `send` that took the request's last byte.
     pub written: Option<Stamp>,
-    /// After the `recv` that completed the response head.
+    /// When the bytes that completed the response head came.
     pub head: Option<Stamp>,
-    /// After the first `recv` that brought body bytes.
+    /// When the first body bytes came.
     pub body_first: Option<Stamp>,
-    /// After the last `recv` that brought body bytes.
+    /// When the last body bytes came.
     pub body_last: Option<Stamp>,
     /// The record's end: the last response of any kind, or the instant its failure was known.
     pub end: Stamp,

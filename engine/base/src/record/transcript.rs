@@ -33,7 +33,8 @@ pub enum MarkKind {
 /// One event: when it was complete, and its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
-    /// After the `recv` that brought its last byte; events of one `recv` share it.
+    /// When the newest bytes of the read came that brought its last one; events of one read share
+    /// it.
     pub at: Stamp,
     /// Length of its bytes in the transcript; they follow those of the mark before.
     pub len: u32,
