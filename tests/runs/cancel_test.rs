@@ -592,8 +592,22 @@ fn a_matrix_finds_the_one_cell_that_leaks_and_goes_on_where_it_was() {
     let report = of_folder("report", &out, "");
     assert_eq!(report.status.code(), Some(0), "{}", report.stderr);
     assert!(report.stdout.contains("LEAKS 4/4"), "{}", report.stdout);
+    // Of each endpoint and each way of answering a folder, of each time that it was gone on with.
+    assert!(report.stderr.contains("chat-whole"), "{}", report.stderr);
+    let mut left = 0;
+    for entry in std::fs::read_dir(&out).unwrap() {
+        let below = entry.unwrap().path();
+        if below.join("resolved_config.yaml").is_file() {
+            let lines = std::fs::read_to_string(below.join("profile_export.jsonl")).unwrap();
+            left += lines.matches("\"closed_ns\":1").count();
+            let again = of_folder("report", &below, "");
+            assert_eq!(again.status.code(), Some(0), "{}", again.stderr);
+        }
+    }
+    let cancels = kept.iter().map(|cell| cell["cancels"].as_u64().unwrap());
+    assert_eq!(left as u64, cancels.sum::<u64>(), "{}", rest.stderr);
     let plot = of_folder("plot", &out, "");
-    assert_eq!(plot.status.code(), Some(1));
+    assert_eq!(plot.status.code(), Some(0), "{}", plot.stderr);
     assert!(plot.stderr.contains("a table"), "{}", plot.stderr);
     let page = of_folder("plot", &out, "--html");
     assert_eq!(page.status.code(), Some(0), "{}", page.stderr);
@@ -614,6 +628,16 @@ fn a_matrix_has_the_endpoints_that_the_server_has() {
         "{}",
         run.stdout
     );
+    // Of what never came whole there is nothing to let go, however short the answers are.
+    let quick = Mock::start(Script {
+        ttft: Span::from_millis(10),
+        itl: Span::from_millis(1),
+        tokens: 8,
+        ..script()
+    });
+    let unsent = "--request-cancellation-trigger mid-body --request-cancellation-mode rst";
+    let run = matrix(&url(&quick), unsent);
+    assert_eq!(run.status.code(), Some(0), "{}{}", run.stdout, run.stderr);
     let gone = Raw::answering("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n");
     let flags = format!("{flags} --endpoint-type embeddings");
     let run = matrix(&format!("http://{}", gone.address()), &flags);

@@ -183,6 +183,28 @@ pub enum Counted {
     Requests,
     /// One for each prompt of a batch and each choice that was asked for.
     Sequences,
+    /// Aborted ones too, so that nothing of a release follows from it.
+    WithAborted,
+}
+
+/// What a server's counters count, as far as that is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counting {
+    /// Of those that ended.
+    pub finished: Option<Counted>,
+    /// Of tokens.
+    pub tokens: Option<TokensCounted>,
+}
+
+impl Counting {
+    /// Of several servers: what all of them count alike.
+    pub fn together(all: impl IntoIterator<Item = Self>) -> Self {
+        let same = |one: Self, other: Self| Self {
+            finished: one.finished.filter(|_| one.finished == other.finished),
+            tokens: one.tokens.filter(|_| one.tokens == other.tokens),
+        };
+        all.into_iter().reduce(same).unwrap_or_default()
+    }
 }
 
 /// Whose tokens a server counts, and when.
@@ -314,6 +336,14 @@ pub(super) trait Growth {
 }
 
 impl ServerKind {
+    /// What its counters count.
+    pub const fn counting(&self) -> Counting {
+        Counting {
+            finished: self.finished_counts,
+            tokens: self.output_tokens_counted,
+        }
+    }
+
     fn fits(&self, scrape: &Scrape) -> bool {
         let page = &scrape.exposition;
         let shown = |name: &String| match name.strip_suffix('*') {

@@ -80,6 +80,9 @@ pub struct Witness {
     /// How many of the cancels its verdict is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<Minority>,
+    /// The largest share of the cancels, in percent, of which it may be wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_ruled_out_pct: Option<f64>,
 }
 
 impl Witness {
@@ -89,6 +92,7 @@ impl Witness {
             verdict,
             says: says.into(),
             share: None,
+            not_ruled_out_pct: None,
         }
     }
 
@@ -99,11 +103,17 @@ impl Witness {
             verdict: Finding::Silent,
             says: String::new(),
             share: None,
+            not_ruled_out_pct: None,
         }
     }
 
     pub(super) fn silent(witness: Source, why: impl Into<String>) -> Self {
         Self::new(witness, Finding::Silent, why)
+    }
+
+    pub(super) const fn but_for(mut self, percent: f64) -> Self {
+        self.not_ruled_out_pct = Some(percent);
+        self
     }
 
     pub(super) fn about(mut self, requests: u64, cancels: u64) -> Self {

@@ -1,8 +1,6 @@
 //! Several pages of metrics: replicas that share the load, or hops that all of it goes through.
 
-use super::{
-    Evidence, Finding, LevelSample, PageReport, PageSamples, ReclaimReport, Source, Witness,
-};
+use super::{Evidence, Finding, LevelSample, PageReport, ReclaimReport, Source, Witness};
 
 /// A page that shows this part of what the client has out, on average, sees all of the load.
 const SEES_ALL: f64 = 0.75;
@@ -20,7 +18,10 @@ pub(super) enum Layout {
 
 impl Evidence {
     /// What this page alone tells.
-    pub(super) fn of_page(&self, page: &PageSamples) -> Self {
+    pub(super) fn of_page(&self, place: usize) -> Self {
+        let Some(page) = self.pages.get(place) else {
+            return self.clone();
+        };
         let within = |samples: &[LevelSample]| -> Vec<LevelSample> {
             let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
                 return Vec::new();
@@ -32,7 +33,8 @@ impl Evidence {
         let mut alone = self.clone();
         alone.pages.clear();
         alone.server.clone_from(&page.server);
-        alone.counts_aborted_tokens = page.counts_aborted_tokens;
+        alone.counting = page.counting;
+        alone.measured = self.measured.as_ref().map(|all| all.of_page(place));
         alone.before = within(&self.before);
         alone.between = within(&self.between);
         for (wave, whole) in alone.waves.iter_mut().zip(&self.waves) {
@@ -54,11 +56,8 @@ impl Evidence {
 impl ReclaimReport {
     /// Judges each page, and names the hop that did not let go.
     pub(super) fn of_pages(evidence: &Evidence) -> Self {
-        let alone: Vec<Evidence> = evidence
-            .pages
-            .iter()
-            .map(|page| evidence.of_page(page))
-            .collect();
+        let places = 0..evidence.pages.len();
+        let alone: Vec<Evidence> = places.map(|place| evidence.of_page(place)).collect();
         let reports: Vec<Self> = alone.iter().map(Self::of_one).collect();
         let mut report = match evidence.layout(&alone) {
             Layout::Replicas => Self::of_one(evidence),

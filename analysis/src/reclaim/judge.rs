@@ -6,7 +6,7 @@ use super::{
     Counter, CounterVerdict, Effect, End, Evidence, Finding, LevelSample, Manner, ReclaimReport,
     Share, Source, Timeline, Verdict, Wave, WaveReport, Witness, detectable, tell,
     timeline::Wanted,
-    witness::{self, Stay},
+    witness::{self, AT_REST, Stay},
 };
 use pinfire_scrape::Levels;
 
@@ -159,7 +159,7 @@ struct Seen {
 impl Seen {
     fn add(&mut self, wave: &Wave, rest: &Rest, interval: Span, manner: Manner) {
         let mut report = wave.report(rest, manner);
-        let stay = Stay::of(wave, rest.held.unwrap_or(0.0) + self.held, interval);
+        let stay = Stay::of(wave, rest.held.unwrap_or(0.0) + self.held, interval, manner);
         report.still_held = stay.and_then(|stay| stay.still);
         let survived = self.cancels;
         self.cancels += report.cancels;
@@ -251,7 +251,7 @@ impl Wave {
         let spread = last
             .zip(first)
             .map_or(0.0, |(last, first)| last.since(first).as_millis_f64());
-        let end = &self.samples[self.samples.len().saturating_sub(3)..];
+        let end = &self.samples[self.samples.len().saturating_sub(AT_REST)..];
         let beyond = |now: Option<f64>, before: Option<f64>| Some(now? - before.unwrap_or(0.0));
         let held = beyond(median(end, Levels::held), rest.held).map(|held| held.max(0.0));
         let waiting = beyond(median(end, |l| l.waiting), rest.waiting).map(|w| w.max(0.0));
@@ -288,6 +288,10 @@ impl Wave {
             let over = |sample: &LevelSample| Some(sample.levels?.kv_used? - floor);
             since(last?, self.back(last?, over, cache_slack)?)
         };
+        // What has leaked before is in what is held.
+        let per_cancel = first
+            .filter(|_| held.is_some_and(|held| held < 0.5))
+            .and_then(|first| self.held_per_cancel(first, rest, &out));
         WaveReport {
             phase: match (2 * with_token > cancels, manner.whole_answers) {
                 (true, _) => STREAMING,
@@ -303,10 +307,8 @@ impl Wave {
             cache_back_after_s: cache_back(),
             held_at_rest: held,
             cache_at_rest: cache,
-            // What has leaked before is in what is held.
-            held_per_cancel_s: first
-                .filter(|_| held.is_some_and(|held| held < 0.5))
-                .and_then(|first| self.held_per_cancel(first, rest, &out)),
+            held_per_cancel_s: per_cancel.map(|seconds| seconds.max(0.0)),
+            held_less_s: per_cancel.map_or(0.0, |seconds| seconds.min(0.0)),
             canary: self.canary.clone(),
         }
     }
@@ -328,7 +330,7 @@ impl Wave {
             total += pair[0].1 * pair[1].0.since(pair[0].0).as_secs_f64();
         }
         let known = known.len() > 1;
-        known.then(|| (total / self.left().count() as f64).max(0.0))
+        known.then(|| total / self.left().count() as f64)
     }
 
     /// The first sample after `from` from which on two in a row are not over by more than `slack`.

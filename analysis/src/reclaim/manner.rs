@@ -92,6 +92,13 @@ impl Manner {
         }
     }
 
+    /// Whether it is no fault of a server that what was left comes to its natural end: there is
+    /// none where it never had the whole of a request, and a client that is still there may be
+    /// answered.
+    pub(super) const fn may_end_by_itself(&self) -> bool {
+        self.unsent || self.still_there().is_some()
+    }
+
     /// What to make of a server that held on to what was left, where the mode makes it no fault.
     pub(super) const fn held_on(&self) -> Option<&'static str> {
         match (self.mode, self.unsent) {

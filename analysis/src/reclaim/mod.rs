@@ -14,6 +14,7 @@ mod judge;
 mod late;
 mod manner;
 pub mod matrix;
+mod measured;
 pub mod page;
 #[cfg(test)]
 mod scripts;
@@ -27,11 +28,12 @@ mod witness;
 use pinfire_base::clock::{Span, Stamp};
 use serde::Serialize;
 
-use pinfire_scrape::Levels;
+use pinfire_scrape::{Levels, server_kinds::Counting};
 
 pub use effect::Effect;
 pub use finding::{Finding, Source, TokensForNobody, Witness};
 pub use manner::Manner;
+pub use measured::{Measured, OfOne};
 pub use share::{Minority, Share, cancels_to_detect, detectable};
 pub use timeline::Timeline;
 
@@ -149,11 +151,13 @@ pub struct Evidence {
     pub interval: Span,
     /// How the requests were left.
     pub manner: Manner,
-    /// The server's count of tokens has those of aborted requests.
-    pub counts_aborted_tokens: bool,
+    /// What the server's counters count.
+    pub counting: Counting,
     /// What was answered alone between the first sample of all and `before`, if that is known: what
     /// the server's counters make of one request.
     pub warmed: Option<Answers>,
+    /// The same where that was measured before, as for the cells of a matrix.
+    pub measured: Option<Measured>,
     /// The samples at rest before anything was cancelled.
     pub before: Vec<LevelSample>,
     /// What was answered alone since then, but for the canaries behind the waves.
@@ -179,8 +183,8 @@ pub struct PageSamples {
     pub url: String,
     /// The kind of server behind it.
     pub server: Option<String>,
-    /// Its count of tokens has those of aborted requests.
-    pub counts_aborted_tokens: bool,
+    /// What its counters count.
+    pub counting: Counting,
     /// In the order of time.
     pub samples: Vec<LevelSample>,
 }
@@ -286,6 +290,9 @@ pub struct WaveReport {
     /// seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_per_cancel_s: Option<f64>,
+    /// By how much that came out below nothing, in seconds: how inexact it is.
+    #[serde(skip)]
+    pub held_less_s: f64,
     /// The canary behind it.
     pub canary: Canary,
 }

@@ -52,11 +52,11 @@ impl Minority {
         }
     }
 
-    /// `4 of 40 cancelled requests (10.0 %, 95 % interval 2.8 to 23.7 %)`.
-    pub fn words(&self) -> String {
+    /// `4 of 40 cancelled requests (10.0 %, 95 % interval 2.8 to 23.7 %)`, given what they are.
+    pub(super) fn words(&self, requests: &str) -> String {
         let [low, high] = self.interval_pct;
         format!(
-            "{} of {} cancelled requests ({:.1} %, 95 % interval {low:.1} to {high:.1} %)",
+            "{} of {} {requests} ({:.1} %, 95 % interval {low:.1} to {high:.1} %)",
             self.requests, self.cancels, self.share_pct
         )
     }

@@ -34,14 +34,21 @@ fn released(report: &ReclaimReport) -> (String, String) {
             report.manner.held_on().unwrap_or(LATE).to_owned(),
         );
     }
-    match longest {
-        Some(longest) => (
-            format!("released at once: all of {cancels} {what}, within {longest:.2} s"),
+    let within = longest.map_or_else(String::new, |longest| format!(", within {longest:.2} s"));
+    // Rounded to the careful side.
+    let unknown = report.held().not_ruled_out_pct;
+    match unknown.map(|percent| percent.ceil().max(1.0)) {
+        None => (
+            format!("released at once: all of {cancels} {what}{within}"),
             "nothing to do".to_owned(),
         ),
-        None => (
-            format!("released at once: all of {cancels} {what}"),
-            "nothing to do".to_owned(),
+        Some(percent) => (
+            format!(
+                "released at once: at least {:.0} % of {cancels} {what}{within}; whether the other \
+                 {percent:.0} % were cannot be told, as the server shows no count of those that it finished",
+                100.0 - percent
+            ),
+            "nothing to do; `pinfire cancel-test` looks closer".to_owned(),
         ),
     }
 }
@@ -61,10 +68,10 @@ fn late(report: &ReclaimReport) -> String {
         (Some(few), Some([_, longest])) if longest > 0.0 => {
             format!(
                 "released late: {}, the last of them {longest:.2} s after the cancel",
-                few.words()
+                few.words(what)
             )
         }
-        (Some(few), _) => format!("released late: {}", few.words()),
+        (Some(few), _) => format!("released late: {}", few.words(what)),
         (None, Some([median, longest])) if held.verdict == Finding::Late && longest > AT_ONCE => {
             format!(
                 "released late: all of {cancels} {what}, {median:.2} s after the cancel \
@@ -97,7 +104,10 @@ fn ran_on(report: &ReclaimReport) -> String {
     let most = telling
         .filter_map(|witness| witness.share)
         .max_by_key(|share| share.requests);
-    let some = most.map_or_else(|| format!("some of {cancels} {what}"), |few| few.words());
+    let some = most.map_or_else(
+        || format!("some of {cancels} {what}"),
+        |few| few.words(what),
+    );
     let until = report
         .released_after_s
         .map_or_else(String::new, |[_, longest]| {

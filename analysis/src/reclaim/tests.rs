@@ -1,7 +1,15 @@
 //! Verdicts of made-up servers: each is a table row with what it holds when.
 
+use pinfire_base::record::Leave;
+use pinfire_scrape::server_kinds::{Counted, Counting, TokensCounted};
+
 use super::*;
 
+/// Tokens are counted as they are generated.
+pub(super) const LIVE: Counting = Counting {
+    finished: None,
+    tokens: Some(TokensCounted::Live),
+};
 const MS: u64 = 1_000_000;
 const CANCELS: u64 = 10;
 
@@ -130,8 +138,9 @@ fn evidence(server: &Server) -> Evidence {
         settle: Span::from_millis(7_000),
         interval: Span::from_millis(50),
         manner: Manner::default(),
-        counts_aborted_tokens: true,
+        counting: LIVE,
         warmed: None,
+        measured: None,
         before: vec![rest],
         alone: Answers::default(),
         first_canary: canary(true, false),
@@ -421,7 +430,7 @@ fn page(url: &str, evidence: &Evidence) -> PageSamples {
     PageSamples {
         url: url.into(),
         server: Some(url.into()),
-        counts_aborted_tokens: true,
+        counting: LIVE,
         samples: evidence.before.iter().chain(waves).copied().collect(),
     }
 }
@@ -559,4 +568,205 @@ fn each_way_of_leaving_has_words_that_are_true_of_it() {
             .contains("the head comes together with the whole answer");
         assert_eq!(head_is_late, trigger == Trigger::Headers, "{}", none.advice);
     }
+}
+
+/// Evidence of one wave of 10 cancels at 0 ms of answers that would end at `natural` ms, looked at
+/// from `looks` on every 10 ms, and of a server that is at rest from then on.
+fn short(natural: u64, looks: u64, manner: Manner) -> Evidence {
+    let whole = evidence(&GOOD);
+    let level = |ms: u64| LevelSample {
+        at: at(ms),
+        levels: Some(Levels {
+            running: Some(0.0),
+            finished: Some(10.0),
+            ..Levels::default()
+        }),
+    };
+    let seen = |end, ended| RequestSpan {
+        begun: at(0),
+        ended: at(ended),
+        end,
+        new_connection: true,
+        tokens: Vec::new(),
+        events: 0,
+    };
+    let mut requests = Vec::new();
+    for _ in 0..CANCELS {
+        requests.push(seen(End::Disconnected, 10));
+        requests.push(seen(End::Answered, natural));
+    }
+    let mut before = level(0);
+    before.at = Stamp::from_nanos(1);
+    if let Some(levels) = &mut before.levels {
+        levels.finished = Some(0.0);
+    }
+    Evidence {
+        manner,
+        before: vec![before],
+        waves: vec![Wave {
+            quiet: true,
+            requests,
+            samples: (0..4).map(|nth| level(looks + 10 * nth)).collect(),
+            // Behind the last look.
+            canary: Canary {
+                begun: at(10_000),
+                ..canary(true, false)
+            },
+        }],
+        ..whole
+    }
+}
+
+/// The wave's samples count so many as finished.
+fn finished(evidence: &mut Evidence, counted: f64) {
+    for sample in &mut evidence.waves[0].samples {
+        if let Some(levels) = &mut sample.levels {
+            levels.finished = Some(counted);
+        }
+    }
+}
+
+#[test]
+fn answers_that_end_before_a_look_are_told_by_counters_or_not_at_all() {
+    let manner = |mode, unsent| Manner {
+        mode,
+        unsent,
+        ..Manner::default()
+    };
+    let sent = manner(Leave::Fin, false);
+    // What is changed, and the verdict.
+    type Change = fn(&mut Evidence);
+    let no_count: Change = |evidence| {
+        let samples = evidence.waves.iter_mut().flat_map(|wave| &mut wave.samples);
+        for sample in samples.chain(&mut evidence.before) {
+            if let Some(levels) = &mut sample.levels {
+                levels.finished = None;
+            }
+        }
+    };
+    let nothing: Change = |_| {};
+    let two_ran_on: Change = |evidence| finished(evidence, 12.0);
+    let aborted_too: Change = |evidence| {
+        evidence.counting.finished = Some(Counted::WithAborted);
+        finished(evidence, 20.0);
+    };
+    let one_missing: Change = |evidence| finished(evidence, 9.0);
+    let late: Change = |evidence| {
+        for sample in &mut evidence.waves[0].samples {
+            sample.at = sample.at + Span::from_millis(600);
+        }
+    };
+    for (name, manner, change, verdict) in [
+        ("the count is exact", sent, nothing, Verdict::Released),
+        ("no count", sent, no_count, Verdict::CannotTell),
+        ("two ran on", sent, two_ran_on, Verdict::RanOn),
+        (
+            "aborted ones are counted",
+            sent,
+            aborted_too,
+            Verdict::CannotTell,
+        ),
+        ("one may be hidden", sent, one_missing, Verdict::CannotTell),
+        ("looked at too late", sent, late, Verdict::CannotTell),
+        (
+            "half sent",
+            manner(Leave::Fin, true),
+            no_count,
+            Verdict::Released,
+        ),
+        (
+            "half sent and stalled",
+            manner(Leave::Stall, true),
+            no_count,
+            Verdict::Released,
+        ),
+        (
+            "stalled",
+            manner(Leave::Stall, false),
+            no_count,
+            Verdict::Released,
+        ),
+        (
+            "half closed",
+            manner(Leave::HalfClose, false),
+            no_count,
+            Verdict::Released,
+        ),
+    ] {
+        let mut evidence = short(20, 30, manner);
+        change(&mut evidence);
+        let report = ReclaimReport::of(&evidence);
+        assert_eq!(report.verdict, verdict, "{name}: {}", report.page());
+        if verdict == Verdict::Released {
+            assert_eq!(report.worst(), Finding::AtOnce, "{name}: {}", report.page());
+        }
+    }
+}
+
+#[test]
+fn what_never_came_whole_and_is_held_all_the_same_is_found() {
+    let unsent = Manner {
+        unsent: true,
+        ..Manner::default()
+    };
+    let found = |late: u64, leaks: [f64; 2]| {
+        let mut evidence = evidence(&Server {
+            late,
+            leaks,
+            ..GOOD
+        });
+        evidence.manner = unsent;
+        ReclaimReport::of(&evidence).worst()
+    };
+    assert_eq!(found(0, [0.0; 2]), Finding::AtOnce);
+    assert_eq!(found(3_000, [0.0; 2]), Finding::Late);
+    assert_eq!(found(0, [1.0; 2]), Finding::Leaked);
+}
+
+#[test]
+fn a_run_without_a_count_of_finished_requests_says_what_it_cannot_rule_out() {
+    // Of 40 cancels so many are held for 5 s each.
+    let run = |some: usize, counted: bool| {
+        let mut evidence = of_a_run(&GOOD);
+        let wave = &mut evidence.waves[0];
+        let left: Vec<Stamp> = wave.left().map(|seen| seen.ended).collect();
+        for sample in evidence.before.iter_mut().chain(&mut wave.samples) {
+            let held = left.iter().step_by(left.len().div_ceil(some.max(1)));
+            let held = held.take(some).filter(|end| {
+                sample.at >= **end && sample.at.since(**end) < Span::from_millis(5_000)
+            });
+            if let Some(levels) = &mut sample.levels {
+                levels.running = levels.running.map(|shown| shown + held.count() as f64);
+                levels.finished = counted.then_some(0.0);
+            }
+        }
+        if counted {
+            let answered = wave
+                .requests
+                .iter()
+                .filter(|seen| seen.end == End::Answered);
+            // And the canary behind them.
+            let answered = 1.0 + answered.count() as f64;
+            for sample in &mut wave.samples {
+                if let Some(levels) = &mut sample.levels {
+                    levels.finished = Some(answered);
+                }
+            }
+        }
+        ReclaimReport::of(&evidence)
+    };
+    let good = run(0, false);
+    assert_eq!(good.verdict, Verdict::Released, "{}", good.block());
+    assert!(!good.summary.contains("all of"), "{}", good.summary);
+    let counted = run(0, true);
+    assert!(counted.summary.contains("all of 40"), "{}", counted.summary);
+    // A share of a twentieth for 5 s is a quarter of a second each.
+    let some = run(2, false);
+    assert_eq!(some.verdict, Verdict::CannotTell, "{}", some.block());
+    assert!(
+        some.summary.contains("% can have been held"),
+        "{}",
+        some.summary
+    );
+    assert_eq!(run(8, false).worst(), Finding::Late);
 }

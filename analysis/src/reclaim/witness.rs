@@ -2,10 +2,10 @@
 //! has generated, and whether it still answers. The verdict is that of the worst of them.
 
 use pinfire_base::clock::{Span, Stamp};
-use pinfire_scrape::Levels;
+use pinfire_scrape::{Levels, server_kinds::Counted as Counts};
 
 use super::{
-    Answers, Asker, End, Evidence, LevelSample, RequestSpan, Wave, WaveReport,
+    Answers, Asker, End, Evidence, LevelSample, Manner, RequestSpan, Wave, WaveReport,
     finding::{Finding, Source, TokensForNobody, Witness},
     timeline::Wanted,
 };
@@ -19,6 +19,11 @@ const COUNT_SLACK: f64 = 0.05;
 const UNDER_WAY: f64 = 3.0;
 /// Answers whose lengths differ by no more than this share are of one length.
 const ONE_LENGTH: f64 = 0.05;
+/// So many samples at the end of a wave are its rest.
+pub(super) const AT_REST: usize = 3;
+/// Where nothing but the area between the curves tells of a run, so much of the cancels may be
+/// unknown, in percent.
+const MOST_UNKNOWN_PCT: f64 = 10.0;
 
 /// What a wave tells of how long its cancelled requests were held.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -35,11 +40,13 @@ pub(super) struct Stay {
 
 impl Stay {
     /// Of a wave before which the server held `floor`; samples are `interval` apart.
-    pub(super) fn of(wave: &Wave, floor: f64, interval: Span) -> Option<Self> {
+    pub(super) fn of(wave: &Wave, floor: f64, interval: Span, manner: Manner) -> Option<Self> {
         let at = wave.instant()?;
         let left = wave.left();
         let cancels = left.count() as u64;
-        let remaining = wave.remaining(at);
+        let by_itself = manner.may_end_by_itself();
+        // Where that is no fault, a natural end is as good a release as any.
+        let remaining = wave.remaining(at).filter(|_| !by_itself);
         // A request that would have ended by then tells nothing by not being there.
         let limit = remaining.map_or(AT_ONCE, |left| AT_ONCE.min(left / 2.0));
         let wanted = Wanted::of(wave.requests.iter());
@@ -60,6 +67,16 @@ impl Stay {
         let mut known = between(limit, end.min(limit + few));
         if known.is_empty() {
             known = between(limit, end);
+        }
+        if known.is_empty() && by_itself {
+            // Sooner at rest than that: nothing has come since.
+            let rest = &wave.samples[wave.samples.len().saturating_sub(AT_REST)..];
+            known = rest
+                .iter()
+                .filter(|sample| sample.at > at)
+                .filter_map(beyond)
+                .collect();
+            known.sort_by(f64::total_cmp);
         }
         let still = mostly(&known).map(|beyond| (beyond as u64).min(cancels));
         let to_the_end = remaining.is_some_and(|left| {
@@ -109,9 +126,10 @@ pub(super) fn all(
     leak: [f64; 2],
 ) -> (Vec<Witness>, Option<TokensForNobody>) {
     let (tokens, nobody) = tokens(evidence, stays);
+    let finished = finished(evidence);
     let witnesses = vec![
-        held(evidence, waves, stays, leak),
-        finished(evidence),
+        held(evidence, waves, stays, leak, finished.none_ran_on),
+        finished.witness,
         tokens,
         canaries(evidence, waves),
     ];
@@ -123,12 +141,14 @@ fn cancels_of(stays: &[Option<Stay>]) -> u64 {
 }
 
 /// What the server holds. `leak`: requests and cache that never came back, the cache as a share of
-/// what counts as a leak.
+/// what counts as a leak. `none_ran_on`: its counters show that none has come to its natural end,
+/// so that what is gone then was let go.
 fn held(
     evidence: &Evidence,
     waves: &[WaveReport],
     stays: &[Option<Stay>],
     [leaked, cache]: [f64; 2],
+    none_ran_on: bool,
 ) -> Witness {
     const HERE: Source = Source::Held;
     let cancels = cancels_of(stays);
@@ -165,7 +185,7 @@ fn held(
         );
     }
     if evidence.asker == Asker::Run {
-        return held_in_a_run(waves);
+        return held_in_a_run(waves, none_ran_on);
     }
     let known: Vec<&Stay> = stays.iter().flatten().collect();
     let seen: u64 = known
@@ -173,6 +193,16 @@ fn held(
         .filter(|stay| stay.still.is_some())
         .map(|stay| stay.cancels)
         .sum();
+    if seen == 0
+        && none_ran_on
+        && let Some(rest) = evidence.at_rest_after().filter(|rest| *rest <= AT_ONCE)
+    {
+        let says = format!(
+            "nothing held {rest:.2} s after the cancel; the answers would have ended before that, and none \
+             has by its counters"
+        );
+        return Witness::new(HERE, Finding::AtOnce, says);
+    }
     if seen == 0 {
         return Witness::silent(
             HERE,
@@ -183,7 +213,19 @@ fn held(
     let still: u64 = known.iter().filter_map(|stay| stay.still).sum();
     let limit = known.iter().map(|stay| stay.limit).fold(0.0, f64::max);
     if still == 0 {
-        let says = format!("none of {seen} held {limit:.2} s after the cancel");
+        let says = match evidence.manner.unsent {
+            true => format!("nothing was held for {seen} that had not reached the server whole"),
+            false => format!("none of {seen} held {limit:.2} s after the cancel"),
+        };
+        let cancels = evidence.cancels();
+        if seen < cancels && !none_ran_on {
+            let unseen = 100.0 * (cancels - seen) as f64 / cancels as f64;
+            let says = format!("{says}; of {cancels} the others were not seen in time");
+            return match unseen <= MOST_UNKNOWN_PCT {
+                true => Witness::new(HERE, Finding::AtOnce, says).but_for(unseen),
+                false => Witness::silent(HERE, says),
+            };
+        }
         return Witness::new(HERE, Finding::AtOnce, says);
     }
     let to_the_end =
@@ -196,7 +238,7 @@ fn held(
     Witness::new(HERE, finding, says).about(still, seen)
 }
 
-fn held_in_a_run(waves: &[WaveReport]) -> Witness {
+fn held_in_a_run(waves: &[WaveReport], none_ran_on: bool) -> Witness {
     const HERE: Source = Source::Held;
     let run = waves.first();
     let mean = run.and_then(|wave| wave.held_per_cancel_s);
@@ -204,76 +246,101 @@ fn held_in_a_run(waves: &[WaveReport]) -> Witness {
     let Some(mean) = mean else {
         return Witness::silent(HERE, "too few samples while the load ran");
     };
-    let late = mean > AT_ONCE || after.is_some_and(|after| after > AT_ONCE);
-    let most = 100.0 * (mean / AT_ONCE).min(1.0);
-    let (finding, says) = match late {
-        true => (
-            Finding::Late,
-            format!("each held for {mean:.2} s on average while the load ran"),
-        ),
-        false => (
-            Finding::AtOnce,
-            format!(
-                "each held for {mean:.2} s on average, so that at most {most:.0} % can have been held \
-                 for longer than {AT_ONCE} s"
-            ),
-        ),
-    };
-    Witness::new(HERE, finding, says)
+    if mean > AT_ONCE || after.is_some_and(|after| after > AT_ONCE) {
+        let says = format!("each held for {mean:.2} s on average while the load ran");
+        return Witness::new(HERE, Finding::Late, says);
+    }
+    if none_ran_on {
+        let says = format!("each held for {mean:.2} s on average while the load ran");
+        return Witness::new(HERE, Finding::AtOnce, says);
+    }
+    // What is begun and what has ended is shown with a delay, so that the area between the curves
+    // may come out too small by as much as it may be too large.
+    let off = run.map_or(mean, |wave| mean.max(-wave.held_less_s));
+    let most = 100.0 * (off / AT_ONCE).min(1.0);
+    let says = format!(
+        "each held for {mean:.2} s on average, so that up to {most:.0} % can have been held for longer \
+         than {AT_ONCE} s"
+    );
+    match most <= MOST_UNKNOWN_PCT {
+        true => Witness::new(HERE, Finding::AtOnce, says).but_for(most),
+        false => Witness::silent(HERE, says),
+    }
+}
+
+/// What was told by the server's count of finished requests.
+struct Finished {
+    witness: Witness,
+    /// It counts those that were answered, and not one more or less.
+    none_ran_on: bool,
+}
+
+impl From<Witness> for Finished {
+    fn from(witness: Witness) -> Self {
+        Self {
+            witness,
+            none_ran_on: false,
+        }
+    }
 }
 
 /// Requests that were left and that the server finished as if nobody had.
-fn finished(evidence: &Evidence) -> Witness {
+fn finished(evidence: &Evidence) -> Finished {
     const HERE: Source = Source::Finished;
+    let silent = |why: String| Witness::silent(HERE, why).into();
     if let Some(why) = evidence.manner.still_there() {
-        return Witness::silent(HERE, why);
+        return silent(why.to_owned());
     }
+    let counts = evidence.counting.finished;
     let Some(counted) = Counted::of(evidence, |levels| levels.finished) else {
-        return Witness::silent(
-            HERE,
-            "this server shows no count that leaves aborted requests out",
-        );
+        return silent("this server shows no count that leaves aborted requests out".to_owned());
     };
-    if counted.restarted {
-        return Witness::silent(HERE, "the server's counters began anew");
+    if counts == Some(Counts::WithAborted) {
+        return silent("this server counts aborted requests among the finished ones".to_owned());
     }
-    // What it counts for one request: a batch may be several.
-    let each = match evidence.warmed {
-        Some(warmed) if warmed.requests > 0 => counted.before / warmed.requests as f64,
-        _ => 1.0,
-    };
-    if each < 0.99 || (each - each.round()).abs() > 0.01 {
-        return Witness::silent(HERE, format!("it counts {each:.2} for one request alone"));
+    if counted.restarted {
+        return silent("the server's counters began anew".to_owned());
+    }
+    // A batch may be several sequences.
+    let each = evidence.of_one().finished.unwrap_or(1.0);
+    let of_one = counts == Some(Counts::Requests);
+    if each < 0.99 || (each - each.round()).abs() > 0.01 || (of_one && each > 1.01) {
+        return silent(format!("it counts {each:.2} for one request alone"));
     }
     let answered = evidence.answers(counted.until).requests;
     let beyond = counted.grown / each - answered as f64;
     let cancels = evidence.cancels();
     let slack = (COUNT_SLACK * answered as f64).max(1.0);
     if beyond < -slack {
-        return Witness::silent(
-            HERE,
-            format!("it counts {beyond:.0} requests fewer than were answered"),
-        );
+        let fewer = -beyond;
+        return silent(format!(
+            "it counts {fewer:.0} requests fewer than were answered"
+        ));
     }
     if beyond > cancels as f64 + slack {
-        let says = format!("it counts {beyond:.0} requests that are not of this test");
-        return Witness::silent(HERE, says);
+        return silent(format!(
+            "it counts {beyond:.0} requests that are not of this test"
+        ));
     }
     let ran_on = beyond.round().max(0.0) as u64;
     let nearly_done = evidence.nearly_done();
     if ran_on == 0 {
         let says = format!("no cancelled request among the {answered} that it finished");
-        return Witness::new(HERE, Finding::AtOnce, says);
+        return Finished {
+            witness: Witness::new(HERE, Finding::AtOnce, says),
+            none_ran_on: beyond > -0.5,
+        };
     }
     if ran_on <= nearly_done {
         let says = format!(
             "{ran_on} cancelled requests were finished, and {nearly_done} were left within a few tokens of \
              their ends"
         );
-        return Witness::new(HERE, Finding::AtOnce, says);
+        return Witness::new(HERE, Finding::AtOnce, says).into();
     }
     let says = format!("{ran_on} of {cancels} cancelled requests ran to their end");
-    Witness::new(HERE, Finding::RanOn, says).about(ran_on, cancels)
+    let found = Witness::new(HERE, Finding::RanOn, says);
+    found.about(ran_on, cancels).into()
 }
 
 /// Tokens that were generated and reached nobody.
@@ -286,8 +353,16 @@ fn tokens(evidence: &Evidence, stays: &[Option<Stay>]) -> (Witness, Option<Token
     let Some(counted) = Counted::of(evidence, |levels| levels.output_tokens) else {
         return silent("this server does not count the tokens that it generates");
     };
-    if !evidence.counts_aborted_tokens {
-        return silent("this server's count leaves the tokens of aborted requests out");
+    match evidence.counting.tokens {
+        None => {
+            return silent(
+                "whether this server counts the tokens of aborted requests is not known",
+            );
+        }
+        Some(counted) if !counted.has_aborted() => {
+            return silent("this server's count leaves the tokens of aborted requests out");
+        }
+        Some(_) => {}
     }
     if evidence.manner.whole_answers {
         return silent(
@@ -298,10 +373,7 @@ fn tokens(evidence: &Evidence, stays: &[Option<Stay>]) -> (Witness, Option<Token
         return silent("the server's counters began anew");
     }
     // Tokens for each event that reaches a client: one of a request alone tells.
-    let each = match evidence.warmed {
-        Some(warmed) if warmed.events > 0 => counted.before / warmed.events as f64,
-        _ => 1.0,
-    };
+    let each = evidence.of_one().tokens.unwrap_or(1.0);
     if each < 0.9 {
         return silent("it counts fewer tokens than reach the client");
     }
@@ -365,9 +437,7 @@ fn canaries(evidence: &Evidence, waves: &[WaveReport]) -> Witness {
 
 /// How far a counter moved over the test.
 struct Counted {
-    /// By the rest before everything, since the first scrape.
-    before: f64,
-    /// From then to the last sample.
+    /// From the rest before everything to the last sample.
     grown: f64,
     /// It began anew in between.
     restarted: bool,
@@ -391,7 +461,6 @@ impl Counted {
         // What first shows in the middle was nothing before.
         let before = of(&first).unwrap_or(0.0);
         Some(Self {
-            before,
             grown: of(&last)? - before,
             restarted: last.restarts > first.restarts,
             until,
@@ -480,6 +549,21 @@ impl Evidence {
             .rev()
             .find_map(|sample| sample.levels?.held());
         last.unwrap_or(0.0)
+    }
+
+    /// The longest time from the last cancel of a wave until nothing is held any more, in seconds.
+    fn at_rest_after(&self) -> Option<f64> {
+        let floor = self.held_before() + 0.5;
+        let resting = |sample: &&LevelSample| {
+            let held = sample.levels.and_then(|levels| levels.held());
+            held.is_some_and(|held| held < floor)
+        };
+        let after = |wave: &Wave| {
+            let resting = wave.samples.iter().rev().take_while(resting);
+            Some(resting.last()?.at.since(wave.instant()?).as_secs_f64())
+        };
+        let after = self.waves.iter().map(after);
+        after.reduce(|one, other| Some(one?.max(other?)))?
     }
 
     /// What the page shows on average of what the client has out, no more than all of it.

@@ -13,8 +13,8 @@ use pinfire_analysis::{
     stats::Percentiles,
 };
 use pinfire_artifacts::{
-    CANCEL_MATRIX, CANCEL_MATRIX_PAGE, CANCEL_TEST, CANCEL_TEST_PAGE, RunFolder, json_value,
-    read_json, replace,
+    CANCEL_MATRIX, CANCEL_MATRIX_PAGE, CANCEL_TEST, CANCEL_TEST_PAGE, RESOLVED_CONFIG, RunFolder,
+    json_value, read_json, replace,
 };
 use pinfire_base::tokens::TokenCounter;
 use pinfire_workload::text::{Wanted, resolve};
@@ -123,7 +123,8 @@ fn of_cancel_test(folder: &Path, output: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A matrix has no lines of requests: its table is shown, and its page made, from its cells.
+/// The table of a matrix is shown, and its page made, from its cells. Its requests are in folders
+/// of their own, which are named.
 fn of_matrix(flags: &Report) -> Result<ExitCode> {
     let path = flags.folder.join(CANCEL_MATRIX);
     let mut found: Matrix = read_json(&path)?;
@@ -137,10 +138,23 @@ fn of_matrix(flags: &Report) -> Result<ExitCode> {
     replace(&beside, html.as_bytes())?;
     folder.check([beside.as_path()])?;
     say::line(format_args!(
-        "A matrix has no lines of requests; its table is of {}, as a page: {}",
+        "The table of the matrix is of {}, as a page: {}",
         path.display(),
         beside.display()
     ));
+    let below = std::fs::read_dir(&flags.folder)?.filter_map(Result::ok);
+    let runs = below.filter(|entry| entry.path().join(RESOLVED_CONFIG).is_file());
+    let mut runs: Vec<String> = runs
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    runs.sort();
+    if let Some(first) = runs.first() {
+        say::line(format_args!(
+            "The requests are in folders of their own ({}): `pinfire report {}` is of one",
+            runs.join(", "),
+            flags.folder.join(first).display()
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

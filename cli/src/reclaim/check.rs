@@ -160,7 +160,8 @@ impl<'a> ReclaimCheck<'a> {
                 samples,
                 canary,
             }],
-            counts_aborted_tokens: self.sampler.counts_aborted_tokens(),
+            counting: self.sampler.counting(),
+            measured: None,
             pages: self.sampler.pages(),
         }))
     }

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use pinfire_analysis::reclaim::{LevelSample, PageSamples};
 use pinfire_base::clock::{Span, Stamp};
-use pinfire_scrape::{Levels, Meter, ServerKinds, server_kinds::TokensCounted};
+use pinfire_scrape::{Levels, Meter, ServerKinds, server_kinds::Counting};
 
 use super::requester::STOPPED;
 use crate::{
@@ -58,14 +58,8 @@ pub struct Kind {
     pub name: String,
     /// How long its metrics may lag.
     pub lag: Span,
-    /// Its count of tokens has those of aborted requests.
-    pub counts_aborted_tokens: bool,
-}
-
-impl Kind {
-    const fn counts_aborted(&self) -> bool {
-        self.counts_aborted_tokens
-    }
+    /// What its counters count.
+    pub counting: Counting,
 }
 
 /// Takes the levels out of a page, so that whole pages need not be kept.
@@ -81,9 +75,7 @@ impl Subscriber for LevelReader {
             let kind = self.meter.kind().map(|kind| Kind {
                 name: kind.name.clone(),
                 lag: Span::from_secs_f64(kind.settle_seconds),
-                counts_aborted_tokens: kind
-                    .output_tokens_counted
-                    .is_some_and(TokensCounted::has_aborted),
+                counting: kind.counting(),
             });
             (kind, levels)
         });
@@ -169,10 +161,10 @@ impl Sampler {
         self.server.as_ref()
     }
 
-    /// Whether the server's count of tokens has those of aborted requests: of several, of all.
-    pub fn counts_aborted_tokens(&self) -> bool {
-        let mut kinds = self.pages.iter().filter_map(|page| page.kind.as_ref());
-        kinds.all(Kind::counts_aborted)
+    /// What the server's counters count: of several, what all of them count alike.
+    pub fn counting(&self) -> Counting {
+        let kinds = self.pages.iter().filter_map(|page| page.kind.as_ref());
+        Counting::together(kinds.map(|kind| kind.counting))
     }
 
     /// How long the server's metrics may lag.
@@ -191,7 +183,11 @@ impl Sampler {
             .map(|page| PageSamples {
                 url: page.subscription.url(),
                 server: page.kind.as_ref().map(|kind| kind.name.clone()),
-                counts_aborted_tokens: page.kind.as_ref().is_some_and(Kind::counts_aborted),
+                counting: page
+                    .kind
+                    .as_ref()
+                    .map(|kind| kind.counting)
+                    .unwrap_or_default(),
                 samples: page.all.clone(),
             })
             .collect()

@@ -54,21 +54,40 @@ impl Folder {
     /// # Errors
     /// Something cannot be written, or is lost.
     pub fn finish(self, recording: Recording, found: &ReclaimReport) -> Result<()> {
-        let mut report = recording.finish()?;
-        report.release = Some(found.clone());
-        let written = report.write(DEFAULT_WIDTH)?;
-        report.forget_start()?;
-        let path = self.folder.path().join(CANCEL_TEST);
-        let page = write(&path, found)?;
-        let named = report.files(Some(&written)).into_iter();
-        let own = [path.as_path(), page.as_path()];
-        self.folder.check(named.map(|(_, path)| path).chain(own))?;
-        report.mark_ready()?;
+        self.write(recording, Some(found))?;
         say::line(format_args!(
             "Folder of the test: {}",
             self.folder.path().display()
         ));
         Ok(())
+    }
+
+    /// Writes what was recorded of some cells of a matrix.
+    ///
+    /// # Errors
+    /// Something cannot be written, or is lost.
+    pub fn finish_cells(self, recording: Recording) -> Result<()> {
+        self.write(recording, None)
+    }
+
+    fn write(&self, recording: Recording, found: Option<&ReclaimReport>) -> Result<()> {
+        let mut report = recording.finish()?;
+        report.release = found.cloned();
+        let written = report.write(DEFAULT_WIDTH)?;
+        report.forget_start()?;
+        let own = match found {
+            Some(found) => {
+                let path = self.folder.path().join(CANCEL_TEST);
+                let page = write(&path, found)?;
+                vec![path, page]
+            }
+            None => Vec::new(),
+        };
+        let named = report.files(Some(&written)).into_iter();
+        let named = named.map(|(_, path)| path);
+        self.folder
+            .check(named.chain(own.iter().map(PathBuf::as_path)))?;
+        Ok(report.mark_ready()?)
     }
 }
 

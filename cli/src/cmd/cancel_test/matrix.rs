@@ -8,13 +8,15 @@ use pinfire_analysis::reclaim::{
     ReclaimReport,
     matrix::{Cell, Matrix, Place, Probed, html},
 };
-use pinfire_artifacts::{CANCEL_MATRIX, FileNames, RunFolder, json_bytes, read_json, replace};
+use pinfire_artifacts::{
+    CANCEL_MATRIX, FileNames, RESOLVED_CONFIG, RunFolder, json_bytes, read_json, replace,
+};
 use pinfire_base::{
     clock::{Span, Stamp},
     record::{CancelTrigger, Trigger},
 };
 use pinfire_config::{
-    Get,
+    Get, Sourced,
     setting::Setting,
     words::{CancelMode, OnOff},
 };
@@ -23,6 +25,7 @@ use pinfire_scrape::ServerKinds;
 
 use super::{
     ask::{Ask, as_config, command_line, server_kinds},
+    folder::Folder,
     waves::Test,
 };
 use crate::{
@@ -56,6 +59,10 @@ const NOT_SERVED: [u16; 3] = [404, 405, 501];
 /// What a cell takes besides its requests: rest before and behind it.
 const REST_S: f64 = 0.1;
 
+/// How the answers of a group come, in the name of its folder.
+const STREAM: &str = "stream";
+const WHOLE: &str = "whole";
+
 /// Cells of one endpoint whose answers come in one way: they share a run.
 struct Group {
     kind: EndpointKind,
@@ -63,6 +70,13 @@ struct Group {
 }
 
 impl Group {
+    /// The name of its folder.
+    fn name(&self) -> String {
+        let streaming = self.asks.first().is_some_and(|ask| ask.streaming);
+        let answers = if streaming { STREAM } else { WHOLE };
+        format!("{}-{answers}", self.kind.name())
+    }
+
     /// All that makes sense, narrowed to what the flags name.
     fn all(flags: &CancelTest) -> Result<Vec<Self>> {
         let one = flags.endpoint_type.as_ref().map(|kind| kind.value);
@@ -144,6 +158,7 @@ impl Kept {
             let folder = RunFolder::create(&folder)?;
             if flags.resume.is_none() {
                 folder.clear(&FileNames::default())?;
+                Self::clear_groups(&folder)?;
             }
             return Ok(Self {
                 path: folder.path().join(CANCEL_MATRIX),
@@ -157,6 +172,35 @@ impl Kept {
                 .with_context(|| format!("--output {}", path.display()))?;
         }
         Ok(Self { path, folder: None })
+    }
+
+    /// A folder for the requests of a group, in that of the matrix: `chat-stream`. One that a
+    /// matrix was begun in before is left as it is.
+    fn of_group(&self, group: &Group) -> Option<PathBuf> {
+        let folder = self.folder.as_ref()?.path();
+        let name = group.name();
+        let mut names =
+            std::iter::once(name.clone()).chain((2_u32..).map(|again| format!("{name}-{again}")));
+        let free = names.find(|name| !folder.join(name).join(RESOLVED_CONFIG).exists())?;
+        Some(folder.join(free))
+    }
+
+    /// Takes away what an earlier matrix has left in the folders of its groups.
+    fn clear_groups(folder: &RunFolder) -> Result<()> {
+        for entry in std::fs::read_dir(folder.path())?.filter_map(Result::ok) {
+            let name = entry.file_name();
+            let of_group = |name: &str| {
+                let (kind, rest) = name.split_once('-')?;
+                let answers = rest.split('-').next()?;
+                let known = ENDPOINTS.iter().any(|row| row.name == kind);
+                (known && [STREAM, WHOLE].contains(&answers)).then_some(())
+            };
+            if entry.path().is_dir() && name.to_str().and_then(of_group).is_some() {
+                let old = RunFolder::create(&entry.path())?;
+                old.clear(&FileNames::default())?;
+            }
+        }
+        Ok(())
     }
 
     /// What was found before, if it is to be gone on with.
@@ -226,25 +270,30 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
         kinds: &kinds,
         interrupt: &interrupt,
         engine: ReusedEngine::default(),
-        kept,
-        begun: Stamp::now(),
-        matrix: Matrix {
-            url: flags.url.to_string(),
-            asked,
-            endpoints: Vec::new(),
-            cells,
-            left: Vec::new(),
-            summary: String::new(),
-            exit_code: 0,
+        table: Table {
+            flags,
+            kept,
+            begun: Stamp::now(),
+            matrix: Matrix {
+                url: flags.url.to_string(),
+                asked,
+                endpoints: Vec::new(),
+                cells,
+                left: Vec::new(),
+                summary: String::new(),
+                exit_code: 0,
+            },
         },
     };
     let groups = maker.probe(groups)?;
     maker.announce(&groups);
-    maker.begun = Stamp::now();
+    maker.table.begun = Stamp::now();
     let carried_out = maker.carry_out(groups);
-    maker.matrix.sum_up();
-    stdout::plain(&format!("\n{}", maker.matrix.page()));
-    let (kept, matrix) = (maker.kept, maker.matrix);
+    let Table {
+        kept, mut matrix, ..
+    } = maker.table;
+    matrix.sum_up();
+    stdout::plain(&format!("\n{}", matrix.page()));
     kept.finish(flags, &matrix)?;
     carried_out.map(|()| ExitCode::from(matrix.exit_code))
 }
@@ -255,6 +304,12 @@ struct Maker<'a> {
     kinds: &'a ServerKinds,
     interrupt: &'a Interrupt,
     engine: ReusedEngine,
+    table: Table<'a>,
+}
+
+/// What was found so far, and where it is kept.
+struct Table<'a> {
+    flags: &'a CancelTest,
     kept: Kept,
     begun: Stamp,
     matrix: Matrix,
@@ -271,6 +326,7 @@ impl Maker<'_> {
         for group in groups {
             let name = group.kind.name();
             let known = self
+                .table
                 .matrix
                 .endpoints
                 .iter()
@@ -283,7 +339,7 @@ impl Maker<'_> {
                 continue;
             }
             let (said, took) = self.ask_once(&group.asks[0])?;
-            self.matrix.endpoints.push(Probed {
+            self.table.matrix.endpoints.push(Probed {
                 endpoint: name.to_owned(),
                 served: said.is_none(),
                 said: said.clone(),
@@ -326,7 +382,7 @@ impl Maker<'_> {
 
     /// Says how much there is to do, how long it takes and how long it may take.
     fn announce(&self, groups: &[Served]) {
-        let done = self.matrix.cells.len();
+        let done = self.table.matrix.cells.len();
         let cells: usize = groups.iter().map(|(group, _)| group.asks.len()).sum();
         let each = |(group, took): &Served| group.asks.len() as f64 * (2.0 * took + REST_S);
         let seconds: f64 = groups.iter().map(each).sum();
@@ -349,14 +405,14 @@ impl Maker<'_> {
     /// Runs what was not run yet.
     fn carry_out(&mut self, groups: Vec<Served>) -> Result<()> {
         let asks = groups.iter().flat_map(|(group, _)| &group.asks).map(place);
-        self.matrix.left = asks
-            .filter(|place| self.matrix.cell(place).is_none())
+        self.table.matrix.left = asks
+            .filter(|place| self.table.matrix.cell(place).is_none())
             .collect();
-        self.kept.store(&mut self.matrix)?;
+        self.table.store()?;
         for (mut group, _) in groups {
             group
                 .asks
-                .retain(|ask| self.matrix.left.contains(&place(ask)));
+                .retain(|ask| self.table.matrix.left.contains(&place(ask)));
             if !group.asks.is_empty() && !self.group(&group)? {
                 break;
             }
@@ -367,14 +423,49 @@ impl Maker<'_> {
     /// The cells of a group. Whether there is a server and time for more.
     fn group(&mut self, group: &Group) -> Result<bool> {
         let ask = group.asks[0];
-        let settings = Settings::new(&as_config(self.flags, &ask))?;
+        let mut config = as_config(self.flags, &ask);
+        let own = self.table.kept.of_group(group);
+        config.output.artifact_dir = own.clone().map(Sourced::derived);
+        let settings = Settings::new(&config)?;
         let connections = settings.slots().saturating_mul(2);
         let reachable = ReachableServers::check(&settings, connections)?;
         let dataset = dataset::prepare(&settings)?;
-        let run = PreparedRun::start(&settings, reachable, dataset, Some(&mut self.engine))?;
+        let mut run = PreparedRun::start(&settings, reachable, dataset, Some(&mut self.engine))?;
+        let folder = match own {
+            Some(_) => {
+                let any = Ask {
+                    trigger: None,
+                    ..ask
+                };
+                Some(Folder::open(self.flags, &any, &mut run)?)
+            }
+            None => None,
+        };
         let mut test = Test::start(self.flags, ask, self.kinds, run, self.interrupt)?;
-        let usual = test.start_at_rest()?.first_canary;
-        let mut canary = usual.clone();
+        let folder = folder.map(|(folder, recording)| {
+            test.record(recording);
+            folder
+        });
+        let more = self.table.cells(group, &mut test);
+        let recorded = test.recorded();
+        test.end();
+        if let (Some(folder), Some(recorded)) = (folder, recorded) {
+            folder.finish_cells(recorded)?;
+        }
+        more
+    }
+}
+
+impl Table<'_> {
+    /// Writes it as it stands.
+    fn store(&mut self) -> Result<()> {
+        self.kept.store(&mut self.matrix)
+    }
+
+    /// The cells of a group, one after the other. Whether there is a server and time for more.
+    fn cells(&mut self, group: &Group, test: &mut Test<'_>) -> Result<bool> {
+        let usual = test.usual()?;
+        let mut canary = usual.canary.clone();
         let mut row = Row::default();
         for &ask in &group.asks {
             if Stamp::now().since(self.begun).as_secs_f64() > self.flags.time_limit {
@@ -394,7 +485,7 @@ impl Maker<'_> {
             let lost = cell.found.is_lost();
             self.matrix.left.retain(|left| *left != cell.place);
             self.matrix.cells.push(cell);
-            self.kept.store(&mut self.matrix)?;
+            self.store()?;
             if lost {
                 row.end();
                 say::warning("the server answers no more; restart it, and go on with --resume");
@@ -402,7 +493,6 @@ impl Maker<'_> {
             }
         }
         row.end();
-        test.end();
         Ok(true)
     }
 }

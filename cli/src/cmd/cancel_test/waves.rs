@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use pinfire_analysis::reclaim::{Answers, Asker, Canary, Evidence, LevelSample, RequestSpan, Wave};
+use pinfire_analysis::reclaim::{
+    Answers, Asker, Canary, Evidence, LevelSample, Measured, RequestSpan, Wave,
+};
 use pinfire_base::{
     clock::Span,
     delay::Delay,
     record::{CancelTrigger, Record, Trigger},
 };
 use pinfire_engine::{plan::PhasePlan, schedule::CancelPlan};
-use pinfire_scrape::ServerKinds;
+use pinfire_scrape::{ServerKinds, server_kinds::Counting};
 
 use super::ask::{Ask, Size, pages};
 use crate::{
@@ -81,6 +83,14 @@ fn shows_load(samples: &[LevelSample], rested: Option<Floor>) -> bool {
     let held = samples.iter().filter_map(|sample| sample.levels);
     held.map(Floor::of)
         .any(|now| now.held() >= rested.held() + 0.5)
+}
+
+/// A request alone, at rest.
+pub struct Usual {
+    /// As the client saw it.
+    pub canary: Canary,
+    /// What the server's counters made of it.
+    pub measured: Measured,
 }
 
 /// A test under way.
@@ -203,7 +213,7 @@ impl<'a> Test<'a> {
     ///
     /// # Errors
     /// The engine is gone, or the user has had enough.
-    pub fn start_at_rest(&mut self) -> Result<Evidence> {
+    fn start_at_rest(&mut self) -> Result<Evidence> {
         let mut between = Vec::new();
         self.sampler.rest(&mut between, QUIET, self.interrupt)?;
         let mut floor = last_levels(&between).map(Floor::of);
@@ -239,6 +249,19 @@ impl<'a> Test<'a> {
         })
     }
 
+    /// What one request alone is like here.
+    ///
+    /// # Errors
+    /// The engine is gone, or the user has had enough.
+    pub fn usual(&mut self) -> Result<Usual> {
+        let evidence = self.start_at_rest()?;
+        let evidence = self.known(evidence);
+        Ok(Usual {
+            measured: evidence.measure(),
+            canary: evidence.first_canary,
+        })
+    }
+
     /// What is gathered before the first wave.
     fn evidence(&self, before: Vec<LevelSample>, first_canary: Canary) -> Evidence {
         Evidence {
@@ -247,8 +270,9 @@ impl<'a> Test<'a> {
             settle: Span::from_secs_f64(self.size.settle),
             interval: Span::from_secs_f64(self.size.interval),
             manner: self.ask.manner(),
-            counts_aborted_tokens: false,
+            counting: Counting::default(),
             warmed: None,
+            measured: None,
             before,
             alone: Answers::default(),
             first_canary,
@@ -263,7 +287,7 @@ impl<'a> Test<'a> {
     fn known(&self, evidence: Evidence) -> Evidence {
         Evidence {
             server: self.sampler.server().map(|kind| kind.name.clone()),
-            counts_aborted_tokens: self.sampler.counts_aborted_tokens(),
+            counting: self.sampler.counting(),
             pages: self.sampler.pages(),
             ..evidence
         }
@@ -271,11 +295,11 @@ impl<'a> Test<'a> {
 
     /// A small test of one way of leaving, behind others on the same connections: no control, no
     /// replacements, and the canary before it is that of the one before. It is timed by how long
-    /// a `usual` canary takes.
+    /// a usual canary takes, and counters are held against what they made of that one.
     ///
     /// # Errors
     /// The engine is gone, or the user has had enough.
-    pub fn cell(&mut self, ask: Ask, usual: &Canary, canary: Canary) -> Result<Evidence> {
+    pub fn cell(&mut self, ask: Ask, usual: &Usual, canary: Canary) -> Result<Evidence> {
         self.ask = ask;
         let mut before = Vec::new();
         // Whatever still comes of the canary is no part of it.
@@ -290,8 +314,9 @@ impl<'a> Test<'a> {
             }
         }
         let mut floor = last_levels(&before).map(Floor::of);
-        let timing = Timing::of(ask.streaming, &[], usual);
+        let timing = Timing::of(ask.streaming, &[], &usual.canary);
         let mut evidence = self.evidence(before, canary);
+        evidence.measured = Some(usual.measured.clone());
         if evidence.first_canary.answered {
             for nth in 0..self.size.waves {
                 let rested = floor;

@@ -22,7 +22,7 @@ pub fn not_in_pictures(paths: &[PathBuf]) -> Option<String> {
     let there = |name| paths.iter().map(move |path| path.join(name));
     if let Some(file) = there(CANCEL_MATRIX).find(|file| file.is_file()) {
         return Some(format!(
-            "{}: a matrix of cancel-tests is a table, and has no pictures; --html makes its page",
+            "{}: a matrix of cancel-tests is a table, which is not in the pictures; --html makes its page",
             file.display()
         ));
     }
