@@ -100,8 +100,11 @@ on_both_drivers! {
         load.backs_off = true;
         let run = load.run();
         assert_eq!(run.ends(), [0, 6, 0, 0]);
+        // Each failure but the last of each slot is followed by a rest; the slot that finds the
+        // last request taken may have rested for nothing.
         let BackoffCounts { slots, rests, .. } = rests(&run);
-        assert_eq!((slots, rests), (2, 4));
+        assert_eq!(slots, 2);
+        assert!((4..=5).contains(&rests), "{rests}");
     }
 
     fn a_stale_connection_is_no_reason_to_rest(driver) {
