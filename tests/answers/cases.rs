@@ -458,6 +458,19 @@ pub fn unusual_places() -> Vec<Case> {
                 ),
             ],
             Right {
+                read_as: &["usage_is_no_count"],
+                usage: Some(3),
+                ..right(3)
+            },
+        ),
+        stream(
+            "a negative count of prompt tokens",
+            [
+                &*three().concat(),
+                &event(r#"{"choices":[],"usage":{"prompt_tokens":-1,"completion_tokens":3}}"#),
+            ],
+            Right {
+                read_as: &["usage_is_no_count"],
                 usage: Some(3),
                 ..right(3)
             },

@@ -85,7 +85,7 @@ pub struct AnswerCounts {
     /// Answers in which the model declined.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<u64>,
-    /// Answers that were read otherwise than their heads say, by how.
+    /// Answers that were read otherwise than they were sent or declared, by how.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(
         feature = "schema",

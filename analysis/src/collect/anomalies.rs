@@ -45,7 +45,7 @@ pub struct Anomalies {
     pub unreadable_events: u64,
     /// See above.
     pub unreadable_begins: Option<String>,
-    /// How answers were read otherwise than their heads say.
+    /// How answers were read otherwise than they were sent or declared.
     pub quirks: BTreeMap<&'static str, u64>,
     /// Connects that came to nothing where the server has further addresses, by address and reason.
     pub unreached: BTreeMap<Refusal, u64>,

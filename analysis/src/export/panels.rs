@@ -261,7 +261,7 @@ impl Report {
                 .map(|(what, count)| format!("{what} {count}"))
                 .collect();
             lines.push(format!(
-                "Read otherwise than their heads say: {}. See `read_as` in the per-request file.",
+                "Read otherwise than sent: {}. See `read_as` in the per-request file.",
                 quirks.join(", ")
             ));
         }

@@ -285,6 +285,9 @@ impl Reading {
             MarkKind::Bare if answer::parse(bytes).is_some() => self.quirks.add(Quirks::BARE_JSON),
             _ => {}
         }
+        if heard.usage.is_some_and(|usage| usage.no_count) {
+            self.quirks.add(Quirks::USAGE_WITHOUT_COUNT);
+        }
         self.usage = heard.usage.or(self.usage);
         heard.error
     }

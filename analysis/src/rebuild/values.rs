@@ -184,6 +184,7 @@ impl Values {
             cache_read: self.whole(tag::USAGE_PROMPT_CACHE_READ_TOKENS),
             cache_write: self.whole(tag::USAGE_PROMPT_CACHE_WRITE_TOKENS),
             reasoning: self.whole(tag::USAGE_REASONING_TOKENS),
+            no_count: false,
         };
         (usage != Usage::default()).then_some(usage)
     }

@@ -17,6 +17,9 @@ pub struct Usage {
     pub cache_write: Option<u64>,
     /// Reasoning tokens.
     pub reasoning: Option<u64>,
+    /// A field of the server's has something that cannot be a count (negative, beyond 2^32, a
+    /// word); it counts as not reported.
+    pub no_count: bool,
 }
 
 const PROMPT: &[&str] = &[
@@ -96,6 +99,7 @@ impl Usage {
             cache_write: first(object, CACHE_WRITE),
             reasoning: detail(object, COMPLETION_DETAILS, "reasoning_tokens")
                 .or_else(|| first(object, &["thoughtsTokenCount"])),
+            no_count: has_no_count(object),
         }
     }
 }
@@ -109,6 +113,23 @@ fn exclusive_prompt(object: &Map<String, Value>) -> Option<u64> {
         }
         Some(first(object, &[input])? + read.unwrap_or(0) + write.unwrap_or(0))
     })
+}
+
+/// Whether something stands where a count belongs and is none. `null` says nothing.
+fn has_no_count(object: &Map<String, Value>) -> bool {
+    let wrong = |value: &Value| !value.is_null() && number(value).is_none();
+    let tops = [PROMPT, COMPLETION, TOTAL, CACHE_READ, CACHE_WRITE];
+    let parts = [
+        (PROMPT_DETAILS, "cached_tokens"),
+        (COMPLETION_DETAILS, "reasoning_tokens"),
+    ];
+    let tops = tops.into_iter().flatten();
+    let parts = parts.into_iter().flat_map(|(parents, name)| {
+        let details = parents.iter().filter_map(|parent| object.get(*parent));
+        details.filter_map(move |details| details.get(name))
+    });
+    let mut all = tops.filter_map(|name| object.get(*name)).chain(parts);
+    all.any(wrong)
 }
 
 fn first(object: &Map<String, Value>, names: &[&str]) -> Option<u64> {
@@ -157,6 +178,7 @@ mod tests {
                 cache_read: Some(0),
                 cache_write: None,
                 reasoning: Some(3),
+                no_count: false,
             }
         );
     }
@@ -175,6 +197,20 @@ mod tests {
         ];
         for (value, right) in counts {
             assert_eq!(number(&value), right, "{value}");
+            let usage = Usage::in_response(&json!({"usage": {"prompt_tokens": value}})).unwrap();
+            assert_eq!(
+                (usage.prompt, usage.no_count),
+                (right, right.is_none()),
+                "{value}"
+            );
+            let details = json!({"reasoning_tokens": value});
+            let usage = json!({"usage": {"completion_tokens_details": details}});
+            let usage = Usage::in_response(&usage).unwrap();
+            assert_eq!(
+                (usage.reasoning, usage.no_count),
+                (right, right.is_none()),
+                "{value}"
+            );
         }
     }
 

@@ -52,7 +52,7 @@ impl Label {
     }
 }
 
-/// How a body was read, where that is not what its head says or what the standard demands.
+/// How an answer was read, where that is not what its head says or what the standard demands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Quirks(u8);
 
@@ -69,15 +69,18 @@ impl Quirks {
     pub const UNDECLARED_CODING: Self = Self(1 << 4);
     /// A coding that the head declares and the body does not have.
     pub const NO_CODING: Self = Self(1 << 5);
+    /// A usage with something in it that cannot be a count of tokens; the field is left out.
+    pub const USAGE_WITHOUT_COUNT: Self = Self(1 << 6);
 
     /// All of them with their names in exports.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::UNDECLARED_STREAM, "event_stream_not_declared"),
         (Self::JSON_LINES, "json_lines"),
         (Self::NO_BLANK_LINES, "events_without_blank_lines"),
         (Self::BARE_JSON, "json_in_event_stream"),
         (Self::UNDECLARED_CODING, "coding_not_declared"),
         (Self::NO_CODING, "declared_coding_absent"),
+        (Self::USAGE_WITHOUT_COUNT, "usage_is_no_count"),
     ];
 
     /// Adds one.
