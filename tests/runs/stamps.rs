@@ -73,6 +73,8 @@ fn events_of_one_read_are_counted() {
         (&shared["answers"], &shared["first_sharing"]),
         (&5.into(), &5.into())
     );
+    // All but the last of each read.
+    assert_eq!(shared["late_at_most"]["count"], 15);
     let line = "Events sharing a stamp: 20 of 20 (100.0 %)";
     assert!(run.stdout.contains(line), "{}", run.stdout);
 }

@@ -455,7 +455,7 @@ pub struct StampedReads {
 }
 
 /// Content events of streamed answers.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SharedStamps {
@@ -469,6 +469,9 @@ pub struct SharedStamps {
     pub answers: u64,
     /// Those whose first event shares its timestamp: their time to first token is that of a later event.
     pub first_sharing: u64,
+    /// How late the timestamps of those that have a later event's can be at most: the time since the
+    /// event before, or since the request was sent.
+    pub late_at_most: Lateness,
 }
 
 /// Pauses of the engine's cores.

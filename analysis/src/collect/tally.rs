@@ -4,7 +4,8 @@ use pinfire_artifacts::tag;
 use std::ops::Range;
 
 use pinfire_base::clock::Stamp;
-use pinfire_base::record::{AfterHalfClose, Outcome, Stage};
+use pinfire_base::health::Durations;
+use pinfire_base::record::{AfterHalfClose, Outcome, Stage, Times};
 
 use super::column::{Column, Presence, Ranges};
 use super::errors::ErrorGroups;
@@ -49,7 +50,7 @@ pub struct CancelTally {
 
 /// Content events of streamed answers, and how many of them came in one read with another: what
 /// lies between those is not known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SharedStamps {
     /// All of them.
     pub events: u64,
@@ -59,22 +60,38 @@ pub struct SharedStamps {
     pub answers: u64,
     /// Those whose first event shares its stamp: their time to first token is that of a later one.
     pub firsts_sharing: u64,
+    /// How late the stamp of one that shares a later event's can be: it came after the one before
+    /// that read, or after the request was sent.
+    pub late_at_most: Durations,
 }
 
 impl SharedStamps {
-    fn add(&mut self, content: &[Content]) {
+    fn add(&mut self, content: &[Content], times: &Times) {
         let [first, second, ..] = content else {
             return;
         };
         self.events += content.len() as u64;
         self.answers += 1;
         self.firsts_sharing += u64::from(first.at == second.at);
-        let alike = content.chunk_by(|one, next| one.at == next.at);
-        let shared = alike.map(|of_one_read| match of_one_read.len() {
-            1 => 0,
-            several => several as u64,
-        });
-        self.sharing += shared.sum::<u64>();
+        let earlier = [times.head, times.written].into_iter().flatten();
+        let mut before = earlier
+            .filter(|&stamp| stamp < first.at)
+            .max()
+            .unwrap_or(times.start);
+        for of_one_read in content.chunk_by(|one, next| one.at == next.at) {
+            // The stamp is the last one's own.
+            let [others @ .., last] = of_one_read else {
+                continue;
+            };
+            if !others.is_empty() {
+                self.sharing += of_one_read.len() as u64;
+                let at_most = last.at.since(before);
+                for _ in others {
+                    self.late_at_most.record(at_most);
+                }
+            }
+            before = last.at;
+        }
     }
 }
 
@@ -194,7 +211,7 @@ impl Tally {
         }
         self.cancel.add(request);
         if matches!(request.reading.verdict, Verdict::Valid) {
-            self.shared.add(&request.reading.content);
+            self.shared.add(&request.reading.content, times);
         }
         let class = Class::from(&request.reading.verdict);
         if self.long.is_none() {

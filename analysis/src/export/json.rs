@@ -294,6 +294,7 @@ fn client_health(report: &Report) -> ClientHealth {
             share_pct: 100.0 * shared.sharing as f64 / shared.events as f64,
             answers: shared.answers,
             first_sharing: shared.firsts_sharing,
+            late_at_most: microseconds(&shared.late_at_most),
         }),
         pauses: Pauses {
             count: merged.pauses.count,

@@ -123,7 +123,7 @@ impl Health {
             held,
             pauses,
             stamps: warmed.into_iter().chain([measured]).collect(),
-            shared: profiling.shared,
+            shared: profiling.shared.clone(),
             reasons,
             harms: in_order(harms),
         }

@@ -119,6 +119,22 @@ pub const SHORTEST_KEEP_ALIVE: Span = Span::from_millis(100);
 /// closed for having rested: the close would have come within a round trip.
 pub const STALE_WITHIN: Span = Span::from_millis(1_000);
 
+/// Two conversions of one kernel stamp differ by no more than this.
+pub const STAMP_SLACK: Span = Span::from_micros(10);
+
+/// A read whose bytes had waited longer than this was late: what waits on the next sockets may be
+/// several events, each with a stamp of its own.
+pub const LATE_READ_LEAST: Span = Span::from_micros(100);
+
+/// So many reads after a late one are taken to be late too.
+pub const READS_AFTER_A_LATE_ONE: u32 = 64;
+
+/// A loop that did nothing for longer than this was idle, or it was kept from working.
+pub const AWAY_LEAST: Span = Span::from_millis(1);
+
+/// Bytes that are looked at before they are read, where a read may be late.
+pub const LOOKED_AHEAD_BYTES: usize = 16 * 1024;
+
 /// Reads of one socket that never ran dry before its task lets the others run.
 pub const READS_IN_A_ROW: u32 = 4;
 

@@ -5,7 +5,7 @@ use std::{rc::Rc, task::Waker};
 use pinfire_base::{
     clock::{Span, Stamp},
     health::Pause,
-    limits::PAUSE_LEAST,
+    limits::{AWAY_LEAST, PAUSE_LEAST},
 };
 
 use crate::{net::Timer, plan::Precision};
@@ -49,6 +49,13 @@ impl LoopClock {
         let from = std::mem::replace(&mut self.alive, now);
         let length = now.since(from);
         (length > PAUSE_LEAST).then_some(Pause { from, length })
+    }
+
+    /// Whether a tick is about to begin after a while in which the loop did nothing: it was idle,
+    /// or kept from working.
+    #[inline]
+    pub(super) fn was_away(&self) -> bool {
+        self.tick_start.is_none() && Stamp::now().since(self.alive) > AWAY_LEAST
     }
 
     pub(super) const fn precision(&self) -> Precision {

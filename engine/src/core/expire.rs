@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use pinfire_base::{
     clock::Stamp,
-    limits::{DRAIN_READS, LOOK_TOGETHER},
+    limits::{DRAIN_READS, LOOK_TOGETHER, RECEIVE_BYTES},
     record::{Failure, Leave},
 };
 
@@ -226,7 +226,7 @@ impl Core {
             else {
                 return;
             };
-            match self.receive(slot) {
+            match self.receive(slot, RECEIVE_BYTES) {
                 Some(Ok(received)) if received.bytes > 0 => {
                     let at = self.came(slot, closed, received.came);
                     self.bytes(slot, at, received.bytes);
@@ -248,7 +248,7 @@ impl Core {
             else {
                 return;
             };
-            let Some(received) = self.receive(slot) else {
+            let Some(received) = self.receive(slot, RECEIVE_BYTES) else {
                 return;
             };
             let ended = matches!(received, Ok(Received { bytes: 0, .. }));

@@ -22,6 +22,7 @@ mod deadline;
 mod dial;
 mod keep_alive;
 mod phases;
+mod pieces;
 mod pool;
 mod tasks;
 mod wake;
@@ -82,9 +83,13 @@ pub(crate) struct Core {
     more_due: bool,
     buffer: Box<[u8]>,
     reads: u32,
+    /// So many reads are taken to be late too, because one was.
+    late_reads: u32,
     receive_stamps: ReceiveStamps,
     /// What the kernel's stamps are told from.
     wall: WallClock,
+    /// The last of them and what was made of it: parts of one segment have one time.
+    converted: (u64, Stamp),
     /// The request being sent: its head, and its body if that is small.
     outgoing: Vec<u8>,
     /// What recent answers needed: the room given to the next ones.
@@ -123,8 +128,10 @@ impl Core {
                 more_due: false,
                 buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
                 reads: 0,
+                late_reads: 0,
                 receive_stamps: setup.receive_stamps,
                 wall,
+                converted: (0, Stamp::from_nanos(1)),
                 outgoing: Vec::new(),
                 room: Room::default(),
             })

@@ -5,7 +5,10 @@ use std::io::ErrorKind;
 use pinfire_base::{
     clock::{ClockPair, Stamp},
     health::Fallback,
-    limits::STAMPED_READ_EVERY,
+    limits::{
+        LATE_READ_LEAST, LOOKED_AHEAD_BYTES, READS_AFTER_A_LATE_ONE, RECEIVE_BYTES,
+        STAMPED_READ_EVERY,
+    },
     record::Failure,
 };
 use pinfire_proto::{Closed, Progress, ProtoError};
@@ -14,6 +17,7 @@ use super::{
     Core,
     connection::{Carrying, Channel, Idle, State},
     handoff::Of,
+    pieces::Pieces,
 };
 use crate::{
     net::{Came, Received},
@@ -24,7 +28,10 @@ impl Core {
     /// The socket has something to read. Whether the connection lives on.
     #[inline]
     pub(super) fn readable(&mut self, slot: usize) -> bool {
-        let Some(received) = self.receive(slot) else {
+        if self.may_be_late() {
+            return self.read_in_pieces(slot);
+        }
+        let Some(received) = self.receive(slot, RECEIVE_BYTES) else {
             return false;
         };
         let now = Stamp::now();
@@ -35,13 +42,70 @@ impl Core {
         !self.connections[slot].is_closed()
     }
 
-    /// One `recv` into the core's buffer; `None` on a connection that is hung up.
+    /// Whether events that came one after the other may be waiting together: the reads before were
+    /// late, or the loop was away for a while.
     #[inline]
-    pub(super) fn receive(&mut self, slot: usize) -> Option<std::io::Result<Received>> {
+    fn may_be_late(&self) -> bool {
+        self.receive_stamps != ReceiveStamps::User && (self.late_reads > 0 || self.clock.was_away())
+    }
+
+    /// Reads what waits by one `recv` for each event: a read has the stamp of the newest segment
+    /// that it touches, so an event that is read alone has its own.
+    fn read_in_pieces(&mut self, slot: usize) -> bool {
+        let looked = self.look_ahead(slot);
+        let mut now = Stamp::now();
+        self.alive(now);
+        self.clock.begin_tick(now);
+        match looked {
+            Ok(pieces) => {
+                for length in pieces.lengths() {
+                    let Some(received) = self.receive(slot, length) else {
+                        return false;
+                    };
+                    now = Stamp::now();
+                    self.alive(now);
+                    if !self.received(slot, now, received) || self.connections[slot].is_closed() {
+                        break;
+                    }
+                }
+            }
+            // The socket tells of an error but once: it is what the read would have found.
+            Err(error) => {
+                self.received(slot, now, Err(error));
+            }
+        }
+        // Not before the last piece: what lies behind the end of an answer must not be taken for
+        // the next one's.
+        self.go_on(now);
+        !self.connections[slot].is_closed()
+    }
+
+    /// Where the events end that wait on a connection in the clear.
+    fn look_ahead(&mut self, slot: usize) -> std::io::Result<Pieces> {
+        let connection = &self.connections[slot];
+        let socket = connection.socket().filter(|_| !connection.is_sealed());
+        let Some(socket) = socket else {
+            return Ok(Pieces::whole());
+        };
+        let waiting = &mut self.buffer[..LOOKED_AHEAD_BYTES];
+        Ok(match socket.peek(waiting)? {
+            // The read finds the end again.
+            0 => Pieces::whole(),
+            bytes => Pieces::of(&waiting[..bytes]),
+        })
+    }
+
+    /// One `recv` of `most` bytes into the core's buffer; `None` on a connection that is hung up.
+    #[inline]
+    pub(super) fn receive(
+        &mut self,
+        slot: usize,
+        most: usize,
+    ) -> Option<std::io::Result<Received>> {
         let socket = self.connections[slot].socket()?;
         self.reads = self.reads.wrapping_add(1);
         let sample = self.reads.is_multiple_of(STAMPED_READ_EVERY);
-        Some(socket.receive(&mut self.buffer, sample))
+        Some(socket.receive(&mut self.buffer[..most], sample))
     }
 
     /// Handles the result of one `recv` that returned at `now`. False if there was nothing to read.
@@ -97,11 +161,23 @@ impl Core {
                 return now;
             }
         };
-        let stamp = self.wall.stamp(unix_nanos, now).map_err(Fallback::from);
+        let stamp = match self.converted {
+            (last, stamp) if last == unix_nanos => Ok(stamp),
+            _ => self.wall.stamp(unix_nanos, now).map_err(Fallback::from),
+        };
+        if let Ok(stamp) = stamp {
+            self.converted = (unix_nanos, stamp);
+        }
         match stamp.and_then(|stamp| request.came(stamp)) {
             Ok(at) => {
                 health.receive_stamps.kernel += 1;
-                health.receive_delay.record(now.since(at));
+                let delay = now.since(at);
+                health.receive_delay.record(delay);
+                self.late_reads = if delay > LATE_READ_LEAST {
+                    READS_AFTER_A_LATE_ONE
+                } else {
+                    self.late_reads.saturating_sub(1)
+                };
                 at
             }
             Err(why) => {
@@ -111,7 +187,9 @@ impl Core {
                 let stepped = self.wall.steps() > steps;
                 let why = if stepped { Fallback::Stepped } else { why };
                 health.receive_stamps.fell_back(why);
-                now
+                // What overtook a lost segment could be read when that was there.
+                let overtook = (why == Fallback::BeforeTheLast).then(|| request.last_came());
+                overtook.flatten().unwrap_or(now)
             }
         }
     }

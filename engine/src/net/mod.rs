@@ -136,6 +136,13 @@ impl Pollable {
         })
     }
 
+    /// What there is to read, copied and left where it is: so many bytes.
+    pub fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
+        let peek = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        let (bytes, _) = rustix::net::recv(self.descriptor(), into, peek)?;
+        Ok(bytes)
+    }
+
     /// Whether the peer has acknowledged every byte that a `send` has taken; `None` where nothing
     /// is acknowledged.
     pub fn acknowledged(&self) -> Option<bool> {
