@@ -3,6 +3,7 @@
 //! The modules stand in the order of the data flow: what is known before the run, what one
 //! response says, what is measured, how it is summed up, and where it is written.
 
+pub mod backlog;
 pub mod collect;
 mod collector;
 pub mod compare;

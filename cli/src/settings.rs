@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use pinfire_analysis::{
+    backlog::IN_MEMORY,
     facts::{PartFacts, RateWindow, Thresholds},
     goodput::{self, Slos},
     metric::conditions,
@@ -90,6 +91,8 @@ pub struct Settings {
     pub exact_records: u64,
     pub trace_table: bool,
     pub console_width: Option<usize>,
+    /// Bytes of records that wait for their analysis in memory; the others do in a file.
+    pub records_in_memory: u64,
     pub log_level: say::Level,
     pub ui: Ui,
     /// Between two blocks of statistics.
@@ -188,6 +191,7 @@ impl Settings {
             exact_records: output.exact_records.get(),
             trace_table: output.show_trace_timing.value,
             console_width: console_width()?,
+            records_in_memory: environment::read("RECORDS_IN_MEMORY")?.unwrap_or(IN_MEMORY),
             log_level: talk.level,
             ui: talk.ui,
             stats: talk.stats,

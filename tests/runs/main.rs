@@ -8,6 +8,7 @@
 )]
 
 mod artifacts;
+mod backlog;
 mod big_pages;
 mod bounds;
 mod cancel_test;

@@ -25,7 +25,7 @@ use crate::report::Report;
 use crate::testing::{Words, anchor, ms};
 
 /// Facts of the golden run.
-fn facts(dir: &Path) -> RunFacts {
+pub(crate) fn facts(dir: &Path) -> RunFacts {
     let mut facts = RunFacts::new("4f1c2a9be07d", "0.1.0", anchor());
     facts.models = vec!["m".into()];
     facts.urls = vec!["http://127.0.0.1:8000".into()];
@@ -46,7 +46,7 @@ fn facts(dir: &Path) -> RunFacts {
 }
 
 /// Entries with the input lengths of the golden run.
-fn entries() -> Arc<[EntryFacts]> {
+pub(crate) fn entries() -> Arc<[EntryFacts]> {
     (0..)
         .zip([10, 8, 12])
         .map(|(n, isl)| EntryFacts {
@@ -74,7 +74,7 @@ fn counts(records: &[Record]) -> Counts {
     counts
 }
 
-fn end(records: &[Record]) -> RunEnd {
+pub(crate) fn end(records: &[Record]) -> RunEnd {
     RunEnd {
         warmup: None,
         profiling: Some(PhaseWindow {

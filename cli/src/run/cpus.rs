@@ -67,8 +67,13 @@ pub fn stay_on(cpus: &[usize]) {
 
 /// Gives the calling thread the lowest ordinary priority, so that it never displaces a loop.
 pub fn yield_to_others() {
+    yield_by(19);
+}
+
+/// Lowers the priority of the calling thread to this nice value.
+pub fn yield_by(nice: i32) {
     // On Linux this is the calling thread, not the process. Lowering is always allowed.
-    let _ = setpriority_process(None, 19);
+    let _ = setpriority_process(None, nice);
 }
 
 /// Raises the descriptor limit to what the system allows and checks it against the need.

@@ -1,12 +1,14 @@
 //! Version 4 UUIDs from the run's own random draws.
 
+use serde::{Deserialize, Serialize};
+
 use crate::random::Draws;
 
 /// Length of a UUID in its usual form.
 pub const TEXT_BYTES: usize = 36;
 
 /// A UUID of version 4.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Uuid(pub [u8; 16]);
 
 impl Uuid {

@@ -1,4 +1,5 @@
-//! The analysis thread: takes records off the cores' channel, at low priority, off their CPUs.
+//! The two threads between the cores and the report: one takes records off the cores' channel at
+//! once, the other analyses them at low priority. Both stay off the engine's CPUs.
 
 use std::{
     sync::{
@@ -13,6 +14,7 @@ use anyhow::{Result, anyhow};
 use crossbeam_channel::Receiver;
 use pinfire_analysis::{
     Collector,
+    backlog::{Amount, Backlog, Feed, backlog},
     collect::Progress,
     facts::{RunEnd, RunFacts},
     pool::Pool,
@@ -39,7 +41,7 @@ use crate::{
     },
 };
 
-/// How long the thread rests when nothing has come. It polls, because a waiting receiver would cost
+/// How long a thread rests when nothing has come. Both poll, because a waiting receiver would cost
 /// the cores a wake-up per record.
 const REST: Duration = Duration::from_millis(2);
 
@@ -49,18 +51,20 @@ const SHOW: Span = Span::from_millis(200);
 /// Lines reach the system at least this often, so that a killed run loses no more.
 const FLUSH: Span = Span::from_millis(500);
 
-/// The running analysis thread.
+/// The running threads.
 pub struct Collecting {
+    feeding: JoinHandle<()>,
     thread: JoinHandle<Gathered>,
     all_sent: Arc<AtomicBool>,
     tally: Arc<Tally>,
     records: Receiver<Record>,
+    waiting: Arc<Amount>,
 }
 
 /// What the thread has made of all records.
 struct Gathered {
     collector: Collector,
-    /// The first error of the per-request file.
+    /// The first error of the per-request file, or of records that waited.
     failed: Option<WriteError>,
     requests: Vec<RequestSpan>,
 }
@@ -68,7 +72,7 @@ struct Gathered {
 /// What came of all records.
 pub struct Collected {
     pub report: Report,
-    /// The first error of the per-request file.
+    /// The first error of the per-request file, or of records that waited.
     pub unwritten: Option<WriteError>,
     /// The requests as a verdict on what became of them needs them, if there is to be one.
     pub requests: Vec<RequestSpan>,
@@ -84,10 +88,10 @@ pub struct Tally {
 }
 
 impl Collecting {
-    /// Starts it.
+    /// Starts them.
     ///
     /// # Errors
-    /// The per-request file or the thread cannot be made.
+    /// The per-request file or a thread cannot be made.
     pub fn start(facts: RunFacts, run: &mut PreparedRun<'_>, board: Arc<Board>) -> Result<Self> {
         let settings = run.settings;
         let records = run.engine.records();
@@ -108,7 +112,9 @@ impl Collecting {
             collector.watch();
         }
         let all_sent = Arc::new(AtomicBool::new(false));
-        let (sent, incoming) = (Arc::clone(&all_sent), records.clone());
+        let (feed, waiting) = backlog(settings.artifact_dir.clone(), settings.records_in_memory);
+        let amount = waiting.amount();
+        let feeding = Self::feed(run, records.clone(), Arc::clone(&all_sent), feed)?;
         let tally = Arc::new(Tally::default());
         let counting = Arc::clone(&tally);
         let witness = settings.verify_release;
@@ -121,19 +127,39 @@ impl Collecting {
             let helpers = cpus.len().saturating_sub(1).min(READERS_MAX);
             let flow = Flow {
                 seamless,
-                records: incoming,
-                all_sent: sent,
+                waiting,
                 tally: counting,
                 board,
             };
-            collect(collector, helpers, &flow, witness)
+            collect(collector, helpers, flow, witness)
         })?;
         Ok(Self {
+            feeding,
             thread,
             all_sent,
             tally,
             records,
+            waiting: amount,
         })
+    }
+
+    /// Starts the thread that takes records off the cores' channel.
+    fn feed(
+        run: &PreparedRun<'_>,
+        records: Receiver<Record>,
+        all_sent: Arc<AtomicBool>,
+        feed: Feed,
+    ) -> Result<JoinHandle<()>> {
+        let places = run.settings.places.clone();
+        let thread = threads::start("pinfire-records", move || {
+            cpus::stay_on(&places.rest);
+            if places.rest.iter().any(|cpu| places.engine.contains(cpu)) {
+                // It has a tenth of the CPU all the same, which is more than it needs.
+                cpus::yield_by(10);
+            }
+            feed_all(&records, &all_sent, feed);
+        })?;
+        Ok(thread)
     }
 
     /// How the answers were so far.
@@ -147,13 +173,24 @@ impl Collecting {
     /// The thread is gone.
     pub fn finish(self, end: RunEnd, ui: Ui) -> Result<Collected> {
         self.all_sent.store(true, Ordering::Release);
-        let left = self.records.len() as u64;
+        let waiting = || self.records.len() as u64 + self.waiting.records();
+        let left = waiting();
         let bar = ui.bar("Processing Records", left);
         while !self.thread.is_finished() {
-            bar.set_position(left.saturating_sub(self.records.len() as u64));
+            bar.set_position(left.saturating_sub(waiting()));
             std::thread::sleep(Duration::from_millis(10));
         }
         bar.finish_and_clear();
+        self.feeding.join().map_err(|_| {
+            anyhow!("the records thread crashed: this is a bug in pinfire, please report it")
+        })?;
+        if self.waiting.in_files() > 0 {
+            log::info(format_args!(
+                "{} records waited in a file for their analysis, since {} MB of them waited in memory",
+                self.waiting.in_files(),
+                self.waiting.most_bytes() >> 20
+            ));
+        }
         let Gathered {
             mut collector,
             mut failed,
@@ -184,9 +221,7 @@ const ROUND: usize = 4_096;
 struct Flow {
     /// The warmup's answers come while it is measured already.
     seamless: bool,
-    records: Receiver<Record>,
-    /// The engine has given up all of them.
-    all_sent: Arc<AtomicBool>,
+    waiting: Backlog,
     tally: Arc<Tally>,
     board: Arc<Board>,
 }
@@ -194,8 +229,8 @@ struct Flow {
 /// Takes records until the last one. They are read on the `helpers` too, and taken in the order in
 /// which they came; with a `witness`, how each went is kept. A file that cannot be written any more
 /// (a full disk) costs its lines, never the figures.
-fn collect(mut collector: Collector, helpers: usize, flow: &Flow, witness: bool) -> Gathered {
-    let records = &flow.records;
+fn collect(mut collector: Collector, helpers: usize, mut flow: Flow, witness: bool) -> Gathered {
+    let amount = flow.waiting.amount();
     let mut requests = Vec::new();
     let mut flushed = Stamp::now();
     let mut shown = flushed;
@@ -208,8 +243,6 @@ fn collect(mut collector: Collector, helpers: usize, flow: &Flow, witness: bool)
         (record, reading, tokens)
     });
     loop {
-        // Read before the channel is drained: what was sent before it is then seen.
-        let last = flow.all_sent.load(Ordering::Acquire);
         let mut written = Ok(());
         let mut take = |(record, reading, tokens): (Record, Reading, TokenCounts)| {
             let line = collector.add_read(&record, &reading, tokens);
@@ -223,13 +256,26 @@ fn collect(mut collector: Collector, helpers: usize, flow: &Flow, witness: bool)
             }
         };
         // In rounds: where records come faster than they are read, lines still reach the disk.
-        for record in records.try_iter().take(ROUND) {
-            pool.push(record, &mut take);
+        let mut taken = 0;
+        let mut lost = None;
+        while taken < ROUND {
+            match flow.waiting.take() {
+                Ok(Some(record)) => {
+                    pool.push(record, &mut take);
+                    taken += 1;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    lost = Some(error);
+                    break;
+                }
+            }
         }
         pool.finish(&mut take);
+        let last = flow.waiting.has_ended();
         let progress = collector.progress();
         let measuring = !flow.seamless && progress != Progress::default();
-        if !warmup_told && (measuring || (last && records.is_empty())) {
+        if !warmup_told && (measuring || last) {
             warmup_told = true;
             tell_of_warmup(&collector);
         }
@@ -239,7 +285,7 @@ fn collect(mut collector: Collector, helpers: usize, flow: &Flow, witness: bool)
         let now = Stamp::now();
         if now.since(shown) >= SHOW {
             flow.board
-                .set_figures(collector.live(now), records.len() as u64);
+                .set_figures(collector.live(now), amount.records());
             shown = now;
         }
         if now.since(flushed) >= FLUSH {
@@ -249,18 +295,40 @@ fn collect(mut collector: Collector, helpers: usize, flow: &Flow, witness: bool)
         if let Err(error) = written {
             say::warning(format_args!("{error}; going on without a line per request"));
             collector.stop_writing();
-            failed = Some(error);
+            failed = failed.or(Some(error));
         }
-        if !records.is_empty() {
-            continue;
-        }
-        if last {
+        if let Some(lost) = lost {
+            say::warning(&lost);
+            failed = failed.or(Some(lost));
+        } else if last {
             return Gathered {
                 collector,
                 failed,
                 requests,
             };
+        } else if taken == 0 {
+            std::thread::sleep(REST);
         }
+    }
+}
+
+/// Takes records off the cores' channel as they come, until the last one.
+fn feed_all(records: &Receiver<Record>, all_sent: &AtomicBool, mut feed: Feed) {
+    let say = |done: Result<(), WriteError>| {
+        if let Err(error) = done {
+            say::warning(format_args!("{error}; they wait in memory instead"));
+        }
+    };
+    loop {
+        // Read before the channel is drained: what was sent before it is then seen.
+        let last = all_sent.load(Ordering::Acquire);
+        for record in records.try_iter() {
+            say(feed.push(record));
+        }
+        if last {
+            return say(feed.finish());
+        }
+        say(feed.settle());
         std::thread::sleep(REST);
     }
 }

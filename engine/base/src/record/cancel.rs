@@ -1,12 +1,14 @@
 //! Leaving a request by plan: when its delay begins, how the client leaves, what came of it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     clock::{Span, Stamp},
     delay::Delay,
 };
 
 /// From which instant the delay of a cancellation counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
 pub enum Trigger {
     /// A new connection is established, before TLS. The request goes to a connection of its own,
     /// and with a delay of 0 no byte of it is sent.
@@ -70,7 +72,7 @@ impl Trigger {
 }
 
 /// How the client leaves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, Serialize, Deserialize)]
 pub enum Leave {
     /// An orderly close of both directions.
     #[default]
@@ -160,7 +162,7 @@ impl PlannedCancellation {
 }
 
 /// The plan to leave a request, and what came of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Cancel {
     /// The delay asked for, counted from the trigger.
     pub delay: Span,
@@ -185,7 +187,7 @@ impl Cancel {
 }
 
 /// A leaving by plan.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Disconnect {
     /// When the delay began.
     pub triggered: Stamp,
@@ -206,7 +208,7 @@ pub struct Disconnect {
 }
 
 /// How an answer that was read on after a half-close ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum AfterHalfClose {
     /// It came whole: the server took no notice.
     Answered,

@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Stamp;
 
 /// How much of each request a phase keeps.
@@ -18,7 +20,7 @@ pub enum Keep {
 }
 
 /// One write or read of a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Piece {
     /// After the call that moved it.
     pub at: Stamp,
@@ -27,17 +29,20 @@ pub struct Piece {
 }
 
 /// What was kept.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Capture {
     /// The request head as it was put together; empty if the request never came to its connection.
+    #[serde(with = "serde_bytes")]
     pub request_head: Vec<u8>,
     /// The writes that took bytes of the request.
     pub writes: Vec<Piece>,
     /// The final response head.
+    #[serde(with = "serde_bytes")]
     pub response_head: Vec<u8>,
     /// The reads that brought body bytes.
     pub reads: Vec<Piece>,
     /// The response body as far as it came, framing excluded; empty with [`Keep::Reads`].
+    #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
     /// This end of the connection; absent over a socket in the file system.
     pub local: Option<SocketAddr>,
@@ -56,6 +61,15 @@ impl Capture {
                 ..Self::default()
             })
         })
+    }
+
+    /// Bytes of memory that it takes.
+    pub(super) fn held_bytes(&self) -> usize {
+        let bytes = [&self.request_head, &self.response_head, &self.body];
+        let pieces = self.writes.capacity() + self.reads.capacity();
+        size_of::<Self>()
+            + bytes.map(Vec::capacity).iter().sum::<usize>()
+            + pieces * size_of::<Piece>()
     }
 
     /// Takes body bytes of the read that ended at `at`.

@@ -1,8 +1,10 @@
 //! What is unusual about a response's body: what its head says of it, and how it was read all the
 //! same.
 
+use serde::{Deserialize, Serialize};
+
 /// The headers that say what a body is and where else the answer may be.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Label {
     /// `Content-Type`; empty if there was none.
     pub content_type: String,
@@ -53,7 +55,7 @@ impl Label {
 }
 
 /// How an answer was read, where that is not what its head says or what the standard demands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Quirks(u8);
 
 impl Quirks {

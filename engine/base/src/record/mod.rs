@@ -7,6 +7,7 @@
 
 mod cancel;
 mod capture;
+mod fixed;
 mod label;
 mod transcript;
 mod unreached;
@@ -19,13 +20,15 @@ pub use label::{Label, Quirks};
 pub use transcript::{Body, Mark, MarkKind, Transcript};
 pub use unreached::{Refusal, Unreached};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     clock::{Span, Stamp},
     uuid::Uuid,
 };
 
 /// The part of a run that a request belongs to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 pub enum Phase {
     /// Sent before the measurement; never cancelled and in no figure of the run.
     Warmup,
@@ -34,7 +37,7 @@ pub enum Phase {
 }
 
 /// One request, complete.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// Warmup or profiling.
     pub phase: Phase,
@@ -67,13 +70,24 @@ pub struct Record {
     pub transcript: Transcript,
     /// The body as sent, where it was not its entry's own: the history of a conversation was put
     /// into it.
+    #[serde(with = "serde_bytes")]
     pub body: Option<Vec<u8>>,
     /// Bytes and instants of the connection, in a phase that keeps them.
     pub capture: Option<Box<Capture>>,
 }
 
+impl Record {
+    /// Bytes of memory that it takes, all of its buffers included.
+    pub fn held_bytes(&self) -> usize {
+        let body = self.body.as_ref().map_or(0, Vec::capacity);
+        let capture = self.capture.as_ref().map_or(0, |kept| kept.held_bytes());
+        // Labels and addresses that were not reached are few and small.
+        size_of::<Self>() + self.transcript.held_bytes() + body + capture
+    }
+}
+
 /// The id of a session, as a header carries it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Correlation {
     /// A version 4 UUID.
     Id(Uuid),
@@ -122,7 +136,7 @@ pub fn write_decimal(mut number: u64, into: &mut Vec<u8>) {
 }
 
 /// The instants of one request. `docs/TIMING.md` says where each is taken and what it includes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Times {
     /// It was due: its slot was free, or its place in the schedule had come.
     pub scheduled: Stamp,
@@ -149,7 +163,7 @@ pub struct Times {
 }
 
 /// How a request ended, as far as the wire shows it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Outcome {
     /// The response was received whole. Its status may still be an error.
     Complete,
@@ -162,7 +176,7 @@ pub enum Outcome {
 }
 
 /// How far a request had come when it ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
 pub enum Stage {
     /// Its connection was not there yet.
     Connecting,
@@ -187,7 +201,7 @@ impl Stage {
 }
 
 /// Why a request did not end well: one variant per thing a reader of the report does differently.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Failure {
     /// No connection: refused, unreachable, no ports or descriptors left. `errno` is the system's.
@@ -242,7 +256,8 @@ pub enum Failure {
         /// Offset of the offending byte in the response.
         offset: u64,
         /// What was wrong, one of a fixed set of texts.
-        cause: &'static str,
+        #[serde(deserialize_with = "fixed::read")]
+        cause: fixed::Text,
     },
     /// Only the close ends the response, and TLS closed without its `close_notify`: whether
     /// something is missing cannot be known.
@@ -255,7 +270,7 @@ pub enum Failure {
 }
 
 /// The connection of a request and the bytes on it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Wire {
     /// HTTP status, 0 when no status line came.
     pub status: u16,

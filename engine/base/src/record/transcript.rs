@@ -2,10 +2,12 @@
 //!
 //! Not for meaning: a mark says how its bytes are to be read, the analysis side reads them.
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Stamp;
 
 /// How the bytes of a mark are to be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum MarkKind {
     /// Non-empty content of choice 0 and nothing else of interest: the inside of the JSON string,
     /// still escaped, without its quotes.
@@ -31,7 +33,7 @@ pub enum MarkKind {
 }
 
 /// One event: when it was complete, and its bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Mark {
     /// When the newest bytes of the read came that brought its last one; events of one read share
     /// it.
@@ -54,9 +56,10 @@ pub struct Body<'a> {
 }
 
 /// All events of a response in order of arrival.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Transcript {
     marks: Vec<Mark>,
+    #[serde(with = "serde_bytes")]
     bytes: Vec<u8>,
 }
 
@@ -88,6 +91,11 @@ impl Transcript {
     /// Bytes kept over all marks.
     pub fn byte_len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Bytes of memory that its buffers take.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.marks.capacity() * size_of::<Mark>() + self.bytes.capacity()
     }
 
     /// The events with their bytes, in order.

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 /// An address, and why it gave none: the system's error number.
 pub type Refusal = (SocketAddr, i32);
 
 /// They are tried one after the other, before anything of the request is sent.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Unreached {
     /// In the order in which they were tried.
     pub refusals: Vec<Refusal>,
