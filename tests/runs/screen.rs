@@ -59,7 +59,7 @@ fn the_dashboard_shows_a_run_and_gives_the_terminal_back() {
     assert!(shown.contains("Ctrl-C"), "{shown}");
     let shown = terminal.until("outcomes and health", |screen| {
         let text = screen.contents();
-        text.contains("% busy") && text.contains("streaming") && text.contains("0 failed")
+        text.contains("% busy") && text.contains("Cancelled while") && text.contains("0 failed")
     });
     assert!(shown.contains("Cancel error"), "{shown}");
     assert!(!terminal.echoes());
