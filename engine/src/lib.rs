@@ -13,4 +13,4 @@ mod sys;
 pub mod report;
 pub mod run;
 
-pub use sys::restore_terminal_on;
+pub use sys::{ReturnFreeMemory, restore_terminal_on};

@@ -76,6 +76,40 @@ pub fn unacknowledged(socket: impl AsFd) -> io::Result<usize> {
     }
 }
 
+/// While this lives, memory that becomes free goes back to the system at once. Later the allocator
+/// keeps it for a while, as is good for a load; but what was needed only to prepare one would stay
+/// resident for as long as that lasts.
+#[derive(Debug)]
+#[must_use = "it ends when this is dropped"]
+pub struct ReturnFreeMemory {
+    /// The allocator's own delay, in milliseconds.
+    delay: libc::c_long,
+}
+
+/// The option `purge_delay` of mimalloc.
+const PURGE_DELAY: libc::c_int = 15;
+
+impl ReturnFreeMemory {
+    /// Begins now.
+    pub fn begin() -> Self {
+        // SAFETY: options are numbers that may be read at any time, from any thread.
+        let delay = unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
+        Self::set(0);
+        Self { delay }
+    }
+
+    fn set(delay: libc::c_long) {
+        // SAFETY: options are numbers that may be set at any time; this one is read at each use.
+        unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, delay) };
+    }
+}
+
+impl Drop for ReturnFreeMemory {
+    fn drop(&mut self) {
+        Self::set(self.delay);
+    }
+}
+
 /// Room for one control message with three timestamps, aligned as the kernel wants it.
 #[repr(C, align(8))]
 struct Control([MaybeUninit<u8>; 128]);

@@ -18,7 +18,7 @@ use pinfire_analysis::{
 use pinfire_artifacts::{INPUTS, RESOLVED_CONFIG, RunFolder, Summary};
 use pinfire_base::record::Phase;
 use pinfire_config::RunConfig;
-use pinfire_engine::run::Engine;
+use pinfire_engine::{ReturnFreeMemory, run::Engine};
 use pinfire_guard::{hidden, shown_line};
 use pinfire_workload::dataset::inputs_json;
 
@@ -92,6 +92,7 @@ pub fn one(
     interrupt: &Interrupt,
     kept: Option<&mut ReusedEngine>,
 ) -> Result<Done> {
+    let preparing = ReturnFreeMemory::begin();
     let connections = settings.slots().saturating_add(settings.kept_sockets());
     let reachable = ReachableServers::check(settings, connections)?;
     let folder = RunFolder::create(&settings.artifact_dir)?;
@@ -128,6 +129,7 @@ pub fn one(
         screen,
     };
     watchers.watch.wait_for_baseline();
+    drop(preparing);
     interrupt.sending();
     let load = phases.run();
     // What still reads the metrics of the embedded server does so until the end of this function.

@@ -301,7 +301,9 @@ impl Build<'_> {
         let key = row.messages_key.filter(|_| history && row.several_turns);
         let (bytes, history) = body::write(fields, key, framing).map_err(DatasetError::Body)?;
         Ok(Turn {
-            body: bytes,
+            // A copy without the room that it was written with, which can be as much again: a run
+            // of many streams holds a body for each. Shrinking in place would keep half of it.
+            body: bytes.as_slice().to_vec(),
             rope: None,
             isl,
             osl: body::output_limit(fields).filter(|_| limit_asked),
