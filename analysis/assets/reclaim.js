@@ -1,7 +1,7 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
-const { waves, canaries } = data.timeline;
-let looks = data.timeline.looks;
+const { canaries } = data.timeline;
+let { waves, looks } = data.timeline;
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 1100, HEIGHT = 300, LEFT = 60, RIGHT = 20, TOP = 14, BOTTOM = 34;
 
@@ -101,6 +101,19 @@ function pages(span) {
   looks = data.timeline.looks;
 }
 
+// The same test at the server itself, below: its own looks, canaries and waves.
+function direct() {
+  if (!data.direct) return;
+  const place = document.getElementById("direct");
+  const { url, difference, report } = data.direct;
+  place.append(make("h2", {}, "The same load directly at the server"), make("p", {}, difference), make("p", { class: "note" }, `${url}: ${report.summary}`));
+  const chart = document.createElement("div");
+  place.append(chart);
+  [looks, waves] = [report.timeline.looks, report.timeline.waves];
+  requestsOf(chart, [0, Math.max(1e-3, ...looks.map((look) => look.at_s))]);
+  [looks, waves] = [data.timeline.looks, data.timeline.waves];
+}
+
 function requestsOf(requests, span) {
   const top = (value) => Math.max(0, ...looks.map((look) => value(look) ?? 0)) * 1.08;
   const held = (look) => (look.running === null && look.waiting === null ? null : (look.running ?? 0) + (look.waiting ?? 0));
@@ -172,7 +185,8 @@ function facts() {
     ["Cancelled", `${data.cancels}; a share of ${number(data.detectable_pct, 1)} % would have shown (95 %)`],
     ...(data.witnesses ?? []).map((of) => [`Witness: ${of.witness.replaceAll("_", " ")}`, `${of.verdict.replaceAll("_", " ")}: ${of.says}`]),
     ...(data.disagreement ? [["Disagreement", data.disagreement]] : []),
-    ...(data.resolution_s === undefined ? [] : [["Resolution of released s", `${number(data.resolution_s, 3)} s from one sample to the next; the server's own refresh comes on top`]]),
+    ...(data.resolution_s === undefined ? [] : [["Resolution of released s", `${number(data.resolution_s, 3)} s from one sample to the next, and the server's own refresh on top (${data.refresh})`]]),
+    ...(data.direct ? data.direct.report.witnesses.map((of) => [`Directly: ${of.witness.replaceAll("_", " ")}`, `${of.verdict.replaceAll("_", " ")}: ${of.says}`]) : []),
     ["Never came back", `${share(data.leak)} (before the first token ${share(data.leak_before_first_token)}, in the stream ${share(data.leak_streaming)})`],
     ["The server's own counter", `${counters[counter.verdict]}${counter.counted === undefined ? "" : ` (${number(counter.counted, 0)} for ${counter.cancels} cancels)`}`],
     ["Time to first token near a cancel", `${spread(effect.ttft_near)}; without: ${spread(effect.ttft_control)}`],
@@ -222,5 +236,6 @@ function theme() {
 theme();
 verdict();
 spans();
+direct();
 table();
 facts();

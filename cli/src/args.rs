@@ -372,6 +372,11 @@ pub struct CancelTest {
     /// [default: /metrics of --url]
     #[arg(long, value_name = "URL", num_args = 1.., value_delimiter = ',')]
     pub metrics_url: Vec<Sourced<Url>>,
+    /// The server itself, where --url leads through something in front of it: the same load is sent
+    /// to both, one after the other, and the difference is what lies between. Metrics are those of
+    /// the server then, unless --metrics-url names others.
+    #[arg(long, value_name = "URL", conflicts_with = "matrix")]
+    pub direct_url: Option<Sourced<Url>>,
     /// From one look at the metrics to the next. [default: 0.02; with --matrix 0.01]
     #[arg(long, value_name = "SECONDS", value_parser = numbers::seconds)]
     pub metrics_interval: Option<f64>,

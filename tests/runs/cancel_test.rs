@@ -9,7 +9,10 @@ use pinfire_tests::{
     mock::{Mock, script},
     raw::Raw,
 };
-use pinfire_tools::mock::{Release, Script};
+use pinfire_tools::{
+    gateway::{Gateway, Mode},
+    mock::{Release, Script},
+};
 use serde_json::Value;
 
 fn url(mock: &Mock) -> String {
@@ -125,7 +128,8 @@ fn each_of_eight_servers_is_named_with_its_figure() {
         .map(|case| {
             thread::spawn(move || {
                 let mock = Mock::start(Script {
-                    ttft: Span::from_millis(300),
+                    // A wave is left half-way to it, also where the machine is busy.
+                    ttft: Span::from_millis(600),
                     itl: Span::from_millis(20),
                     tokens: 60,
                     release: case.release,
@@ -291,6 +295,42 @@ fn each_of_several_pages_is_judged() {
         );
         assert!(page["timeline"]["looks"].as_array().unwrap().len() > 20);
     }
+}
+
+#[test]
+fn what_a_proxy_keeps_is_the_difference_to_the_server_itself() {
+    let mock = Mock::start(Script {
+        ttft: Span::from_millis(300),
+        itl: Span::from_millis(20),
+        tokens: 60,
+        ..script()
+    });
+    let any = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+    let gateway = Gateway::start(Mode::Hold, any, mock.address(), None).unwrap();
+    let front = format!("http://{}", gateway.local_addr());
+    let more = format!(
+        "--waves 2 --settle 6 --artifact-dir out --direct-url {}",
+        url(&mock)
+    );
+    let run = test(&front, &more);
+    let told = format!("{}{}", run.stdout, run.stderr);
+    assert_eq!(run.status.code(), Some(4), "{told}");
+    let words = "through the proxy 20 of 20: the proxy does not pass the disconnect on";
+    assert!(run.stdout.contains(words), "{told}");
+    let out = run.folder().join("out");
+    let found = json(&out.join("cancel_test.json"));
+    assert_eq!(found["verdict"], "ran_on", "{told}");
+    assert_eq!(found["direct"]["url"], url(&mock), "{told}");
+    assert_eq!(found["direct"]["report"]["verdict"], "released", "{told}");
+    assert!(
+        found["direct"]["difference"]
+            .as_str()
+            .unwrap()
+            .contains(words)
+    );
+    let direct = json(&out.join("direct/cancel_test.json"));
+    assert_eq!(direct["summary"], found["direct"]["report"]["summary"]);
+    assert!(out.join("direct/profile_export.jsonl").is_file());
 }
 
 /// A test of one way to leave, and what is said of it.

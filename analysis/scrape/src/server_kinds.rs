@@ -40,6 +40,7 @@ use super::{
 /// - TensorRT-LLM: what was left is recorded, as `cancelled`, if it was no stream, else not at all.
 ///   Its gauges are written as a request ends, so they rest while nothing ends.
 /// - llama.cpp: tokens are counted as a slot is freed; before 2026 only of completed requests.
+/// - vllm-router: its gauge of running requests lags behind, so nothing is read from it.
 /// - Triton: an ensemble counts once per step, so there is no `finished`.
 const BUILT_IN: &str = include_str!("profiles.json");
 
@@ -95,6 +96,14 @@ impl Levels {
 }
 
 impl Levels {
+    /// Whether it tells anything of requests or the cache.
+    pub const fn is_silent(&self) -> bool {
+        self.running.is_none()
+            && self.waiting.is_none()
+            && self.in_flight.is_none()
+            && self.kv_used.is_none()
+    }
+
     /// Several servers as one: sums, and the mean of the caches' shares; none of none. A figure
     /// that one of them does not show is absent.
     pub fn together(all: &[Self]) -> Option<Self> {
@@ -170,6 +179,12 @@ pub struct ServerKind {
     wasted_prompt_tokens: Vec<Formula>,
     #[serde(default)]
     wasted_output_tokens: Vec<Formula>,
+    /// How its gauges come up to date, where that is known.
+    #[serde(default)]
+    pub refresh: Option<Refresh>,
+    /// It passes requests on and works on none: what it holds is held behind it too.
+    #[serde(default)]
+    gateway: bool,
     /// How long after a client has left its trace may still be missing, in seconds.
     #[serde(default = "one_second")]
     pub settle_seconds: f64,
@@ -187,21 +202,41 @@ pub enum Counted {
     WithAborted,
 }
 
-/// What a server's counters count, as far as that is known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counting {
-    /// Of those that ended.
-    pub finished: Option<Counted>,
-    /// Of tokens.
-    pub tokens: Option<TokensCounted>,
+/// How the gauges of a server come up to date.
+#[derive(Clone, Copy, PartialEq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refresh {
+    /// They are what is so as the page is read.
+    Live,
+    /// Every so many steps of the engine, each of which gives a token to each stream.
+    Steps(u32),
+    /// As often as this, in seconds.
+    Seconds(f64),
+    /// As a request ends.
+    AtEnd,
 }
 
-impl Counting {
-    /// Of several servers: what all of them count alike.
+/// What is known of what a server shows.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Known {
+    /// What it counts of those that ended.
+    pub finished: Option<Counted>,
+    /// Whose tokens it counts.
+    pub tokens: Option<TokensCounted>,
+    /// How its gauges come up to date.
+    pub refresh: Option<Refresh>,
+    /// It passes requests on and works on none.
+    pub gateway: bool,
+}
+
+impl Known {
+    /// Of several servers: what is the same of all.
     pub fn together(all: impl IntoIterator<Item = Self>) -> Self {
         let same = |one: Self, other: Self| Self {
             finished: one.finished.filter(|_| one.finished == other.finished),
             tokens: one.tokens.filter(|_| one.tokens == other.tokens),
+            refresh: one.refresh.filter(|_| one.refresh == other.refresh),
+            gateway: one.gateway && other.gateway,
         };
         all.into_iter().reduce(same).unwrap_or_default()
     }
@@ -336,11 +371,13 @@ pub(super) trait Growth {
 }
 
 impl ServerKind {
-    /// What its counters count.
-    pub const fn counting(&self) -> Counting {
-        Counting {
+    /// What is known of what it shows.
+    pub const fn known(&self) -> Known {
+        Known {
             finished: self.finished_counts,
             tokens: self.output_tokens_counted,
+            refresh: self.refresh,
+            gateway: self.gateway,
         }
     }
 
@@ -710,7 +747,8 @@ mod tests {
             assert!(!profile.detect.is_empty(), "{}", profile.name);
             assert!(profile.source.is_some(), "{}", profile.name);
             let tells = [&profile.running, &profile.waiting, &profile.in_flight];
-            assert!(tells.iter().any(|formulas| !formulas.is_empty()));
+            let tells = tells.iter().any(|formulas| !formulas.is_empty());
+            assert!(tells || profile.gateway, "{}", profile.name);
         }
     }
 

@@ -121,7 +121,7 @@ const SERVERS: &[Server] = &[
     ),
     server(
         "vllm-router",
-        "",
+        "vllm-router",
         &[
             ("fresh", [NO, NO, NO, NO], [NO, NO, NO, NO]),
             ("busy", [NO, NO, NO, NO], [NO, NO, NO, NO]),
@@ -276,6 +276,62 @@ fn only_what_comes_after_the_first_page_counts() {
             assert_eq!(finished, completed, "{}", server.pages);
         }
         assert_eq!(last.restarts, 0, "{}", server.pages);
+    }
+}
+
+/// What is known of what each server counts and when it shows it, and whether it holds requests of
+/// its own; of those that pass requests on, one that shows none of them is silent.
+#[test]
+fn each_server_says_what_it_counts() {
+    use pinfire_scrape::server_kinds::{Counted, Refresh, TokensCounted};
+    let (requests, sequences) = (Some(Counted::Requests), Some(Counted::Sequences));
+    let live = Some(TokensCounted::Live);
+    let at_end = Some(TokensCounted::AtEnd);
+    let completed = Some(TokensCounted::CompletedOnly);
+    let step = Some(Refresh::Steps(1));
+    let now = Some(Refresh::Live);
+    for (pages, finished, tokens, refresh, gateway, silent) in [
+        ("dynamo-frontend", requests, live, now, true, false),
+        ("dynamo-worker", requests, None, step, false, false),
+        ("dynamo-worker-vllm", requests, None, step, false, false),
+        ("llm-d", None, None, now, true, false),
+        ("litellm", None, at_end, now, true, false),
+        ("smg", requests, None, now, true, false),
+        ("sglang-router", None, None, now, true, false),
+        ("sglang-router-round-robin", None, None, now, true, true),
+        ("vllm-router", None, None, None, true, true),
+        ("vllm", sequences, live, step, false, false),
+        ("vllm-embeddings", sequences, live, step, false, false),
+        (
+            "sglang",
+            sequences,
+            at_end,
+            Some(Refresh::Steps(40)),
+            false,
+            false,
+        ),
+        (
+            "trtllm",
+            sequences,
+            completed,
+            Some(Refresh::AtEnd),
+            false,
+            false,
+        ),
+        ("tgi", sequences, completed, step, false, false),
+        ("llama-cpp", None, at_end, step, false, false),
+        ("triton", None, None, None, false, false),
+        ("triton-trtllm", None, None, None, false, false),
+    ] {
+        let mut meter = Meter::new(&ServerKinds::default());
+        let levels = meter.read(&page(pages, "busy", 1));
+        let known = meter.kind().unwrap().known();
+        assert_eq!(
+            (known.finished, known.tokens, known.refresh, known.gateway),
+            (finished, tokens, refresh, gateway),
+            "{pages}"
+        );
+        assert_eq!(levels.is_silent(), silent, "{pages}");
     }
 }
 

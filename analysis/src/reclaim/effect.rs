@@ -1,6 +1,7 @@
 //! What cancels do to the requests beside them, against the same load without cancels.
 
 use pinfire_base::clock::{Span, Stamp};
+use pinfire_scrape::server_kinds::Refresh;
 use serde::Serialize;
 
 use super::{End, Evidence, RequestSpan};
@@ -58,6 +59,27 @@ pub struct Effect {
 }
 
 impl Effect {
+    /// How old what the server shows may be, in seconds and in words: a step of its engine gives a
+    /// token to each stream.
+    pub(super) fn refresh(&self, refresh: Option<Refresh>) -> (Option<f64>, String) {
+        let step = self.itl_control.or(self.itl_near);
+        match refresh {
+            None => (None, "not known".to_owned()),
+            Some(Refresh::Live) => (Some(0.0), "none: its gauges are live".to_owned()),
+            Some(Refresh::AtEnd) => (None, "as a request ends".to_owned()),
+            Some(Refresh::Seconds(seconds)) => (Some(seconds), format!("every {seconds} s")),
+            Some(Refresh::Steps(steps)) => {
+                let often = match steps {
+                    1 => "each step".to_owned(),
+                    steps => format!("every {steps} steps"),
+                };
+                let seconds = step.map(|gap| f64::from(steps) * gap.p50_ms / 1e3);
+                let about = seconds.map_or_else(String::new, |s| format!(", about {s:.3} s"));
+                (seconds, often + &about)
+            }
+        }
+    }
+
     pub(super) fn of(evidence: &Evidence) -> Self {
         let ttft = |seen: &RequestSpan| Some(seen.tokens.first()?.since(seen.begun).nanos());
         let mut control: Vec<u64> = Vec::new();

@@ -1,40 +1,38 @@
 //! Several pages of metrics: replicas that share the load, or hops that all of it goes through.
 
-use super::{Evidence, Finding, LevelSample, PageReport, ReclaimReport, Source, Witness};
+use pinfire_scrape::{Levels, server_kinds::Known};
 
-/// A page that shows this part of what the client has out, on average, sees all of the load.
+use super::{
+    Evidence, Finding, LevelSample, PageReport, PageSamples, ReclaimReport, Source, Witness,
+};
+
+/// A page that mostly shows this part of what the client has out sees all of the load.
 const SEES_ALL: f64 = 0.75;
 /// Pages that show no more than this together share the load.
 const SHARED: f64 = 1.4;
 
-/// How the pages of a test stand to each other.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Layout {
-    /// Each has a part of the load: together they are one server.
-    Replicas,
-    /// Several see all of it: a gateway and its workers.
-    Hops,
-}
-
 impl Evidence {
-    /// What this page alone tells.
-    pub(super) fn of_page(&self, place: usize) -> Self {
-        let Some(page) = self.pages.get(place) else {
-            return self.clone();
-        };
-        let within = |samples: &[LevelSample]| -> Vec<LevelSample> {
-            let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
+    /// What some of the pages tell, as one server.
+    pub(super) fn of_pages(&self, places: &[usize]) -> Self {
+        let pages: Vec<&PageSamples> = places
+            .iter()
+            .filter_map(|place| self.pages.get(*place))
+            .collect();
+        let samples = together(&pages);
+        let within = |whole: &[LevelSample]| -> Vec<LevelSample> {
+            let (Some(first), Some(last)) = (whole.first(), whole.last()) else {
                 return Vec::new();
             };
-            let all = page.samples.iter();
-            let inside = all.filter(|sample| sample.at >= first.at && sample.at <= last.at);
+            let inside = samples
+                .iter()
+                .filter(|sample| sample.at >= first.at && sample.at <= last.at);
             inside.copied().collect()
         };
         let mut alone = self.clone();
         alone.pages.clear();
-        alone.server.clone_from(&page.server);
-        alone.counting = page.counting;
-        alone.measured = self.measured.as_ref().map(|all| all.of_page(place));
+        alone.server = pages.last().and_then(|page| page.server.clone());
+        alone.known = Known::together(pages.iter().map(|page| page.known));
+        alone.measured = self.measured.as_ref().map(|all| all.of_pages(places));
         alone.before = within(&self.before);
         alone.between = within(&self.between);
         for (wave, whole) in alone.waves.iter_mut().zip(&self.waves) {
@@ -43,31 +41,73 @@ impl Evidence {
         alone
     }
 
-    pub(super) fn layout(&self, alone: &[Self]) -> Layout {
-        let shares: Vec<f64> = alone.iter().map(Self::mean_share).collect();
-        let all = shares.iter().filter(|share| **share >= SEES_ALL).count();
-        match all > 0 && shares.iter().sum::<f64>() > SHARED {
-            true => Layout::Hops,
-            false => Layout::Replicas,
+    /// Pages that are judged together, by what each sees alone: one that sees all of the load, or
+    /// passes it on, is a hop of its own; the others share the load, and are one server. A gateway
+    /// that shows nothing of its requests is no hop.
+    fn hops(&self, alone: &[Self]) -> Vec<Vec<usize>> {
+        let tells = |place: &usize| !self.pages.get(*place).is_some_and(PageSamples::is_silent);
+        let telling: Vec<usize> = (0..alone.len()).filter(tells).collect();
+        let is_gateway = |place: &usize| alone.get(*place).is_some_and(|page| page.known.gateway);
+        let (gateways, servers): (Vec<usize>, Vec<usize>) =
+            telling.into_iter().partition(is_gateway);
+        let share = |place: &usize| alone.get(*place).map_or(0.0, Self::usual_share);
+        let shares: Vec<f64> = servers.iter().map(share).collect();
+        let all = shares.iter().any(|share| *share >= SEES_ALL);
+        let mut hops: Vec<Vec<usize>> = gateways.into_iter().map(|place| vec![place]).collect();
+        match all && shares.iter().sum::<f64>() > SHARED {
+            true => hops.extend(servers.into_iter().map(|place| vec![place])),
+            false if servers.is_empty() => {}
+            false => hops.push(servers),
         }
+        hops
     }
+}
+
+impl PageSamples {
+    /// Whether it is of a gateway that shows nothing of its requests.
+    fn is_silent(&self) -> bool {
+        let mut shown = self.samples.iter().filter_map(|sample| sample.levels);
+        self.known.gateway && shown.all(|levels| levels.is_silent())
+    }
+}
+
+/// What several pages show as one server: at each look of one of them, what all have shown last;
+/// nothing while one of them cannot be read.
+fn together(pages: &[&PageSamples]) -> Vec<LevelSample> {
+    let mut looks: Vec<(usize, LevelSample)> = Vec::new();
+    for (place, page) in pages.iter().enumerate() {
+        looks.extend(page.samples.iter().map(|sample| (place, *sample)));
+    }
+    looks.sort_by_key(|(_, sample)| sample.at);
+    let mut last: Vec<Option<Levels>> = vec![None; pages.len()];
+    let joined = looks.into_iter().map(|(place, sample)| {
+        if let Some(last) = last.get_mut(place) {
+            *last = sample.levels;
+        }
+        let all: Option<Vec<Levels>> = last.iter().copied().collect();
+        LevelSample {
+            at: sample.at,
+            levels: all.as_deref().and_then(Levels::together),
+        }
+    });
+    joined.collect()
 }
 
 impl ReclaimReport {
     /// Judges each page, and names the hop that did not let go.
     pub(super) fn of_pages(evidence: &Evidence) -> Self {
         let places = 0..evidence.pages.len();
-        let alone: Vec<Evidence> = places.map(|place| evidence.of_page(place)).collect();
+        let alone: Vec<Evidence> = places.map(|place| evidence.of_pages(&[place])).collect();
         let reports: Vec<Self> = alone.iter().map(Self::of_one).collect();
-        let mut report = match evidence.layout(&alone) {
-            Layout::Replicas => Self::of_one(evidence),
-            Layout::Hops => {
-                let worst = reports.iter().max_by_key(|report| rank(report));
-                let mut worst = worst.cloned().unwrap_or_else(|| Self::of_one(evidence));
-                worst.name_the_hop(evidence, &reports);
-                worst
-            }
+        let hops = evidence.hops(&alone);
+        let of_hop = |hop: &Vec<usize>| match hop.as_slice() {
+            [place] => reports.get(*place).cloned(),
+            places => Some(Self::of_one(&evidence.of_pages(places))),
         };
+        let found: Vec<Self> = hops.iter().filter_map(of_hop).collect();
+        let worst = found.iter().max_by_key(|report| rank(report));
+        let mut report = worst.cloned().unwrap_or_else(|| Self::of_one(evidence));
+        report.name_the_hop(evidence, &hops, &found);
         let both = evidence.pages.iter().zip(reports);
         report.pages = both
             .map(|(page, alone)| PageReport {
@@ -82,25 +122,24 @@ impl ReclaimReport {
     }
 
     /// Says which page its verdict is of, and which have let go.
-    fn name_the_hop(&mut self, evidence: &Evidence, reports: &[Self]) {
-        let name = |place: usize| {
-            let page = evidence.pages.get(place);
-            page.map_or_else(String::new, |page| {
+    fn name_the_hop(&mut self, evidence: &Evidence, hops: &[Vec<usize>], reports: &[Self]) {
+        let name = |hop: &Vec<usize>| {
+            let pages = hop.iter().filter_map(|place| evidence.pages.get(*place));
+            let names = pages.map(|page| {
                 let kind = page.server.as_deref().unwrap_or("unknown server");
                 format!("{kind} at {}", page.url)
-            })
+            });
+            names.collect::<Vec<_>>().join(" and ")
         };
         let worst = self.worst();
         if worst <= Finding::AtOnce {
             return;
         }
         let of = |wanted: &dyn Fn(Finding) -> bool| {
-            let places = reports
-                .iter()
-                .enumerate()
-                .filter(|(_, of)| wanted(of.hop()));
-            places
-                .map(|(place, _)| name(place))
+            let both = hops.iter().zip(reports);
+            let fitting = both.filter(|(_, of)| wanted(of.hop()));
+            fitting
+                .map(|(hop, _)| name(hop))
                 .collect::<Vec<_>>()
                 .join(", ")
         };

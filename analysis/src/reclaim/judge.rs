@@ -60,6 +60,8 @@ impl ReclaimReport {
             cancels: seen.cancels,
             released_after_s: seen.released(),
             resolution_s: evidence.resolution().map(Span::as_secs_f64),
+            refresh_s: None,
+            refresh: String::new(),
             disagreement: disagreement(&witnesses),
             witnesses,
             detectable_pct: 100.0 * detectable(seen.cancels),
@@ -77,8 +79,10 @@ impl ReclaimReport {
             first_canary: evidence.first_canary.clone(),
             waves: seen.waves,
             pages: Vec::new(),
+            direct: None,
             timeline: Some(Timeline::of(evidence)),
         };
+        (report.refresh_s, report.refresh) = report.effect.refresh(evidence.known.refresh);
         report.verdict = report.judge();
         report.exit_code = report.verdict.exit_code();
         (report.summary, report.advice) = tell::words(&report, evidence);

@@ -23,10 +23,15 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Of one of several pages.
-    pub(super) fn of_page(&self, place: usize) -> Self {
+    /// Of some of the pages together.
+    pub(super) fn of_pages(&self, places: &[usize]) -> Self {
+        let pages = || places.iter().filter_map(|place| self.pages.get(*place));
+        let all = OfOne {
+            finished: pages().map(|one| one.finished).sum(),
+            tokens: pages().map(|one| one.tokens).sum(),
+        };
         Self {
-            all: self.pages.get(place).copied().unwrap_or_default(),
+            all,
             pages: Vec::new(),
         }
     }
@@ -35,7 +40,7 @@ impl Measured {
 impl Evidence {
     /// What the counters have made of the request that warmed the server.
     pub fn measure(&self) -> Measured {
-        let pages = (0..self.pages.len()).map(|place| self.of_page(place).of_one());
+        let pages = (0..self.pages.len()).map(|place| self.of_pages(&[place]).of_one());
         Measured {
             all: self.of_one(),
             pages: pages.collect(),

@@ -7,6 +7,7 @@
 //! answers. The verdict is that of the worst. Its own counter of aborted requests is evidence that
 //! is compared, never believed.
 
+mod direct;
 mod effect;
 mod finding;
 mod hops;
@@ -28,8 +29,9 @@ mod witness;
 use pinfire_base::clock::{Span, Stamp};
 use serde::Serialize;
 
-use pinfire_scrape::{Levels, server_kinds::Counting};
+use pinfire_scrape::{Levels, server_kinds::Known};
 
+pub use direct::Direct;
 pub use effect::Effect;
 pub use finding::{Finding, Source, TokensForNobody, Witness};
 pub use manner::Manner;
@@ -151,8 +153,8 @@ pub struct Evidence {
     pub interval: Span,
     /// How the requests were left.
     pub manner: Manner,
-    /// What the server's counters count.
-    pub counting: Counting,
+    /// What is known of what the server shows.
+    pub known: Known,
     /// What was answered alone between the first sample of all and `before`, if that is known: what
     /// the server's counters make of one request.
     pub warmed: Option<Answers>,
@@ -183,8 +185,8 @@ pub struct PageSamples {
     pub url: String,
     /// The kind of server behind it.
     pub server: Option<String>,
-    /// What its counters count.
-    pub counting: Counting,
+    /// What is known of what it shows.
+    pub known: Known,
     /// In the order of time.
     pub samples: Vec<LevelSample>,
 }
@@ -339,6 +341,12 @@ pub struct ReclaimReport {
     /// comes on top.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resolution_s: Option<f64>,
+    /// How often the server brings what it shows up to date, in seconds; absent if that is not
+    /// known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh_s: Option<f64>,
+    /// The same in words.
+    pub refresh: String,
     /// Each witness with its own verdict.
     pub witnesses: Vec<Witness>,
     /// What they disagree about.
@@ -373,6 +381,9 @@ pub struct ReclaimReport {
     /// Page by page, where there were several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pages: Vec<PageReport>,
+    /// The same test at the server itself, where one was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direct: Option<Direct>,
     /// What was seen, sample by sample.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeline: Option<Timeline>,

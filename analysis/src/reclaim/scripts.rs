@@ -198,7 +198,7 @@ impl Script {
             settle: Span::from_secs_f64(4.0),
             interval: Span::from_secs_f64(self.interval),
             manner: Manner::default(),
-            counting: super::tests::LIVE,
+            known: super::tests::LIVE,
             warmed: Some(whole),
             measured: None,
             before,

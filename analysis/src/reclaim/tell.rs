@@ -314,6 +314,7 @@ impl ReclaimReport {
         for page in &mut brief.pages {
             page.timeline = None;
         }
+        brief.direct = None;
         brief
     }
 
@@ -408,7 +409,8 @@ impl ReclaimReport {
             let _ = writeln!(
                 page,
                 "q: quiet, no request began after the cancels; released s is of these, to {resolution:.3} s \
-                 (from one sample to the next; the server's own refresh comes on top)"
+                 from one sample to the next, and the server's own refresh on top ({})",
+                self.refresh
             );
         }
         let _ = writeln!(
@@ -419,6 +421,7 @@ impl ReclaimReport {
         );
         page += &self.witness_lines("");
         page += &self.page_lines("");
+        page += &self.direct_lines();
         let effect = &self.effect;
         for (what, near, control) in [
             ("time to first token", effect.ttft_near, effect.ttft_control),
@@ -443,6 +446,17 @@ impl ReclaimReport {
             effect.new_connections, effect.new_connections_answered, effect.survivors_failed
         );
         page
+    }
+
+    /// What was found at the server itself, where it was tested.
+    fn direct_lines(&self) -> String {
+        let Some(direct) = &self.direct else {
+            return String::new();
+        };
+        let (url, report) = (&direct.url, &direct.report);
+        let mut lines = format!("directly at {url}: {}\n", report.summary);
+        lines += &report.witness_lines("  ");
+        lines
     }
 
     /// A line of each page, where there were several.

@@ -1,14 +1,16 @@
 //! Verdicts of made-up servers: each is a table row with what it holds when.
 
 use pinfire_base::record::Leave;
-use pinfire_scrape::server_kinds::{Counted, Counting, TokensCounted};
+use pinfire_scrape::server_kinds::{Counted, Known, TokensCounted};
 
 use super::*;
 
 /// Tokens are counted as they are generated.
-pub(super) const LIVE: Counting = Counting {
+pub(super) const LIVE: Known = Known {
     finished: None,
     tokens: Some(TokensCounted::Live),
+    refresh: None,
+    gateway: false,
 };
 const MS: u64 = 1_000_000;
 const CANCELS: u64 = 10;
@@ -138,7 +140,7 @@ fn evidence(server: &Server) -> Evidence {
         settle: Span::from_millis(7_000),
         interval: Span::from_millis(50),
         manner: Manner::default(),
-        counting: LIVE,
+        known: LIVE,
         warmed: None,
         measured: None,
         before: vec![rest],
@@ -430,7 +432,7 @@ fn page(url: &str, evidence: &Evidence) -> PageSamples {
     PageSamples {
         url: url.into(),
         server: Some(url.into()),
-        counting: LIVE,
+        known: LIVE,
         samples: evidence.before.iter().chain(waves).copied().collect(),
     }
 }
@@ -484,6 +486,45 @@ fn of_several_pages_the_hop_that_did_not_let_go_is_named() {
     both.pages = vec![page("a", &half), page("b", &half)];
     let report = ReclaimReport::of(&both);
     assert_eq!((report.verdict, report.pages.len()), (Verdict::Released, 2));
+    // Behind a gateway they are one hop, and what both hold counts once; a router that shows
+    // nothing of its requests is none.
+    let gateway = |url, evidence| {
+        let mut page = page(url, evidence);
+        page.known.gateway = true;
+        page
+    };
+    let mut silent = gateway("router", &good);
+    for levels in silent
+        .samples
+        .iter_mut()
+        .filter_map(|sample| sample.levels.as_mut())
+    {
+        *levels = Levels::default();
+    }
+    let mut halves = late.clone();
+    for sample in halves.waves.iter_mut().flat_map(|wave| &mut wave.samples) {
+        if let Some(levels) = &mut sample.levels {
+            levels.running = levels.running.map(|running| running / 2.0);
+        }
+    }
+    for (workers, words) in [
+        (&half, "released at once: all of 40"),
+        (
+            &halves,
+            "gateway at gateway let go at once, and a at a and b at b did not",
+        ),
+    ] {
+        both.pages = vec![
+            silent.clone(),
+            gateway("gateway", &good),
+            page("a", workers),
+            page("b", workers),
+        ];
+        let report = ReclaimReport::of(&both);
+        assert_eq!(report.verdict, Verdict::Released, "{}", report.page());
+        assert!(report.summary.contains(words), "{}", report.summary);
+        assert_eq!(report.pages.len(), 4);
+    }
 }
 
 #[test]
@@ -647,7 +688,7 @@ fn answers_that_end_before_a_look_are_told_by_counters_or_not_at_all() {
     let nothing: Change = |_| {};
     let two_ran_on: Change = |evidence| finished(evidence, 12.0);
     let aborted_too: Change = |evidence| {
-        evidence.counting.finished = Some(Counted::WithAborted);
+        evidence.known.finished = Some(Counted::WithAborted);
         finished(evidence, 20.0);
     };
     let one_missing: Change = |evidence| finished(evidence, 9.0);
@@ -769,4 +810,83 @@ fn a_run_without_a_count_of_finished_requests_says_what_it_cannot_rule_out() {
         some.summary
     );
     assert_eq!(run(8, false).worst(), Finding::Late);
+}
+
+#[test]
+fn the_difference_to_the_server_itself_is_the_proxys() {
+    let held = |late| ReclaimReport::of(&evidence(&Server { late, ..GOOD }));
+    let leaks = |leaks| ReclaimReport::of(&evidence(&Server { leaks, ..GOOD }));
+    let unknown = || {
+        ReclaimReport::of(&evidence(&Server {
+            shown: false,
+            ..GOOD
+        }))
+    };
+    for (through, direct, verdict, words) in [
+        (
+            held(0),
+            held(0),
+            Verdict::Released,
+            "the proxy passes disconnects on",
+        ),
+        (
+            held(3_000),
+            held(0),
+            Verdict::Released,
+            "the proxy passes disconnects on late",
+        ),
+        (
+            leaks([1.0, 1.0]),
+            held(0),
+            Verdict::Leaked,
+            "directly 0 of 40 leaked, through the proxy 4 of 40: the proxy does not pass every",
+        ),
+        (
+            leaks([10.0, 10.0]),
+            held(0),
+            Verdict::Leaked,
+            "through the proxy 40 of 40: the proxy does not pass the disconnect on",
+        ),
+        (
+            leaks([1.0, 1.0]),
+            leaks([1.0, 1.0]),
+            Verdict::Leaked,
+            "the server itself does not",
+        ),
+        (
+            leaks([10.0, 10.0]),
+            leaks([1.0, 1.0]),
+            Verdict::Leaked,
+            "the proxy adds to it",
+        ),
+        (
+            held(0),
+            leaks([1.0, 1.0]),
+            Verdict::Leaked,
+            "directly at http://s: leaks: 4 of 40",
+        ),
+        (
+            held(0),
+            unknown(),
+            Verdict::Released,
+            "directly: cannot tell",
+        ),
+        (
+            unknown(),
+            held(0),
+            Verdict::CannotTell,
+            "directly: released at once",
+        ),
+    ] {
+        let report = through.beside("http://s".to_owned(), direct);
+        assert_eq!(report.verdict, verdict, "{}", report.page());
+        let page = report.page();
+        let difference = &report.direct.as_ref().unwrap().difference;
+        assert!(
+            report.summary.contains(words) || difference.contains(words),
+            "{words}: {page}"
+        );
+        assert!(page.contains("directly at http://s"), "{page}");
+        assert_eq!(report.exit_code, report.verdict.exit_code());
+    }
 }

@@ -291,7 +291,7 @@ fn finished(evidence: &Evidence) -> Finished {
     if let Some(why) = evidence.manner.still_there() {
         return silent(why.to_owned());
     }
-    let counts = evidence.counting.finished;
+    let counts = evidence.known.finished;
     let Some(counted) = Counted::of(evidence, |levels| levels.finished) else {
         return silent("this server shows no count that leaves aborted requests out".to_owned());
     };
@@ -353,7 +353,7 @@ fn tokens(evidence: &Evidence, stays: &[Option<Stay>]) -> (Witness, Option<Token
     let Some(counted) = Counted::of(evidence, |levels| levels.output_tokens) else {
         return silent("this server does not count the tokens that it generates");
     };
-    match evidence.counting.tokens {
+    match evidence.known.tokens {
         None => {
             return silent(
                 "whether this server counts the tokens of aborted requests is not known",
@@ -566,23 +566,31 @@ impl Evidence {
         after.reduce(|one, other| Some(one?.max(other?)))?
     }
 
-    /// What the page shows on average of what the client has out, no more than all of it.
-    pub(super) fn mean_share(&self) -> f64 {
+    /// What the page mostly shows of what the client has out, no more than all of it: before the
+    /// first cancel of each wave, as what is not let go then is no part of the load; of all samples
+    /// where none is before.
+    pub(super) fn usual_share(&self) -> f64 {
         let floor = self.held_before();
-        let (mut sum, mut count) = (0.0, 0.0);
-        for wave in &self.waves {
-            let out = Wanted::of(wave.requests.iter());
-            for sample in &wave.samples {
-                let wanted = out.at(sample.at) as f64;
-                if let Some(held) = sample.levels.and_then(|levels| levels.held())
-                    && wanted >= 2.0
-                {
-                    sum += ((held - floor).max(0.0) / wanted).min(1.0);
-                    count += 1.0;
+        let median = |only_before: bool| {
+            let mut shares = Vec::new();
+            for wave in &self.waves {
+                let out = Wanted::of(wave.requests.iter());
+                let first = wave.left().map(|seen| seen.ended).min();
+                for sample in &wave.samples {
+                    let before = first.is_none_or(|first| sample.at < first);
+                    let wanted = out.at(sample.at) as f64;
+                    if let Some(held) = sample.levels.and_then(|levels| levels.held())
+                        && wanted >= 2.0
+                        && (before || !only_before)
+                    {
+                        shares.push(((held - floor).max(0.0) / wanted).min(1.0));
+                    }
                 }
             }
-        }
-        if count > 0.0 { sum / count } else { 0.0 }
+            shares.sort_by(f64::total_cmp);
+            shares.get(shares.len() / 2).copied()
+        };
+        median(true).or_else(|| median(false)).unwrap_or(0.0)
     }
 
     /// The most that the page has shown, of the most that the client had out as the page was looked

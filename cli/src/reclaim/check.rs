@@ -160,7 +160,7 @@ impl<'a> ReclaimCheck<'a> {
                 samples,
                 canary,
             }],
-            counting: self.sampler.counting(),
+            known: self.sampler.known(),
             measured: None,
             pages: self.sampler.pages(),
         }))

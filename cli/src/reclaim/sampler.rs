@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use pinfire_analysis::reclaim::{LevelSample, PageSamples};
 use pinfire_base::clock::{Span, Stamp};
-use pinfire_scrape::{Levels, Meter, ServerKinds, server_kinds::Counting};
+use pinfire_scrape::{Levels, Meter, ServerKinds, server_kinds::Known};
 
 use super::requester::STOPPED;
 use crate::{
@@ -45,6 +45,13 @@ struct Page {
     all: Vec<LevelSample>,
 }
 
+impl Page {
+    fn is_silent_gateway(&self) -> bool {
+        let gateway = self.kind.as_ref().is_some_and(|kind| kind.known.gateway);
+        gateway && self.last.is_some_and(|levels| levels.is_silent())
+    }
+}
+
 /// What a page showed at one instant.
 struct PageSample {
     at: Stamp,
@@ -58,8 +65,8 @@ pub struct Kind {
     pub name: String,
     /// How long its metrics may lag.
     pub lag: Span,
-    /// What its counters count.
-    pub counting: Counting,
+    /// What is known of what it shows.
+    pub known: Known,
 }
 
 /// Takes the levels out of a page, so that whole pages need not be kept.
@@ -75,7 +82,7 @@ impl Subscriber for LevelReader {
             let kind = self.meter.kind().map(|kind| Kind {
                 name: kind.name.clone(),
                 lag: Span::from_secs_f64(kind.settle_seconds),
-                counting: kind.counting(),
+                known: kind.known(),
             });
             (kind, levels)
         });
@@ -161,10 +168,10 @@ impl Sampler {
         self.server.as_ref()
     }
 
-    /// What the server's counters count: of several, what all of them count alike.
-    pub fn counting(&self) -> Counting {
+    /// What is known of what the server shows: of several, what is the same of all.
+    pub fn known(&self) -> Known {
         let kinds = self.pages.iter().filter_map(|page| page.kind.as_ref());
-        Counting::together(kinds.map(|kind| kind.counting))
+        Known::together(kinds.map(|kind| kind.known))
     }
 
     /// How long the server's metrics may lag.
@@ -183,10 +190,10 @@ impl Sampler {
             .map(|page| PageSamples {
                 url: page.subscription.url(),
                 server: page.kind.as_ref().map(|kind| kind.name.clone()),
-                counting: page
+                known: page
                     .kind
                     .as_ref()
-                    .map(|kind| kind.counting)
+                    .map(|kind| kind.known)
                     .unwrap_or_default(),
                 samples: page.all.clone(),
             })
@@ -219,7 +226,9 @@ impl Sampler {
             });
             let levels = page.last;
             page.all.push(LevelSample { at, levels });
-            let all: Option<Vec<Levels>> = self.pages.iter().map(|page| page.last).collect();
+            // What passes requests on and shows none of them has no part in what is held.
+            let holds = self.pages.iter().filter(|page| !page.is_silent_gateway());
+            let all: Option<Vec<Levels>> = holds.map(|page| page.last).collect();
             let levels = all.as_deref().and_then(Levels::together);
             into.push(LevelSample { at, levels });
         }

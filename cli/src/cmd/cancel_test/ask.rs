@@ -179,6 +179,9 @@ pub fn command_line(flags: &CancelTest, ask: &Ask) -> String {
     for url in &flags.metrics_url {
         add("metrics-url", url.to_string());
     }
+    if let Some(url) = &flags.direct_url {
+        add("direct-url", url.to_string());
+    }
     if let Some(path) = &flags.release_profile {
         add("release-profile", path.display().to_string());
     }
@@ -244,6 +247,8 @@ pub fn server_kinds(path: Option<&Path>) -> Result<ServerKinds> {
 /// # Errors
 /// There is none behind a socket in the file system.
 pub fn pages(flags: &CancelTest, server: &Reached) -> Result<Vec<Candidate>> {
+    let behind = flags.direct_url.as_ref().map(Sourced::get);
+    let base = behind.as_ref().unwrap_or(&server.base);
     let given = flags.metrics_url.iter().map(|url| Candidate {
         urls: vec![url.get()],
         given: true,
@@ -252,10 +257,9 @@ pub fn pages(flags: &CancelTest, server: &Reached) -> Result<Vec<Candidate>> {
     if !given.is_empty() {
         return Ok(given);
     }
-    let own = crate::scrape::plan::of_server(&server.base).with_context(|| {
+    let own = crate::scrape::plan::of_server(base).with_context(|| {
         format!(
-            "the metrics of {} cannot be read through a socket in the file system; give --metrics-url",
-            server.base
+            "the metrics of {base} cannot be read through a socket in the file system; give --metrics-url"
         )
     })?;
     Ok(vec![own])

@@ -11,6 +11,8 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result};
 use pinfire_analysis::reclaim::ReclaimReport;
 use pinfire_artifacts::CANCEL_TEST;
+use pinfire_config::{RunConfig, Sourced};
+use pinfire_scrape::ServerKinds;
 
 use self::{
     ask::{Ask, as_config, server_kinds},
@@ -19,10 +21,14 @@ use self::{
 };
 use crate::{
     args::CancelTest,
+    reclaim::Recording,
     run::{PreparedRun, ReachableServers, dataset, signals::Interrupt},
     settings::Settings,
     terminal::{say, stdout},
 };
+
+/// The folder of the test of the server itself, in that of the test.
+const DIRECT: &str = "direct";
 
 /// Runs the test, or all of them. The exit code is the verdict's.
 ///
@@ -33,31 +39,27 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
         return matrix::run(flags);
     }
     let ask = Ask::of(flags)?;
-    let settings = Settings::new(&as_config(flags, &ask))?;
     let kinds = server_kinds(flags.release_profile.as_deref())?;
-    for warning in settings.warnings.iter().chain(&settings.load.warnings) {
-        say::warning(warning);
-    }
     let output = output(flags)?;
     let interrupt = Interrupt::watch()?;
-    // What a wave cancels may still be closing while the next is opened.
-    let connections = settings.slots().saturating_mul(2);
-    let reachable = ReachableServers::check(&settings, connections)?;
-    let dataset = dataset::prepare(&settings)?;
-    let mut run = PreparedRun::start(&settings, reachable, dataset, None)?;
-    let folder = match flags.artifact_dir {
-        Some(_) => Some(Folder::open(flags, &ask, &mut run)?),
-        None => None,
-    };
-    let mut test = Test::start(flags, ask, &kinds, run, &interrupt)?;
-    let folder = folder.map(|(folder, recording)| {
-        test.record(recording);
-        folder
-    });
-    let evidence = test.carry_out()?;
-    let recorded = test.recorded();
-    test.end();
-    let report = ReclaimReport::of(&evidence);
+    let once = |config: &RunConfig| carry_out(flags, ask, config, &kinds, &interrupt);
+    let config = as_config(flags, &ask);
+    let (mut report, kept) = once(&config)?;
+    if let Some(url) = &flags.direct_url {
+        let mut direct = config;
+        direct.endpoint.url = vec![url.clone()];
+        let folder = flags
+            .artifact_dir
+            .as_ref()
+            .map(|folder| folder.join(DIRECT));
+        direct.output.artifact_dir = folder.map(Sourced::derived);
+        say::line(format_args!("The same directly at {url}:"));
+        let (found, kept) = once(&direct)?;
+        if let Some((folder, recorded)) = kept {
+            folder.finish(recorded, &found)?;
+        }
+        report = report.beside(url.to_string(), found);
+    }
     stdout::plain(&report.page());
     if let Some(path) = output {
         let page = folder::write(&path, &report)
@@ -68,10 +70,45 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
             page.display()
         ));
     }
-    if let (Some(folder), Some(recorded)) = (folder, recorded) {
+    if let Some((folder, recorded)) = kept {
         folder.finish(recorded, &report)?;
     }
     Ok(ExitCode::from(report.exit_code))
+}
+
+/// A test, and what goes to its folder, if it has one.
+type CarriedOut = (ReclaimReport, Option<(Folder, Recording)>);
+
+/// Carries the test out on one server.
+fn carry_out(
+    flags: &CancelTest,
+    ask: Ask,
+    config: &RunConfig,
+    kinds: &ServerKinds,
+    interrupt: &Interrupt,
+) -> Result<CarriedOut> {
+    let settings = Settings::new(config)?;
+    for warning in settings.warnings.iter().chain(&settings.load.warnings) {
+        say::warning(warning);
+    }
+    // What a wave cancels may still be closing while the next is opened.
+    let connections = settings.slots().saturating_mul(2);
+    let reachable = ReachableServers::check(&settings, connections)?;
+    let dataset = dataset::prepare(&settings)?;
+    let mut run = PreparedRun::start(&settings, reachable, dataset, None)?;
+    let folder = match flags.artifact_dir {
+        Some(_) => Some(Folder::open(flags, &ask, &mut run)?),
+        None => None,
+    };
+    let mut test = Test::start(flags, ask, kinds, run, interrupt)?;
+    let folder = folder.map(|(folder, recording)| {
+        test.record(recording);
+        folder
+    });
+    let evidence = test.carry_out()?;
+    let recorded = test.recorded();
+    test.end();
+    Ok((ReclaimReport::of(&evidence), folder.zip(recorded)))
 }
 
 /// The file that the report goes to, besides the folder. A long test must not be lost for want of

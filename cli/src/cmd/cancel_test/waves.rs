@@ -12,7 +12,7 @@ use pinfire_base::{
     record::{CancelTrigger, Record, Trigger},
 };
 use pinfire_engine::{plan::PhasePlan, schedule::CancelPlan};
-use pinfire_scrape::{ServerKinds, server_kinds::Counting};
+use pinfire_scrape::{ServerKinds, server_kinds::Known};
 
 use super::ask::{Ask, Size, pages};
 use crate::{
@@ -270,7 +270,7 @@ impl<'a> Test<'a> {
             settle: Span::from_secs_f64(self.size.settle),
             interval: Span::from_secs_f64(self.size.interval),
             manner: self.ask.manner(),
-            counting: Counting::default(),
+            known: Known::default(),
             warmed: None,
             measured: None,
             before,
@@ -287,7 +287,7 @@ impl<'a> Test<'a> {
     fn known(&self, evidence: Evidence) -> Evidence {
         Evidence {
             server: self.sampler.server().map(|kind| kind.name.clone()),
-            counting: self.sampler.counting(),
+            known: self.sampler.known(),
             pages: self.sampler.pages(),
             ..evidence
         }
