@@ -140,7 +140,7 @@ fn what_is_taken_meanwhile_makes_room_and_keeps_its_order() {
     let amount = waiting.amount();
     assert!(amount.in_files() > 0 && amount.in_files() < 5_000);
     // While nothing more comes, nothing stays behind.
-    while out.len() < records.len() {
+    for _ in 0..records.len() {
         feed.settle().unwrap();
         out.extend(waiting.take().unwrap());
     }

@@ -39,6 +39,13 @@ impl Connections {
         }
     }
 
+    /// Makes room for this many connections. Growing in the middle of a load would copy all of them
+    /// and leave the memory of the old ones behind.
+    pub(super) fn make_room_for(&mut self, connections: usize) {
+        let missing = connections.saturating_sub(self.slots.len());
+        self.slots.reserve(missing);
+    }
+
     /// Which address of this target is next.
     pub(super) fn dial(&mut self, target: usize) -> &mut Dial {
         &mut self.dials[target]

@@ -41,6 +41,10 @@ impl Core {
         }
         self.step_back(plan.phase);
         self.connections.expect_targets(&plan.targets, self.number);
+        if let Some(limit) = plan.concurrency {
+            self.connections
+                .make_room_for(limit.slots.div_ceil(self.cores));
+        }
         let mut agenda = Agenda::new(Arc::clone(&plan), begun, self.number, self.cores);
         if let Some(handoff) = handoff {
             let elder = &mut self.phases.draining;
