@@ -6,6 +6,7 @@ pub mod plan;
 pub mod schedule;
 
 mod core;
+mod io;
 mod net;
 pub mod request;
 mod sys;

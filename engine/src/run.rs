@@ -17,8 +17,9 @@ pub use crate::core::{
 };
 use crate::{
     core::{
+        command::Command,
         handoff::Handoff,
-        thread::{Command, Luggage, live},
+        thread::{Luggage, live},
     },
     net::{Ringer, StampKeeper, bell, make_room_for},
     plan::{EngineSetup, PhasePlan, ReceiveStamps},

@@ -1,6 +1,6 @@
 //! When a core's loop sleeps and when it spins, and where its ticks begin and end.
 
-use std::{rc::Rc, task::Waker};
+use std::task::Waker;
 
 use pinfire_base::{
     clock::{Span, Stamp},
@@ -8,7 +8,7 @@ use pinfire_base::{
     limits::{AWAY_LEAST, PAUSE_LEAST},
 };
 
-use crate::{net::Timer, plan::Precision};
+use crate::{io::Io, plan::Precision};
 
 /// Far in the future: nothing to wake for.
 const NEVER: Stamp = Stamp::from_nanos(u64::MAX);
@@ -18,7 +18,6 @@ const AT_ONCE: Stamp = Stamp::from_nanos(1);
 /// The timer of a core, and the tick that is going on.
 pub(super) struct LoopClock {
     precision: Precision,
-    timer: Rc<Timer>,
     /// The instant that the sleeping timer task waits for; `None` while it is awake.
     asleep_until: Option<Stamp>,
     /// First stamp of the tick that is going on, and the task that ends it.
@@ -31,10 +30,9 @@ pub(super) struct LoopClock {
 }
 
 impl LoopClock {
-    pub(super) const fn new(precision: Precision, timer: Rc<Timer>) -> Self {
+    pub(super) const fn new(precision: Precision) -> Self {
         Self {
             precision,
-            timer,
             asleep_until: None,
             tick_start: None,
             tick_end: None,
@@ -54,8 +52,8 @@ impl LoopClock {
     /// Whether a tick is about to begin after a while in which the loop did nothing: it was idle,
     /// or kept from working.
     #[inline]
-    pub(super) fn was_away(&self) -> bool {
-        self.tick_start.is_none() && Stamp::now().since(self.alive) > AWAY_LEAST
+    pub(super) fn was_away(&self, io: &impl Io) -> bool {
+        self.tick_start.is_none() && io.now().since(self.alive) > AWAY_LEAST
     }
 
     pub(super) const fn precision(&self) -> Precision {
@@ -68,31 +66,31 @@ impl LoopClock {
     }
 
     /// The timer task sleeps: until `wake`, if there is something to wake for.
-    pub(super) fn sleep(&mut self, wake: Option<Stamp>) {
+    pub(super) fn sleep(&mut self, wake: Option<Stamp>, io: &impl Io) {
         self.asleep_until = Some(wake.unwrap_or(NEVER));
         if let Some(wake) = wake {
-            self.timer.arm(wake);
+            io.arm(wake);
         }
     }
 
     /// Makes sure that the timer task is awake when something is due at `due`.
     #[inline]
-    pub(super) fn sleep_no_longer_than(&mut self, due: Stamp) {
+    pub(super) fn sleep_no_longer_than(&mut self, due: Stamp, io: &impl Io) {
         let wake = self.wake_for(due);
         if self.asleep_until.is_some_and(|until| wake < until) {
             self.asleep_until = Some(wake);
-            self.timer.arm(wake);
+            io.arm(wake);
         }
     }
 
     /// The timer task has something to do as soon as the sockets that are ready have been served.
-    pub(super) fn do_not_sleep(&mut self) {
-        self.sleep_no_longer_than(AT_ONCE);
+    pub(super) fn do_not_sleep(&mut self, io: &impl Io) {
+        self.sleep_no_longer_than(AT_ONCE, io);
     }
 
     /// Makes the timer task look at the clock again.
-    pub(super) fn wake_timer(&self) {
-        self.timer.arm(AT_ONCE);
+    pub(super) fn wake_timer(io: &impl Io) {
+        io.arm(AT_ONCE);
     }
 
     /// When to wake for what is due at `due`.
@@ -105,9 +103,9 @@ impl LoopClock {
 
     /// A tick through the driver takes longer than a clock read, so the last few microseconds
     /// before a deadline are waited out on the clock alone.
-    pub(super) fn wait_out_the_last_bit(&self, due: Stamp) {
-        if self.precision != Precision::Sleep && due <= Stamp::now() + Precision::LAST_BIT {
-            while Stamp::now() < due {
+    pub(super) fn wait_out_the_last_bit(&self, due: Stamp, io: &impl Io) {
+        if self.precision != Precision::Sleep && due <= io.now() + Precision::LAST_BIT {
+            while io.now() < due {
                 std::hint::spin_loop();
             }
         }
@@ -136,11 +134,8 @@ impl LoopClock {
 
     /// Ends the tick that is going on, if there is one, and lets the tasks that gave way go on. Its
     /// length. `waker` is that of the task which ends the next.
-    pub(super) fn end_tick(&mut self, waker: &Waker) -> Option<Span> {
-        let length = self
-            .tick_start
-            .take()
-            .map(|start| Stamp::now().since(start));
+    pub(super) fn end_tick(&mut self, waker: &Waker, io: &impl Io) -> Option<Span> {
+        let length = self.tick_start.take().map(|start| io.now().since(start));
         for waker in self.gave_way.drain(..) {
             waker.wake();
         }

@@ -6,7 +6,7 @@ use pinfire_base::clock::{Span, Stamp};
 use pinfire_proto::{Exchange, Scan};
 
 use crate::{
-    net::{Pollable, tls::Secure},
+    io::{Io, Socket},
     request::Request,
 };
 
@@ -16,37 +16,37 @@ use crate::{
     clippy::large_enum_variant,
     reason = "a slot keeps its size, and a box would cost every request an allocation"
 )]
-pub(super) enum State {
+pub(super) enum State<I: Io> {
     /// It carries a request.
-    Carrying(Carrying),
+    Carrying(Carrying<I>),
     /// It waits for one.
-    Idle(Idle),
+    Idle(Idle<I>),
     /// Hung up (or an empty slot); its task is about to let go of the socket.
     #[default]
     Closed,
 }
 
 /// A connection with a request.
-pub(super) struct Carrying {
-    pub(super) socket: Rc<Pollable>,
-    pub(super) channel: Channel,
+pub(super) struct Carrying<I: Io> {
+    pub(super) socket: Rc<I::Socket>,
+    pub(super) channel: Channel<I>,
     pub(super) request: Request,
 }
 
 /// How far a connection with a request is established.
-pub(super) enum Channel {
+pub(super) enum Channel<I: Io> {
     /// A connect is pending.
     Connecting,
     /// It is established; the TLS handshake is going on.
-    Securing(Box<Secure>),
+    Securing(Box<I::Secure>),
     /// Requests and answers go over it, sealed if TLS is spoken here.
-    Open(Option<Box<Secure>>),
+    Open(Option<Box<I::Secure>>),
 }
 
 /// A connection that waits for its next request.
-pub(super) struct Idle {
-    pub(super) socket: Rc<Pollable>,
-    pub(super) secure: Option<Box<Secure>>,
+pub(super) struct Idle<I: Io> {
+    pub(super) socket: Rc<I::Socket>,
+    pub(super) secure: Option<Box<I::Secure>>,
     pub(super) since: Stamp,
     /// How long the server has said that it keeps it.
     pub(super) promised: Option<Span>,
@@ -55,9 +55,8 @@ pub(super) struct Idle {
 }
 
 /// One slot. Buffers stay when the slot changes hands.
-#[derive(Default)]
-pub(super) struct Connection {
-    pub(super) state: State,
+pub(super) struct Connection<I: Io> {
+    pub(super) state: State<I>,
     /// Which of the plan's targets is at the other end.
     pub(super) target: usize,
     pub(super) exchange: Exchange,
@@ -68,17 +67,21 @@ pub(super) struct Connection {
     pub(super) local_port: u16,
 }
 
-impl Connection {
+impl<I: Io> Connection<I> {
     /// An empty slot for answers whose events of this kind the cores read.
     pub(super) fn of(scan: Scan) -> Self {
         Self {
+            state: State::Closed,
+            target: 0,
             exchange: Exchange::of(scan),
-            ..Self::default()
+            head: Vec::new(),
+            served: 0,
+            local_port: 0,
         }
     }
 
     /// It carries a request over TLS.
-    pub(super) const fn is_sealed(&self) -> bool {
+    pub(super) fn is_sealed(&self) -> bool {
         matches!(
             self.state,
             State::Carrying(Carrying {
@@ -89,7 +92,7 @@ impl Connection {
     }
 
     /// A new connection moves in; its connect is pending.
-    pub(super) fn open(&mut self, socket: Rc<Pollable>, target: usize, request: Request) {
+    pub(super) fn open(&mut self, socket: Rc<I::Socket>, target: usize, request: Request) {
         self.state = State::Carrying(Carrying {
             socket,
             channel: Channel::Connecting,
@@ -103,13 +106,13 @@ impl Connection {
 
     /// Whether it is hung up, or an empty slot.
     #[inline]
-    pub(super) const fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
     }
 
     /// Its socket, unless it is hung up.
     #[inline]
-    pub(super) const fn socket(&self) -> Option<&Rc<Pollable>> {
+    pub(super) fn socket(&self) -> Option<&Rc<I::Socket>> {
         match &self.state {
             State::Carrying(Carrying { socket, .. }) | State::Idle(Idle { socket, .. }) => {
                 Some(socket)
@@ -120,7 +123,7 @@ impl Connection {
 
     /// What it carries, if it carries something.
     #[inline]
-    pub(super) const fn carried(&self) -> Option<&Carrying> {
+    pub(super) fn carried(&self) -> Option<&Carrying<I>> {
         match &self.state {
             State::Carrying(carrying) => Some(carrying),
             State::Idle(_) | State::Closed => None,
@@ -129,7 +132,7 @@ impl Connection {
 
     /// What it carries. For those who know that its request has not ended.
     #[inline]
-    pub(super) fn carrying(&mut self) -> &mut Carrying {
+    pub(super) fn carrying(&mut self) -> &mut Carrying<I> {
         match &mut self.state {
             State::Carrying(carrying) => carrying,
             State::Idle(_) | State::Closed => {
@@ -140,7 +143,7 @@ impl Connection {
 
     /// Whether it is idle, and that in the rest of this number.
     #[inline]
-    pub(super) const fn is_idle_in(&self, visit: u64) -> bool {
+    pub(super) fn is_idle_in(&self, visit: u64) -> bool {
         match &self.state {
             State::Idle(idle) => idle.visit == visit,
             State::Carrying(_) | State::Closed => false,
@@ -150,7 +153,7 @@ impl Connection {
     /// Its request is over: what it carried is taken off, and as long as nothing moves back in, the
     /// connection counts as hung up.
     #[inline]
-    pub(super) fn unload(&mut self) -> Carrying {
+    pub(super) fn unload(&mut self) -> Carrying<I> {
         match std::mem::take(&mut self.state) {
             State::Carrying(carrying) => carrying,
             State::Idle(_) | State::Closed => {
@@ -171,7 +174,7 @@ impl Connection {
     }
 }
 
-impl Channel {
+impl<I: Io> Channel<I> {
     /// The handshake is over.
     pub(super) fn secured(&mut self) {
         *self = match std::mem::replace(self, Self::Connecting) {

@@ -10,18 +10,18 @@ use std::{
 use pinfire_base::limits::READS_IN_A_ROW;
 
 use super::Shared;
-use crate::net::Pollable;
+use crate::io::{Io, Socket};
 
 /// Waits on one connection for as long as it lives: first for its connect, then for bytes, while
 /// it carries a request and while it is idle, so that a server's close is seen when it comes.
-pub(super) async fn run(core: Shared, slot: usize, socket: Rc<Pollable>) {
-    let _ = socket.writable().await;
+pub(super) async fn run<I: Io>(core: Shared<I>, slot: usize, socket: Rc<I::Socket>) {
+    socket.writable().await;
     let mut open = core.borrow_mut().connected(slot);
     let mut in_a_row = 0;
     while open {
         let mut waited = false;
         let mut ready = pin!(socket.readable());
-        let _ = poll_fn(|context| {
+        poll_fn(|context| {
             let state = ready.as_mut().poll(context);
             waited |= state.is_pending();
             state
@@ -41,7 +41,7 @@ pub(super) async fn run(core: Shared, slot: usize, socket: Rc<Pollable>) {
 
 /// Lets every other task that is ready run first. A task that wakes itself would be the next one
 /// again (monoio 0.2.4), so the task that ends ticks does it.
-async fn give_way(core: &Shared) {
+async fn give_way<I: Io>(core: &Shared<I>) {
     let mut asked = false;
     poll_fn(|context| {
         if std::mem::replace(&mut asked, true) {
@@ -54,8 +54,8 @@ async fn give_way(core: &Shared) {
 }
 
 /// Waits for room after a short write. If that falls short again, the next such task goes on.
-pub(super) async fn send_rest(core: Shared, slot: usize, socket: Rc<Pollable>) {
-    let _ = socket.writable().await;
+pub(super) async fn send_rest<I: Io>(core: Shared<I>, slot: usize, socket: Rc<I::Socket>) {
+    socket.writable().await;
     let mut core = core.borrow_mut();
     core.room_to_send(slot, &socket);
     core.task_ended(None);

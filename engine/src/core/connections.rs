@@ -14,13 +14,12 @@ use super::{
     keep_alive::KeepAlive,
     pool::IdlePool,
 };
-use crate::{net::Pollable, plan::Target, request::Request};
+use crate::{io::Io, plan::Target, request::Request};
 
 /// Slots by their number. A slot is taken by [`Connections::open`] and vacant again when the last
 /// task of its connection has ended.
-#[derive(Default)]
-pub(super) struct Connections {
-    slots: Vec<Connection>,
+pub(super) struct Connections<I: Io> {
+    slots: Vec<Connection<I>>,
     vacant: Vec<usize>,
     idle: IdlePool,
     /// By target: which address is next, and how long the server keeps what is idle.
@@ -28,7 +27,19 @@ pub(super) struct Connections {
     keep_alives: Vec<KeepAlive>,
 }
 
-impl Connections {
+impl<I: Io> Default for Connections<I> {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            idle: IdlePool::default(),
+            dials: Vec::new(),
+            keep_alives: Vec::new(),
+        }
+    }
+}
+
+impl<I: Io> Connections<I> {
     /// Prepares for these targets; connections to those that are new count from `first`, so that
     /// cores differ in the addresses that come first.
     pub(super) fn expect_targets(&mut self, targets: &[Target], first: usize) {
@@ -71,7 +82,7 @@ impl Connections {
     pub(super) fn open(
         &mut self,
         scan: Scan,
-        socket: Rc<Pollable>,
+        socket: Rc<I::Socket>,
         target: usize,
         request: Request,
     ) -> usize {
@@ -101,7 +112,7 @@ impl Connections {
 
     /// The connection to `target` that has waited longest.
     #[inline]
-    pub(super) fn take_idle(&mut self, target: usize) -> Option<(usize, &Idle)> {
+    pub(super) fn take_idle(&mut self, target: usize) -> Option<(usize, &Idle<I>)> {
         let slots = &self.slots;
         let slot = self
             .idle
@@ -127,18 +138,18 @@ impl Connections {
     }
 }
 
-impl Index<usize> for Connections {
-    type Output = Connection;
+impl<I: Io> Index<usize> for Connections<I> {
+    type Output = Connection<I>;
 
     #[inline]
-    fn index(&self, slot: usize) -> &Connection {
+    fn index(&self, slot: usize) -> &Connection<I> {
         &self.slots[slot]
     }
 }
 
-impl IndexMut<usize> for Connections {
+impl<I: Io> IndexMut<usize> for Connections<I> {
     #[inline]
-    fn index_mut(&mut self, slot: usize) -> &mut Connection {
+    fn index_mut(&mut self, slot: usize) -> &mut Connection<I> {
         &mut self.slots[slot]
     }
 }

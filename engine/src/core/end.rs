@@ -10,9 +10,12 @@ use super::{
     connection::{Carrying, Channel, Idle, State},
     handoff::Of,
 };
-use crate::plan::Reuse;
+use crate::{
+    io::{Io, Socket},
+    plan::Reuse,
+};
 
-impl Core {
+impl<I: Io> Core<I> {
     pub(super) fn complete(&mut self, slot: usize, at: Stamp, reusable: bool) {
         let connection = &mut self.connections[slot];
         let Carrying {
@@ -89,7 +92,7 @@ impl Core {
         self.progress[self.number][kind as usize].ended(&phase.counts);
         let waited = phase.agenda.holds_prefill(seat);
         let over = phase.agenda.returned(seat, &mut record, at);
-        phase.look_again();
+        phase.look_again(&*self.io);
         // The receiver lives as long as the engine; without it the process is on its way out.
         let _ = self.records.send(record);
         if over {
@@ -97,10 +100,10 @@ impl Core {
         }
         if self.phases.drains(kind).is_some() {
             if waited {
-                self.phases.hand_over(Of::Prefill, at);
+                self.phases.hand_over(Of::Prefill, at, &*self.io);
             }
             if over {
-                self.phases.hand_over(Of::Sessions, at);
+                self.phases.hand_over(Of::Sessions, at, &*self.io);
             }
             self.end_phases_if_done();
         }

@@ -12,7 +12,7 @@ use super::{
     Core,
     connection::{Carrying, Channel},
 };
-use crate::net::{Received, readable_now};
+use crate::io::{Io, Received, Socket};
 
 /// A request that is left, and the instants before and after.
 #[derive(Clone, Copy)]
@@ -35,7 +35,7 @@ pub(super) struct DueTogether {
     row: Vec<Leaving>,
 }
 
-impl Core {
+impl<I: Io> Core<I> {
     /// The end of every handler: deadlines that have come are acted on, and what is due is started.
     /// A tick may be long, so neither waits for its end. But whoever was hung up on is replaced
     /// only when what else has come has been read: another hang-up may follow from that, and a
@@ -74,7 +74,7 @@ impl Core {
             }
             together.clear();
             self.leave_in_a_row(&mut row);
-            now = Stamp::now();
+            now = self.io.now();
         }
         self.due = DueTogether {
             row,
@@ -91,7 +91,7 @@ impl Core {
             connections.map_while(|connection| connection.socket().map(Rc::as_ref))
         };
         if together.len() >= LOOK_TOGETHER && sockets().count() == together.len() {
-            readable_now(sockets(), readable);
+            self.io.readable_now(sockets(), readable);
         } else {
             readable.clear();
             readable.resize(together.len(), true);
@@ -101,7 +101,7 @@ impl Core {
     /// The deadline of a request has come: its cancel or its time limit. True if it is to be left
     /// now; everything else has been done.
     fn expire(&mut self, slot: usize, due: Stamp, readable: bool) -> bool {
-        let late = Stamp::now().since(due);
+        let late = self.io.now().since(due);
         let kind = self.connections[slot].carrying().request.phase();
         self.phases.of(kind).health.timer_lateness.record(late);
         // A response that is complete in the receive buffer wins over either.
@@ -128,7 +128,7 @@ impl Core {
             let securing = matches!(channel, Channel::Securing(_));
             let failure = Failure::ConnectTimeout { securing };
             if !securing {
-                self.unconnected(slot, Stamp::now(), libc::ETIMEDOUT, failure);
+                self.unconnected(slot, self.io.now(), libc::ETIMEDOUT, failure);
                 return false;
             }
             failure
@@ -136,7 +136,7 @@ impl Core {
             let stage = request.stage();
             Failure::Timeout { stage }
         };
-        self.fail(slot, Stamp::now(), failure);
+        self.fail(slot, self.io.now(), failure);
         false
     }
 
@@ -163,14 +163,14 @@ impl Core {
                 socket, request, ..
             } = self.connections[leaving.slot].carrying();
             let leave = request.leave();
-            leaving.asked = Stamp::now();
+            leaving.asked = self.io.now();
             match leave {
                 Leave::Fin => socket.hang_up(),
                 Leave::Rst => socket.reset(),
                 Leave::HalfClose => socket.half_close(),
                 Leave::Stall => {}
             }
-            leaving.closed = Stamp::now();
+            leaving.closed = self.io.now();
         }
         let several = row.len() > 1;
         for leaving in row.drain(..) {
@@ -255,7 +255,7 @@ impl Core {
             if refused && ended && self.connections[slot].exchange.is_untouched() {
                 return;
             }
-            if !self.received(slot, Stamp::now(), received) {
+            if !self.received(slot, self.io.now(), received) {
                 return;
             }
         }
@@ -263,6 +263,6 @@ impl Core {
 
     pub(super) fn set_deadline(&mut self, slot: usize, due: Stamp) {
         self.deadlines.set(slot, due);
-        self.clock.sleep_no_longer_than(due);
+        self.clock.sleep_no_longer_than(due, &*self.io);
     }
 }

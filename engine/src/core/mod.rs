@@ -27,6 +27,7 @@ mod pool;
 mod tasks;
 mod wake;
 
+pub(crate) mod command;
 pub(crate) mod handoff;
 pub(crate) mod rehearsal;
 pub(crate) mod thread;
@@ -39,11 +40,7 @@ use std::{
 
 use crossbeam_channel::Sender;
 use pinfire_base::{
-    clock::{ClockPair, Stamp},
-    health::CoreHealth,
-    limits::RECEIVE_BYTES,
-    record::Record,
-    wall_clock::WallClock,
+    clock::Stamp, health::CoreHealth, limits::RECEIVE_BYTES, record::Record, wall_clock::WallClock,
 };
 
 use self::{
@@ -51,18 +48,19 @@ use self::{
     phases::Phases, tasks::Tasks,
 };
 use crate::{
-    net::Timer,
+    io::Io,
     plan::{EngineSetup, ReceiveStamps},
     report::{CoreReport, Progress},
     request::Room,
 };
 
 /// A core and its tasks share it; handlers borrow it for their own length only.
-pub(crate) type Shared = Rc<RefCell<Core>>;
+pub(crate) type Shared<I> = Rc<RefCell<Core<I>>>;
 
 /// What one core holds.
-pub(crate) struct Core {
-    me: Weak<RefCell<Core>>,
+pub(crate) struct Core<I: Io> {
+    me: Weak<RefCell<Core<I>>>,
+    io: Rc<I>,
     /// This core's number among the run's cores, and how many there are.
     number: usize,
     cores: usize,
@@ -70,8 +68,8 @@ pub(crate) struct Core {
     reports: Sender<CoreReport>,
     /// By core, then by phase.
     progress: Arc<[[Progress; 2]]>,
-    phases: Phases,
-    connections: Connections,
+    phases: Phases<I>,
+    connections: Connections<I>,
     deadlines: Deadlines,
     /// Room for what is due at one instant.
     due: DueTogether,
@@ -96,23 +94,24 @@ pub(crate) struct Core {
     room: Room,
 }
 
-impl Core {
+impl<I: Io> Core<I> {
     pub(crate) fn new(
         number: usize,
         setup: &EngineSetup,
-        timer: Rc<Timer>,
+        io: Rc<I>,
         records: Sender<Record>,
         reports: Sender<CoreReport>,
         progress: Arc<[[Progress; 2]]>,
-    ) -> Shared {
-        let mut wall = WallClock::new(ClockPair::read());
+    ) -> Shared<I> {
+        let mut wall = WallClock::new(io.clock_pair());
         // Any of them may be interrupted; the closest counts.
         for _ in 0..16 {
-            wall.pair(ClockPair::read());
+            wall.pair(io.clock_pair());
         }
         Rc::new_cyclic(|me| {
             RefCell::new(Self {
                 me: me.clone(),
+                io,
                 number,
                 cores: setup.cpus.len(),
                 records,
@@ -122,7 +121,7 @@ impl Core {
                 connections: Connections::default(),
                 deadlines: Deadlines::default(),
                 due: DueTogether::default(),
-                clock: LoopClock::new(setup.precision, timer),
+                clock: LoopClock::new(setup.precision),
                 tasks: Tasks::default(),
                 hung_up: false,
                 more_due: false,
@@ -143,7 +142,7 @@ impl Core {
         clippy::expect_used,
         reason = "a handler runs on a core that its caller holds"
     )]
-    pub(super) fn shared(&self) -> Shared {
+    pub(super) fn shared(&self) -> Shared<I> {
         self.me.upgrade().expect("whoever borrows a core holds it")
     }
 

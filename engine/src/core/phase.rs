@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use pinfire_base::{
-    clock::{Span, Stamp, thread_cpu_time},
+    clock::{Span, Stamp},
     health::{CoreHealth, Counts},
     limits::{DEADLINE_NEAR, START_PATIENCE, STARTS_PER_TICK, STARTS_SPAN},
     random::Purpose,
@@ -14,6 +14,7 @@ use pinfire_base::{
 use super::{
     Core,
     agenda::{Agenda, Next},
+    clock::LoopClock,
     connection::Carrying,
     connections::Connections,
     deadline::Deadlines,
@@ -21,12 +22,13 @@ use super::{
     phases::{Phases, Running},
 };
 use crate::{
+    io::{Io, Socket},
     plan::{PhasePlan, Precision},
     report::CoreReport,
     request::Room,
 };
 
-impl Core {
+impl<I: Io> Core<I> {
     /// Begins a phase that counts its time from `begun`. One that is still out sends nothing more
     /// and ends by itself; `handoff` says what it may hold.
     pub(crate) fn begin(
@@ -37,7 +39,7 @@ impl Core {
     ) {
         // Nobody is away who has nothing to do.
         if self.phases.any().is_none() {
-            self.clock.alive(Stamp::now());
+            self.clock.alive(self.io.now());
         }
         self.step_back(plan.phase);
         self.connections.expect_targets(&plan.targets, self.number);
@@ -71,7 +73,7 @@ impl Core {
             counts: Counts::default(),
             health: CoreHealth::default(),
             started: begun,
-            cpu_before: thread_cpu_time(),
+            cpu_before: self.io.cpu_time(),
             plan,
         });
         self.start_some();
@@ -91,7 +93,7 @@ impl Core {
         let Some(mut elder) = self.phases.current.take() else {
             return;
         };
-        elder.agenda.stop(Stamp::now());
+        elder.agenda.stop(self.io.now());
         elder.drop_at = elder.agenda.drop_at();
         self.phases.draining = Some(elder);
         self.close_left_behind();
@@ -109,7 +111,7 @@ impl Core {
 
     /// Ends one phase early.
     fn drop_all_of(&mut self, phase: Phase) {
-        let now = Stamp::now();
+        let now = self.io.now();
         self.send_nothing_more(phase, now);
         for slot in self.connections.all() {
             let connection = &mut self.connections[slot];
@@ -128,10 +130,11 @@ impl Core {
 
     /// Looks whether other cores have sent what was left to send.
     pub(crate) fn poll_handoff(&mut self) {
-        let over = |phase: &Running| !phase.plan.schedule.single && phase.plan.schedule.exhausted();
+        let over =
+            |phase: &Running<I>| !phase.plan.schedule.single && phase.plan.schedule.exhausted();
         let current = self.phases.current.as_ref();
         if let Some(phase) = current.filter(|&phase| over(phase)) {
-            self.send_nothing_more(phase.plan.phase, Stamp::now());
+            self.send_nothing_more(phase.plan.phase, self.io.now());
             self.end_phases_if_done();
         }
         self.tell_if_all_sent();
@@ -198,7 +201,7 @@ impl Core {
         self.stop();
         self.tasks.leave();
         self.connections.close_all_idle();
-        self.clock.wake_timer();
+        LoopClock::wake_timer(&*self.io);
         self.clock.wake_tick_end();
     }
 
@@ -215,13 +218,13 @@ impl Core {
     pub(super) fn start_later(&mut self, now: Stamp) {
         if self.some_due(now) {
             self.more_due = true;
-            self.clock.do_not_sleep();
+            self.clock.do_not_sleep(&*self.io);
         }
     }
 
     #[inline]
     pub(super) fn some_due(&self, now: Stamp) -> bool {
-        let due = |phase: &Running| phase.next.is_some_and(|next| next <= now);
+        let due = |phase: &Running<I>| phase.next.is_some_and(|next| next <= now);
         self.phases.current.as_ref().is_some_and(due)
     }
 
@@ -229,7 +232,7 @@ impl Core {
         let mut more = true;
         let mut until = None;
         for _ in 0..STARTS_PER_TICK {
-            let now = Stamp::now();
+            let now = self.io.now();
             // Those of other requests; a start takes long enough to make them late.
             self.expire_due(now);
             let deadline = self.deadlines.next();
@@ -266,7 +269,7 @@ impl Core {
         self.more_due = more;
         if more {
             // Look at the sockets, then go on at once.
-            self.clock.do_not_sleep();
+            self.clock.do_not_sleep(&*self.io);
         } else {
             self.settle();
         }
@@ -284,7 +287,7 @@ impl Core {
         }
         self.tell_if_all_sent();
         if let Some(wake) = self.next_start() {
-            self.clock.sleep_no_longer_than(wake);
+            self.clock.sleep_no_longer_than(wake, &*self.io);
         }
     }
 
@@ -301,7 +304,7 @@ impl Core {
 
     /// Drops what is in flight when the grace period is over.
     pub(super) fn drop_if_due(&mut self, now: Stamp) {
-        let due = |running: Option<&Running>| {
+        let due = |running: Option<&Running<I>>| {
             let running = running?;
             (running.drop_at? <= now).then_some(running.plan.phase)
         };
@@ -314,15 +317,15 @@ impl Core {
     pub(super) fn end_phases_if_done(&mut self) {
         for running in [&mut self.phases.current, &mut self.phases.draining] {
             if let Some(phase) = running.take_if(|phase| phase.agenda.is_done()) {
-                report(phase, self.number, &self.reports);
+                report(phase, self.number, &self.reports, &*self.io);
             }
         }
     }
 }
 
 /// A phase has ended on core `number`.
-fn report(mut phase: Running, number: usize, reports: &Sender<CoreReport>) {
-    let ended = Stamp::now();
+fn report<I: Io>(mut phase: Running<I>, number: usize, reports: &Sender<CoreReport>, io: &I) {
+    let ended = io.now();
     for socket in phase.stalled.drain(..) {
         // Wakes the task that waits on it, which then lets go of it too.
         socket.hang_up();
@@ -330,7 +333,7 @@ fn report(mut phase: Running, number: usize, reports: &Sender<CoreReport>) {
     phase.health.backoff = phase.agenda.rests(ended);
     phase.health.wall_time = ended.since(phase.started);
     phase.health.cpu_time = Span::from_nanos(
-        thread_cpu_time()
+        io.cpu_time()
             .nanos()
             .saturating_sub(phase.cpu_before.nanos()),
     );

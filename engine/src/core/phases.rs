@@ -13,19 +13,18 @@ use super::{
     agenda::Agenda,
     handoff::{Handoff, Of},
 };
-use crate::{net::Pollable, plan::PhasePlan};
+use crate::{io::Io, plan::PhasePlan};
 
 /// The phases that are out: at most two, and never two of a kind.
-#[derive(Default)]
-pub(super) struct Phases {
+pub(super) struct Phases<I: Io> {
     /// The one that sends.
-    pub(super) current: Option<Running>,
+    pub(super) current: Option<Running<I>>,
     /// The one before it, where that was begun before all answers of this had come.
-    pub(super) draining: Option<Running>,
+    pub(super) draining: Option<Running<I>>,
 }
 
 /// A phase that is out.
-pub(super) struct Running {
+pub(super) struct Running<I: Io> {
     pub(super) plan: Arc<PhasePlan>,
     pub(super) ids: Purpose,
     pub(super) agenda: Agenda,
@@ -41,17 +40,26 @@ pub(super) struct Running {
     pub(super) excess: [usize; 2],
     pub(super) handoff: Option<Arc<Handoff>>,
     /// Sockets that were left open and unread; hung up when the phase ends.
-    pub(super) stalled: Vec<Rc<Pollable>>,
+    pub(super) stalled: Vec<Rc<I::Socket>>,
     pub(super) counts: Counts,
     pub(super) health: CoreHealth,
     pub(super) started: Stamp,
     pub(super) cpu_before: Span,
 }
 
-impl Phases {
+impl<I: Io> Default for Phases<I> {
+    fn default() -> Self {
+        Self {
+            current: None,
+            draining: None,
+        }
+    }
+}
+
+impl<I: Io> Phases<I> {
     /// The phase of a request in flight, which keeps it out.
     #[inline]
-    pub(super) fn of(&mut self, phase: Phase) -> &mut Running {
+    pub(super) fn of(&mut self, phase: Phase) -> &mut Running<I> {
         match self.find(phase) {
             Some(running) => running,
             None => unreachable!("a phase ends after its last request"),
@@ -60,7 +68,7 @@ impl Phases {
 
     /// That phase, if it is out.
     #[inline]
-    pub(super) fn find(&mut self, phase: Phase) -> Option<&mut Running> {
+    pub(super) fn find(&mut self, phase: Phase) -> Option<&mut Running<I>> {
         match &mut self.current {
             Some(current) if current.plan.phase == phase => Some(current),
             _ => self
@@ -72,24 +80,24 @@ impl Phases {
 
     /// That phase, if it is the one that drains.
     #[inline]
-    pub(super) fn drains(&mut self, phase: Phase) -> Option<&mut Running> {
+    pub(super) fn drains(&mut self, phase: Phase) -> Option<&mut Running<I>> {
         let draining = self.draining.as_mut();
         draining.filter(|running| running.plan.phase == phase)
     }
 
     /// The current one, and the one that drains.
-    pub(super) fn out(&self) -> [Option<&Running>; 2] {
+    pub(super) fn out(&self) -> [Option<&Running<I>>; 2] {
         [self.current.as_ref(), self.draining.as_ref()]
     }
 
     /// Some phase, for what belongs to no request.
     #[inline]
-    pub(super) fn any(&mut self) -> Option<&mut Running> {
+    pub(super) fn any(&mut self) -> Option<&mut Running<I>> {
         self.current.as_mut().or(self.draining.as_mut())
     }
 
     /// The draining phase gives one slot back: to the next one, or off what it held too many.
-    pub(super) fn hand_over(&mut self, of: Of, at: Stamp) {
+    pub(super) fn hand_over(&mut self, of: Of, at: Stamp, io: &I) {
         let Some(elder) = &mut self.draining else {
             return;
         };
@@ -103,16 +111,16 @@ impl Phases {
             if lent {
                 younger.agenda.regain(of, at);
             }
-            younger.look_again();
+            younger.look_again(io);
         }
     }
 }
 
-impl Running {
+impl<I: Io> Running<I> {
     /// Something has returned: whoever called looks whether a turn may go now.
     #[inline]
-    pub(super) fn look_again(&mut self) {
+    pub(super) fn look_again(&mut self, io: &I) {
         self.next = Some(Stamp::from_nanos(1));
-        self.waiting_since.get_or_insert_with(Stamp::now);
+        self.waiting_since.get_or_insert_with(|| io.now());
     }
 }

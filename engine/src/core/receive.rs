@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use pinfire_base::{
-    clock::{ClockPair, Stamp},
+    clock::Stamp,
     health::Fallback,
     limits::{
         LATE_READ_LEAST, LOOKED_AHEAD_BYTES, READS_AFTER_A_LATE_ONE, RECEIVE_BYTES,
@@ -20,11 +20,11 @@ use super::{
     pieces::Pieces,
 };
 use crate::{
-    net::{Came, Received},
+    io::{Came, Io, Received, Socket},
     plan::ReceiveStamps,
 };
 
-impl Core {
+impl<I: Io> Core<I> {
     /// The socket has something to read. Whether the connection lives on.
     #[inline]
     pub(super) fn readable(&mut self, slot: usize) -> bool {
@@ -34,7 +34,7 @@ impl Core {
         let Some(received) = self.receive(slot, RECEIVE_BYTES) else {
             return false;
         };
-        let now = Stamp::now();
+        let now = self.io.now();
         self.alive(now);
         self.clock.begin_tick(now);
         self.received(slot, now, received);
@@ -46,14 +46,15 @@ impl Core {
     /// late, or the loop was away for a while.
     #[inline]
     fn may_be_late(&self) -> bool {
-        self.receive_stamps != ReceiveStamps::User && (self.late_reads > 0 || self.clock.was_away())
+        self.receive_stamps != ReceiveStamps::User
+            && (self.late_reads > 0 || self.clock.was_away(&*self.io))
     }
 
     /// Reads what waits by one `recv` for each event: a read has the stamp of the newest segment
     /// that it touches, so an event that is read alone has its own.
     fn read_in_pieces(&mut self, slot: usize) -> bool {
         let looked = self.look_ahead(slot);
-        let mut now = Stamp::now();
+        let mut now = self.io.now();
         self.alive(now);
         self.clock.begin_tick(now);
         match looked {
@@ -62,7 +63,7 @@ impl Core {
                     let Some(received) = self.receive(slot, length) else {
                         return false;
                     };
-                    now = Stamp::now();
+                    now = self.io.now();
                     self.alive(now);
                     if !self.received(slot, now, received) || self.connections[slot].is_closed() {
                         break;
@@ -141,7 +142,7 @@ impl Core {
         };
         let health = &mut self.phases.of(request.phase()).health;
         if self.wall.wants_pair(now) {
-            self.wall.pair(ClockPair::read());
+            self.wall.pair(self.io.clock_pair());
         }
         let unix_nanos = match came {
             Came::At(unix_nanos) => unix_nanos,
@@ -183,7 +184,7 @@ impl Core {
             Err(why) => {
                 // What is impossible may be so because of a step that no pair has shown yet.
                 let steps = self.wall.steps();
-                self.wall.pair(ClockPair::read());
+                self.wall.pair(self.io.clock_pair());
                 let stepped = self.wall.steps() > steps;
                 let why = if stepped { Fallback::Stepped } else { why };
                 health.receive_stamps.fell_back(why);
@@ -241,9 +242,9 @@ impl Core {
             && request.has_content(&phase.plan.answers)
             && phase.agenda.content_came(request.seat(), at)
         {
-            phase.look_again();
+            phase.look_again(&*self.io);
             if self.phases.drains(kind).is_some() {
-                self.phases.hand_over(Of::Prefill, at);
+                self.phases.hand_over(Of::Prefill, at, &*self.io);
             }
         }
         self.look_for_trigger(slot);

@@ -9,9 +9,12 @@ use super::{
     Core,
     connection::{Carrying, Channel, Connection, Idle, State},
 };
-use crate::{net::tls::Secure, request::Request};
+use crate::{
+    io::{Io, Secure},
+    request::Request,
+};
 
-impl Core {
+impl<I: Io> Core<I> {
     /// A new connection is established. What is said over it comes next: the request, or the first
     /// words of TLS.
     pub(super) fn begin_talking(&mut self, slot: usize) {
@@ -23,12 +26,12 @@ impl Core {
             carrying.channel = Channel::Open(None);
             return self.begin_sending(slot);
         };
-        match Secure::new(tls.config.clone(), tls.name.clone()) {
+        match I::Secure::new(tls) {
             Ok(secure) => {
                 carrying.channel = Channel::Securing(Box::new(secure));
                 self.shake_hands(slot);
             }
-            Err(error) => self.fail(slot, Stamp::now(), tls_failure(&error)),
+            Err(error) => self.fail(slot, self.io.now(), tls_failure(&error)),
         }
     }
 
@@ -45,7 +48,7 @@ impl Core {
         };
         if !secure.is_handshaking() {
             channel.secured();
-            request.secured(Stamp::now());
+            request.secured(self.io.now());
             return self.begin_sending(slot);
         }
         match secure.flush(socket) {
@@ -53,7 +56,7 @@ impl Core {
             Err(error) if error.kind() == ErrorKind::WouldBlock => self.wait_for_room(slot),
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(0);
-                self.fail(slot, Stamp::now(), Failure::HandshakeBroken { errno });
+                self.fail(slot, self.io.now(), Failure::HandshakeBroken { errno });
             }
         }
     }

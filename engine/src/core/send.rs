@@ -16,15 +16,16 @@ use super::{
     Core,
     agenda::Go,
     connection::{Carrying, Channel, Connection, Idle, State},
-    connection_task, thread,
+    connection_task,
+    dial::{Unconnected, shows_lost_syn},
 };
 use crate::{
-    net::{Pollable, Unconnected, connect, shows_lost_syn},
+    io::{Io, Secure, Socket},
     plan::Address,
     request::{Ids, Request, Ticket},
 };
 
-impl Core {
+impl<I: Io> Core<I> {
     pub(super) fn start(&mut self, go: Go, now: Stamp) {
         let Some(phase) = &mut self.phases.current else {
             unreachable!("what is started is of the phase that sends");
@@ -147,10 +148,13 @@ impl Core {
             };
             request.connects_to(number);
             let address = server.address(number);
-            match connect(address, source, &plan.dialling, self.receive_stamps) {
+            let began = self
+                .io
+                .connect(address, source, &plan.dialling, self.receive_stamps);
+            match began {
                 Ok(socket) => return self.await_connect(target, request, socket),
                 Err(errno) => {
-                    now = Stamp::now();
+                    now = self.io.now();
                     if !self.tries_another(target, &mut request, errno, now) {
                         let seat = request.seat();
                         let record = request.fail(now, Failure::Connect { errno });
@@ -162,19 +166,20 @@ impl Core {
     }
 
     /// A connect is pending: it gets a slot, a task and a deadline.
-    fn await_connect(&mut self, target: usize, request: Request, socket: Rc<Pollable>) {
+    fn await_connect(&mut self, target: usize, request: Request, socket: Rc<I::Socket>) {
         let plan = &self.phases.of(request.phase()).plan;
         let limit = plan.dialling.timeout;
         let scan = plan.answers.scan();
         let due = limit.map_or(request.due(), |limit| {
-            request.due().min(Stamp::now() + limit)
+            request.due().min(self.io.now() + limit)
         });
         let slot = self
             .connections
             .open(scan, Rc::clone(&socket), target, request);
         self.set_deadline(slot, due);
         self.tasks.begin();
-        thread::spawn(connection_task::run(self.shared(), slot, socket));
+        self.io
+            .spawn(connection_task::run(self.shared(), slot, socket));
     }
 
     /// An address has given a request no connection, for this reason of the system. Whether the
@@ -225,7 +230,7 @@ impl Core {
 
     /// The connect of a new connection has ended. Whether the connection lives on.
     pub(super) fn connected(&mut self, slot: usize) -> bool {
-        let now = Stamp::now();
+        let now = self.io.now();
         self.alive(now);
         let connection = &mut self.connections[slot];
         let State::Carrying(Carrying {
@@ -256,7 +261,7 @@ impl Core {
             Err(errno) => self.unconnected(slot, now, errno, Failure::Connect { errno }),
         }
         // Many connects may end in one tick, and each has just sent a request.
-        self.go_on(Stamp::now());
+        self.go_on(self.io.now());
         !self.connections[slot].is_closed()
     }
 
@@ -286,7 +291,7 @@ impl Core {
         if half || body.size() <= COPIED_BODY_BYTES {
             body.append(&mut self.outgoing);
         }
-        request.sending(Stamp::now(), head_bytes, body.size());
+        request.sending(self.io.now(), head_bytes, body.size());
         if half {
             // The other half does not exist for `send`, so all there is counts as head.
             self.outgoing.truncate(head_bytes + body.size() / 2);
@@ -344,7 +349,7 @@ impl Core {
             };
             match taken {
                 Ok(bytes) => {
-                    let now = Stamp::now();
+                    let now = self.io.now();
                     if request.wrote(now, bytes) {
                         break Ok(now);
                     }
@@ -375,7 +380,7 @@ impl Core {
                 // A reused connection that refuses a request before any answer had been closed, or
                 // was closed upon it: the same thing to the reader, whichever byte it was.
                 let stale =
-                    *served > 0 && exchange.is_untouched() && request.may_be_stale(Stamp::now());
+                    *served > 0 && exchange.is_untouched() && request.may_be_stale(self.io.now());
                 let errno = error.raw_os_error().unwrap_or(0);
                 // A server that answers early and closes refuses the rest of a request: its answer
                 // is here already.
@@ -386,7 +391,7 @@ impl Core {
                     Failure::Send { errno }
                 };
                 if self.connections[slot].carried().is_some() {
-                    self.fail(slot, Stamp::now(), failure);
+                    self.fail(slot, self.io.now(), failure);
                 }
             }
         }
@@ -396,12 +401,13 @@ impl Core {
     pub(super) fn wait_for_room(&mut self, slot: usize) {
         let socket = Rc::clone(&self.connections[slot].carrying().socket);
         self.tasks.begin();
-        thread::spawn(connection_task::send_rest(self.shared(), slot, socket));
+        self.io
+            .spawn(connection_task::send_rest(self.shared(), slot, socket));
     }
 
     /// The socket of a short write has room again. What waited for it may have ended or gone out by
     /// then.
-    pub(super) fn room_to_send(&mut self, slot: usize, waited: &Rc<Pollable>) {
+    pub(super) fn room_to_send(&mut self, slot: usize, waited: &Rc<I::Socket>) {
         let connection = &self.connections[slot];
         let Some(Carrying {
             socket,
@@ -425,6 +431,6 @@ impl Core {
                 self.send(slot, head_bytes);
             }
         }
-        self.go_on(Stamp::now());
+        self.go_on(self.io.now());
     }
 }

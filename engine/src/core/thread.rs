@@ -2,40 +2,24 @@
 //!
 //! With `net` and `sys`, the only module that names the runtime.
 
-use std::{
-    cell::RefCell, future::Future, future::poll_fn, io, os::fd::OwnedFd, rc::Rc, sync::Arc,
-    task::Poll,
-};
+use std::{cell::RefCell, future::poll_fn, io, os::fd::OwnedFd, rc::Rc, sync::Arc, task::Poll};
 
 use crossbeam_channel::{Receiver, Sender};
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder, utils::detect_uring};
-use pinfire_base::{clock::Stamp, record::Record};
+use pinfire_base::record::Record;
 
 use super::{
     Core, Shared,
-    handoff::Handoff,
-    wake::{Bounce, Spinner, end_ticks, keep_time},
+    command::Command,
+    wake::{begin_own, counted},
 };
 use crate::{
-    net::{Bell, Timer, try_calls},
-    plan::{Driver, DriverChoice, EngineSetup, PhasePlan},
+    io::Io,
+    net::{Bell, Kernel, try_calls},
+    plan::{Driver, DriverChoice, EngineSetup},
     report::{CoreReport, EngineError, Progress},
     sys,
 };
-
-/// What the control side asks of a core.
-pub(crate) enum Command {
-    /// Begin a phase whose time counts from that instant, while another may hold so much.
-    Begin(Arc<PhasePlan>, Stamp, Option<Arc<Handoff>>),
-    /// Poll whether the other cores have sent the rest.
-    PollHandoff,
-    /// End it early.
-    Stop,
-    /// Close everything and forget it; the sender is dropped when that is done.
-    Rest(Sender<()>),
-    /// Close everything; the thread ends.
-    Leave,
-}
 
 /// What a core's thread was granted.
 #[derive(Clone, Debug)]
@@ -113,12 +97,6 @@ pub(crate) fn live(luggage: Luggage, ready: &Sender<Result<Granted, EngineError>
     }
 }
 
-/// Puts a task on the runtime of this thread.
-pub(super) fn spawn(task: impl Future<Output = ()> + 'static) {
-    // Dropping the handle detaches the task.
-    drop(monoio::spawn(task));
-}
-
 /// A ring with the flags of a single thread; without them where the kernel is older.
 fn uring_runtime() -> io::Result<monoio::Runtime<IoUringDriver>> {
     const ENTRIES: u32 = 4_096;
@@ -159,41 +137,27 @@ fn epoll_runtime() -> io::Result<monoio::Runtime<LegacyDriver>> {
 
 /// The main future: sets the core's tasks going and waits until it may leave.
 async fn serve(luggage: Luggage, driver: Driver) {
-    // These three can only fail for want of descriptors at the very start, or of memory for the
-    // ring; there is no phase yet that could report it, so the closed channels will.
-    let (Ok(timer), Ok(bell)) = (Timer::new(), Bell::new(luggage.bell)) else {
+    // These can only fail for want of descriptors at the very start, or of memory for the ring;
+    // there is no phase yet that could report it, so the closed channels will.
+    let (Ok(kernel), Ok(bell)) = (Kernel::new(driver), Bell::new(luggage.bell)) else {
         return;
     };
-    let spinner = match driver {
-        Driver::Uring => Bell::always().map(Spinner::Ring),
-        Driver::Epoll => {
-            let bounce = Rc::new(Bounce::default());
-            spawn(Rc::clone(&bounce).catch());
-            Ok(Spinner::Bounce(bounce))
-        }
-    };
-    let Ok(spinner) = spinner else { return };
-    let timer = Rc::new(timer);
+    let kernel = Rc::new(kernel);
     let core = Core::new(
         luggage.number,
         &luggage.setup,
-        Rc::clone(&timer),
+        Rc::clone(&kernel),
         luggage.records,
         luggage.reports,
         luggage.progress,
     );
-    core.borrow_mut().tasks.begin_own();
-    spawn(counted(
-        keep_time(Rc::clone(&core), timer, spinner),
-        Rc::clone(&core),
-    ));
-    spawn(counted(end_ticks(Rc::clone(&core)), Rc::clone(&core)));
-    spawn(counted(
+    begin_own(&core, &kernel);
+    kernel.spawn(counted(
         obey(Rc::clone(&core), bell, luggage.commands),
         Rc::clone(&core),
     ));
     poll_fn(|context| {
-        let mut core: std::cell::RefMut<'_, Core> = RefCell::borrow_mut(&core);
+        let mut core: std::cell::RefMut<'_, Core<Kernel>> = RefCell::borrow_mut(&core);
         if core.tasks.have_left() {
             return Poll::Ready(());
         }
@@ -203,29 +167,13 @@ async fn serve(luggage: Luggage, driver: Driver) {
     .await;
 }
 
-async fn counted(task: impl Future<Output = ()>, core: Shared) {
-    task.await;
-    core.borrow_mut().task_ended(None);
-}
-
 /// The task that takes commands.
-async fn obey(core: Shared, bell: Bell, commands: Receiver<Command>) {
+async fn obey(core: Shared<Kernel>, bell: Bell, commands: Receiver<Command>) {
     loop {
         bell.rung().await;
         while let Ok(command) = commands.try_recv() {
-            let mut core = core.borrow_mut();
-            match command {
-                Command::Begin(plan, begun, handoff) => {
-                    core.begin(plan, begun, handoff);
-                    core.clock.wake_timer();
-                }
-                Command::PollHandoff => core.poll_handoff(),
-                Command::Stop => core.stop(),
-                Command::Rest(done) => core.rest(done),
-                Command::Leave => {
-                    core.leave();
-                    return;
-                }
+            if !core.borrow_mut().obey(command) {
+                return;
             }
         }
     }

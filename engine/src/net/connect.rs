@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use pinfire_base::clock::Span;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
 use super::{Kind, Pollable, Stamps};
@@ -87,28 +86,6 @@ fn open(
     }
 }
 
-/// Where the reason lies that a connect came to nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unconnected {
-    /// At that address: it refuses, it cannot be reached, it does not answer.
-    There,
-    /// On the way from here to there: no local port is left for it, or no local address suits it.
-    Between,
-    /// In this process or this machine, whichever the address.
-    Nowhere,
-}
-
-impl Unconnected {
-    /// By the system's error number.
-    pub const fn of(errno: i32) -> Self {
-        match errno {
-            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => Self::Nowhere,
-            libc::EADDRNOTAVAIL => Self::Between,
-            _ => Self::There,
-        }
-    }
-}
-
 /// Options that make a run steadier, but that it can do without: a refusal is passed over.
 fn set_options(socket: &Socket, dialling: &Dialling) {
     // A dead peer is noticed after 60 + 30 s when nothing is sent, and after 30 s when something
@@ -128,45 +105,9 @@ fn set_options(socket: &Socket, dialling: &Dialling) {
     }
 }
 
-/// Whether a connect of this length looks as if its SYN had been lost and sent again: each second
-/// for the first four times on Linux 6.5 and later (`tcp_syn_linear_timeouts`), then doubling; on
-/// older kernels after 1 s, then after 2 and 4 s more. The usual reason is a full accept queue of
-/// the server.
-pub fn shows_lost_syn(connect: Span) -> bool {
-    const AFTER: [(u64, u64); 6] = [
-        (1_000, 1_250),
-        (2_000, 2_300),
-        (3_000, 3_400),
-        (4_000, 4_400),
-        (5_000, 5_500),
-        (7_000, 7_500),
-    ];
-    AFTER
-        .iter()
-        .any(|&(from, to)| Span::from_millis(from) <= connect && connect <= Span::from_millis(to))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_connect_after_a_retransmission_is_told_from_a_slow_one() {
-        for (millis, lost) in [
-            (0, false),
-            (999, false),
-            (1_004, true),
-            (1_300, false),
-            (1_900, false),
-            (2_010, true),
-            (3_030, true),
-            (6_500, false),
-            (7_100, true),
-            (8_000, false),
-        ] {
-            assert_eq!(shows_lost_syn(Span::from_millis(millis)), lost, "{millis}");
-        }
-    }
 
     #[test]
     fn a_source_that_is_not_ours_has_the_systems_number() {

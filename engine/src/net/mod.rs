@@ -3,9 +3,11 @@
 //! With the core's `place` and `sys`, the only module that names the runtime.
 
 mod connect;
-pub mod tls;
+mod kernel;
+mod tls;
 
-pub use connect::{StampKeeper, Unconnected, connect, shows_lost_syn};
+pub use connect::StampKeeper;
+pub use kernel::Kernel;
 
 use std::{
     io::{self, IoSlice},
@@ -25,7 +27,10 @@ use rustix::{
     },
 };
 
-use crate::sys;
+use crate::{
+    io::{Came, Received, Socket},
+    sys,
+};
 
 /// How everything is sent: without waiting, and without a signal when the peer has gone.
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
@@ -67,27 +72,6 @@ enum Stamps {
     Refused,
 }
 
-/// What one `recv` has brought.
-pub struct Received {
-    /// How many bytes; 0 for the end.
-    pub bytes: usize,
-    /// What is known of when they came.
-    pub came: Came,
-}
-
-/// What is known of when bytes came, in Unix nanoseconds.
-#[derive(Clone, Copy)]
-pub enum Came {
-    /// The kernel's stamp of the newest of them.
-    At(u64),
-    /// The same, but only to know how late our own stamp is.
-    Sampled(u64),
-    /// Nothing, though the kernel's stamp was wanted.
-    Unknown,
-    /// Nothing: nobody asked.
-    Unasked,
-}
-
 impl Pollable {
     /// Takes a non-blocking descriptor of any pollable kind; the runtime only polls it.
     fn new(descriptor: OwnedFd, kind: Kind) -> io::Result<Self> {
@@ -99,22 +83,26 @@ impl Pollable {
     fn descriptor(&self) -> BorrowedFd<'_> {
         sys::borrow(&self.stream)
     }
+}
 
+impl Socket for Pollable {
     /// Waits until a `recv` would not block. Nothing is in flight, so dropping it loses nothing.
     #[inline]
-    pub async fn readable(&self) -> io::Result<()> {
-        self.stream.readable(false).await
+    async fn readable(&self) {
+        // An error shows in the call that follows.
+        let _ = self.stream.readable(false).await;
     }
 
     /// Waits until a `send` would not block, or a pending connect has ended.
-    pub async fn writable(&self) -> io::Result<()> {
-        self.stream.writable(false).await
+    async fn writable(&self) {
+        // As above.
+        let _ = self.stream.writable(false).await;
     }
 
     /// One `recv` that does not wait. Where only a sample of the reads is stamped, `sample` says
     /// whether this one is of it.
     #[inline]
-    pub fn receive(&self, into: &mut [u8], sample: bool) -> io::Result<Received> {
+    fn receive(&self, into: &mut [u8], sample: bool) -> io::Result<Received> {
         let without = match self.kind {
             Kind::Tcp(Stamps::Every) => {
                 let (bytes, stamp) = sys::receive_stamped(self.descriptor(), into)?;
@@ -137,7 +125,7 @@ impl Pollable {
     }
 
     /// What there is to read, copied and left where it is: so many bytes.
-    pub fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
+    fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
         let peek = RecvFlags::DONTWAIT | RecvFlags::PEEK;
         let (bytes, _) = rustix::net::recv(self.descriptor(), into, peek)?;
         Ok(bytes)
@@ -145,7 +133,7 @@ impl Pollable {
 
     /// Whether the peer has acknowledged every byte that a `send` has taken; `None` where nothing
     /// is acknowledged.
-    pub fn acknowledged(&self) -> Option<bool> {
+    fn acknowledged(&self) -> Option<bool> {
         match self.kind {
             Kind::Tcp(_) => Some(sys::unacknowledged(self.descriptor()).ok()? == 0),
             Kind::Other => None,
@@ -153,7 +141,7 @@ impl Pollable {
     }
 
     /// Whether an idle connection is still good: open, and with nothing to read.
-    pub fn is_quiet(&self) -> bool {
+    fn is_quiet(&self) -> bool {
         let peek = RecvFlags::DONTWAIT | RecvFlags::PEEK;
         let result = rustix::net::recv(self.descriptor(), &mut [0_u8; 1], peek);
         matches!(result, Err(error) if error == rustix::io::Errno::AGAIN)
@@ -161,7 +149,7 @@ impl Pollable {
 
     /// One `send` of two parts in a row that does not wait and raises no signal.
     #[inline]
-    pub fn send(&self, head: &[u8], body: &[u8]) -> io::Result<usize> {
+    fn send(&self, head: &[u8], body: &[u8]) -> io::Result<usize> {
         let sent = if body.is_empty() {
             rustix::net::send(self.descriptor(), head, SEND)
         } else if head.is_empty() {
@@ -173,7 +161,7 @@ impl Pollable {
     }
 
     /// One `send` of several parts in a row that does not wait and raises no signal.
-    pub fn send_parts(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn send_parts(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut nothing = SendAncillaryBuffer::default();
         let sent = rustix::net::sendmsg(self.descriptor(), parts, &mut nothing, SEND)?;
         Ok(sent)
@@ -182,13 +170,13 @@ impl Pollable {
     /// Hangs up in both directions. The FIN goes out within the call if everything sent has left;
     /// otherwise it follows the last byte. What was sent arrives, unless the server sends something
     /// before it has received all of it: the kernel answers that with a reset.
-    pub fn hang_up(&self) {
+    fn hang_up(&self) {
         // An error means that the connection is down already.
         let _ = rustix::net::shutdown(self.descriptor(), Shutdown::Both);
     }
 
     /// Ends the sending direction alone: the server sees a FIN and may still answer.
-    pub fn half_close(&self) {
+    fn half_close(&self) {
         // As above.
         let _ = rustix::net::shutdown(self.descriptor(), Shutdown::Write);
     }
@@ -196,7 +184,7 @@ impl Pollable {
     /// Resets the connection. The RST goes out within the call: a TCP socket that is connected to
     /// nothing gives its connection up. Where a kernel refuses that, it goes out as the socket
     /// closes.
-    pub fn reset(&self) {
+    fn reset(&self) {
         let socket = self.descriptor();
         let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
         if rustix::net::connect_unspec(socket).is_err() {
@@ -206,7 +194,7 @@ impl Pollable {
     }
 
     /// The outcome of a connect that had been pending.
-    pub fn connect_result(&self) -> Result<(), i32> {
+    fn connect_result(&self) -> Result<(), i32> {
         match rustix::net::sockopt::socket_error(self.descriptor()) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) | Err(error) => Err(error.raw_os_error()),
@@ -214,7 +202,7 @@ impl Pollable {
     }
 
     /// Both ends of a TCP connection.
-    pub fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+    fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
         let descriptor = self.descriptor();
         let socket = socket2::SockRef::from(&descriptor);
         let of = |address: io::Result<socket2::SockAddr>| address.ok()?.as_socket();
@@ -222,7 +210,7 @@ impl Pollable {
     }
 
     /// The local port, 0 if there is none.
-    pub fn local_port(&self) -> u16 {
+    fn local_port(&self) -> u16 {
         socket2::SockRef::from(&self.descriptor())
             .local_addr()
             .ok()
@@ -308,7 +296,7 @@ impl Timer {
 
     /// Waits until it has fired, and takes the expiry away.
     pub async fn fired(&self) {
-        let _ = self.0.readable().await;
+        self.0.readable().await;
         let _ = rustix::io::read(self.0.descriptor(), &mut [0_u8; 8]);
     }
 }
@@ -363,7 +351,7 @@ impl Bell {
 
     /// Waits until it rings, and lets it ring.
     pub async fn ringing(&self) {
-        let _ = self.0.readable().await;
+        self.0.readable().await;
     }
 }
 

@@ -1,47 +1,33 @@
-//! TLS as a filter of bytes between a socket and the protocol. It waits for nothing itself.
+//! TLS by rustls over the sockets of the kernel.
 
-use std::{
-    io::{self, BufRead, IoSlice, Write},
-    sync::Arc,
-};
+use std::io::{self, BufRead, IoSlice, Write};
 
-use rustls::{ClientConfig, ClientConnection, Error, pki_types::ServerName};
+use rustls::{ClientConnection, Error};
 
 use super::Pollable;
+use crate::{
+    io::{Secure, Socket},
+    plan::Tls,
+};
 
 /// The TLS side of one connection.
-pub struct Secure {
+pub struct TlsSession {
     session: ClientConnection,
     /// Bytes that have been sealed, and whose last record has not been taken by the socket.
     sealed: usize,
 }
 
-impl Secure {
-    /// A session whose first message waits to be sent.
-    ///
-    /// # Errors
-    /// The configuration and the name do not go together.
-    pub fn new(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, Error> {
-        let session = ClientConnection::new(config, name)?;
+impl Secure<Pollable> for TlsSession {
+    fn new(tls: &Tls) -> Result<Self, Error> {
+        let session = ClientConnection::new(tls.config.clone(), tls.name.clone())?;
         Ok(Self { session, sealed: 0 })
     }
 
-    /// The handshake is not over.
-    pub fn is_handshaking(&self) -> bool {
+    fn is_handshaking(&self) -> bool {
         self.session.is_handshaking()
     }
 
-    /// Opens bytes as received and gives what was inside to `take`. True when the server has said
-    /// that nothing more will come.
-    ///
-    /// # Errors
-    /// They are not what TLS allows here, or the server's certificate is no good. Nothing can be
-    /// read any more.
-    pub fn open(
-        &mut self,
-        mut received: &[u8],
-        mut take: impl FnMut(&[u8]),
-    ) -> Result<bool, Error> {
+    fn open(&mut self, mut received: &[u8], mut take: impl FnMut(&[u8])) -> Result<bool, Error> {
         let mut over = false;
         while !received.is_empty() {
             let read = self.session.read_tls(&mut received);
@@ -59,13 +45,7 @@ impl Secure {
         Ok(over)
     }
 
-    /// Like [`Pollable::send_parts`], and the number of bytes means the same: so many have been
-    /// taken by the socket, down to the end of their last record. A call that would block has kept
-    /// what it sealed; the next one must come with the same bytes.
-    ///
-    /// # Errors
-    /// The socket's.
-    pub fn send(&mut self, socket: &Pollable, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn send(&mut self, socket: &Pollable, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.sealed == 0 {
             self.sealed = self.session.writer().write_vectored(parts)?;
         }
@@ -73,11 +53,7 @@ impl Secure {
         Ok(std::mem::take(&mut self.sealed))
     }
 
-    /// Sends records that wait.
-    ///
-    /// # Errors
-    /// The socket's; `WouldBlock` when it has no room for all of them.
-    pub fn flush(&mut self, socket: &Pollable) -> io::Result<()> {
+    fn flush(&mut self, socket: &Pollable) -> io::Result<()> {
         while self.session.wants_write() {
             self.session.write_tls(&mut Records(socket))?;
         }
