@@ -404,18 +404,19 @@ impl Agenda {
         if turn.is_none() && slot.is_none() {
             return None;
         }
+        let Walk::Rate(walk) = &mut self.walk else {
+            return None;
+        };
         let tick = loop {
             if let Some(claim) = self.claim {
                 // A tick that has passed while only a turn could have used it, and the turn was
-                // not there yet, is lost.
-                if slot.is_some() || turn.is_some_and(|due| due <= claim.at) {
+                // not there yet, is lost; where all are at the start, none ever comes later.
+                let in_time = |due| due <= claim.at || walk.is_burst();
+                if slot.is_some() || turn.is_some_and(in_time) {
                     break claim.at;
                 }
             }
             let number = self.plan.schedule.ticks.take()?;
-            let Walk::Rate(walk) = &mut self.walk else {
-                return None;
-            };
             self.claim = Some(Claim {
                 number,
                 at: self.begun + walk.at(number),

@@ -74,3 +74,71 @@ fn answered(agenda: &mut Agenda, plan: &PhasePlan, go: Go, begun: Stamp, now: St
     agenda.returned(go.seat, &mut record, now);
     request
 }
+
+#[cfg(test)]
+mod tests {
+    use pinfire_base::{
+        ready::{Ready, ReadyTurn},
+        record::{Keep, Phase},
+    };
+    use pinfire_dialect::Answers;
+
+    use super::*;
+    use crate::{
+        plan::{Address, Dialling, Reuse, Target},
+        request::RequestHead,
+        schedule::{Arrivals, Limit, Pace, Pattern, RateProfile, Sampling, Schedule},
+    };
+
+    /// Where all ticks are at the start there is none that a later turn could wait for.
+    #[test]
+    fn conversations_at_an_infinite_rate_go_on() {
+        let turn = |delay| ReadyTurn {
+            body: b"{}".to_vec(),
+            rope: None,
+            delay: Span::from_millis(delay),
+            at: None,
+            history: None,
+        };
+        let dataset = Ready::new([("a".to_owned(), vec![turn(0), turn(50)])]);
+        let arrivals = Arrivals::new(1, Pattern::Poisson, RateProfile::constant(f64::INFINITY));
+        let plan = Arc::new(PhasePlan {
+            phase: Phase::Profiling,
+            targets: Arc::from([Target {
+                addresses: vec![Address::Unix("/".into())],
+                spare: Vec::new(),
+                head: RequestHead::post("/", []),
+                tls: None,
+            }]),
+            dialling: Dialling::default(),
+            answers: Answers::default(),
+            dataset: Arc::new(dataset),
+            sampling: Sampling::Sequential,
+            first_session: 0,
+            schedule: Schedule::new(Pace::Rate(arrivals), false, None, Some(2)),
+            concurrency: Some(Limit::of(1)),
+            backs_off: false,
+            prefill: None,
+            duration: None,
+            grace: None,
+            cancel: None,
+            id_key: 1,
+            timeout: Span::from_millis(1_000),
+            reuse: Reuse::Pooled,
+            keep: Keep::default(),
+        });
+        let sent: Vec<_> = rehearse(&plan)
+            .map(|one| (one.session, one.turn, one.scheduled))
+            .collect();
+        let at = Span::from_millis;
+        assert_eq!(
+            sent,
+            [
+                (0, 0, at(0)),
+                (0, 1, at(50)),
+                (1, 0, at(0)),
+                (1, 1, at(100))
+            ]
+        );
+    }
+}

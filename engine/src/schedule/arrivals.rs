@@ -109,6 +109,11 @@ impl ArrivalWalk {
         self.last
     }
 
+    /// All arrivals are at the start.
+    pub const fn is_burst(&self) -> bool {
+        matches!(self.arrivals.gaps, Gaps::None)
+    }
+
     #[inline]
     fn sum_to(&mut self, index: u64, gap: impl Fn(u64) -> f64) -> f64 {
         while self.next <= index {
