@@ -167,6 +167,7 @@ impl<I: Io> Core<I> {
             match leave {
                 Leave::Fin => socket.hang_up(),
                 Leave::Rst => socket.reset(),
+                Leave::HalfClose if !request.has_connection() => socket.hang_up(),
                 Leave::HalfClose => socket.half_close(),
                 Leave::Stall => {}
             }
@@ -194,7 +195,8 @@ impl<I: Io> Core<I> {
         } = self.connections[slot].carrying();
         request.left(asked, closed, acknowledged);
         match request.leave() {
-            Leave::HalfClose => {
+            // Before there is a connection, it has no half that could stay.
+            Leave::HalfClose if request.has_connection() => {
                 let due = request.due();
                 return self.set_deadline(slot, due);
             }
@@ -203,7 +205,7 @@ impl<I: Io> Core<I> {
                 let phase = self.phases.of(request.phase());
                 phase.stalled.push(Rc::clone(socket));
             }
-            Leave::Fin | Leave::Rst => {}
+            Leave::Fin | Leave::Rst | Leave::HalfClose => {}
         }
         if self.connections[slot].carried().is_none() {
             // An answer that was whole.

@@ -348,6 +348,11 @@ impl Request {
         self.promised
     }
 
+    /// A connection is there for it.
+    pub const fn has_connection(&self) -> bool {
+        self.record.wire.reused || self.record.times.connected.is_some()
+    }
+
     /// Its own connection is established.
     pub fn connected(&mut self, at: Stamp, local_port: u16) {
         self.record.times.connected = Some(at);
