@@ -148,6 +148,20 @@ fn the_parts_without_a_clock_are_told_the_time() {
 }
 
 #[test]
+fn a_core_has_all_of_the_outside_from_one_trait() {
+    let outside = ["::now(", "ClockPair::read", "thread_cpu_time"];
+    let wrong = found(
+        |path| path.starts_with("engine/src/core/"),
+        |code| outside.iter().any(|call| code.contains(call)) || code.contains("crate::net"),
+        &[],
+    );
+    nothing(
+        &wrong,
+        "A core reads clocks and uses sockets through Io, so that a simulation can drive it.",
+    );
+}
+
+#[test]
 fn clocks_are_read_in_one_place() {
     let wrong = found(
         |_| true,
@@ -171,8 +185,6 @@ fn threads_are_started_in_one_place() {
         },
         &[
             "engine/base/src/threads.rs",
-            // Its threads are tasks of the runtime.
-            "engine/src/core/send.rs",
             // Tools of the tests: one has no way to say what went wrong, the other's threads have
             // small stacks, and it goes on without one.
             "tools/src/proxy.rs",

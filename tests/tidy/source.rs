@@ -75,6 +75,7 @@ impl Source {
         let whole = path.starts_with("tests/")
             || path.ends_with("/tests.rs")
             || path.contains("/tests/")
+            || path.contains("/core/sim/")
             || path.ends_with("_tests.rs");
         let tests_from = if whole {
             0

@@ -132,6 +132,20 @@ impl<I: Io> Connections<I> {
         }
     }
 
+    /// Panics unless exactly the slots with a request have a deadline, and none that is vacant
+    /// holds a connection. Gives how many are not vacant.
+    #[cfg(test)]
+    pub(super) fn hold_together(&self, deadlines: &super::deadline::Deadlines) -> usize {
+        for (slot, connection) in self.slots.iter().enumerate() {
+            let carries = connection.carried().is_some();
+            assert_eq!(carries, deadlines.has(slot), "the deadline of slot {slot}");
+        }
+        for &slot in &self.vacant {
+            assert!(self.slots[slot].is_closed(), "slot {slot} is vacant");
+        }
+        self.slots.len() - self.vacant.len()
+    }
+
     /// The numbers of all slots.
     pub(super) const fn all(&self) -> std::ops::Range<usize> {
         0..self.slots.len()

@@ -57,6 +57,12 @@ impl Deadlines {
         }
     }
 
+    /// Whether `slot` has one.
+    #[cfg(test)]
+    pub fn has(&self, slot: usize) -> bool {
+        self.places.get(slot).is_some_and(|&place| place != ABSENT)
+    }
+
     /// Takes the earliest deadline if it is due at `now`.
     pub fn pop_due(&mut self, now: Stamp) -> Option<(Stamp, usize)> {
         let &(due, slot) = self.heap.first()?;

@@ -27,6 +27,9 @@ mod pool;
 mod tasks;
 mod wake;
 
+#[cfg(test)]
+mod sim;
+
 pub(crate) mod command;
 pub(crate) mod handoff;
 pub(crate) mod rehearsal;
