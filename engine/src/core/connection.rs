@@ -11,36 +11,46 @@ use crate::{
 };
 
 /// What a connection is doing, with what it has for that.
+///
+/// `Vacant` → `Connecting` → `Securing`, where TLS is spoken → `Busy` ⇄ `Idle`, and from each of
+/// those `Closed` → `Vacant`. A request is in `Connecting`, `Securing` or `Busy`, and nowhere else.
+/// It lies in the slot itself: a box would cost every request an allocation.
 #[derive(Default)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a slot keeps its size, and a box would cost every request an allocation"
-)]
 pub(super) enum State<I: Io> {
-    /// It carries a request.
-    Carrying(Carrying<I>),
-    /// It waits for one.
-    Idle(Idle<I>),
-    /// Hung up (or an empty slot); its task is about to let go of the socket.
+    /// Nothing is here.
     #[default]
+    Vacant,
+    /// A connect is pending.
+    Connecting(Connecting<I>),
+    /// The TLS handshake is going on.
+    Securing(Securing<I>),
+    /// A request and its answer go over it.
+    Busy(Busy<I>),
+    /// It waits for its next request.
+    Idle(Idle<I>),
+    /// It is hung up, or left to lie; its task is about to let go of the socket.
     Closed,
 }
 
-/// A connection with a request.
-pub(super) struct Carrying<I: Io> {
+/// A connection that is not there yet, and the request that wants it.
+pub(super) struct Connecting<I: Io> {
     pub(super) socket: Rc<I::Socket>,
-    pub(super) channel: Channel<I>,
     pub(super) request: Request,
 }
 
-/// How far a connection with a request is established.
-pub(super) enum Channel<I: Io> {
-    /// A connect is pending.
-    Connecting,
-    /// It is established; the TLS handshake is going on.
-    Securing(Box<I::Secure>),
-    /// Requests and answers go over it, sealed if TLS is spoken here.
-    Open(Option<Box<I::Secure>>),
+/// A connection in its TLS handshake, and the request that wants it.
+pub(super) struct Securing<I: Io> {
+    pub(super) socket: Rc<I::Socket>,
+    pub(super) secure: Box<I::Secure>,
+    pub(super) request: Request,
+}
+
+/// A connection with a request.
+pub(super) struct Busy<I: Io> {
+    pub(super) socket: Rc<I::Socket>,
+    /// Where TLS is spoken.
+    pub(super) secure: Option<Box<I::Secure>>,
+    pub(super) request: Request,
 }
 
 /// A connection that waits for its next request.
@@ -68,10 +78,10 @@ pub(super) struct Connection<I: Io> {
 }
 
 impl<I: Io> Connection<I> {
-    /// An empty slot for answers whose events of this kind the cores read.
+    /// A vacant slot for answers whose events of this kind the cores read.
     pub(super) fn of(scan: Scan) -> Self {
         Self {
-            state: State::Closed,
+            state: State::Vacant,
             target: 0,
             exchange: Exchange::of(scan),
             head: Vec::new(),
@@ -80,83 +90,106 @@ impl<I: Io> Connection<I> {
         }
     }
 
-    /// It carries a request over TLS.
-    pub(super) fn is_sealed(&self) -> bool {
-        matches!(
-            self.state,
-            State::Carrying(Carrying {
-                channel: Channel::Open(Some(_)),
-                ..
-            })
-        )
-    }
-
     /// A new connection moves in; its connect is pending.
     pub(super) fn open(&mut self, socket: Rc<I::Socket>, target: usize, request: Request) {
-        self.state = State::Carrying(Carrying {
-            socket,
-            channel: Channel::Connecting,
-            request,
-        });
+        assert!(
+            matches!(self.state, State::Vacant),
+            "a slot is given away when its last task has ended"
+        );
+        self.state = State::Connecting(Connecting { socket, request });
         self.target = target;
         self.exchange.reset();
         self.served = 0;
         self.local_port = 0;
     }
 
-    /// Whether it is hung up, or an empty slot.
-    #[inline]
-    pub(super) fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed)
+    /// The connect has ended well, and no TLS is spoken: the request can go.
+    pub(super) fn connected(&mut self) {
+        self.state = match std::mem::take(&mut self.state) {
+            State::Connecting(Connecting { socket, request }) => State::Busy(Busy {
+                socket,
+                secure: None,
+                request,
+            }),
+            _ => unreachable!("a connect ends once"),
+        };
     }
 
-    /// Its socket, unless it is hung up.
-    #[inline]
-    pub(super) fn socket(&self) -> Option<&Rc<I::Socket>> {
-        match &self.state {
-            State::Carrying(Carrying { socket, .. }) | State::Idle(Idle { socket, .. }) => {
-                Some(socket)
-            }
-            State::Closed => None,
-        }
+    /// The connect has ended well; the handshake begins.
+    pub(super) fn secures(&mut self, secure: Box<I::Secure>) {
+        self.state = match std::mem::take(&mut self.state) {
+            State::Connecting(Connecting { socket, request }) => State::Securing(Securing {
+                socket,
+                secure,
+                request,
+            }),
+            _ => unreachable!("a connect ends once"),
+        };
     }
 
-    /// What it carries, if it carries something.
-    #[inline]
-    pub(super) fn carried(&self) -> Option<&Carrying<I>> {
-        match &self.state {
-            State::Carrying(carrying) => Some(carrying),
-            State::Idle(_) | State::Closed => None,
-        }
+    /// The handshake is over: the request can go.
+    pub(super) fn secured(&mut self) {
+        self.state = match std::mem::take(&mut self.state) {
+            State::Securing(Securing {
+                socket,
+                secure,
+                request,
+            }) => State::Busy(Busy {
+                socket,
+                secure: Some(secure),
+                request,
+            }),
+            _ => unreachable!("a handshake ends once, on a connection that is being secured"),
+        };
     }
 
-    /// What it carries. For those who know that its request has not ended.
-    #[inline]
-    pub(super) fn carrying(&mut self) -> &mut Carrying<I> {
-        match &mut self.state {
-            State::Carrying(carrying) => carrying,
-            State::Idle(_) | State::Closed => {
-                unreachable!("the request of this connection has not ended")
-            }
-        }
-    }
-
-    /// Whether it is idle, and that in the rest of this number.
-    #[inline]
-    pub(super) fn is_idle_in(&self, visit: u64) -> bool {
-        match &self.state {
-            State::Idle(idle) => idle.visit == visit,
-            State::Carrying(_) | State::Closed => false,
-        }
-    }
-
-    /// Its request is over: what it carried is taken off, and as long as nothing moves back in, the
+    /// The answer is whole: what carried it is taken out, and as long as nothing moves back in, the
     /// connection counts as hung up.
     #[inline]
-    pub(super) fn unload(&mut self) -> Carrying<I> {
-        match std::mem::take(&mut self.state) {
-            State::Carrying(carrying) => carrying,
-            State::Idle(_) | State::Closed => {
+    pub(super) fn finish(&mut self) -> Busy<I> {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Busy(busy) => busy,
+            _ => unreachable!("an answer ends once, on the connection that carries it"),
+        }
+    }
+
+    /// It waits for its next request from now on.
+    #[inline]
+    pub(super) fn rest(&mut self, idle: Idle<I>) {
+        self.state = State::Idle(idle);
+    }
+
+    /// It has its next request.
+    #[inline]
+    pub(super) fn take_up(&mut self, request: impl FnOnce(Stamp) -> Request) {
+        self.state = match std::mem::take(&mut self.state) {
+            State::Idle(Idle {
+                socket,
+                secure,
+                since,
+                ..
+            }) => State::Busy(Busy {
+                socket,
+                secure,
+                request: request(since),
+            }),
+            _ => unreachable!("a request goes over a connection that was idle just now"),
+        };
+        self.exchange.reset();
+    }
+
+    /// Its request is over before its answer: both are taken out, and the connection counts as hung
+    /// up.
+    pub(super) fn give_up(&mut self) -> (Rc<I::Socket>, Request) {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Connecting(Connecting { socket, request })
+            | State::Securing(Securing {
+                socket, request, ..
+            })
+            | State::Busy(Busy {
+                socket, request, ..
+            }) => (socket, request),
+            State::Vacant | State::Idle(_) | State::Closed => {
                 unreachable!("a request ends once, on the connection that carries it")
             }
         }
@@ -165,23 +198,84 @@ impl<I: Io> Connection<I> {
     /// Hangs up while it waits for a request. The rest is left to its task, which the hang-up
     /// wakes.
     pub(super) fn close_idle(&mut self) {
-        match std::mem::take(&mut self.state) {
+        match std::mem::replace(&mut self.state, State::Closed) {
             State::Idle(Idle { socket, .. }) => socket.hang_up(),
-            State::Carrying(_) | State::Closed => {
-                unreachable!("a request in flight is given up, and who is closed is not idle")
+            _ => unreachable!("a request in flight is given up, and who is closed is not idle"),
+        }
+    }
+
+    /// Its last task has ended.
+    pub(super) fn vacate(&mut self) {
+        assert!(
+            self.is_closed(),
+            "a connection's task goes on as long as it is open"
+        );
+        self.state = State::Vacant;
+    }
+
+    /// Whether it is hung up.
+    #[inline]
+    pub(super) const fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Whether a request goes over TLS here.
+    pub(super) const fn is_sealed(&self) -> bool {
+        matches!(
+            self.state,
+            State::Busy(Busy {
+                secure: Some(_),
+                ..
+            })
+        )
+    }
+
+    /// Its socket, unless it is hung up.
+    #[inline]
+    pub(super) const fn socket(&self) -> Option<&Rc<I::Socket>> {
+        match &self.state {
+            State::Connecting(Connecting { socket, .. })
+            | State::Securing(Securing { socket, .. })
+            | State::Busy(Busy { socket, .. })
+            | State::Idle(Idle { socket, .. }) => Some(socket),
+            State::Vacant | State::Closed => None,
+        }
+    }
+
+    /// Its request, if it has one.
+    #[inline]
+    pub(super) const fn request(&self) -> Option<&Request> {
+        match &self.state {
+            State::Connecting(Connecting { request, .. })
+            | State::Securing(Securing { request, .. })
+            | State::Busy(Busy { request, .. }) => Some(request),
+            State::Vacant | State::Idle(_) | State::Closed => None,
+        }
+    }
+
+    /// Its socket and its request. For those who know that the request has not ended.
+    #[inline]
+    pub(super) fn in_flight(&mut self) -> (&Rc<I::Socket>, &mut Request) {
+        match &mut self.state {
+            State::Connecting(Connecting { socket, request })
+            | State::Securing(Securing {
+                socket, request, ..
+            })
+            | State::Busy(Busy {
+                socket, request, ..
+            }) => (socket, request),
+            State::Vacant | State::Idle(_) | State::Closed => {
+                unreachable!("the request of this connection has not ended")
             }
         }
     }
-}
 
-impl<I: Io> Channel<I> {
-    /// The handshake is over.
-    pub(super) fn secured(&mut self) {
-        *self = match std::mem::replace(self, Self::Connecting) {
-            Self::Securing(secure) => Self::Open(Some(secure)),
-            Self::Connecting | Self::Open(_) => {
-                unreachable!("a handshake ends once, on a connection that is being secured")
-            }
-        };
+    /// Whether it is idle, and that in the rest of this number.
+    #[inline]
+    pub(super) const fn is_idle_in(&self, visit: u64) -> bool {
+        match &self.state {
+            State::Idle(idle) => idle.visit == visit,
+            _ => false,
+        }
     }
 }

@@ -96,6 +96,7 @@ impl<I: Io> Connections<I> {
 
     /// The last task of a connection has ended: its slot may be used again.
     pub(super) fn vacate(&mut self, slot: usize) {
+        self.slots[slot].vacate();
         self.vacant.push(slot);
     }
 
@@ -119,7 +120,7 @@ impl<I: Io> Connections<I> {
             .take(target, |slot, visit| slots[slot].is_idle_in(visit))?;
         match &slots[slot].state {
             State::Idle(idle) => Some((slot, idle)),
-            State::Carrying(_) | State::Closed => unreachable!("the pool gives what is idle"),
+            _ => unreachable!("the pool gives what is idle"),
         }
     }
 
@@ -137,11 +138,12 @@ impl<I: Io> Connections<I> {
     #[cfg(test)]
     pub(super) fn hold_together(&self, deadlines: &super::deadline::Deadlines) -> usize {
         for (slot, connection) in self.slots.iter().enumerate() {
-            let carries = connection.carried().is_some();
+            let carries = connection.request().is_some();
             assert_eq!(carries, deadlines.has(slot), "the deadline of slot {slot}");
         }
         for &slot in &self.vacant {
-            assert!(self.slots[slot].is_closed(), "slot {slot} is vacant");
+            let state = &self.slots[slot].state;
+            assert!(matches!(state, State::Vacant), "slot {slot} is vacant");
         }
         self.slots.len() - self.vacant.len()
     }

@@ -7,7 +7,7 @@ use pinfire_base::{
 
 use super::{
     Core,
-    connection::{Carrying, Channel, Idle, State},
+    connection::{Busy, Idle},
     handoff::Of,
 };
 use crate::{
@@ -18,11 +18,11 @@ use crate::{
 impl<I: Io> Core<I> {
     pub(super) fn complete(&mut self, slot: usize, at: Stamp, reusable: bool) {
         let connection = &mut self.connections[slot];
-        let Carrying {
+        let Busy {
             socket,
-            channel,
+            secure,
             request,
-        } = connection.unload();
+        } = connection.finish();
         // An answer that came before the request was whole leaves bytes nobody will read.
         let sent = request.is_sent() && !request.has_left();
         connection.served += 1;
@@ -43,17 +43,15 @@ impl<I: Io> Core<I> {
             }
             Reuse::Never => None,
         };
-        match (visit, channel) {
-            (Some(visit), Channel::Open(secure)) => {
-                self.connections[slot].state = State::Idle(Idle {
-                    socket,
-                    secure,
-                    since: at,
-                    promised,
-                    visit,
-                });
-            }
-            _ => socket.hang_up(),
+        match visit {
+            Some(visit) => self.connections[slot].rest(Idle {
+                socket,
+                secure,
+                since: at,
+                promised,
+                visit,
+            }),
+            None => socket.hang_up(),
         }
         self.room.learn(request.room());
         self.give_up(slot, seat, request.complete(at), at);
@@ -62,9 +60,7 @@ impl<I: Io> Core<I> {
     pub(super) fn fail(&mut self, slot: usize, at: Stamp, failure: Failure) {
         let connection = &mut self.connections[slot];
         let target = connection.target;
-        let Carrying {
-            socket, request, ..
-        } = connection.unload();
+        let (socket, request) = connection.give_up();
         socket.hang_up();
         if let (Failure::Stale, Some(rested)) = (&failure, request.rested()) {
             self.connections.keep_alive(target).closed(rested, at);

@@ -10,7 +10,7 @@ use pinfire_base::{
 
 use super::{
     Core,
-    connection::{Carrying, Channel},
+    connection::{Busy, Connecting, Securing, State},
 };
 use crate::io::{Io, Received, Socket};
 
@@ -102,30 +102,32 @@ impl<I: Io> Core<I> {
     /// now; everything else has been done.
     fn expire(&mut self, slot: usize, due: Stamp, readable: bool) -> bool {
         let late = self.io.now().since(due);
-        let kind = self.connections[slot].carrying().request.phase();
+        let kind = self.connections[slot].in_flight().1.phase();
         self.phases.of(kind).health.timer_lateness.record(late);
         // A response that is complete in the receive buffer wins over either.
         if readable {
             self.drain(slot, false);
         }
-        let connection = &mut self.connections[slot];
-        let Some(Carrying {
-            channel, request, ..
-        }) = connection.carried()
-        else {
-            return false;
+        let state = &self.connections[slot].state;
+        let request = match state {
+            State::Busy(Busy { request, .. }) if request.due() > due => {
+                // What was read has moved it: a token came in time.
+                let due = request.due();
+                self.set_deadline(slot, due);
+                return false;
+            }
+            State::Busy(Busy { request, .. })
+            | State::Securing(Securing { request, .. })
+            | State::Connecting(Connecting { request, .. }) => request,
+            // What was read has ended it.
+            State::Idle(_) | State::Closed => return false,
+            State::Vacant => unreachable!("a deadline is of a request"),
         };
-        if matches!(channel, Channel::Open(_)) && request.due() > due {
-            // What was read has moved it: a token came in time.
-            let due = request.due();
-            self.set_deadline(slot, due);
-            return false;
-        }
         if request.cancel_due().is_some_and(|cancel| cancel <= due) {
             return true;
         }
         let failure = if due < request.due() {
-            let securing = matches!(channel, Channel::Securing(_));
+            let securing = matches!(state, State::Securing(_));
             let failure = Failure::ConnectTimeout { securing };
             if !securing {
                 self.unconnected(slot, self.io.now(), libc::ETIMEDOUT, failure);
@@ -143,9 +145,7 @@ impl<I: Io> Core<I> {
     /// A request that is to be left now. Asking what was acknowledged takes a system call of about
     /// 0.1 µs, which is not to come between two leavings.
     fn leaving(&mut self, slot: usize, now: Stamp) -> Leaving {
-        let Carrying {
-            socket, request, ..
-        } = self.connections[slot].carrying();
+        let (socket, request) = self.connections[slot].in_flight();
         let sent = request.is_sent();
         Leaving {
             slot,
@@ -159,9 +159,7 @@ impl<I: Io> Core<I> {
     /// and nothing between two leavings but the clock reads.
     fn leave_in_a_row(&mut self, row: &mut Vec<Leaving>) {
         for leaving in row.iter_mut() {
-            let Carrying {
-                socket, request, ..
-            } = self.connections[leaving.slot].carrying();
+            let (socket, request) = self.connections[leaving.slot].in_flight();
             let leave = request.leave();
             leaving.asked = self.io.now();
             match leave {
@@ -190,9 +188,7 @@ impl<I: Io> Core<I> {
         }: &Leaving,
         several: bool,
     ) {
-        let Carrying {
-            socket, request, ..
-        } = self.connections[slot].carrying();
+        let (socket, request) = self.connections[slot].in_flight();
         request.left(asked, closed, acknowledged);
         match request.leave() {
             // Before there is a connection, it has no half that could stay.
@@ -207,11 +203,11 @@ impl<I: Io> Core<I> {
             }
             Leave::Fin | Leave::Rst | Leave::HalfClose => {}
         }
-        if self.connections[slot].carried().is_none() {
+        if self.connections[slot].request().is_none() {
             // An answer that was whole.
             return;
         }
-        let request = self.connections[slot].unload().request;
+        let (_, request) = self.connections[slot].give_up();
         let seat = request.seat();
         self.give_up(slot, seat, request.gone(closed), closed);
     }
@@ -221,13 +217,9 @@ impl<I: Io> Core<I> {
     /// closed meanwhile cannot be told from our own end.
     fn read_what_had_come(&mut self, slot: usize, closed: Stamp) {
         for _ in 0..DRAIN_READS {
-            let Some(Carrying {
-                channel: Channel::Open(_),
-                ..
-            }) = self.connections[slot].carried()
-            else {
+            if !matches!(self.connections[slot].state, State::Busy(_)) {
                 return;
-            };
+            }
             match self.receive(slot, RECEIVE_BYTES) {
                 Some(Ok(received)) if received.bytes > 0 => {
                     let at = self.came(slot, closed, received.came);
@@ -243,13 +235,9 @@ impl<I: Io> Core<I> {
     /// orderly and says less than that error did, so it is left to the caller.
     pub(super) fn drain(&mut self, slot: usize, refused: bool) {
         for _ in 0..DRAIN_READS {
-            let Some(Carrying {
-                channel: Channel::Open(_),
-                ..
-            }) = self.connections[slot].carried()
-            else {
+            if !matches!(self.connections[slot].state, State::Busy(_)) {
                 return;
-            };
+            }
             let Some(received) = self.receive(slot, RECEIVE_BYTES) else {
                 return;
             };

@@ -15,7 +15,6 @@ use super::{
     Core,
     agenda::{Agenda, Next},
     clock::LoopClock,
-    connection::Carrying,
     connections::Connections,
     deadline::Deadlines,
     handoff::Handoff,
@@ -115,11 +114,9 @@ impl<I: Io> Core<I> {
         self.send_nothing_more(phase, now);
         for slot in self.connections.all() {
             let connection = &mut self.connections[slot];
-            let carried = connection.carried();
-            if carried.is_some_and(|carried| carried.request.phase() == phase) {
-                let Carrying {
-                    socket, request, ..
-                } = connection.unload();
+            let request = connection.request();
+            if request.is_some_and(|request| request.phase() == phase) {
+                let (socket, request) = connection.give_up();
                 socket.hang_up();
                 let seat = request.seat();
                 self.give_up(slot, seat, request.dropped(now), now);

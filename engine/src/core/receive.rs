@@ -15,7 +15,7 @@ use pinfire_proto::{Closed, Progress, ProtoError};
 
 use super::{
     Core,
-    connection::{Carrying, Channel, Idle, State},
+    connection::{Busy, Idle, Securing, State},
     handoff::Of,
     pieces::Pieces,
 };
@@ -137,7 +137,7 @@ impl<I: Io> Core<I> {
     /// The time of bytes that had been read at `now`: when they came, where that is known.
     #[inline]
     pub(super) fn came(&mut self, slot: usize, now: Stamp, came: Came) -> Stamp {
-        let Some(Carrying { request, .. }) = self.connections[slot].carried() else {
+        let Some(request) = self.connections[slot].request() else {
             return now;
         };
         let health = &mut self.phases.of(request.phase()).health;
@@ -200,25 +200,23 @@ impl<I: Io> Core<I> {
         self.count(|health| health.receives += 1);
         let connection = &mut self.connections[slot];
         let request = match &mut connection.state {
-            State::Carrying(Carrying {
-                channel: Channel::Open(None),
+            State::Busy(Busy {
+                secure: None,
                 request,
                 ..
             }) => request,
-            State::Carrying(Carrying {
-                channel: Channel::Securing(_) | Channel::Open(Some(_)),
-                ..
+            State::Securing(_)
+            | State::Busy(Busy {
+                secure: Some(_), ..
             })
             | State::Idle(Idle {
                 secure: Some(_), ..
             }) => return self.open_sealed(slot, at, bytes),
             // Bytes that answer nothing: the connection cannot be trusted any more.
-            State::Idle(_) => return self.connections[slot].close_idle(),
-            State::Carrying(Carrying {
-                channel: Channel::Connecting,
-                ..
-            })
-            | State::Closed => unreachable!("only an established connection is read"),
+            State::Idle(_) => return connection.close_idle(),
+            State::Vacant | State::Connecting(_) | State::Closed => {
+                unreachable!("only an established connection is read")
+            }
         };
         let events = request.room().marks;
         let result = connection.exchange.feed(at, &self.buffer[..bytes], request);
@@ -234,7 +232,7 @@ impl<I: Io> Core<I> {
     /// So many events came with one read: counted, and the first content frees a prefill slot.
     #[inline]
     pub(super) fn events_came(&mut self, slot: usize, at: Stamp, events: usize) {
-        let request = &mut self.connections[slot].carrying().request;
+        let (_, request) = self.connections[slot].in_flight();
         let kind = request.phase();
         let phase = self.phases.of(kind);
         phase.health.events += events as u64;
@@ -253,7 +251,7 @@ impl<I: Io> Core<I> {
     /// What has come may be what a cancel counts from.
     #[inline]
     fn look_for_trigger(&mut self, slot: usize) {
-        let request = &mut self.connections[slot].carrying().request;
+        let (_, request) = self.connections[slot].in_flight();
         if !request.watches() {
             return;
         }
@@ -269,7 +267,8 @@ impl<I: Io> Core<I> {
         let connection = &mut self.connections[slot];
         let head = connection.exchange.unread_head();
         if !head.is_empty()
-            && let State::Carrying(Carrying { request, .. }) = &mut connection.state
+            && let State::Securing(Securing { request, .. }) | State::Busy(Busy { request, .. }) =
+                &mut connection.state
         {
             request.keep_unread_head(head);
         }
@@ -289,16 +288,15 @@ impl<I: Io> Core<I> {
     fn peer_left(&mut self, slot: usize, at: Stamp, errno: i32, announced: bool) {
         let connection = &mut self.connections[slot];
         let request = match &mut connection.state {
-            State::Carrying(Carrying {
-                channel: Channel::Securing(_),
-                ..
-            }) => return self.fail(slot, at, Failure::HandshakeBroken { errno }),
-            State::Carrying(Carrying { request, .. }) => request,
+            State::Securing(_) => return self.fail(slot, at, Failure::HandshakeBroken { errno }),
+            State::Busy(Busy { request, .. }) => request,
             State::Idle(_) => {
                 self.count(|health| health.stale_closed += 1);
                 return self.connections.closed_while_idle(slot, at);
             }
-            State::Closed => unreachable!("only an established connection is read"),
+            State::Vacant | State::Connecting(_) | State::Closed => {
+                unreachable!("only an established connection is read")
+            }
         };
         match connection.exchange.close(at, request) {
             Closed::Complete if errno == 0 && (announced || request.has_end_mark()) => {

@@ -7,7 +7,7 @@ use pinfire_proto::Progress;
 
 use super::{
     Core,
-    connection::{Carrying, Channel, Connection, Idle, State},
+    connection::{Busy, Connection, Idle, Securing, State},
 };
 use crate::{
     io::{Io, Secure},
@@ -20,15 +20,15 @@ impl<I: Io> Core<I> {
     pub(super) fn begin_talking(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
         let target = connection.target;
-        let carrying = connection.carrying();
-        let plan = &self.phases.of(carrying.request.phase()).plan;
+        let (_, request) = connection.in_flight();
+        let plan = &self.phases.of(request.phase()).plan;
         let Some(tls) = &plan.targets[target].tls else {
-            carrying.channel = Channel::Open(None);
+            connection.connected();
             return self.begin_sending(slot);
         };
         match I::Secure::new(tls) {
             Ok(secure) => {
-                carrying.channel = Channel::Securing(Box::new(secure));
+                connection.secures(Box::new(secure));
                 self.shake_hands(slot);
             }
             Err(error) => self.fail(slot, self.io.now(), tls_failure(&error)),
@@ -38,17 +38,18 @@ impl<I: Io> Core<I> {
     /// Goes on with a handshake: sends what is to be sent, and after its end the request. The last
     /// message of ours then travels with the request.
     pub(super) fn shake_hands(&mut self, slot: usize) {
-        let Carrying {
+        let connection = &mut self.connections[slot];
+        let State::Securing(Securing {
             socket,
-            channel,
+            secure,
             request,
-        } = self.connections[slot].carrying();
-        let Channel::Securing(secure) = channel else {
+        }) = &mut connection.state
+        else {
             unreachable!("hands are shaken while a connection is secured");
         };
         if !secure.is_handshaking() {
-            channel.secured();
             request.secured(self.io.now());
+            connection.secured();
             return self.begin_sending(slot);
         }
         match secure.flush(socket) {
@@ -68,21 +69,22 @@ impl<I: Io> Core<I> {
             state, exchange, ..
         } = &mut self.connections[slot];
         let (socket, secure, settled, mut request) = match state {
-            State::Carrying(Carrying {
+            State::Securing(Securing {
                 socket,
-                channel,
+                secure,
                 request,
-            }) => match channel {
-                Channel::Securing(secure) => (socket, secure, false, Some(request)),
-                Channel::Open(Some(secure)) => (socket, secure, true, Some(request)),
-                Channel::Connecting | Channel::Open(None) => unreachable!("{SEALED}"),
-            },
+            }) => (socket, secure, false, Some(request)),
+            State::Busy(Busy {
+                socket,
+                secure: Some(secure),
+                request,
+            }) => (socket, secure, true, Some(request)),
             State::Idle(Idle {
                 socket,
                 secure: Some(secure),
                 ..
             }) => (socket, secure, true, None),
-            State::Idle(_) | State::Closed => unreachable!("{SEALED}"),
+            _ => unreachable!("what is opened has come over TLS"),
         };
         let events =
             |request: &Option<&mut Request>| request.as_ref().map_or(0, |r| r.room().marks);
@@ -125,9 +127,6 @@ impl<I: Io> Core<I> {
         }
     }
 }
-
-/// Who comes here.
-const SEALED: &str = "what is opened has come over TLS";
 
 fn tls_failure(error: &rustls::Error) -> Failure {
     Failure::Tls {

@@ -15,7 +15,7 @@ use pinfire_base::{
 use super::{
     Core,
     agenda::Go,
-    connection::{Carrying, Channel, Connection, Idle, State},
+    connection::{Busy, Connecting, Connection, State},
     connection_task,
     dial::{Unconnected, shows_lost_syn},
 };
@@ -92,7 +92,7 @@ impl<I: Io> Core<I> {
         let connection = &self.connections[slot];
         let target = connection.target;
         let State::Idle(idle) = &connection.state else {
-            return false;
+            unreachable!("an idle connection is looked at");
         };
         let (rested, promised) = (now.since(idle.since), idle.promised);
         if !idle.socket.is_quiet() {
@@ -112,22 +112,11 @@ impl<I: Io> Core<I> {
 
     pub(super) fn send_on_idle(&mut self, slot: usize, mut request: Request) {
         let connection = &mut self.connections[slot];
-        let State::Idle(Idle {
-            socket,
-            secure,
-            since,
-            ..
-        }) = std::mem::take(&mut connection.state)
-        else {
-            unreachable!("a request goes over a connection that was idle just now");
-        };
-        request.reuses(connection.local_port, request.started().since(since));
-        connection.exchange.reset();
+        let local_port = connection.local_port;
         let due = request.due();
-        connection.state = State::Carrying(Carrying {
-            socket,
-            channel: Channel::Open(secure),
-            request,
+        connection.take_up(|since| {
+            request.reuses(local_port, request.started().since(since));
+            request
         });
         self.set_deadline(slot, due);
         self.begin_sending(slot);
@@ -213,11 +202,7 @@ impl<I: Io> Core<I> {
     pub(super) fn unconnected(&mut self, slot: usize, now: Stamp, errno: i32, failure: Failure) {
         let connection = &mut self.connections[slot];
         let target = connection.target;
-        let Carrying {
-            socket,
-            mut request,
-            ..
-        } = connection.unload();
+        let (socket, mut request) = connection.give_up();
         socket.hang_up();
         if self.tries_another(target, &mut request, errno, now) {
             self.deadlines.clear(slot);
@@ -233,12 +218,13 @@ impl<I: Io> Core<I> {
         let now = self.io.now();
         self.alive(now);
         let connection = &mut self.connections[slot];
-        let State::Carrying(Carrying {
-            socket, request, ..
-        }) = &mut connection.state
-        else {
+        let (socket, request) = match &mut connection.state {
+            State::Connecting(Connecting { socket, request }) => (socket, request),
             // Its request has not waited for it.
-            return false;
+            State::Closed => return false,
+            State::Vacant | State::Securing(_) | State::Busy(_) | State::Idle(_) => {
+                unreachable!("a connect ends once")
+            }
         };
         match socket.connect_result() {
             Ok(()) => {
@@ -254,7 +240,7 @@ impl<I: Io> Core<I> {
                     self.expire_due(now);
                 }
                 self.connections.dial(target).connected(address);
-                if self.connections[slot].carried().is_some() {
+                if self.connections[slot].request().is_some() {
                     self.begin_talking(slot);
                 }
             }
@@ -269,9 +255,7 @@ impl<I: Io> Core<I> {
     pub(super) fn begin_sending(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
         let (target, served) = (connection.target, connection.served);
-        let Carrying {
-            socket, request, ..
-        } = connection.carrying();
+        let (socket, request) = connection.in_flight();
         let phase = self.phases.of(request.phase());
         let body = phase.agenda.body(request.seat());
         let ids = request.ids();
@@ -315,9 +299,9 @@ impl<I: Io> Core<I> {
             served,
             ..
         } = &mut self.connections[slot];
-        let State::Carrying(Carrying {
+        let State::Busy(Busy {
             socket,
-            channel: Channel::Open(secure),
+            secure,
             request,
         }) = state
         else {
@@ -390,7 +374,7 @@ impl<I: Io> Core<I> {
                 } else {
                     Failure::Send { errno }
                 };
-                if self.connections[slot].carried().is_some() {
+                if self.connections[slot].request().is_some() {
                     self.fail(slot, self.io.now(), failure);
                 }
             }
@@ -399,7 +383,7 @@ impl<I: Io> Core<I> {
 
     /// Waits in a task of its own until the socket takes more.
     pub(super) fn wait_for_room(&mut self, slot: usize) {
-        let socket = Rc::clone(&self.connections[slot].carrying().socket);
+        let socket = Rc::clone(self.connections[slot].in_flight().0);
         self.tasks.begin();
         self.io
             .spawn(connection_task::send_rest(self.shared(), slot, socket));
@@ -409,26 +393,23 @@ impl<I: Io> Core<I> {
     /// then.
     pub(super) fn room_to_send(&mut self, slot: usize, waited: &Rc<I::Socket>) {
         let connection = &self.connections[slot];
-        let Some(Carrying {
-            socket,
-            channel,
-            request,
-        }) = connection.carried()
-        else {
-            return;
-        };
-        if !Rc::ptr_eq(socket, waited) {
+        if !connection
+            .socket()
+            .is_some_and(|own| Rc::ptr_eq(own, waited))
+        {
             return;
         }
-        match channel {
-            Channel::Connecting => unreachable!("nothing is sent before there is a connection"),
-            Channel::Securing(_) => self.shake_hands(slot),
-            Channel::Open(_) if request.is_sent() => return,
-            Channel::Open(_) => {
+        match &connection.state {
+            State::Securing(_) => self.shake_hands(slot),
+            State::Busy(Busy { request, .. }) if !request.is_sent() => {
                 self.outgoing.clear();
                 self.outgoing.extend_from_slice(&connection.head);
                 let head_bytes = self.outgoing.len();
                 self.send(slot, head_bytes);
+            }
+            State::Busy(_) | State::Idle(_) => return,
+            State::Vacant | State::Connecting(_) | State::Closed => {
+                unreachable!("what waited for room is established, and has a socket")
             }
         }
         self.go_on(self.io.now());
