@@ -67,7 +67,10 @@ impl Prepared {
             }
         }
         Ok(Workload {
-            bodies: Arc::new(pinfire_workload::dataset::ready(self.dataset.conversations)),
+            bodies: Arc::new(pinfire_workload::dataset::ready(
+                self.dataset.conversations,
+                self.dataset.source,
+            )),
             entries: entries.into(),
             cancel,
             tokenizer: self.tokenizer,

@@ -13,6 +13,7 @@ mod parallel;
 mod prompt;
 pub mod rankings;
 mod seconds;
+mod share;
 mod skipped;
 pub mod synthetic;
 mod templated;
@@ -102,9 +103,9 @@ pub struct Dataset {
     pub warnings: Vec<Warning>,
 }
 
-/// Conversations as the cores take them.
-pub fn ready(conversations: Vec<Conversation>) -> Ready {
-    Ready::new(conversations.into_iter().map(|conversation| {
+/// Conversations as the cores take them. Many long prompts of the embedded corpus share its text.
+pub fn ready(conversations: Vec<Conversation>, source: Source) -> Ready {
+    let ready = conversations.into_iter().map(|conversation| {
         let turns = conversation.turns.into_iter().map(|turn| ReadyTurn {
             body: turn.body,
             rope: turn.rope,
@@ -112,8 +113,14 @@ pub fn ready(conversations: Vec<Conversation>) -> Ready {
             at: turn.timestamp,
             history: turn.history,
         });
-        (conversation.session_id, turns.collect())
-    }))
+        (conversation.session_id, turns.collect::<Vec<_>>())
+    });
+    let mut ready: Vec<_> = ready.collect();
+    if source == Source::Synthetic {
+        let turns = ready.iter_mut().flat_map(|(_, turns)| turns);
+        share::share(&mut turns.collect::<Vec<_>>());
+    }
+    Ready::new(ready)
 }
 
 impl Dataset {

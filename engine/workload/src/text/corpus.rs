@@ -16,7 +16,7 @@ use super::tokenizer::Tokenizer;
 /// The text as a zlib stream.
 static DEFLATED: &[u8] = include_bytes!("../../assets/corpus.txt.zz");
 /// Bytes of the inflated text.
-const TEXT_BYTES: usize = 4_938_930;
+pub(crate) const TEXT_BYTES: usize = 4_938_930;
 /// A chunk is closed at the first line end at or after this many bytes. Fixed, because the chunk
 /// borders are part of what the tokens are.
 const CHUNK_BYTES: usize = 10_000;
@@ -58,6 +58,11 @@ impl CorpusText {
             .read_to_string(&mut text)
             .map_err(CorpusError::Damaged)?;
         Ok(Self::chunked(&text))
+    }
+
+    /// The texts of all chunks, in order.
+    pub(crate) fn chunks(&self) -> &[String] {
+        &self.chunks
     }
 
     fn chunked(text: &str) -> Self {
@@ -164,7 +169,7 @@ impl Corpus {
 
     /// The texts of all chunks, in order.
     pub(crate) fn chunks(&self) -> &[String] {
-        &self.text.chunks
+        self.text.chunks()
     }
 
     /// The tokens of one chunk.
