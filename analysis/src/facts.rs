@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use pinfire_artifacts::{FileNames, Summary};
+use pinfire_artifacts::{FileNames, Summary, calibration::Calibration};
 use pinfire_base::clock::{Span, Stamp, WallAnchor};
 use pinfire_base::health::{CoreHealth, Counts, ReceiveCounts};
 use pinfire_base::record::PlannedCancellation;
@@ -157,6 +157,8 @@ pub struct RunFacts {
     pub part: Option<PartFacts>,
     /// GPUs of the server, if told.
     pub num_gpus: Option<u64>,
+    /// What the client adds on this machine, as it was measured before.
+    pub calibration: Option<Calibration>,
     /// What the files of the run say, where the report is made from files.
     pub recorded: Option<RecordedRun>,
 }
@@ -226,6 +228,7 @@ impl RunFacts {
             log_file: None,
             part: None,
             num_gpus: None,
+            calibration: None,
             recorded: None,
         }
     }

@@ -4,6 +4,7 @@
 //! response says, what is measured, how it is summed up, and where it is written.
 
 pub mod backlog;
+pub mod calibration;
 pub mod collect;
 mod collector;
 pub mod compare;

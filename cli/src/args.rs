@@ -39,6 +39,14 @@ pub enum Command {
     /// docs/CANCELLATION.md.
     ///   pinfire cancel-test --model my-model --url http://localhost:8000
     CancelTest(Box<CancelTest>),
+    /// Measure what the client adds to a run's figures on this machine.
+    ///
+    /// Takes the flags of `profile` and carries that load, 5 s of it unless they say how much, to
+    /// an embedded server that logs when it wrote what: what is added to TTFT, ITL and cancels, CPU
+    /// time beside that of a bare loop, when requests really leave, and how much more the client
+    /// could carry. Exit code 3: the client was the bottleneck. See docs/CALIBRATION.md.
+    ///   pinfire calibrate --concurrency 100 --osl 64
+    Calibrate(Box<Calibrate>),
     /// Rebuild a run's report from its files, even if the run was killed.
     ///
     /// The files may be AIPerf's too.
@@ -410,6 +418,42 @@ pub struct CancelTest {
     /// Fixes the prompts. [default: drawn anew, so that no test meets a warm cache]
     #[arg(long, value_name = "SEED")]
     pub random_seed: Option<Sourced<Whole>>,
+}
+
+#[derive(Args, Debug)]
+pub struct Calibrate {
+    /// The server's time to first token.
+    #[arg(long, value_name = "MS", default_value_t = 20.0, value_parser = numbers::not_negative, help_heading = "Embedded server")]
+    pub server_ttft: f64,
+    /// The server's time between tokens.
+    #[arg(long, value_name = "MS", default_value_t = 5.0, value_parser = numbers::not_negative, help_heading = "Embedded server")]
+    pub server_itl: f64,
+    /// Bytes of an event of a stream, about. [default: 200, which is also the least]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=65_536), help_heading = "Embedded server")]
+    pub server_event_bytes: Option<u32>,
+    /// Speak TLS, with the certificates in this PEM file.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_key",
+        help_heading = "Embedded server"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert, PEM.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_cert",
+        help_heading = "Embedded server"
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// Double the load so many times at most, until something gives way.
+    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(..=12), help_heading = "Embedded server")]
+    pub steps: u32,
+    #[command(flatten)]
+    pub invocation: Invocation,
+    #[command(flatten)]
+    pub config: Typed,
 }
 
 #[derive(Args, Debug)]

@@ -64,6 +64,7 @@ fn started() -> ExitCode {
                 cmd::profile::run(wanted.single()?, wanted.dry_run)
             }
         }),
+        Command::Calibrate(flags) => cmd::calibrate::run(*flags),
         Command::CancelTest(flags) => cmd::cancel_test::run(&flags),
         Command::AnalyzeTrace(flags) => cmd::analyze_trace::run(&flags),
         Command::Config(action) => cmd::config::run(&action),

@@ -9,7 +9,7 @@ use pinfire_analysis::{
     goodput::{self, Slos},
     metric::conditions,
 };
-use pinfire_artifacts::FileNames;
+use pinfire_artifacts::{FileNames, calibration::Calibration, read_json};
 use pinfire_base::{
     clock::Span,
     record::{Keep, PlannedCancellation},
@@ -102,6 +102,8 @@ pub struct Settings {
     /// Its place among other runs; such a run shows no tables.
     pub part: Option<PartFacts>,
     pub num_gpus: Option<u64>,
+    /// Shown beside the run's figures.
+    pub calibration: Option<Calibration>,
     /// What the user should know before the run.
     pub warnings: Vec<String>,
     /// What was asked, the seed included.
@@ -200,6 +202,7 @@ impl Settings {
             load,
             part: None,
             num_gpus: output.num_gpus.get(),
+            calibration: calibration(output)?,
             warnings,
             config: with_seed(config, seed),
         })
@@ -217,6 +220,22 @@ impl Settings {
             .as_ref()
             .map_or(0, |planned| cancellation::kept_sockets(planned, requests))
     }
+}
+
+/// Reads `--calibration`.
+fn calibration(output: &sections::Output) -> Result<Option<Calibration>> {
+    let Some(file) = &output.calibration else {
+        return Ok(None);
+    };
+    let read = read_json::<Calibration>(&file.value)
+        .with_context(|| format!("--calibration {file}"))
+        .about(&[file])?;
+    demand!(
+        !read.tool_version.is_empty(),
+        [file],
+        "--calibration {file} is no calibration; `pinfire calibrate` writes one"
+    );
+    Ok(Some(read))
 }
 
 /// A run takes one value of each setting.

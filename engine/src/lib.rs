@@ -13,5 +13,6 @@ mod sys;
 
 pub mod report;
 pub mod run;
+pub mod written;
 
 pub use sys::{ReturnFreeMemory, restore_terminal_on};

@@ -26,6 +26,11 @@ impl Identity {
         self.0.cert.pem()
     }
 
+    /// Its key as a file.
+    pub fn key_pem(&self) -> String {
+        self.0.signing_key.serialize_pem()
+    }
+
     /// The script of a mock that shows it to clients that speak TLS.
     pub fn shown(&self, script: Script) -> Script {
         let key = PrivatePkcs8KeyDer::from(self.0.signing_key.serialize_der());

@@ -11,6 +11,7 @@ mod artifacts;
 mod backlog;
 mod big_pages;
 mod bounds;
+mod calibrate;
 mod cancel_test;
 mod cancellation;
 mod combinations;

@@ -5,6 +5,8 @@
 
 pub mod cpu;
 pub mod dcgm;
+pub mod floor;
 pub mod gateway;
 pub mod mock;
 pub mod proxy;
+pub mod truth;

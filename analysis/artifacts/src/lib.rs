@@ -7,6 +7,7 @@
 
 mod answers;
 mod block;
+pub mod calibration;
 mod carried;
 pub mod config;
 mod error;
@@ -37,7 +38,7 @@ pub use line::{
 };
 pub use lines::{LineNumber, Lines, LinesError};
 pub use names::{
-    AGGREGATE_CSV, AGGREGATE_JSON, CANCEL_MATRIX, CANCEL_MATRIX_PAGE, CANCEL_TEST,
+    AGGREGATE_CSV, AGGREGATE_JSON, CALIBRATION, CANCEL_MATRIX, CANCEL_MATRIX_PAGE, CANCEL_TEST,
     CANCEL_TEST_PAGE, COLLATED_JSON, FileNames, INPUTS, LOG, PARETO_CSV, PHASE_MANIFEST, PHASES,
     READY, RESOLVED_CONFIG, RUN_MARKER, SEARCH_HISTORY, STARTED, SWEEP_CONFIG, SWEEP_CSV,
     SWEEP_JSON,

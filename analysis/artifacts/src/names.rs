@@ -5,6 +5,8 @@
 pub const STARTED: &str = ".pinfire_run.json";
 /// Says that every other file of the run is written.
 pub const READY: &str = ".aiperf_results_ready.json";
+/// What the client adds to the figures of a run on this machine.
+pub const CALIBRATION: &str = "calibration.json";
 /// What a cancel-test found.
 pub const CANCEL_TEST: &str = "cancel_test.json";
 /// The same as a page.

@@ -7,6 +7,7 @@ use crate::tag;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::calibration::Calibration;
 use crate::config::InputConfig;
 use crate::samples::TelemetryData;
 use crate::{AnswerCounts, Block, Carried, ErrorCount, Metrics, Ordered, Part};
@@ -131,6 +132,9 @@ pub struct Summary {
     /// How far the client itself can be trusted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_health: Option<Carried<ClientHealth>>,
+    /// What the client adds on the machine, by `pinfire calibrate` (`--calibration`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
     /// Whether every request is accounted for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_accounting: Option<Carried<Accounting>>,

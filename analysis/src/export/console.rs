@@ -12,6 +12,7 @@ use pinfire_guard::shown;
 use super::panels;
 use super::table::{Align, METRIC_COLUMNS, Table, metric_table, style, wrap};
 use super::words::{PER_GPU_UNIT, PRODUCT, number, plural, thousands};
+use crate::calibration;
 use crate::collect::ErrorGroup;
 use crate::facts::RecordedRun;
 use crate::metric::{Group, Place};
@@ -90,6 +91,11 @@ impl Report {
             );
         }
         text += &self.health_lines(width, colour);
+        if let Some(calibration) = self.calibration() {
+            wrap(&calibration::beside(calibration), width)
+                .iter()
+                .for_each(|line| text.extend([line, "\n"]));
+        }
         for difference in &self.accounting.differences {
             let line = format!("Requests are not all accounted for: {difference}");
             text += &(style(&line, "31", colour) + "\n");

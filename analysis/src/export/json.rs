@@ -117,6 +117,7 @@ pub(super) fn of(report: &Report) -> Summary {
             Some(recorded) => recorded.client_health.clone(),
             None => Some(Carried::new(client_health(report))),
         },
+        calibration: report.calibration().cloned(),
         request_accounting: Some(told_counts.unwrap_or_else(|| Carried::new(accounting(report)))),
         answers: answers(report),
         ..Summary::of_metrics(metrics(&report.blocks))

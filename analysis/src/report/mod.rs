@@ -10,7 +10,7 @@ mod external;
 pub mod health;
 mod slices;
 
-use pinfire_artifacts::tag;
+use pinfire_artifacts::{calibration::Calibration, tag};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -120,6 +120,13 @@ impl Report {
             facts,
             end,
         }
+    }
+
+    /// What the client adds on the machine, where that was measured before.
+    pub fn calibration(&self) -> Option<&Calibration> {
+        let recorded = self.facts.recorded.as_ref();
+        let told = recorded.and_then(|recorded| recorded.summary.calibration.as_ref());
+        self.facts.calibration.as_ref().or(told)
     }
 
     /// The figures of a metric of the measured phase, in display units.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use pinfire_artifacts::{RequestLine, Summary};
+use pinfire_artifacts::{RequestLine, Summary, calibration::Calibration};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
@@ -27,6 +27,11 @@ fn is_written<T: JsonSchema>(name: &str) {
 #[test]
 fn the_schema_of_the_summary_is_written() {
     is_written::<Summary>("profile_export_aiperf.schema.json");
+}
+
+#[test]
+fn the_schema_of_a_calibration_is_written() {
+    is_written::<Calibration>("calibration.schema.json");
 }
 
 #[test]

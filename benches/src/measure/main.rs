@@ -8,12 +8,12 @@ mod programs;
 mod scene;
 mod sections;
 mod stats;
-mod truth;
 
 use std::{cell::RefCell, path::PathBuf, process::Command, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
+use pinfire_tools::truth;
 
 use board::Board;
 use programs::Programs;

@@ -1,9 +1,6 @@
 //! Percentiles of samples, and medians over rounds.
 
-/// Nanoseconds from one Unix time to another.
-pub fn between(from: u64, to: u64) -> f64 {
-    to.wrapping_sub(from) as i64 as f64
-}
+pub use pinfire_tools::truth::between;
 
 /// The value at a share (0 to 1) of the sorted values.
 pub fn at(values: &mut [f64], share: f64) -> Option<f64> {

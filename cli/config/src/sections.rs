@@ -658,6 +658,9 @@ pub struct Output {
     /// On the console and under `per_gpu` in the summary.
     #[arg(long, value_name = "GPUS")]
     pub num_gpus: Option<Sourced<Count>>,
+    /// Show beside the figures what the client adds, from this file of `pinfire calibrate`.
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<Sourced<PathBuf>>,
     /// Print the table of HTTP times as well.
     #[arg(long)]
     pub show_trace_timing: Sourced<bool>,

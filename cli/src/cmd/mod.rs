@@ -1,6 +1,7 @@
 //! One module per subcommand.
 
 pub mod analyze_trace;
+pub mod calibrate;
 pub mod cancel_test;
 pub mod compare;
 pub mod config;

@@ -5,6 +5,8 @@
 
 #![expect(unsafe_code, reason = "the one place of the workspace that holds it")]
 
+mod transmit;
+
 use std::{
     io,
     mem::MaybeUninit,
@@ -16,6 +18,8 @@ use std::{
 };
 
 use monoio::net::UnixStream;
+
+pub use transmit::{Sent, transmit_stamp, want_transmit_stamps};
 
 /// Borrows the descriptor of a stream, which owns one but does not implement `AsFd`.
 pub fn borrow(owner: &UnixStream) -> BorrowedFd<'_> {
@@ -146,25 +150,34 @@ pub fn receive_stamped(socket: impl AsFd, into: &mut [u8]) -> io::Result<(usize,
     }
     let mut stamp = None;
     // SAFETY: the kernel has filled `message` and as much of its control buffer as it says;
-    // CMSG_FIRSTHDR and CMSG_NXTHDR walk that much and give null at its end. SCM_TIMESTAMPING
-    // carries three timespecs, read unaligned.
+    // CMSG_FIRSTHDR and CMSG_NXTHDR walk that much and give null at its end.
     unsafe {
         let mut header = libc::CMSG_FIRSTHDR(&raw const message);
         while !header.is_null() {
             if (*header).cmsg_level == libc::SOL_SOCKET
                 && (*header).cmsg_type == libc::SCM_TIMESTAMPING
             {
-                let software = libc::CMSG_DATA(header)
-                    .cast::<libc::timespec>()
-                    .read_unaligned();
-                if software.tv_sec > 0 {
-                    stamp = Some(software.tv_sec as u64 * 1_000_000_000 + software.tv_nsec as u64);
-                }
+                stamp = software_stamp(header);
             }
             header = libc::CMSG_NXTHDR(&raw const message, header);
         }
     }
     Ok((received as usize, stamp))
+}
+
+/// The software stamp of a control message with timestamps, in Unix nanoseconds.
+///
+/// # Safety
+/// The header is that of a whole message of type `SCM_TIMESTAMPING`.
+unsafe fn software_stamp(header: *const libc::cmsghdr) -> Option<u64> {
+    // SAFETY: such a message carries three timespecs, the software stamp first; it is read
+    // unaligned.
+    let software = unsafe {
+        libc::CMSG_DATA(header)
+            .cast::<libc::timespec>()
+            .read_unaligned()
+    };
+    (software.tv_sec > 0).then(|| software.tv_sec as u64 * 1_000_000_000 + software.tv_nsec as u64)
 }
 
 /// Tries the calls that the runtime makes of epoll: one that a sandbox refuses would make it wait

@@ -34,7 +34,7 @@ pub fn measure(scene: &Scene, board: &mut Board) -> Result<()> {
                     trusted: None,
                 };
                 let (_, lines) = profile.run(scene)?;
-                truth::join(&lines, &truth::read(&mock.stop()?)?)
+                Ok(truth::join(&lines, &truth::read(&mock.stop()?)?)?)
             })?;
             let (mut started, mut arrived) = errors(&joined.starts);
             for (what, values, barred) in [

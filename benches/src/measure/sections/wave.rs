@@ -155,7 +155,7 @@ fn first_token(scene: &Scene, board: &mut Board, (index, driver): (usize, &str))
             trusted: None,
         };
         profile.run(scene)?;
-        truth::read(&mock.stop()?)
+        Ok(truth::read(&mock.stop()?)?)
     })?;
     let left = truths.values().filter(|t| t.closed > 0 && t.w_first > 0);
     let mut late: Vec<f64> = left

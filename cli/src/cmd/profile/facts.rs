@@ -59,6 +59,7 @@ pub fn of(run: &PreparedRun<'_>) -> Result<RunFacts> {
         log_file: None,
         part: settings.part.clone(),
         num_gpus: settings.num_gpus,
+        calibration: settings.calibration.clone(),
         recorded: None,
     })
 }

@@ -1,10 +1,11 @@
-//! Flags of pinfire-floor, and the request bytes they describe.
+//! Flags of pinfire-floor, and the request that they describe.
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use pinfire_tools::floor::Request;
 
 /// The least a client can do: a bare single-thread epoll loop that sends, reads, stamps each read
 /// and counts events. What it costs and reaches is what other clients are compared with.
@@ -55,14 +56,6 @@ pub struct Args {
     pub cpu: Option<usize>,
 }
 
-/// Request bytes with a place for an X-Request-ID of 16 digits.
-pub struct Request {
-    /// Head and body.
-    pub bytes: Vec<u8>,
-    /// Where the id is.
-    pub id_at: usize,
-}
-
 impl Args {
     /// The request that is sent again and again.
     pub fn request(&self) -> Result<Request, Box<dyn Error>> {
@@ -73,46 +66,9 @@ impl Args {
             Some(path) => {
                 std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?
             }
-            None => self.chat().into_bytes(),
+            None => Request::chat(&self.model, self.isl_bytes, self.stream, self.osl),
         };
-        let head = format!(
-            "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nX-Request-ID: ",
-            self.path, self.server
-        );
-        let mut bytes = head.into_bytes();
-        let id_at = bytes.len();
-        let rest = format!("0000000000000000\r\nContent-Length: {}\r\n\r\n", body.len());
-        bytes.extend_from_slice(rest.as_bytes());
-        bytes.extend_from_slice(&body);
-        Ok(Request { bytes, id_at })
-    }
-
-    fn chat(&self) -> String {
-        let prompt: String = "lorem ipsum "
-            .chars()
-            .cycle()
-            .take(self.isl_bytes)
-            .collect();
-        let mut body = serde_json::json!({
-            "messages": [{"role": "user", "content": prompt}],
-            "model": self.model,
-            "stream": self.stream,
-        });
-        if let Some(tokens) = self.osl {
-            body["max_completion_tokens"] = tokens.into();
-        }
-        body.to_string()
-    }
-}
-
-impl Request {
-    /// Sets the id.
-    #[inline]
-    pub fn set_id(&mut self, number: u64) {
-        let digits = &mut self.bytes[self.id_at..self.id_at + 16];
-        for (place, digit) in digits.iter_mut().enumerate() {
-            *digit = b"0123456789abcdef"[(number >> (60 - 4 * place)) as usize & 15];
-        }
+        Ok(Request::new(self.server, &self.path, &body))
     }
 }
 
@@ -128,17 +84,5 @@ mod tests {
         for arg in command.get_arguments() {
             assert!(arg.get_help().is_some(), "{}", arg.get_id());
         }
-    }
-
-    #[test]
-    fn ids_are_set_in_place() {
-        let args = Args::parse_from(["pinfire-floor", "--isl-bytes", "20"]);
-        let mut request = args.request().unwrap();
-        request.set_id(0x1f);
-        let text = String::from_utf8(request.bytes).unwrap();
-        assert!(
-            text.contains("X-Request-ID: 000000000000001f\r\n"),
-            "{text}"
-        );
     }
 }

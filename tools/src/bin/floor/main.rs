@@ -1,21 +1,17 @@
 //! pinfire-floor: what a load costs at least, as one line of JSON.
 
 mod args;
-mod client;
-mod response;
 
 use std::error::Error;
-use std::net::TcpStream;
 use std::process::ExitCode;
 
 use clap::Parser;
-use pinfire_base::clock::{Span, Stamp};
+use pinfire_base::clock::Span;
 use pinfire_base::health::Durations;
-use pinfire_tools::cpu;
+use pinfire_tools::floor::{Plan, carry};
 use serde_json::json;
 
 use args::Args;
-use client::Plan;
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -37,24 +33,9 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         cancel_after: Span::from_secs_f64(args.cancel_after / 1e3),
         seed: args.seed,
     };
-    if let Some(cpu) = args.cpu {
-        cpu::pin(cpu).map_err(|error| format!("cannot run on cpu {cpu}: {error}"))?;
-    }
-    // A server that is not there is one clear line, not so many errors.
-    TcpStream::connect(args.server)
-        .map_err(|error| format!("cannot reach {}: {error}", args.server))?;
-    let (wall, used) = (Stamp::now(), cpu::thread_time());
-    let counts = client::run(plan).map_err(|error| format!("the run broke off: {error}"))?;
-    let wall = Stamp::now().since(wall).as_secs_f64();
-    let used = cpu::thread_time().as_secs_f64() - used.as_secs_f64();
-    let ended = counts.completed + counts.cancelled + counts.errors;
-    let per = |count: u64| {
-        if count == 0 {
-            0.0
-        } else {
-            used * 1e6 / count as f64
-        }
-    };
+    let carried = carry(plan, args.cpu)?;
+    let (ended, counts) = (carried.requests(), &carried.counts);
+    let wall = carried.wall.as_secs_f64();
     let line = json!({
         "requests": ended,
         "completed": counts.completed,
@@ -63,11 +44,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         "events": counts.events,
         "reads": counts.reads,
         "wall_s": round(wall),
-        "cpu_s": round(used),
+        "cpu_s": round(carried.cpu.as_secs_f64()),
         "requests_per_s": round(ended as f64 / wall),
         "events_per_s": round(counts.events as f64 / wall),
-        "cpu_us_per_event": round(per(counts.events)),
-        "cpu_us_per_request": round(per(ended)),
+        "cpu_us_per_event": round(carried.cpu_us_per(counts.events)),
+        "cpu_us_per_request": round(carried.cpu_us_per(ended)),
         "ttft_ms_p50": millis(&counts.ttft, 50.0),
         "ttft_ms_p99": millis(&counts.ttft, 99.0),
         "cancelled": counts.cancelled,

@@ -2,10 +2,26 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result};
 use serde_json::Value;
+use thiserror::Error;
 
-use crate::stats::between;
+/// A line cannot be read.
+#[derive(Debug, Error)]
+pub enum TruthError {
+    /// One of the server's.
+    #[error("the truth log is damaged: {0}")]
+    Log(serde_json::Error),
+    /// One of the client's.
+    #[error("a client line is damaged: {0}")]
+    Line(serde_json::Error),
+}
+
+type Result<T> = std::result::Result<T, TruthError>;
+
+/// Nanoseconds from one Unix time to another.
+pub fn between(from: u64, to: u64) -> f64 {
+    to.wrapping_sub(from) as i64 as f64
+}
 
 /// What the server saw of one request; Unix nanoseconds, 0 for never.
 pub struct Truth {
@@ -19,6 +35,8 @@ pub struct Truth {
     pub w_first: u64,
     /// The last one.
     pub w_last: u64,
+    /// Content events written.
+    pub sent: u64,
     /// The client's leaving was noticed.
     pub closed: u64,
 }
@@ -29,7 +47,7 @@ pub fn read(log: &str) -> Result<HashMap<String, Truth>> {
 }
 
 fn truth(line: &str) -> Result<(String, Truth)> {
-    let value: Value = serde_json::from_str(line).context("the truth log is damaged")?;
+    let value: Value = serde_json::from_str(line).map_err(TruthError::Log)?;
     let number = |key: &str| value[key].as_u64().unwrap_or(0);
     let id = value["id"].as_str().unwrap_or_default().to_owned();
     let truth = Truth {
@@ -38,6 +56,7 @@ fn truth(line: &str) -> Result<(String, Truth)> {
         full: number("full"),
         w_first: number("w_first"),
         w_last: number("w_last"),
+        sent: number("sent"),
         closed: number("closed"),
     };
     Ok((id, truth))
@@ -50,6 +69,10 @@ pub struct Joined {
     pub first: Vec<f64>,
     /// The same of the last token.
     pub last: Vec<f64>,
+    /// Client's time to first token minus the server's own, from its read of the whole request.
+    pub ttft: Vec<f64>,
+    /// Client's mean gap between tokens minus the server's.
+    pub itl: Vec<f64>,
     /// Server's read of the last request byte minus T2, where the line has T2.
     pub written: Vec<f64>,
     /// Number of each request, its start and the server's read of its first byte.
@@ -60,7 +83,7 @@ pub struct Joined {
 pub fn join(lines: &str, truths: &HashMap<String, Truth>) -> Result<Joined> {
     let mut joined = Joined::default();
     for line in lines.lines() {
-        let value: Value = serde_json::from_str(line).context("a client line is damaged")?;
+        let value: Value = serde_json::from_str(line).map_err(TruthError::Line)?;
         let metadata = &value["metadata"];
         let id = metadata["x_request_id"].as_str();
         let Some(truth) = id.and_then(|id| truths.get(id)) else {
@@ -78,6 +101,14 @@ pub fn join(lines: &str, truths: &HashMap<String, Truth>) -> Result<Joined> {
         {
             let error = between(truth.w_first, start) + ttft * 1e6;
             joined.first.push(error / 1e3);
+            let own = between(truth.full, truth.w_first);
+            joined.ttft.push((ttft * 1e6 - own) / 1e3);
+            if let (Some(itl), Some(gaps @ 1..)) =
+                (metric("inter_token_latency"), truth.sent.checked_sub(1))
+            {
+                let own = between(truth.w_first, truth.w_last) / gaps as f64;
+                joined.itl.push((itl * 1e6 - own) / 1e3);
+            }
         }
         if let Some(latency) = metric("request_latency") {
             let error = between(truth.w_last, start) + latency * 1e6;
@@ -106,7 +137,7 @@ pub struct Leaving {
 pub fn leavings(lines: &str) -> Result<Vec<Leaving>> {
     let mut leavings = Vec::new();
     for line in lines.lines() {
-        let value: Value = serde_json::from_str(line).context("a client line is damaged")?;
+        let value: Value = serde_json::from_str(line).map_err(TruthError::Line)?;
         let metadata = &value["metadata"];
         let number = |key: &str| metadata["cancellation"][key].as_u64();
         if let (Some(id), Some(due), Some(asked), Some(closed)) = (
@@ -154,14 +185,18 @@ mod tests {
 
     #[test]
     fn lines_meet_by_id() {
-        let log = r#"{"id":"a","port":7,"first":5,"full":6,"w_first":1000000,"closed":0}"#;
+        let log = r#"{"id":"a","port":7,"first":5,"full":6000,"w_first":1000000,"closed":0}"#;
         let lines = concat!(
             r#"{"metadata":{"x_request_id":"a","request_start_ns":900000},"metrics":{"time_to_first_token":{"value":0.15,"unit":"ms"}}}"#,
             "\n",
             r#"{"metadata":{"x_request_id":"b","request_start_ns":1,"cancellation":{"due_ns":2000,"asked_ns":1500,"closed_ns":4000}},"metrics":{}}"#,
         );
         let truths = read(log).unwrap();
-        assert_eq!(join(lines, &truths).unwrap().first, [50.0]);
+        let joined = join(lines, &truths).unwrap();
+        assert_eq!(
+            (&joined.first[..], &joined.ttft[..]),
+            (&[50.0][..], &[-844.0][..])
+        );
         let cancels = cancels(lines).unwrap();
         assert_eq!((cancels.asked, cancels.closed), (vec![-0.5], vec![2.0]));
     }

@@ -19,7 +19,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 
-use super::args::Request;
+use super::request::Request;
 use super::response::{Finders, Response};
 
 /// What a run asks of the client.
@@ -94,7 +94,7 @@ const BATCH: usize = 256;
 const READ_BYTES: usize = 256 * 1024;
 
 /// Sends all requests and waits for the last answer.
-pub fn run(plan: Plan) -> Result<Counts, Errno> {
+pub(super) fn run(plan: Plan) -> Result<Counts, Errno> {
     let mut client = Client::new(plan)?;
     for slot in 0..client.plan.concurrency.min(client.plan.requests as u32) {
         let conn = client.open(slot)?;
