@@ -1,4 +1,5 @@
-//! When a core's loop sleeps and when it spins, and where its ticks begin and end.
+//! A core's deadlines, when its loop sleeps and when it spins for them, and where its ticks begin
+//! and end.
 
 use std::task::Waker;
 
@@ -8,6 +9,7 @@ use pinfire_base::{
     limits::{AWAY_LEAST, PAUSE_LEAST},
 };
 
+use super::deadline::Deadlines;
 use crate::{io::Io, plan::Precision};
 
 /// Far in the future: nothing to wake for.
@@ -18,6 +20,7 @@ const AT_ONCE: Stamp = Stamp::from_nanos(1);
 /// The timer of a core, and the tick that is going on.
 pub(super) struct LoopClock {
     precision: Precision,
+    deadlines: Deadlines,
     /// The instant that the sleeping timer task waits for; `None` while it is awake.
     asleep_until: Option<Stamp>,
     /// First stamp of the tick that is going on, and the task that ends it.
@@ -30,9 +33,10 @@ pub(super) struct LoopClock {
 }
 
 impl LoopClock {
-    pub(super) const fn new(precision: Precision) -> Self {
+    pub(super) fn new(precision: Precision) -> Self {
         Self {
             precision,
+            deadlines: Deadlines::default(),
             asleep_until: None,
             tick_start: None,
             tick_end: None,
@@ -58,6 +62,40 @@ impl LoopClock {
 
     pub(super) const fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// Something is to be done about `slot` at `due`; the timer task is awake by then.
+    pub(super) fn set_deadline(&mut self, slot: usize, due: Stamp, io: &impl Io) {
+        self.deadlines.set(slot, due);
+        self.sleep_no_longer_than(due, io);
+    }
+
+    /// Nothing is, if something was.
+    pub(super) fn clear_deadline(&mut self, slot: usize) {
+        self.deadlines.clear(slot);
+    }
+
+    /// The earliest deadline.
+    #[inline]
+    pub(super) fn next_deadline(&self) -> Option<Stamp> {
+        self.deadlines.next()
+    }
+
+    /// Takes the earliest deadline with its slot, if it is due at `now`.
+    #[inline]
+    pub(super) fn pop_due(&mut self, now: Stamp) -> Option<(Stamp, usize)> {
+        self.deadlines.pop_due(now)
+    }
+
+    /// No slot has one any more.
+    pub(super) fn forget_deadlines(&mut self) {
+        self.deadlines = Deadlines::default();
+    }
+
+    /// Whether `slot` has one.
+    #[cfg(test)]
+    pub(super) fn has_deadline(&self, slot: usize) -> bool {
+        self.deadlines.has(slot)
     }
 
     /// The timer task is awake: until it sleeps again it looks at the deadlines itself.
@@ -144,5 +182,60 @@ impl LoopClock {
             self.tick_end = Some(waker.clone());
         }
         length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::sim::outside;
+
+    fn at(micros: u64) -> Stamp {
+        Stamp::from_nanos(2_000_000_000 + 1_000 * micros)
+    }
+
+    #[test]
+    fn the_timer_is_armed_for_what_comes_before_it_would_wake() {
+        for (precision, lead) in [(Precision::Sleep, 0), (Precision::Lead, 150)] {
+            let io = outside();
+            let mut clock = LoopClock::new(precision);
+            clock.sleep(None, &io);
+            assert_eq!(io.armed(), None, "nothing is to be done");
+            for (due, armed) in [(900, 900), (700, 700), (800, 700), (500, 500)] {
+                clock.set_deadline(due as usize, at(due), &io);
+                assert_eq!(io.armed(), Some(at(armed - lead)), "{precision:?} {due}");
+            }
+            clock.awake();
+            clock.set_deadline(100, at(400), &io);
+            assert_eq!(
+                io.armed(),
+                Some(at(500 - lead)),
+                "who is awake looks itself"
+            );
+            assert_eq!(clock.next_deadline(), Some(at(400)));
+        }
+    }
+
+    #[test]
+    fn what_is_due_comes_in_its_order_and_once() {
+        let io = outside();
+        let mut clock = LoopClock::new(Precision::Sleep);
+        for (slot, due) in [(1, 30), (2, 10), (3, 20), (4, 40), (2, 35)] {
+            clock.set_deadline(slot, at(due), &io);
+        }
+        clock.clear_deadline(3);
+        assert_eq!(clock.pop_due(at(29)), None);
+        let due = std::iter::from_fn(|| clock.pop_due(at(39)));
+        assert_eq!(due.collect::<Vec<_>>(), [(at(30), 1), (at(35), 2)]);
+        clock.forget_deadlines();
+        assert_eq!(clock.next_deadline(), None);
+    }
+
+    #[test]
+    fn the_last_bit_is_waited_out() {
+        let io = outside();
+        let due = io.now() + Precision::LAST_BIT;
+        LoopClock::new(Precision::Lead).wait_out_the_last_bit(due, &io);
+        assert!(io.now() >= due);
     }
 }

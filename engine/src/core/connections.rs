@@ -136,10 +136,14 @@ impl<I: Io> Connections<I> {
     /// Panics unless exactly the slots with a request have a deadline, and none that is vacant
     /// holds a connection. Gives how many are not vacant.
     #[cfg(test)]
-    pub(super) fn hold_together(&self, deadlines: &super::deadline::Deadlines) -> usize {
+    pub(super) fn hold_together(&self, clock: &super::clock::LoopClock) -> usize {
         for (slot, connection) in self.slots.iter().enumerate() {
             let carries = connection.request().is_some();
-            assert_eq!(carries, deadlines.has(slot), "the deadline of slot {slot}");
+            assert_eq!(
+                carries,
+                clock.has_deadline(slot),
+                "the deadline of slot {slot}"
+            );
         }
         for &slot in &self.vacant {
             let state = &self.slots[slot].state;
@@ -167,5 +171,90 @@ impl<I: Io> IndexMut<usize> for Connections<I> {
     #[inline]
     fn index_mut(&mut self, slot: usize) -> &mut Connection<I> {
         &mut self.slots[slot]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use pinfire_base::{
+        clock::Span,
+        random::Purpose,
+        record::{Correlation, Phase},
+    };
+
+    use super::*;
+    use crate::{
+        core::{
+            connection::Busy,
+            sim::{Outside, outside},
+        },
+        plan::{Address, Dialling, ReceiveStamps},
+        request::{Ids, Room, Ticket},
+    };
+
+    fn request(index: u64) -> Request {
+        let at = Stamp::from_nanos(1);
+        let ticket = Ticket {
+            phase: Phase::Profiling,
+            index,
+            entry: 0,
+            core: 0,
+            session: index,
+            seat: 0,
+            ids: Ids::new(Purpose::keyed(1), index, Correlation::User(0)),
+            scheduled: at,
+            cancel: None,
+        };
+        Request::new(ticket, at, Span::from_millis(1), Room::default())
+    }
+
+    #[test]
+    fn a_slot_goes_from_state_to_state_and_to_another_connection() {
+        let io = outside();
+        let mut connections = Connections::<Outside>::default();
+        let to = Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 80)));
+        let open = |connections: &mut Connections<Outside>, index| {
+            let socket = io.connect(&to, None, &Dialling::default(), ReceiveStamps::Auto);
+            connections.open(Scan::Chat, socket.unwrap(), 0, request(index))
+        };
+        let slot = open(&mut connections, 0);
+        assert_eq!(connections[slot].request().map(Request::index), Some(0));
+        connections[slot].connected();
+        let Busy { socket, secure, .. } = connections[slot].finish();
+        assert!(connections[slot].is_closed(), "nothing has moved back in");
+        let visit = connections.pool(slot);
+        let since = Stamp::from_nanos(5);
+        connections[slot].rest(Idle {
+            socket,
+            secure,
+            since,
+            promised: None,
+            visit,
+        });
+        assert!(connections[slot].is_idle_in(visit) && connections[slot].request().is_none());
+        assert_eq!(connections.take_idle(0).map(|(slot, _)| slot), Some(slot));
+        assert!(connections.take_idle(0).is_none());
+        connections[slot].take_up(|rested_since| {
+            assert_eq!(rested_since, since);
+            request(1)
+        });
+        assert_eq!(connections[slot].give_up().1.index(), 1);
+        assert!(connections[slot].socket().is_none());
+        assert_ne!(open(&mut connections, 2), slot, "its task has not ended");
+        connections.vacate(slot);
+        assert_eq!(open(&mut connections, 3), slot);
+    }
+
+    #[test]
+    #[should_panic(expected = "goes on as long as it is open")]
+    fn a_slot_that_is_in_use_cannot_be_vacated() {
+        let io = outside();
+        let mut connections = Connections::<Outside>::default();
+        let to = Address::Unix("/".into());
+        let socket = io.connect(&to, None, &Dialling::default(), ReceiveStamps::Auto);
+        let slot = connections.open(Scan::Chat, socket.unwrap(), 0, request(0));
+        connections.vacate(slot);
     }
 }

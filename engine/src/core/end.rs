@@ -71,7 +71,7 @@ impl<I: Io> Core<I> {
 
     /// Takes a request off its connection: no deadline any more, and its record leaves.
     pub(super) fn give_up(&mut self, slot: usize, seat: u32, record: Record, at: Stamp) {
-        self.deadlines.clear(slot);
+        self.clock.clear_deadline(slot);
         self.gone(seat, record, at);
     }
 

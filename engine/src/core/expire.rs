@@ -55,7 +55,7 @@ impl<I: Io> Core<I> {
     /// down after the last one does not come between them.
     #[inline]
     pub(super) fn expire_due(&mut self, mut now: Stamp) {
-        if self.deadlines.next().is_none_or(|due| due > now) {
+        if self.clock.next_deadline().is_none_or(|due| due > now) {
             return;
         }
         self.hung_up = true;
@@ -64,8 +64,8 @@ impl<I: Io> Core<I> {
             mut together,
             mut readable,
         } = std::mem::take(&mut self.due);
-        while self.deadlines.next().is_some_and(|due| due <= now) {
-            together.extend(std::iter::from_fn(|| self.deadlines.pop_due(now)));
+        while self.clock.next_deadline().is_some_and(|due| due <= now) {
+            together.extend(std::iter::from_fn(|| self.clock.pop_due(now)));
             self.look_together(&together, &mut readable);
             for (&(due, slot), &readable) in together.iter().zip(&readable) {
                 if self.expire(slot, due, readable) {
@@ -252,7 +252,6 @@ impl<I: Io> Core<I> {
     }
 
     pub(super) fn set_deadline(&mut self, slot: usize, due: Stamp) {
-        self.deadlines.set(slot, due);
-        self.clock.sleep_no_longer_than(due, &*self.io);
+        self.clock.set_deadline(slot, due, &*self.io);
     }
 }

@@ -47,8 +47,7 @@ use pinfire_base::{
 };
 
 use self::{
-    clock::LoopClock, connections::Connections, deadline::Deadlines, expire::DueTogether,
-    phases::Phases, tasks::Tasks,
+    clock::LoopClock, connections::Connections, expire::DueTogether, phases::Phases, tasks::Tasks,
 };
 use crate::{
     io::Io,
@@ -73,7 +72,6 @@ pub(crate) struct Core<I: Io> {
     progress: Arc<[[Progress; 2]]>,
     phases: Phases<I>,
     connections: Connections<I>,
-    deadlines: Deadlines,
     /// Room for what is due at one instant.
     due: DueTogether,
     clock: LoopClock,
@@ -122,7 +120,6 @@ impl<I: Io> Core<I> {
                 progress,
                 phases: Phases::default(),
                 connections: Connections::default(),
-                deadlines: Deadlines::default(),
                 due: DueTogether::default(),
                 clock: LoopClock::new(setup.precision),
                 tasks: Tasks::default(),

@@ -16,7 +16,6 @@ use super::{
     agenda::{Agenda, Next},
     clock::LoopClock,
     connections::Connections,
-    deadline::Deadlines,
     handoff::Handoff,
     phases::{Phases, Running},
 };
@@ -187,7 +186,7 @@ impl<I: Io> Core<I> {
     pub(super) fn look_whether_at_rest(&mut self) {
         if let Some(told) = self.tasks.take_rest() {
             self.connections = Connections::default();
-            self.deadlines = Deadlines::default();
+            self.clock.forget_deadlines();
             self.room = Room::default();
             drop(told);
         }
@@ -232,7 +231,7 @@ impl<I: Io> Core<I> {
             let now = self.io.now();
             // Those of other requests; a start takes long enough to make them late.
             self.expire_due(now);
-            let deadline = self.deadlines.next();
+            let deadline = self.clock.next_deadline();
             let Some(phase) = &mut self.phases.current else {
                 return;
             };

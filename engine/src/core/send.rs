@@ -205,7 +205,7 @@ impl<I: Io> Core<I> {
         let (socket, mut request) = connection.give_up();
         socket.hang_up();
         if self.tries_another(target, &mut request, errno, now) {
-            self.deadlines.clear(slot);
+            self.clock.clear_deadline(slot);
             self.send_on_new(target, request, now);
         } else {
             let seat = request.seat();

@@ -82,7 +82,7 @@ impl<I: Io> Core<I> {
 
     /// The next instant at which something is to be done.
     fn next_due(&self) -> Option<Stamp> {
-        let due = [self.deadlines.next(), self.next_start()];
+        let due = [self.clock.next_deadline(), self.next_start()];
         due.into_iter().flatten().min()
     }
 

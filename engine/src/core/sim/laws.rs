@@ -28,8 +28,8 @@ pub(super) fn hold_now(run: &Run) {
     let mut taken = 0;
     for core in &run.cores {
         let core = core.borrow();
-        taken += core.connections.hold_together(&core.deadlines);
-        if let Some(due) = core.deadlines.next() {
+        taken += core.connections.hold_together(&core.clock);
+        if let Some(due) = core.clock.next_deadline() {
             let late = now.saturating_sub(due.nanos());
             let allowed = LATE + run.world.stood_still(due.nanos(), now);
             assert!(

@@ -22,6 +22,15 @@ use std::{
 
 use pinfire_base::record::{Failure, Outcome, Record};
 use run::Run;
+pub(super) use world::Outside;
+
+/// The outside of a core for the tests of its pieces.
+pub(super) fn outside() -> Outside {
+    Outside {
+        world: world::World::new(nature::Nature::calm(), dice::Dice::new(1), 1, false),
+        core: 0,
+    }
+}
 
 /// Runs of the gate.
 const RUNS: u64 = 100_000;

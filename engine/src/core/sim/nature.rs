@@ -23,3 +23,20 @@ pub(super) struct Nature {
     /// Longest gap between two segments of an answer.
     pub(super) gap: u64,
 }
+
+impl Nature {
+    /// Nothing goes wrong.
+    pub(super) const fn calm() -> Self {
+        Self {
+            driver: Driver::Uring,
+            stamps: ReceiveStamps::Auto,
+            stalls: false,
+            quick: false,
+            steps: false,
+            tls: false,
+            wrong: u64::MAX / 8,
+            room: 60_000,
+            gap: MILLI,
+        }
+    }
+}

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A socket.
-pub(super) struct Plug {
+pub(in crate::core) struct Plug {
     pub(super) world: Rc<World>,
     pub(super) socket: usize,
 }
@@ -226,7 +226,7 @@ pub(super) const fn port_of(socket: usize) -> u16 {
 
 /// TLS that seals nothing: its handshake is one byte there, some back and a last one with the
 /// first request, its `close_notify` one that no text has.
-pub(super) struct FakeTls {
+pub(in crate::core) struct FakeTls {
     shaken: bool,
     /// Bytes that have been sealed and not taken by the socket.
     waiting: Vec<u8>,

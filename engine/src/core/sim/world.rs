@@ -110,6 +110,8 @@ struct Wait {
 /// A timer of a core, and what waits for it.
 #[derive(Default)]
 struct Alarm {
+    /// What it was armed for.
+    armed: Option<Stamp>,
     fires: Option<u64>,
     waker: Option<Waker>,
     fired: bool,
@@ -408,9 +410,16 @@ impl World {
 }
 
 /// One core's outside.
-pub(super) struct Outside {
+pub(in crate::core) struct Outside {
     pub(super) world: Rc<World>,
     pub(super) core: usize,
+}
+
+impl Outside {
+    /// What the timer was armed for last.
+    pub(in crate::core) fn armed(&self) -> Option<Stamp> {
+        self.world.alarms.borrow()[self.core].armed
+    }
 }
 
 impl Io for Outside {
@@ -457,6 +466,7 @@ impl Io for Outside {
             world.plan(at, Event::Nudge);
         }
         let alarm = &mut world.alarms.borrow_mut()[self.core];
+        alarm.armed = Some(at);
         alarm.fires = Some(at.nanos().max(world.now()).saturating_add(late));
     }
 
