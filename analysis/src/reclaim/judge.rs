@@ -3,8 +3,8 @@
 use pinfire_base::clock::{Span, Stamp};
 
 use super::{
-    Counter, CounterVerdict, Effect, End, Evidence, Finding, LevelSample, Manner, ReclaimReport,
-    Share, Source, Timeline, Verdict, Wave, WaveReport, Witness, detectable, tell,
+    Asker, Counter, CounterVerdict, Effect, End, Evidence, Finding, LevelSample, Manner,
+    ReclaimReport, Share, Source, Timeline, Verdict, Wave, WaveReport, Witness, detectable, tell,
     timeline::Wanted,
     witness::{self, AT_REST, Stay},
 };
@@ -83,7 +83,7 @@ impl ReclaimReport {
             timeline: Some(Timeline::of(evidence)),
         };
         (report.refresh_s, report.refresh) = report.effect.refresh(evidence.known.refresh);
-        report.verdict = report.judge();
+        report.verdict = report.judge(evidence.asker);
         report.exit_code = report.verdict.exit_code();
         (report.summary, report.advice) = tell::words(&report, evidence);
         report
@@ -91,7 +91,7 @@ impl ReclaimReport {
 
     /// What the worst of the witnesses says. Where nothing shows what is held, the others can say
     /// that something was not let go, and not that everything was.
-    fn judge(&self) -> Verdict {
+    fn judge(&self, asker: Asker) -> Verdict {
         if !self.first_canary.answered || self.cancels == 0 {
             return Verdict::CannotTell;
         }
@@ -103,9 +103,17 @@ impl ReclaimReport {
             Finding::Late | Finding::AtOnce if self.held().verdict == Finding::Silent => {
                 Verdict::CannotTell
             }
+            Finding::Late if asker == Asker::Run && self.may_have_run_on() => Verdict::CannotTell,
             Finding::Late | Finding::AtOnce => Verdict::Released,
             Finding::Silent => Verdict::CannotTell,
         }
+    }
+
+    /// Whether what a run has shown to be held for long may have run to its end: in the midst of a
+    /// load only a count of finished requests tells.
+    fn may_have_run_on(&self) -> bool {
+        let uncounted = self.witness(Source::Finished).verdict == Finding::Silent;
+        uncounted && !self.manner.may_end_by_itself()
     }
 
     /// The worst that a witness says.

@@ -96,6 +96,11 @@ impl Found {
         matches!(self, Self::RanOn | Self::Leaked | Self::Wedged | Self::Died)
     }
 
+    /// It says nothing of the server, good or bad.
+    pub const fn is_untold(self) -> bool {
+        matches!(self, Self::TooLate | Self::CannotTell)
+    }
+
     /// The server does not answer any more.
     pub const fn is_lost(self) -> bool {
         matches!(self, Self::Wedged | Self::Died)
@@ -199,7 +204,7 @@ impl Matrix {
         let bad = count(|cell| cell.found.is_bad());
         let unknown = count(|cell| cell.found == Found::CannotTell);
         let late = count(|cell| cell.found == Found::ReleasedLate);
-        let judged = count(|cell| !matches!(cell.found, Found::CannotTell | Found::TooLate));
+        let judged = count(|cell| !cell.found.is_untold());
         let cells = self.cells.len();
         let left = self.left.len();
         let mut summary = match bad {

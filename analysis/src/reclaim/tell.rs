@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{
     Asker, Counter, CounterVerdict, Evidence, Finding, Manner, ReclaimReport, Share, Source,
-    Verdict, Witness, effect::Spread, witness::AT_ONCE,
+    Verdict, Witness, cancels_to_detect, effect::Spread, witness::AT_ONCE,
 };
 
 /// Summary and advice.
@@ -216,8 +216,13 @@ fn cannot_tell(report: &ReclaimReport, asker: Asker) -> (String, String) {
         };
         return (
             format!(
-                "cannot tell: nothing of {cancels} cancelled requests is held at rest, but {}",
-                report.held().says
+                "cannot tell: nothing of {cancels} cancelled requests is held at rest, but {}{}",
+                report.held().says,
+                match report.worst() {
+                    Finding::Late =>
+                        ", and whether they ran to their ends this server does not tell",
+                    _ => "",
+                }
             ),
             advice.to_owned(),
         );
@@ -416,8 +421,16 @@ impl ReclaimReport {
         let _ = writeln!(
             page,
             "kept: still held 0.5 s after the cancel, or half-way to the end of the answers; of {} cancels \
-             a share of {:.1} % would have shown (95 %)",
-            self.cancels, self.detectable_pct
+             a share of {:.1} % would have shown (95 %){}",
+            self.cancels,
+            self.detectable_pct,
+            match self.detectable_pct > 1.0 {
+                true => format!(
+                    "; to see 1 % takes {} cancels (--detect 1%)",
+                    cancels_to_detect(0.01)
+                ),
+                false => String::new(),
+            }
         );
         page += &self.witness_lines("");
         page += &self.page_lines("");

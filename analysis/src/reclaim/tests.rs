@@ -809,7 +809,13 @@ fn a_run_without_a_count_of_finished_requests_says_what_it_cannot_rule_out() {
         "{}",
         some.summary
     );
-    assert_eq!(run(8, false).worst(), Finding::Late);
+    let late = run(40, false);
+    assert_eq!(late.worst(), Finding::Late);
+    assert_eq!(late.verdict, Verdict::CannotTell, "{}", late.block());
+    let words = "whether they ran to their ends";
+    assert!(late.summary.contains(words), "{}", late.summary);
+    // The count says that they did not.
+    assert_eq!(run(40, true).verdict, Verdict::Released);
 }
 
 #[test]

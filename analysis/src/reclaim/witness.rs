@@ -185,7 +185,7 @@ fn held(
         );
     }
     if evidence.asker == Asker::Run {
-        return held_in_a_run(waves, none_ran_on);
+        return held_in_a_run(evidence, waves, none_ran_on);
     }
     let known: Vec<&Stay> = stays.iter().flatten().collect();
     let seen: u64 = known
@@ -238,7 +238,7 @@ fn held(
     Witness::new(HERE, finding, says).about(still, seen)
 }
 
-fn held_in_a_run(waves: &[WaveReport], none_ran_on: bool) -> Witness {
+fn held_in_a_run(evidence: &Evidence, waves: &[WaveReport], none_ran_on: bool) -> Witness {
     const HERE: Source = Source::Held;
     let run = waves.first();
     let mean = run.and_then(|wave| wave.held_per_cancel_s);
@@ -247,7 +247,8 @@ fn held_in_a_run(waves: &[WaveReport], none_ran_on: bool) -> Witness {
         return Witness::silent(HERE, "too few samples while the load ran");
     };
     if mean > AT_ONCE || after.is_some_and(|after| after > AT_ONCE) {
-        let says = format!("each held for {mean:.2} s on average while the load ran");
+        let last = after.map_or_else(String::new, |after| format!(", the last for {after:.2} s"));
+        let says = format!("each held for {mean:.2} s on average while the load ran{last}");
         return Witness::new(HERE, Finding::Late, says);
     }
     if none_ran_on {
@@ -256,7 +257,7 @@ fn held_in_a_run(waves: &[WaveReport], none_ran_on: bool) -> Witness {
     }
     // What is begun and what has ended is shown with a delay, so that the area between the curves
     // may come out too small by as much as it may be too large.
-    let off = run.map_or(mean, |wave| mean.max(-wave.held_less_s));
+    let off = run.map_or(mean, |wave| mean.max(-wave.held_less_s)) + evidence.noise_s();
     let most = 100.0 * (off / AT_ONCE).min(1.0);
     let says = format!(
         "each held for {mean:.2} s on average, so that up to {most:.0} % can have been held for longer \
@@ -549,6 +550,14 @@ impl Evidence {
             .rev()
             .find_map(|sample| sample.levels?.held());
         last.unwrap_or(0.0)
+    }
+
+    /// How far the time that each was held may be off as requests begin and end anywhere between
+    /// two samples (two standard deviations), in seconds.
+    fn noise_s(&self) -> f64 {
+        let events = 2.0 * self.requests().count() as f64;
+        let between = self.interval.as_secs_f64() / 12.0_f64.sqrt();
+        2.0 * between * events.sqrt() / self.cancels().max(1) as f64
     }
 
     /// The longest time from the last cancel of a wave until nothing is held any more, in seconds.

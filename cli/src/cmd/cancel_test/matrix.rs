@@ -17,7 +17,8 @@ use pinfire_base::{
 };
 use pinfire_config::{
     Get, Sourced,
-    setting::Setting,
+    numbers::Tokens,
+    setting::{Listed, Setting},
     words::{CancelMode, OnOff},
 };
 use pinfire_dialect::{ENDPOINTS, EndpointKind};
@@ -58,6 +59,10 @@ const MODES: [CancelMode; 4] = [
 const NOT_SERVED: [u16; 3] = [404, 405, 501];
 /// What a cell takes besides its requests: rest before and behind it.
 const REST_S: f64 = 0.1;
+
+/// An answer is to last so long, in seconds, but is not made longer than so many times.
+const LASTS_S: f64 = 0.08;
+const MOST_TIMES: u32 = 16;
 
 /// How the answers of a group come, in the name of its folder.
 const STREAM: &str = "stream";
@@ -132,6 +137,14 @@ impl Group {
         );
         Ok(groups)
     }
+}
+
+/// So many tokens that an answer lasts, where one of `osl` took so many seconds: for samples to
+/// fall into it.
+fn long_enough(osl: Tokens, took: f64) -> Tokens {
+    let mut times = 1..MOST_TIMES;
+    let enough = times.find(|times| f64::from(*times) * took >= LASTS_S);
+    Tokens::new(osl.get().saturating_mul(enough.unwrap_or(MOST_TIMES)))
 }
 
 fn place(ask: &Ask) -> Place {
@@ -409,11 +422,11 @@ impl Maker<'_> {
             .filter(|place| self.table.matrix.cell(place).is_none())
             .collect();
         self.table.store()?;
-        for (mut group, _) in groups {
+        for (mut group, took) in groups {
             group
                 .asks
                 .retain(|ask| self.table.matrix.left.contains(&place(ask)));
-            if !group.asks.is_empty() && !self.group(&group)? {
+            if !group.asks.is_empty() && !self.group(&group, took)? {
                 break;
             }
         }
@@ -421,9 +434,13 @@ impl Maker<'_> {
     }
 
     /// The cells of a group. Whether there is a server and time for more.
-    fn group(&mut self, group: &Group) -> Result<bool> {
+    fn group(&mut self, group: &Group, took: f64) -> Result<bool> {
         let ask = group.asks[0];
         let mut config = as_config(self.flags, &ask);
+        if self.flags.osl.is_none() && group.kind.row().output_tokens {
+            let osl = long_enough(self.flags.size().osl, took);
+            config.input.osl = Some(Sourced::derived(Listed::one(osl)));
+        }
         let own = self.table.kept.of_group(group);
         config.output.artifact_dir = own.clone().map(Sourced::derived);
         let settings = Settings::new(&config)?;
@@ -476,11 +493,18 @@ impl Table<'_> {
                 ));
                 return Ok(false);
             }
-            let evidence = test.cell(ask, &usual, canary.clone())?;
-            if let Some(wave) = evidence.waves.last() {
-                canary = wave.canary.clone();
+            let mut run = || -> Result<Cell> {
+                let evidence = test.cell(ask, &usual, canary.clone())?;
+                if let Some(wave) = evidence.waves.last() {
+                    canary = wave.canary.clone();
+                }
+                Ok(Cell::of(place(&ask), &ReclaimReport::of(&evidence)))
+            };
+            let mut cell = run()?;
+            // A busy machine may have been late. What is bad stays bad.
+            if cell.found.is_untold() {
+                cell = run()?;
             }
-            let cell = Cell::of(place(&ask), &ReclaimReport::of(&evidence));
             row.say(&cell);
             let lost = cell.found.is_lost();
             self.matrix.left.retain(|left| *left != cell.place);
