@@ -236,6 +236,11 @@ const CARRIERS: &[(&str, &str, &[&str])] = &[
             "http://HOST/metrics?token=Zq7%2Bsecret%2F9w",
         ],
     ),
+    (
+        "cancel-test",
+        "direct-url",
+        &["--direct-url", "http://HOST/v1?token=Zq7%2Bsecret%2F9w"],
+    ),
 ];
 
 /// Flags with such a value that carry none: files, and names.
