@@ -3,7 +3,7 @@
 use pinfire_scrape::{Levels, server_kinds::Known};
 
 use super::{
-    Evidence, Finding, LevelSample, PageReport, PageSamples, ReclaimReport, Source, Witness,
+    Evidence, Finding, LevelSample, PageReport, PageSamples, ReclaimReport, Source, Wave, Witness,
 };
 
 /// A page that mostly shows this part of what the client has out sees all of the load.
@@ -98,15 +98,23 @@ impl ReclaimReport {
     pub(super) fn of_pages(evidence: &Evidence) -> Self {
         let places = 0..evidence.pages.len();
         let alone: Vec<Evidence> = places.map(|place| evidence.of_pages(&[place])).collect();
-        let reports: Vec<Self> = alone.iter().map(Self::of_one).collect();
+        let reports: Vec<Self> = alone.iter().map(|page| Self::of_one(page, 0.0)).collect();
         let hops = evidence.hops(&alone);
         let of_hop = |hop: &Vec<usize>| match hop.as_slice() {
             [place] => reports.get(*place).cloned(),
-            places => Some(Self::of_one(&evidence.of_pages(places))),
+            places => {
+                // What they show together is as old as the oldest of them.
+                let pages = places.iter().filter_map(|place| alone.get(*place));
+                let sights = pages.map(|page| page.sight(Wave::sight_of_a_part));
+                let old = sights.fold(0.0, f64::max);
+                Some(Self::of_one(&evidence.of_pages(places), old))
+            }
         };
         let found: Vec<Self> = hops.iter().filter_map(of_hop).collect();
         let worst = found.iter().max_by_key(|report| rank(report));
-        let mut report = worst.cloned().unwrap_or_else(|| Self::of_one(evidence));
+        let mut report = worst
+            .cloned()
+            .unwrap_or_else(|| Self::of_one(evidence, 0.0));
         report.name_the_hop(evidence, &hops, &found);
         let both = evidence.pages.iter().zip(reports);
         report.pages = both

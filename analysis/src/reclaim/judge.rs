@@ -6,7 +6,7 @@ use super::{
     Asker, Counter, CounterVerdict, Effect, End, Evidence, Finding, LevelSample, Manner,
     ReclaimReport, Share, Source, Timeline, Verdict, Wave, WaveReport, Witness, detectable, tell,
     timeline::Wanted,
-    witness::{self, AT_REST, Stay},
+    witness::{self, AT_REST, Scale, Stay},
 };
 use pinfire_scrape::Levels;
 
@@ -26,19 +26,25 @@ impl ReclaimReport {
     /// Judges.
     pub fn of(evidence: &Evidence) -> Self {
         match evidence.pages.len() {
-            0 | 1 => Self::of_one(evidence),
+            0 | 1 => Self::of_one(evidence, 0.0),
             _ => Self::of_pages(evidence),
         }
     }
 
-    /// Judges by the samples of one page, or of several as one server.
-    pub(super) fn of_one(evidence: &Evidence) -> Self {
+    /// Judges by the samples of one page, or of several as one server. What they show may be so
+    /// many seconds old at least.
+    pub(super) fn of_one(evidence: &Evidence, old: f64) -> Self {
         let evidence = &evidence.with_late_series();
         let rest = Rest::of(&evidence.before);
-        let interval = evidence.resolution().unwrap_or(evidence.interval);
+        let scale = Scale {
+            floor: rest.held.unwrap_or(0.0),
+            interval: evidence.resolution().unwrap_or(evidence.interval),
+            sight: evidence.sight(Wave::sight).max(old),
+            alone: evidence.first_canary.took_ms / 1e3,
+        };
         let mut seen = Seen::default();
         for wave in &evidence.waves {
-            seen.add(wave, &rest, interval, evidence.manner);
+            seen.add(wave, &rest, scale, evidence.manner);
             if seen.lost.is_some() {
                 break;
             }
@@ -164,15 +170,22 @@ struct Seen {
     held: f64,
     /// Before the first token, and in the stream.
     leaks: [Share; 2],
+    /// Something was held for longer than the rest behind its wave.
+    outlived: bool,
     cache_leak: Option<f64>,
     lost: Option<[u64; 2]>,
 }
 
 impl Seen {
-    fn add(&mut self, wave: &Wave, rest: &Rest, interval: Span, manner: Manner) {
+    fn add(&mut self, wave: &Wave, rest: &Rest, scale: Scale, manner: Manner) {
         let mut report = wave.report(rest, manner);
-        let stay = Stay::of(wave, rest.held.unwrap_or(0.0) + self.held, interval, manner);
-        report.still_held = stay.and_then(|stay| stay.still);
+        let floor = scale.floor + self.held;
+        let stay = Stay::of(wave, Scale { floor, ..scale }, scale.floor, manner);
+        report.still_held = stay.and_then(|stay| stay.held());
+        if let Some(stay) = stay.filter(|stay| !wave.quiet && stay.held() > Some(0)) {
+            // What is still held then is more than requests that begin and end.
+            report.released_after_s = wave.back_after(stay.limit, floor);
+        }
         let survived = self.cancels;
         self.cancels += report.cancels;
         let kind = &mut self.leaks[usize::from(report.phase == STREAMING)];
@@ -182,6 +195,7 @@ impl Seen {
             if now - self.held >= 0.5 {
                 // Not all of it ever was.
                 report.released_after_s = None;
+                self.outlived = true;
             }
             self.held = now;
         }
@@ -193,13 +207,24 @@ impl Seen {
         self.stays.push(stay);
     }
 
-    /// Median and longest time until a wave had been let go: of quiet ones, if there are any.
+    /// Median and longest time until a wave had been let go: of quiet ones, if there are any. The
+    /// longest may be of another in which something was still held. Nothing if it may have been
+    /// longer than was waited.
     fn released(&self) -> Option<[f64; 2]> {
+        if self.outlived {
+            return None;
+        }
         let quiet = self.waves.iter().any(|wave| wave.quiet && wave.cancels > 0);
         let waves = self.waves.iter().filter(|wave| wave.quiet == quiet);
         let mut times: Vec<f64> = waves.filter_map(|wave| wave.released_after_s).collect();
         times.sort_by(f64::total_cmp);
-        Some([*times.get(times.len() / 2)?, *times.last()?])
+        let kept = self.waves.iter().filter(|wave| wave.still_held > Some(0));
+        let longest = kept.filter_map(|wave| wave.released_after_s);
+        let longest = longest.chain(times.last().copied()).reduce(f64::max)?;
+        Some([
+            times.get(times.len() / 2).copied().unwrap_or(longest),
+            longest,
+        ])
     }
 }
 
@@ -233,6 +258,20 @@ impl Evidence {
             .collect();
         gaps.sort_unstable();
         gaps.get(gaps.len() / 2).copied()
+    }
+
+    /// For how long the page has not shown a load that had begun, in seconds, of those that it has
+    /// shown: the longest but for a few, which may be of a machine that was busy.
+    pub(super) fn sight(&self, of: impl Fn(&Wave, f64) -> Option<f64>) -> f64 {
+        let mut floor = Rest::of(&self.before).held.unwrap_or(0.0);
+        let mut sights = Vec::new();
+        for wave in &self.waves {
+            sights.extend(of(wave, floor));
+            floor = wave.held_at_its_end().unwrap_or(floor);
+        }
+        sights.sort_by(f64::total_cmp);
+        let few = sights.len() / 4;
+        sights.iter().rev().nth(few).copied().unwrap_or(0.0)
     }
 
     /// How far the cache rose above its rest.
@@ -277,7 +316,7 @@ impl Wave {
             true => 0.5,
             false => (RELEASED_SLACK * together as f64).max(0.5),
         };
-        let out = Wanted::of(self.requests.iter());
+        let out = Wanted::of_wave(self);
         let back = |level: fn(&Levels) -> Option<f64>, floor: f64, wanted: bool| {
             let over = |sample: &LevelSample| {
                 let level = level(&sample.levels?)?;
@@ -343,6 +382,27 @@ impl Wave {
         }
         let known = known.len() > 1;
         known.then(|| total / self.left().count() as f64)
+    }
+
+    /// Seconds from the last cancel until nothing is held beyond `floor` that the client does not
+    /// want, after so many seconds.
+    fn back_after(&self, seconds: f64, floor: f64) -> Option<f64> {
+        let last = self.instant()?;
+        let out = Wanted::of_wave(self);
+        let over =
+            |sample: &LevelSample| Some(sample.levels?.held()? - floor - out.at(sample.at) as f64);
+        since(
+            last,
+            self.back(last + Span::from_secs_f64(seconds), over, 0.5)?,
+        )
+    }
+
+    /// What the last samples show.
+    fn held_at_its_end(&self) -> Option<f64> {
+        median(
+            &self.samples[self.samples.len().saturating_sub(3)..],
+            Levels::held,
+        )
     }
 
     /// The first sample after `from` from which on two in a row are not over by more than `slack`.

@@ -25,6 +25,8 @@ mod tell;
 mod tests;
 mod timeline;
 mod witness;
+#[cfg(test)]
+mod world;
 
 use pinfire_base::clock::{Span, Stamp};
 use serde::Serialize;
@@ -297,6 +299,13 @@ pub struct WaveReport {
     pub held_less_s: f64,
     /// The canary behind it.
     pub canary: Canary,
+}
+
+impl WaveReport {
+    /// Something tells what the server held behind it, if anything was cancelled.
+    const fn is_known_at_rest(&self) -> bool {
+        self.held_at_rest.is_some() || self.cancels == 0
+    }
 }
 
 /// What one of several pages tells.

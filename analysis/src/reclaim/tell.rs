@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{
     Asker, Counter, CounterVerdict, Evidence, Finding, Manner, ReclaimReport, Share, Source,
-    Verdict, Witness, cancels_to_detect, effect::Spread, witness::AT_ONCE,
+    Verdict, Witness, cancels_to_detect, effect::Spread,
 };
 
 /// Summary and advice.
@@ -59,11 +59,6 @@ fn late(report: &ReclaimReport) -> String {
     let what = report.manner.requests();
     let held = report.held();
     let few = held.share.filter(|share| share.requests < share.cancels);
-    let each = report
-        .waves
-        .iter()
-        .filter_map(|wave| wave.held_per_cancel_s);
-    let longest_mean = each.fold(0.0, f64::max);
     match (few, report.released_after_s) {
         (Some(few), Some([_, longest])) if longest > 0.0 => {
             format!(
@@ -71,20 +66,20 @@ fn late(report: &ReclaimReport) -> String {
                 few.words(what)
             )
         }
-        (Some(few), _) => format!("released late: {}", few.words(what)),
-        (None, Some([median, longest])) if held.verdict == Finding::Late && longest > AT_ONCE => {
-            format!(
-                "released late: all of {cancels} {what}, {median:.2} s after the cancel \
-             (median; longest {longest:.2} s)"
-            )
-        }
+        (Some(few), _) => format!(
+            "released late: {}, not within the rest behind a wave but later",
+            few.words(what)
+        ),
+        (None, None) if held.verdict == Finding::Late && held.share.is_some() => format!(
+            "released late: all of {cancels} {what}, not within the rest behind a wave but later"
+        ),
         (None, Some([median, longest])) if held.share.is_some() => format!(
             "released late: all of {cancels} {what}, {median:.2} s after the cancel \
              (median; longest {longest:.2} s)"
         ),
-        _ if longest_mean > AT_ONCE => format!(
-            "released late: all of {cancels} {what}, each held for {longest_mean:.2} s \
-             on average while the load ran"
+        (None, Some([_, longest])) if held.verdict == Finding::Late => format!(
+            "released late: of {cancels} {what}, {}; the last {longest:.2} s after the cancel",
+            held.says
         ),
         _ => format!(
             "released late: of {cancels} {what}, by {}",
@@ -97,14 +92,13 @@ fn late(report: &ReclaimReport) -> String {
 fn ran_on(report: &ReclaimReport) -> String {
     let cancels = report.cancels;
     let what = report.manner.requests();
+    // A counter is of all of them; what is held is of those that a sample has met.
     let witnesses = [Source::Finished, Source::Held].map(|source| report.witness(source));
     let telling = witnesses
         .into_iter()
-        .filter(|witness| witness.verdict == Finding::RanOn);
-    let most = telling
-        .filter_map(|witness| witness.share)
-        .max_by_key(|share| share.requests);
-    let some = most.map_or_else(
+        .find(|witness| witness.verdict == Finding::RanOn && witness.share.is_some());
+    let share = telling.and_then(|witness| witness.share);
+    let some = share.map_or_else(
         || format!("some of {cancels} {what}"),
         |few| few.words(what),
     );

@@ -3,7 +3,7 @@
 use pinfire_base::clock::{Span, Stamp};
 use serde::Serialize;
 
-use super::{Canary, End, Evidence, LevelSample, RequestSpan};
+use super::{Canary, End, Evidence, LevelSample, RequestSpan, Wave};
 
 /// More points than a wide screen has; of more samples than that, each point is the one of its
 /// neighbours that held most.
@@ -72,6 +72,12 @@ impl Wanted {
         Self::between(requests.map(RequestSpan::out))
     }
 
+    /// Of a wave, with the request alone behind it.
+    pub(super) fn of_wave(wave: &Wave) -> Self {
+        let requests = wave.requests.iter().map(RequestSpan::out);
+        Self::between(requests.chain([wave.canary.out()]))
+    }
+
     fn between(requests: impl Iterator<Item = (Stamp, Stamp)>) -> Self {
         let (mut begun, mut ended): (Vec<_>, Vec<_>) = requests.unzip();
         begun.sort_unstable();
@@ -89,6 +95,14 @@ impl RequestSpan {
     /// From when to when the client wanted it.
     const fn out(&self) -> (Stamp, Stamp) {
         (self.begun, self.ended)
+    }
+}
+
+impl Canary {
+    /// From when to when it was at the server.
+    fn out(&self) -> (Stamp, Stamp) {
+        let took = Span::from_secs_f64(self.took_ms / 1e3);
+        (self.begun, self.begun + took)
     }
 }
 
@@ -120,10 +134,7 @@ impl Timeline {
             let first = [&evidence.first_canary].into_iter();
             first.chain(waves().map(|wave| &wave.canary))
         };
-        let alone = canaries().map(|canary| {
-            let took = Span::from_secs_f64(canary.took_ms / 1e3);
-            (canary.begun, canary.begun + took)
-        });
+        let alone = canaries().map(Canary::out);
         let wanted = Wanted::between(requests().map(RequestSpan::out).chain(alone));
         let point = |sample: &LevelSample| {
             let levels = sample.levels.unwrap_or_default();

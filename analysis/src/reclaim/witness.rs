@@ -17,6 +17,21 @@ const COUNT_SLACK: f64 = 0.05;
 /// Tokens that a server may have under way as its client leaves: steps that are scheduled already.
 /// A request that was left so close to its end may have been finished before the server knew.
 const UNDER_WAY: f64 = 3.0;
+/// A page may be older than it was seen to be as a load began, by this factor.
+const OLDER: f64 = 1.5;
+/// The page shows too few requests if it lacks more than this, or than this share of many.
+const TOO_FEW: f64 = 0.5;
+const TOO_FEW_OF_MANY: f64 = 0.02;
+/// The page is that of all requests if it has shown this share of them.
+const SEES_ALL: f64 = 0.95;
+/// What is let go within so many seconds in a run is let go at once for certain.
+const SOON: f64 = 0.3;
+/// A mean so small, in seconds, leaves no room for requests that were held for long.
+const SMALL: f64 = 0.05;
+/// So many samples with nothing to hide behind would have shown what was held for longer.
+const ENOUGH_ALONE: usize = 20;
+/// An answer that has ended may still be shown for so many seconds.
+const PASSING: f64 = 0.05;
 /// Answers whose lengths differ by no more than this share are of one length.
 const ONE_LENGTH: f64 = 0.05;
 /// So many samples at the end of a wave are its rest.
@@ -32,38 +47,92 @@ pub(super) struct Stay {
     pub cancels: u64,
     /// Seconds behind the last cancel at which what is still held is counted.
     pub limit: f64,
-    /// Requests still held then; absent where no sample tells.
-    pub still: Option<u64>,
-    /// Something was held until the answers would have ended, and not longer.
-    pub to_the_end: bool,
+    /// Requests still held then.
+    pub still: Still,
+    /// Until when they were.
+    pub until: Until,
+    /// Seconds behind the last cancel from which on nothing was held any more; absent if the last
+    /// sample shows something.
+    pub rest: Option<f64>,
+}
+
+/// Requests that are still held when they should have been let go at once.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Still {
+    /// So many.
+    Held(u64),
+    /// No sample was taken in time: the machine was busy.
+    NotSampled,
+    /// No sample tells.
+    Unseen,
+    /// The page showed fewer requests than the client had out: it is not that of all of them, or
+    /// others have left, and what is missing may hide what is held.
+    TooFew,
+}
+
+/// Until when something was held.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Until {
+    /// Not as long as the answers would have taken, or longer.
+    Another,
+    /// Until the answers would have ended.
+    TheEnd,
+    /// No sample tells.
+    Unseen,
+}
+
+/// What samples of a wave are held against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    /// What the server held before the wave.
+    pub floor: f64,
+    /// From one sample to the next.
+    pub interval: Span,
+    /// The longest for which the page has not shown a load that had begun, in seconds.
+    pub sight: f64,
+    /// What a request alone takes, in seconds.
+    pub alone: f64,
 }
 
 impl Stay {
-    /// Of a wave before which the server held `floor`; samples are `interval` apart.
-    pub(super) fn of(wave: &Wave, floor: f64, interval: Span, manner: Manner) -> Option<Self> {
+    /// Of a wave. The server held `base` before anything was cancelled.
+    pub(super) fn of(wave: &Wave, scale: Scale, base: f64, manner: Manner) -> Option<Self> {
         let at = wave.instant()?;
         let left = wave.left();
         let cancels = left.count() as u64;
-        let by_itself = manner.may_end_by_itself();
         // Where that is no fault, a natural end is as good a release as any.
-        let remaining = wave.remaining(at).filter(|_| !by_itself);
+        let by_itself = manner.may_end_by_itself();
+        let [remaining, longest] = match by_itself {
+            true => [f64::INFINITY; 2],
+            false => wave.remaining(at, scale.alone),
+        };
+        // What the page shows may be so old.
+        let old = OLDER * scale.sight + scale.interval.as_secs_f64();
         // A request that would have ended by then tells nothing by not being there.
-        let limit = remaining.map_or(AT_ONCE, |left| AT_ONCE.min(left / 2.0));
-        let wanted = Wanted::of(wave.requests.iter());
+        let soon = AT_ONCE.min(remaining / 2.0);
+        let limit = soon.max(old);
+        let wanted = Wanted::of_wave(wave);
         let beyond = |sample: &LevelSample| {
             let held = sample.levels?.held()?;
-            Some(held - floor - wanted.at(sample.at) as f64)
+            Some(held - scale.floor - wanted.at(sample.at) as f64)
         };
-        let between = |from: f64, to: f64| -> Vec<f64> {
+        let inside = |from: f64, to: f64| {
             let (from, to) = (at + Span::from_secs_f64(from), at + Span::from_secs_f64(to));
             let samples = wave.samples.iter();
-            let inside = samples.filter(|sample| sample.at >= from && sample.at <= to);
-            let mut known: Vec<f64> = inside.filter_map(beyond).collect();
+            samples.filter(move |sample| sample.at >= from && sample.at <= to)
+        };
+        let between = |from: f64, to: f64| -> Vec<f64> {
+            let mut known: Vec<f64> = inside(from, to).filter_map(beyond).collect();
             known.sort_by(f64::total_cmp);
             known
         };
-        let few = (3.0 * interval.as_secs_f64()).max(0.06);
-        let end = remaining.map_or(AT_ONCE + few, |left| (0.9 * left).max(limit));
+        let few = (3.0 * scale.interval.as_secs_f64()).max(0.06);
+        let end = 0.9 * remaining;
+        // Where no request has begun since, a page that has shown the load and then what is wanted
+        // alone is conclusive, however old it is.
+        let early = between(soon, end.min(soon + few));
+        let gone = wave.quiet && wave.has_shown(scale.floor) && fits(&early);
+        let limit = if gone { soon } else { limit };
         let mut known = between(limit, end.min(limit + few));
         if known.is_empty() {
             known = between(limit, end);
@@ -78,19 +147,63 @@ impl Stay {
                 .collect();
             known.sort_by(f64::total_cmp);
         }
-        let still = mostly(&known).map(|beyond| (beyond as u64).min(cancels));
-        let to_the_end = remaining.is_some_and(|left| {
-            let until = mostly(&between(0.75 * left, 0.95 * left));
-            let after = mostly(&between(1.1 * left + few, 1.4 * left + 2.0 * few));
-            until.is_some_and(|until| after.is_none_or(|after| after < until) && until > 0.0)
-        });
+        // What was let go before is not held then.
+        let before = mostly(&between(old, limit.min(end))) == Some(0.0);
+        let out = wanted.at(at + Span::from_secs_f64(limit)) as f64;
+        let too_few = known
+            .get(known.len() / 2)
+            .map(|beyond| beyond + scale.floor - base)
+            .is_some_and(|beyond| beyond < -TOO_FEW.max(TOO_FEW_OF_MANY * out));
+        let sampled = inside(limit, end).next().is_some();
+        let still = match mostly(&known) {
+            _ if !by_itself && wave.sight(scale.floor).is_none() => Still::Unseen,
+            None if before => Still::Held(0),
+            None if sampled || limit >= end => Still::Unseen,
+            None => Still::NotSampled,
+            Some(_) if too_few && known.len() < 3 => Still::NotSampled,
+            Some(_) if too_few => Still::TooFew,
+            Some(beyond) => Still::Held((beyond as u64).min(cancels)),
+        };
+        let rests = |sample: &&LevelSample| beyond(sample).is_some_and(|beyond| beyond < 0.5);
+        let resting = wave.samples.iter().rev().take_while(rests);
+        let before_end = (0.97 * remaining - few).min(0.9 * remaining).max(limit);
+        let until = mostly(&between(before_end, 0.97 * remaining))
+            .or_else(|| mostly(&between(limit.max(0.75 * remaining), 0.97 * remaining)));
+        let after = 1.1 * longest + few + old;
+        let after = mostly(&between(after, after + few))
+            .or_else(|| mostly(&between(after, after + few + remaining.max(AT_ONCE))));
+        let until = match (until, after) {
+            _ if by_itself => Until::Another,
+            (None, _) => Until::Unseen,
+            (Some(until), after) if until > 0.0 && after.is_none_or(|after| after < until) => {
+                Until::TheEnd
+            }
+            _ => Until::Another,
+        };
         Some(Self {
             cancels,
             limit,
             still,
-            to_the_end,
+            until,
+            rest: resting
+                .last()
+                .map(|sample| sample.at.since(at).as_secs_f64()),
         })
     }
+
+    /// How many were still held, if a sample tells.
+    pub(super) const fn held(&self) -> Option<u64> {
+        match self.still {
+            Still::Held(still) => Some(still),
+            Still::NotSampled | Still::Unseen | Still::TooFew => None,
+        }
+    }
+}
+
+/// Whether ascending samples show what is wanted, no more and no less.
+fn fits(known: &[f64]) -> bool {
+    let middle = known.get(known.len() / 2);
+    middle.is_some_and(|beyond| beyond.abs() < 0.5) && mostly(known) == Some(0.0)
 }
 
 /// What ascending samples show most of the time, as a whole number: where requests begin and end
@@ -106,15 +219,74 @@ fn mostly(known: &[f64]) -> Option<f64> {
 }
 
 impl Wave {
-    /// Seconds from `at` until the answers that begun before have come to their own ends.
-    fn remaining(&self, at: Stamp) -> Option<f64> {
+    /// Seconds from `at` until the answers that begun before have come to their own ends, the first
+    /// of them but for a few and the last: those of the requests that stayed, or else as a request
+    /// alone takes.
+    fn remaining(&self, at: Stamp, alone: f64) -> [f64; 2] {
         let survivors = self.requests.iter();
         let survivors = survivors.filter(|seen| seen.end == End::Answered && seen.begun < at);
         let mut ends: Vec<f64> = survivors
             .map(|seen| seen.ended.since(at).as_secs_f64())
             .collect();
+        if ends.is_empty() {
+            let left = self.left();
+            let rest = left.map(|seen| alone - at.since(seen.begun).as_secs_f64());
+            ends.extend(rest.map(|rest| rest.max(0.0)));
+        }
         ends.sort_by(f64::total_cmp);
-        ends.get(ends.len() / 2).copied()
+        let first = ends.get(ends.len() / 10).copied();
+        let last = ends.last().copied();
+        [first.unwrap_or(alone), last.unwrap_or(alone)]
+    }
+
+    /// Whether a sample before the first cancel shows all that the client has out, beyond `floor`.
+    fn has_shown(&self, floor: f64) -> bool {
+        let Some(first) = self.left().map(|seen| seen.ended).min() else {
+            return false;
+        };
+        let out = Wanted::of(self.requests.iter());
+        let before = self.samples.iter().filter(|sample| sample.at < first);
+        let most = before.filter_map(|sample| {
+            let wanted = out.at(sample.at) as f64;
+            let held = sample.levels?.held()?;
+            Some(wanted > 1.0 && held - floor >= wanted - 0.5)
+        });
+        most.into_iter().any(|shown| shown)
+    }
+
+    /// Seconds for which the page has not shown the half of what the client has out, beyond
+    /// `floor`; absent if it never does.
+    pub(super) fn sight(&self, floor: f64) -> Option<f64> {
+        self.unseen_for(|held, wanted| held - floor >= wanted / 2.0)
+    }
+
+    /// The same of a page that has a part of the load only: for which it has not shown the half of
+    /// the most that it shows.
+    pub(super) fn sight_of_a_part(&self, floor: f64) -> Option<f64> {
+        let out = Wanted::of(self.requests.iter());
+        let under_load = self.samples.iter().filter(|sample| out.at(sample.at) > 0);
+        let held = under_load.filter_map(|sample| sample.levels?.held());
+        let most = held.fold(0.0, f64::max) - floor;
+        self.unseen_for(|held, _| most >= 0.5 && held - floor >= most / 2.0)
+    }
+
+    /// Seconds from the first request to the last sample before the first of which this holds, by
+    /// what it shows and by what the client has out: the page is known to have been so old.
+    fn unseen_for(&self, holds: impl Fn(f64, f64) -> bool) -> Option<f64> {
+        let begun = self.requests.iter().map(|seen| seen.begun).min()?;
+        let out = Wanted::of(self.requests.iter());
+        let mut last = 0.0;
+        for sample in self.samples.iter().filter(|sample| sample.at >= begun) {
+            let wanted = out.at(sample.at) as f64;
+            let Some(held) = sample.levels.and_then(|levels| levels.held()) else {
+                continue;
+            };
+            if wanted > 0.0 && holds(held, wanted) {
+                return Some(last);
+            }
+            last = sample.at.since(begun).as_secs_f64();
+        }
+        None
     }
 }
 
@@ -181,21 +353,57 @@ fn held(
     if !evidence.page_sees_the_load() {
         return Witness::silent(
             HERE,
-            "the page did not show this load: is it the right server's?",
+            "the page did not show all of this load: is it that of the right server, and of all of them?",
         );
     }
     if evidence.asker == Asker::Run {
         return held_in_a_run(evidence, waves, none_ran_on);
     }
+    held_in_waves(evidence, waves, stays, none_ran_on)
+}
+
+fn held_in_waves(
+    evidence: &Evidence,
+    waves: &[WaveReport],
+    stays: &[Option<Stay>],
+    none_ran_on: bool,
+) -> Witness {
+    const HERE: Source = Source::Held;
     let known: Vec<&Stay> = stays.iter().flatten().collect();
-    let seen: u64 = known
-        .iter()
-        .filter(|stay| stay.still.is_some())
-        .map(|stay| stay.cancels)
-        .sum();
+    let cancels = cancels_of(stays);
+    let of_seen = known.iter().filter(|stay| stay.held().is_some());
+    let seen: u64 = of_seen.map(|stay| stay.cancels).sum();
+    let still: u64 = known.iter().filter_map(|stay| stay.held()).sum();
+    let limit = known.iter().map(|stay| stay.limit).fold(0.0, f64::max);
+    let kept = || known.iter().filter(|stay| stay.held() > Some(0));
+    let may_hold_on = evidence.manner.held_on().is_some();
+    let to_the_end = kept().any(|stay| stay.until == Until::TheEnd);
+    let says = format!("{still} of {seen} still held {limit:.2} s after the cancel");
+    if to_the_end && !may_hold_on {
+        let ran_on = kept().filter(|stay| stay.until != Until::Another);
+        let ran_on = ran_on.filter_map(|stay| stay.held()).sum();
+        let of_them = match ran_on == still {
+            true => String::new(),
+            false => format!("{ran_on} of them "),
+        };
+        let says = format!("{says}, {of_them}until their answers would have ended");
+        return Witness::new(HERE, Finding::RanOn, says).about(ran_on, seen);
+    }
+    // What was not seen may be worse than what was.
+    if known.iter().any(|stay| stay.still == Still::TooFew) {
+        return Witness::silent(
+            HERE,
+            "the page showed fewer requests than were out: is it that of all servers, and are there no \
+             other clients?",
+        );
+    }
+    let rests = || known.iter().map(|stay| stay.rest);
     if seen == 0
         && none_ran_on
-        && let Some(rest) = evidence.at_rest_after().filter(|rest| *rest <= AT_ONCE)
+        && let Some(rest) = rests()
+            .reduce(|one, other| Some(one?.max(other?)))
+            .flatten()
+        && rest <= AT_ONCE
     {
         let says = format!(
             "nothing held {rest:.2} s after the cancel; the answers would have ended before that, and none \
@@ -210,50 +418,82 @@ fn held(
              --metrics-interval or longer answers (--osl)",
         );
     }
-    let still: u64 = known.iter().filter_map(|stay| stay.still).sum();
-    let limit = known.iter().map(|stay| stay.limit).fold(0.0, f64::max);
+    if still > 0 && may_hold_on {
+        return Witness::new(HERE, Finding::Late, says).about(still, seen);
+    }
+    // Nothing of what was not seen has run to its end where the server counts what has.
+    let missed = known.iter().filter(|stay| match stay.still {
+        Still::Held(_) => false,
+        _ if none_ran_on && stay.rest.is_some_and(|rest| rest <= AT_ONCE) => false,
+        Still::NotSampled if none_ran_on => 2 * seen < cancels,
+        Still::NotSampled => 100.0 * (cancels - seen) as f64 > MOST_UNKNOWN_PCT * cancels as f64,
+        Still::Unseen | Still::TooFew => true,
+    });
+    if missed.count() > 0 || !waves.iter().all(WaveReport::is_known_at_rest) {
+        let says = format!(
+            "only {seen} of {cancels} cancels fell into a time that the page shows: it was not there all \
+             the time, or is too slow for these answers (--osl)"
+        );
+        return Witness::silent(HERE, says);
+    }
+    if still == 0 && limit > AT_ONCE {
+        let says = format!(
+            "none of {seen} held {limit:.2} s after the cancel, and the page is too slow to tell sooner"
+        );
+        return Witness::new(HERE, Finding::Late, says);
+    }
     if still == 0 {
         let says = match evidence.manner.unsent {
             true => format!("nothing was held for {seen} that had not reached the server whole"),
             false => format!("none of {seen} held {limit:.2} s after the cancel"),
         };
-        let cancels = evidence.cancels();
         if seen < cancels && !none_ran_on {
             let unseen = 100.0 * (cancels - seen) as f64 / cancels as f64;
             let says = format!("{says}; of {cancels} the others were not seen in time");
-            return match unseen <= MOST_UNKNOWN_PCT {
-                true => Witness::new(HERE, Finding::AtOnce, says).but_for(unseen),
-                false => Witness::silent(HERE, says),
-            };
+            return Witness::new(HERE, Finding::AtOnce, says).but_for(unseen);
         }
         return Witness::new(HERE, Finding::AtOnce, says);
     }
-    let to_the_end =
-        known.iter().any(|stay| stay.to_the_end) && evidence.manner.held_on().is_none();
-    let (finding, how) = match to_the_end {
-        true => (Finding::RanOn, ", until their answers would have ended"),
-        false => (Finding::Late, ""),
-    };
-    let says = format!("{still} of {seen} still held {limit:.2} s after the cancel{how}");
-    Witness::new(HERE, finding, says).about(still, seen)
+    if kept().any(|stay| stay.until == Until::Unseen) && !none_ran_on {
+        let says = format!("{says}, and the page is too slow to tell until when");
+        return Witness::silent(HERE, says);
+    }
+    Witness::new(HERE, Finding::Late, says).about(still, seen)
 }
 
+/// Of a run, where requests begin and end all the time.
 fn held_in_a_run(evidence: &Evidence, waves: &[WaveReport], none_ran_on: bool) -> Witness {
     const HERE: Source = Source::Held;
     let run = waves.first();
     let mean = run.and_then(|wave| wave.held_per_cancel_s);
     let after = run.and_then(|wave| wave.released_after_s);
-    let Some(mean) = mean else {
+    let (Some(mean), Some(wave)) = (mean, evidence.waves.first()) else {
         return Witness::silent(HERE, "too few samples while the load ran");
     };
-    if mean > AT_ONCE || after.is_some_and(|after| after > AT_ONCE) {
-        let last = after.map_or_else(String::new, |after| format!(", the last for {after:.2} s"));
-        let says = format!("each held for {mean:.2} s on average while the load ran{last}");
-        return Witness::new(HERE, Finding::Late, says);
+    let floor = evidence.held_before();
+    let late = mean > AT_ONCE
+        || after.is_some_and(|after| after > AT_ONCE)
+        || wave.overdue(floor, AT_ONCE).pairs > 0;
+    let each = format!("each held for {mean:.2} s on average while the load ran");
+    if late {
+        let last = match after.filter(|after| *after > AT_ONCE) {
+            Some(after) => format!(", the last for {after:.2} s"),
+            None => {
+                let most = 100.0 * (mean / AT_ONCE).min(1.0);
+                format!(
+                    ", so that up to {most:.0} % can have been held for longer than {AT_ONCE} s"
+                )
+            }
+        };
+        return Witness::new(HERE, Finding::Late, format!("{each}{last}"));
+    }
+    let soon = wave.overdue(floor, SOON);
+    if soon.pairs > 0 || (mean > SMALL && soon.alone < ENOUGH_ALONE) {
+        let says = format!("{each}: all for so long, or a few for much longer");
+        return Witness::silent(HERE, says);
     }
     if none_ran_on {
-        let says = format!("each held for {mean:.2} s on average while the load ran");
-        return Witness::new(HERE, Finding::AtOnce, says);
+        return Witness::new(HERE, Finding::AtOnce, each);
     }
     // What is begun and what has ended is shown with a delay, so that the area between the curves
     // may come out too small by as much as it may be too large.
@@ -281,6 +521,49 @@ impl From<Witness> for Finished {
         Self {
             witness,
             none_ran_on: false,
+        }
+    }
+}
+
+/// Samples of a run that show more than has been left a short time before.
+struct Overdue {
+    /// Two of them in a row.
+    pairs: usize,
+    /// Samples before which nothing had ended for so long: only these can show it.
+    alone: usize,
+}
+
+impl Wave {
+    /// Samples that show requests, beyond `floor` and what the client wants, which it had left more
+    /// than so many seconds before.
+    fn overdue(&self, floor: f64, seconds: f64) -> Overdue {
+        let wanted = Wanted::of_wave(self);
+        let ends = |of: End| {
+            let ends = self.requests.iter().filter(move |seen| seen.end == of);
+            let mut ends: Vec<Stamp> = ends.map(|seen| seen.ended).collect();
+            ends.sort_unstable();
+            ends
+        };
+        let (left, answered) = (ends(End::Disconnected), ends(End::Answered));
+        let between = |ends: &[Stamp], at: Stamp, seconds: f64| {
+            let before = |limit: Stamp| ends.partition_point(|&end| end <= limit);
+            let from = at
+                .nanos()
+                .saturating_sub(Span::from_secs_f64(seconds).nanos());
+            before(at) - before(Stamp::from_nanos(from))
+        };
+        let known = self.samples.iter().filter_map(|sample| {
+            let beyond = sample.levels?.held()? - floor - wanted.at(sample.at) as f64;
+            let may = between(&left, sample.at, seconds) + between(&answered, sample.at, PASSING);
+            Some((beyond >= may as f64 + 0.5, may == 0))
+        });
+        let known: Vec<(bool, bool)> = known.collect();
+        Overdue {
+            pairs: known
+                .windows(2)
+                .filter(|pair| pair.iter().all(|of| of.0))
+                .count(),
+            alone: known.iter().filter(|of| of.1).count(),
         }
     }
 }
@@ -337,7 +620,7 @@ fn finished(evidence: &Evidence) -> Finished {
             "{ran_on} cancelled requests were finished, and {nearly_done} were left within a few tokens of \
              their ends"
         );
-        return Witness::new(HERE, Finding::AtOnce, says).into();
+        return silent(says);
     }
     let says = format!("{ran_on} of {cancels} cancelled requests ran to their end");
     let found = Witness::new(HERE, Finding::RanOn, says);
@@ -537,9 +820,9 @@ impl Evidence {
         rates.get(rates.len() / 2).copied()
     }
 
-    /// Whether the page has shown a good part of what the client had out.
+    /// Whether the page has shown what the client had out.
     fn page_sees_the_load(&self) -> bool {
-        self.share_of_the_load() >= 0.5
+        self.share_of_the_load() >= SEES_ALL
     }
 
     /// What the page has shown last before the load; 0 where it has shown nothing.
@@ -558,21 +841,6 @@ impl Evidence {
         let events = 2.0 * self.requests().count() as f64;
         let between = self.interval.as_secs_f64() / 12.0_f64.sqrt();
         2.0 * between * events.sqrt() / self.cancels().max(1) as f64
-    }
-
-    /// The longest time from the last cancel of a wave until nothing is held any more, in seconds.
-    fn at_rest_after(&self) -> Option<f64> {
-        let floor = self.held_before() + 0.5;
-        let resting = |sample: &&LevelSample| {
-            let held = sample.levels.and_then(|levels| levels.held());
-            held.is_some_and(|held| held < floor)
-        };
-        let after = |wave: &Wave| {
-            let resting = wave.samples.iter().rev().take_while(resting);
-            Some(resting.last()?.at.since(wave.instant()?).as_secs_f64())
-        };
-        let after = self.waves.iter().map(after);
-        after.reduce(|one, other| Some(one?.max(other?)))?
     }
 
     /// What the page mostly shows of what the client has out, no more than all of it: before the
@@ -608,7 +876,8 @@ impl Evidence {
         let floor = self.held_before();
         let (mut wanted, mut held) = (0, 0.0_f64);
         for wave in &self.waves {
-            let out = Wanted::of(wave.requests.iter());
+            let whole = |seen: &&RequestSpan| !self.manner.unsent || seen.end != End::Disconnected;
+            let out = Wanted::of(wave.requests.iter().filter(whole));
             for sample in &wave.samples {
                 let Some(shown) = sample.levels.and_then(|levels| levels.held()) else {
                     continue;
