@@ -23,6 +23,7 @@ mod ends;
 mod figures;
 mod files;
 mod folders;
+mod gateway_table;
 mod gateways;
 mod hostile;
 mod malformed;

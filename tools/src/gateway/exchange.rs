@@ -161,6 +161,7 @@ impl<'a> Exchange<'a> {
         server.set_nonblocking(true)?;
         if counted {
             shared.counts.active.fetch_add(1, Ordering::SeqCst);
+            shared.counts.begun.fetch_add(1, Ordering::SeqCst);
         }
         Ok(Self {
             client,

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// What the gateway counts.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
+    /// Requests that have come.
+    pub(super) begun: AtomicU64,
     /// Requests that are open at the server.
     pub(super) active: AtomicU64,
     /// Those of them whose clients have left.
@@ -20,7 +22,8 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// The Prometheus text. As with Dynamo, the counter of cancels appears with the first one.
+    /// The Prometheus text. As with Dynamo, nothing tells of requests before the first one, and the
+    /// counter of cancels appears with the first cancel.
     pub(super) fn page(&self) -> String {
         let of = |count: &AtomicU64| count.load(Ordering::SeqCst);
         let mut out = String::new();
@@ -28,6 +31,10 @@ impl Counts {
             // Writing to a string does not fail.
             let _ = writeln!(out, "# TYPE {name} {kind}\n{name}{labels} {value}");
         };
+        one("gauge", "dynamo_frontend_disconnected_clients", "", 0);
+        if of(&self.begun) == 0 {
+            return out;
+        }
         one(
             "gauge",
             "dynamo_frontend_active_requests",

@@ -9,7 +9,7 @@ use super::metrics::Finish;
 use super::pieces::{Api, Mark};
 use super::plain::put_error;
 use super::request::{self, HEAD_MAX, Head, Route};
-use super::script::{CounterLife, Framing, LeftAt, Release};
+use super::script::{Framing, LeftAt, Release};
 use super::turn::Core;
 
 /// Whether a connection lives on.
@@ -283,11 +283,7 @@ impl Core {
             if conn.phase == Phase::Queued && active.fault.is_none() {
                 self.metrics.count(active.api as usize, 1, 200);
             }
-            self.metrics.finish(Finish::Abort);
-            let left = self.metrics.finished(Finish::Abort);
-            if matches!(self.script.counters, CounterLife::RestartAt(n) if left == u64::from(n)) {
-                self.metrics.restart();
-            }
+            self.metrics.finish(Finish::Abort, self.script.counters);
         }
         if conn.active.is_some() || conn.first.is_some() {
             self.log(conn, now, |line| {
@@ -330,11 +326,11 @@ impl Core {
         self.served += 1;
         match ending {
             Ending::Done => {
-                self.metrics.finish(active.finish);
+                self.metrics.finish(active.finish, self.script.counters);
                 self.next_request(conn, active.close, now)
             }
             Ending::Reset | Ending::Cut | Ending::Stall => {
-                self.metrics.finish(Finish::Error);
+                self.metrics.finish(Finish::Error, self.script.counters);
                 if ending == Ending::Reset {
                     conn.abort();
                 }

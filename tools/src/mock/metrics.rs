@@ -111,12 +111,20 @@ struct Before {
 }
 
 impl Metrics {
-    pub(super) fn finish(&mut self, finish: Finish) {
+    /// A request has ended. Its counters may begin anew with it.
+    pub(super) fn finish(&mut self, finish: Finish, life: CounterLife) {
         self.finished[finish as usize] += 1;
+        let left = match finish {
+            Finish::Abort => self.finished(finish),
+            Finish::Stop | Finish::Length | Finish::Error => 0,
+        };
+        if life.restarts(left, self.finished.iter().sum()) {
+            self.restart();
+        }
     }
 
     /// Lets every counter show 0 and count on from there.
-    pub(super) fn restart(&mut self) {
+    fn restart(&mut self) {
         self.before = Before {
             prompt_tokens: self.prompt_tokens,
             generation_tokens: self.generation_tokens,
@@ -174,7 +182,7 @@ impl Metrics {
         let finished = Finish::ALL.map(|finish| {
             let times = match finish {
                 Finish::Abort => u64::from(abort_counter),
-                _ => 1,
+                Finish::Stop | Finish::Length | Finish::Error => life.times(),
             };
             let count = self.finished(finish) - self.before.finished[finish as usize];
             (finish.name(), times * count)

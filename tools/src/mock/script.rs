@@ -269,18 +269,53 @@ pub enum CounterLife {
     Late,
     /// From 0 again when so many clients have left, as after a restart.
     RestartAt(u32),
+    /// From 0 again when so many requests have ended in any way.
+    RestartAfter(u32),
+    /// No request that has ended is counted.
+    Zero,
+    /// Each request that has ended counts twice.
+    Doubled,
 }
 
 impl std::str::FromStr for CounterLife {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let restart = text.strip_prefix("restart:").and_then(|it| it.parse().ok());
-        match (text, restart) {
-            ("steady", _) => Ok(Self::Steady),
-            ("late", _) => Ok(Self::Late),
-            (_, Some(cancels @ 1..)) => Ok(Self::RestartAt(cancels)),
-            _ => Err("it must be steady, late or restart:N".to_owned()),
+        let (name, count) = match text.split_once(':') {
+            Some((name, count)) => (name, count.parse().ok()),
+            None => (text, None),
+        };
+        match (name, count) {
+            ("steady", None) => Ok(Self::Steady),
+            ("late", None) => Ok(Self::Late),
+            ("zero", None) => Ok(Self::Zero),
+            ("doubled", None) => Ok(Self::Doubled),
+            ("restart", Some(cancels @ 1..)) => Ok(Self::RestartAt(cancels)),
+            ("restart-after", Some(requests @ 1..)) => Ok(Self::RestartAfter(requests)),
+            _ => Err(
+                "it must be steady, late, zero, doubled, restart:N or restart-after:N".to_owned(),
+            ),
+        }
+    }
+}
+
+impl CounterLife {
+    /// What a counter of requests that have ended shows for each.
+    pub(super) const fn times(self) -> u64 {
+        match self {
+            Self::Zero => 0,
+            Self::Doubled => 2,
+            Self::Steady | Self::Late | Self::RestartAt(_) | Self::RestartAfter(_) => 1,
+        }
+    }
+
+    /// Whether the counters begin anew now that so many clients have left, and so many requests
+    /// have ended.
+    pub(super) const fn restarts(self, left: u64, ended: u64) -> bool {
+        match self {
+            Self::RestartAt(cancels) => left == cancels as u64,
+            Self::RestartAfter(requests) => ended == requests as u64,
+            Self::Steady | Self::Late | Self::Zero | Self::Doubled => false,
         }
     }
 }

@@ -366,7 +366,36 @@ fn the_life_of_counters() {
     );
     (0..2).for_each(|_| behind.leave(STREAM));
     behind.rig.until(ABORTS, 2.0);
-    for wrong in ["", "later", "restart", "restart:0"] {
+    for (counters, ended) in [("zero", 0.0), ("doubled", 2.0), ("restart-after:1", 0.0)] {
+        let script = Script {
+            counters: counters.parse().unwrap(),
+            ..Script::instant(3)
+        };
+        let behind = Behind::new("pass", script);
+        let answer = behind.client().chat("", STREAM);
+        assert!(
+            answer.head.contains("200 OK"),
+            "{counters}: {}",
+            answer.head
+        );
+        let length =
+            format!("{success}{{engine=\"0\",model_name=\"mock\",finished_reason=\"stop\"}}");
+        behind.rig.until(&length, ended);
+        let made = if counters == "restart-after:1" {
+            0.0
+        } else {
+            3.0
+        };
+        behind.rig.until("vllm:generation_tokens_total", made);
+    }
+    for wrong in [
+        "",
+        "later",
+        "restart",
+        "restart:0",
+        "late:2",
+        "restart-after:0",
+    ] {
         let error = wrong
             .parse::<pinfire_tools::mock::CounterLife>()
             .unwrap_err();

@@ -200,9 +200,11 @@ pub struct Args {
     /// none (zero, as vLLM 0.32 does for clients that leave) or each twice (doubled).
     #[arg(long, value_enum, default_value = "honest", help_heading = "Cancels")]
     pub abort_counter: AbortCounterArg,
-    /// When the counters of ended requests and of tokens are on /metrics: from the start (steady),
-    /// each series with its first event (late), or all of them again from 0 with the N-th cancel
-    /// (restart:N), as after a restart of the server.
+    /// What the counters of ended requests and of tokens are like on /metrics: there from the start
+    /// (steady), each series with its first event (late), or all of them again from 0, as after a
+    /// restart of the server, with the N-th cancel (restart:N) or the N-th request that ends in any
+    /// way (restart-after:N). Or the requests that were not cancelled are not counted (zero), or
+    /// each of them twice (doubled).
     #[arg(
         long,
         value_name = "LIFE",
