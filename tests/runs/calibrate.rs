@@ -151,6 +151,23 @@ fn cancels_and_more_of_the_same_are_measured_and_stand_beside_a_run() {
 }
 
 #[test]
+fn a_load_without_streams_has_no_times_of_tokens() {
+    for (flags, bare) in [
+        ("--streaming=false --osl 4", true),
+        ("--endpoint-type embeddings", false),
+    ] {
+        let flags = format!("{flags} --concurrency 2 --request-count 20 --steps 0");
+        let run = calibrated(&flags, &[]);
+        let json = json(&run);
+        assert_eq!(json["shape"]["streaming"], false);
+        assert_eq!(json["adds"]["itl"]["count"], 0, "{json}");
+        let cost = &json["cost"];
+        assert!(cost["cpu_us_per_request"].as_f64().unwrap() > 0.0, "{cost}");
+        assert_eq!(cost["bare_cpu_us_per_request"].is_number(), bare, "{cost}");
+    }
+}
+
+#[test]
 fn what_is_no_load_is_refused() {
     for (flags, word) in [
         ("--concurrency 1,2", "one load"),

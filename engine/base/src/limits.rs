@@ -123,8 +123,9 @@ pub const STALE_WITHIN: Span = Span::from_millis(1_000);
 pub const STAMP_SLACK: Span = Span::from_micros(10);
 
 /// A read whose bytes had waited longer than this was late: what waits on the next sockets may be
-/// several events, each with a stamp of its own.
-pub const LATE_READ_LEAST: Span = Span::from_micros(100);
+/// several events, each with a stamp of its own. A stream whose events come closer than this is
+/// rare, and looking ahead costs a call for each read.
+pub const LATE_READ_LEAST: Span = Span::from_millis(1);
 
 /// So many reads after a late one are taken to be late too.
 pub const READS_AFTER_A_LATE_ONE: u32 = 64;

@@ -125,9 +125,9 @@ fn sum_up(
     }
 }
 
-/// The same load by a bare loop on the engine's first CPU; of a load over TLS there is none.
+/// The same load by a bare loop on the engine's first CPU, where one can carry it.
 fn bare_loop(shape: &Shape, asked: &Carried) -> Result<Option<floor::Carried>> {
-    if shape.script.tls.is_some() {
+    if !shape.has_bare() {
         return Ok(None);
     }
     let script = shape.script.clone();

@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
-use pinfire_base::{clock::Span, delay::Delay};
+use pinfire_base::{
+    clock::Span,
+    delay::Delay,
+    record::{CancelTrigger, Trigger},
+};
 use pinfire_config::{
     Get, Given, RunConfig, Sourced,
     numbers::{Count, Rate},
@@ -15,6 +19,7 @@ use pinfire_config::{
     setting::{Listed, Setting},
     words::{ExportLevel, UiKind},
 };
+use pinfire_dialect::EndpointKind;
 use pinfire_tools::{
     floor,
     mock::{Handle, Script, Server},
@@ -101,7 +106,7 @@ impl Shape {
         let mut config = wanted.single()?.clone();
         if let Some(osl) = config.input.osl.get() {
             script.tokens = osl;
-        } else {
+        } else if config.endpoint.endpoint_type.value.row().output_tokens {
             config.input.osl = Listed::parse(&TOKENS.to_string())
                 .ok()
                 .map(Sourced::derived);
@@ -187,8 +192,13 @@ impl Shape {
         self.script.ttft.as_secs_f64() + gaps * self.script.itl.as_secs_f64()
     }
 
-    /// The load of a bare loop with so many requests in flight: what a loop without a schedule, a
-    /// tokenizer or TLS can do of this.
+    /// Whether a bare loop can carry the like: it speaks no TLS and asks for chats.
+    pub fn has_bare(&self) -> bool {
+        self.script.tls.is_none() && self.config.endpoint.endpoint_type.value == EndpointKind::Chat
+    }
+
+    /// The load of a bare loop with so many requests in flight. It knows no schedule, and no
+    /// cancels but those a fixed time after a request was sent.
     pub fn bare(&self, server: SocketAddr, requests: u64, in_flight: f64) -> floor::Plan {
         let prompt = self.config.input.isl.get().unwrap_or(550);
         // A token of English has about four bytes.
@@ -199,16 +209,23 @@ impl Shape {
             Some(self.script.tokens),
         );
         let cancellation = &self.config.cancellation;
-        let after = match cancellation.request_cancellation_delay.get() {
-            Some(Delay::Fixed(after)) => after,
-            _ => Span::ZERO,
+        let share = match cancellation.request_cancellation_trigger.get() {
+            None | Some(CancelTrigger::At(Trigger::Sent)) => {
+                cancellation.request_cancellation_rate.get()
+            }
+            Some(_) => None,
+        };
+        let (share, after) = match cancellation.request_cancellation_delay.get() {
+            None => (share, Span::ZERO),
+            Some(Delay::Fixed(after)) => (share, after),
+            Some(_) => (None, Span::ZERO),
         };
         floor::Plan {
             server,
             request: floor::Request::new(server, "/v1/chat/completions", &body),
             requests,
             concurrency: (in_flight.round() as u32).max(1),
-            cancel: cancellation.request_cancellation_rate.get().unwrap_or(0.0) / 100.0,
+            cancel: share.unwrap_or(0.0) / 100.0,
             cancel_after: after,
             seed: 0,
         }
@@ -233,7 +250,7 @@ impl Shape {
 fn quiet(config: &mut RunConfig) {
     let endpoint = &mut config.endpoint;
     if !endpoint.streaming.is_given() {
-        endpoint.streaming = Sourced::derived(true);
+        endpoint.streaming = Sourced::derived(endpoint.endpoint_type.value.row().streams);
     }
     endpoint.api_key = None;
     endpoint.ca_cert = None;
