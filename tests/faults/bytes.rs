@@ -190,7 +190,7 @@ on_both_drivers! {
             conn.head();
             std::thread::sleep(Duration::from_secs(20));
         });
-        let load = Load::new(driver, server.address()).of(2, 4).timing_out(1_000);
+        let load = Load::new(driver, server.address()).of(4, 4).timing_out(2_000);
         let load = load.with_bodies(vec![vec![b' '; 32 << 20]]);
         let run = load.cancelling(100.0, Span::ZERO).run();
         assert_eq!(run.ends(), [0, 4, 0, 0]);

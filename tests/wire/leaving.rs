@@ -172,7 +172,9 @@ on_both_drivers! {
     }
 
     fn a_half_close_is_read_to_the_end(driver) {
-        let script = Script { half_open: true, tokens: 30, ..script() };
+        // Long enough that even a client that is held up for a while leaves before the end.
+        let itl = Span::from_millis(20);
+        let script = Script { half_open: true, tokens: 30, itl, ..script() };
         let plan = all().from_trigger(Trigger::Tokens(3)).leaving(Leave::HalfClose);
         let (run, lines) = run(driver, script, plan, 12);
         assert_eq!(run.ends(), [0, 0, 12, 0]);
