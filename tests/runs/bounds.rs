@@ -431,10 +431,15 @@ fn has_two(mock: &Mock) {
 }
 
 /// A terminal that is closed ends a run in order; one that was started to outlive it goes on.
+/// The tests themselves may have been started by `nohup`, or in the background.
+const HEEDS_SIGNALS: [&str; 2] = ["/usr/bin/env", "--default-signal=HUP,INT,QUIT"];
+
 #[test]
 fn a_hangup_is_as_a_request_to_end_unless_it_is_ignored() {
     let mock = Mock::start(silent());
-    let running = going(&mock, "").start();
+    let mut heeding = going(&mock, "");
+    heeding.by(&HEEDS_SIGNALS);
+    let running = heeding.start();
     has_two(&mock);
     running.signal(Signal::HUP);
     let run = running.wait().code(1);
@@ -483,7 +488,9 @@ fn a_quit_leaves_at_once() {
 fn signals_before_a_run_end_it() {
     for (signal, code) in [(Signal::INT, 1), (Signal::HUP, 1), (Signal::QUIT, 131)] {
         // A million prompts take longer than it takes until the folder is there.
-        let running = profile("mock:", "--num-dataset-entries 1000000").start();
+        let mut heeding = profile("mock:", "--num-dataset-entries 1000000");
+        heeding.by(&HEEDS_SIGNALS);
+        let running = heeding.start();
         let _guard = watch("the folder is never made");
         while !running.folder().join("out/logs/pinfire.log").exists() {
             std::thread::sleep(std::time::Duration::from_millis(2));
