@@ -7,7 +7,7 @@ use pinfire_base::clock::Span;
 use pinfire_tests::{
     binary::{Ended, call},
     mock::{Mock, script},
-    raw::Raw,
+    raw::{Raw, nobody},
 };
 use pinfire_tools::{
     gateway::{Gateway, Mode},
@@ -331,6 +331,32 @@ fn what_a_proxy_keeps_is_the_difference_to_the_server_itself() {
     let direct = json(&out.join("direct/cancel_test.json"));
     assert_eq!(direct["summary"], found["direct"]["report"]["summary"]);
     assert!(out.join("direct/profile_export.jsonl").is_file());
+}
+
+#[test]
+fn a_server_behind_the_proxy_that_is_not_there_costs_no_result() {
+    let mock = Mock::start(script());
+    // What cannot be a server is refused before anything is sent.
+    let run = test(&url(&mock), "--direct-url ftp://behind");
+    assert_eq!(run.status.code(), Some(1), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("neither http nor https"),
+        "{}",
+        run.stderr
+    );
+    assert!(!run.folder().join("cancel_test.json").exists());
+    // One that does not answer is found out behind the test through the proxy, which is kept.
+    let (_socket, address) = nobody();
+    let dead = format!("--waves 2 --settle 2 --direct-url http://{address}");
+    let run = test(&url(&mock), &dead);
+    let told = format!("{}{}", run.stdout, run.stderr);
+    assert_eq!(run.status.code(), Some(5), "{told}");
+    let found = json(&run.folder().join("cancel_test.json"));
+    assert_eq!(
+        found["direct"]["report"]["verdict"], "cannot_tell",
+        "{told}"
+    );
+    assert!(run.stdout.contains("Connection refused"), "{told}");
 }
 
 /// A test of one way to leave, and what is said of it.

@@ -44,21 +44,31 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
     let interrupt = Interrupt::watch()?;
     let once = |config: &RunConfig| carry_out(flags, ask, config, &kinds, &interrupt);
     let config = as_config(flags, &ask);
-    let (mut report, kept) = once(&config)?;
-    if let Some(url) = &flags.direct_url {
-        let mut direct = config;
+    let direct = flags.direct_url.as_ref().map(|url| {
+        let mut direct = config.clone();
         direct.endpoint.url = vec![url.clone()];
-        let folder = flags
-            .artifact_dir
-            .as_ref()
-            .map(|folder| folder.join(DIRECT));
-        direct.output.artifact_dir = folder.map(Sourced::derived);
+        let folder = flags.artifact_dir.as_ref();
+        direct.output.artifact_dir = folder.map(|folder| Sourced::derived(folder.join(DIRECT)));
+        (url, direct)
+    });
+    // Before the test through the proxy, which takes its time.
+    if let Some((_, direct)) = &direct {
+        Settings::new(direct)?.transport.reach()?;
+    }
+    let (mut report, kept) = once(&config)?;
+    let mut failed = None;
+    if let Some((url, direct)) = direct {
         say::line(format_args!("The same directly at {url}:"));
-        let (found, kept) = once(&direct)?;
-        if let Some((folder, recorded)) = kept {
-            folder.finish(recorded, &found)?;
+        match once(&direct) {
+            Ok((found, kept)) => {
+                if let Some((folder, recorded)) = kept {
+                    folder.finish(recorded, &found)?;
+                }
+                report = report.beside(url.to_string(), found);
+            }
+            // What was found through the proxy is shown and written all the same.
+            Err(error) => failed = Some(error.context(format!("--direct-url {url}"))),
         }
-        report = report.beside(url.to_string(), found);
     }
     stdout::plain(&report.page());
     if let Some(path) = output {
@@ -73,7 +83,10 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
     if let Some((folder, recorded)) = kept {
         folder.finish(recorded, &report)?;
     }
-    Ok(ExitCode::from(report.exit_code))
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(ExitCode::from(report.exit_code)),
+    }
 }
 
 /// A test, and what goes to its folder, if it has one.
