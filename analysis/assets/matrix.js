@@ -1,13 +1,4 @@
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
 const MODES = ["fin", "rst", "half-close", "stall"];
-
-const make = (tag, attributes = {}, ...children) => {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-};
 
 const words = {
   released: () => "ok",
@@ -59,16 +50,6 @@ function list(id, rows, none) {
   const place = document.getElementById(id);
   if (rows.length === 0) place.replaceWith(make("p", { class: "note" }, none));
   else place.append(...rows.flatMap(([name, ...texts]) => [make("dt", {}, name), ...texts.map((text) => make("dd", {}, text))]));
-}
-
-function theme() {
-  const button = document.getElementById("theme");
-  const set = (name) => {
-    document.documentElement.dataset.theme = name;
-    button.textContent = name === "dark" ? "Light" : "Dark";
-  };
-  button.addEventListener("click", () => set(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
-  set(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 }
 
 theme();

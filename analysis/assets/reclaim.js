@@ -1,16 +1,8 @@
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
 const { canaries } = data.timeline;
 let { waves, looks } = data.timeline;
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 1100, HEIGHT = 300, LEFT = 60, RIGHT = 20, TOP = 14, BOTTOM = 34;
 
-const make = (tag, attributes = {}, ...children) => {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-};
 const draw = (parent, tag, attributes, text) => {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -221,16 +213,6 @@ function spans() {
     });
   }
   show(0);
-}
-
-function theme() {
-  const button = document.getElementById("theme");
-  const set = (name) => {
-    document.documentElement.dataset.theme = name;
-    button.textContent = name === "dark" ? "Light" : "Dark";
-  };
-  button.addEventListener("click", () => set(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
-  set(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 }
 
 theme();

@@ -12,7 +12,10 @@ use crate::page::Parts;
 const PAGE: Parts = Parts {
     shell: include_str!("../../assets/matrix.html"),
     style: include_str!("../../assets/reclaim.css"),
-    script: include_str!("../../assets/matrix.js"),
+    script: concat!(
+        include_str!("../../assets/common.js"),
+        include_str!("../../assets/matrix.js")
+    ),
 };
 
 /// The table is no wider.

@@ -10,7 +10,10 @@ use crate::page::Parts;
 const PAGE: Parts = Parts {
     shell: include_str!("../../assets/reclaim.html"),
     style: include_str!("../../assets/reclaim.css"),
-    script: include_str!("../../assets/reclaim.js"),
+    script: concat!(
+        include_str!("../../assets/common.js"),
+        include_str!("../../assets/reclaim.js")
+    ),
 };
 
 /// What a report must have to be shown.
