@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use pinfire_artifacts::{FileNames, Summary, calibration::Calibration};
+use pinfire_base::cgroup::CpuQuotaUse;
 use pinfire_base::clock::{Span, Stamp, WallAnchor};
 use pinfire_base::health::{CoreHealth, Counts, ReceiveCounts};
 use pinfire_base::record::PlannedCancellation;
@@ -261,6 +262,8 @@ pub struct RunEnd {
     pub cores: Vec<CoreHealth>,
     /// Where the times of the warmup's reads come from.
     pub warmup_stamps: ReceiveCounts,
+    /// The CPU quota during the measured phase, where there was one.
+    pub cpu_quota: Option<CpuQuotaUse>,
     /// Why the run ended before its time, if it did.
     pub interrupted: Option<String>,
 }

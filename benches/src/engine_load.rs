@@ -140,7 +140,7 @@ fn main() -> anyhow::Result<()> {
         keep: Keep::default(),
     });
     let mut engine = Engine::start(&EngineSetup {
-        cpus: vec![args.cpu],
+        cpus: vec![Some(args.cpu)],
         driver: if args.epoll {
             DriverChoice::Epoll
         } else {

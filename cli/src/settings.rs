@@ -139,6 +139,7 @@ impl Settings {
         let most = load.phases().map(PhaseLoad::most_cores).max();
         let places = divide(config.engine.cores.get().as_ref(), most.unwrap_or(1))
             .about(&[&config.engine.cores])?;
+        warnings.extend(places.warning());
         let stamps = &config.engine.receive_stamps;
         demand!(
             stamps.value != words::ReceiveStamps::Kernel || !asked.transport.uses_unix_sockets(),

@@ -23,8 +23,9 @@ use crate::{
 /// How the engine's threads are set up, once per process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EngineSetup {
-    /// The CPUs to pin one core thread each to. Not empty.
-    pub cpus: Vec<usize>,
+    /// The CPU that each core's thread is pinned to; none where the system is to place it. Not
+    /// empty.
+    pub cpus: Vec<Option<usize>>,
     /// Which interface to the kernel the loops use.
     pub driver: DriverChoice,
     /// How deadlines are met.

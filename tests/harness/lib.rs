@@ -12,6 +12,7 @@
 )]
 
 pub mod binary;
+pub mod cgroup;
 pub mod load;
 pub mod mock;
 pub mod needs;

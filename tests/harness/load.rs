@@ -263,7 +263,7 @@ pub fn has_uring() -> bool {
 
 fn setup(driver: DriverChoice) -> EngineSetup {
     EngineSetup {
-        cpus: vec![0],
+        cpus: vec![Some(0)],
         driver,
         precision: Precision::Lead,
         receive_stamps: ReceiveStamps::Auto,
@@ -298,7 +298,7 @@ impl Session {
     /// Starts an engine with the cores and the driver of `load`.
     pub fn start(load: &Load) -> Self {
         let engine = Engine::start(&EngineSetup {
-            cpus: load.cpus.clone(),
+            cpus: load.cpus.iter().copied().map(Some).collect(),
             precision: load.precision,
             receive_stamps: load.receive_stamps,
             ..setup(load.driver)

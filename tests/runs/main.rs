@@ -32,6 +32,7 @@ mod odd_answers;
 mod odd_rows;
 mod prompts;
 mod python;
+mod quota;
 mod ready;
 mod refusals;
 mod report;

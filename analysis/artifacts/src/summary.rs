@@ -399,6 +399,9 @@ pub struct ClientHealth {
     pub events_sharing_a_stamp: Option<SharedStamps>,
     /// When the engine did nothing for more than 50 ms although it had work or a timer.
     pub pauses: Pauses,
+    /// CPU time that the process might use, and when it was used up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_quota: Option<CpuQuota>,
     /// Connections that took long.
     pub slow_connects: u64,
     /// The slots of a closed loop rested after requests without an answer.
@@ -476,6 +479,25 @@ pub struct SharedStamps {
     /// How late the timestamps of those that have a later event's can be at most: the time since the
     /// event before, or since the request was sent.
     pub late_at_most: Lateness,
+}
+
+/// The CPU quota of the process's control groups during the measured phase.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CpuQuota {
+    /// The tightest, in CPUs.
+    pub cpus: f64,
+    /// The length of its periods.
+    pub period_ms: f64,
+    /// Periods in which the process ran.
+    pub periods: u64,
+    /// Those in which the quota was used up, so that all threads stood still to their end.
+    pub throttled_periods: u64,
+    /// The same in percent.
+    pub throttled_pct: f64,
+    /// How long that was, added up over CPUs.
+    pub throttled_sec: f64,
 }
 
 /// Pauses of the engine's cores.

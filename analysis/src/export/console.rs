@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use pinfire_artifacts::tag;
+use pinfire_base::cgroup::CpuQuotaUse;
 use pinfire_base::delay::Delay;
 use pinfire_base::health::{BackoffCounts, Durations, ReceiveCounts};
 use pinfire_base::record::{CancelTrigger, Leave, Trigger};
@@ -334,7 +335,6 @@ impl Report {
         Some(table)
     }
 
-    /// Three lines on the client itself, and more when SYNs were lost or it was the bottleneck.
     /// What the run itself said about its client, where the report is made from files.
     fn told_health(&self, recorded: &RecordedRun, width: usize, colour: bool) -> String {
         let health = recorded.summary.client_health.as_deref();
@@ -355,6 +355,8 @@ impl Report {
         }
     }
 
+    /// Three lines on the client itself, and more under a CPU quota, when SYNs were lost or it was
+    /// the bottleneck.
     fn health_lines(&self, width: usize, colour: bool) -> String {
         if let Some(recorded) = &self.facts.recorded {
             return self.told_health(recorded, width, colour);
@@ -381,6 +383,12 @@ impl Report {
             spread(&core.send_lateness),
             spread(&core.turn),
         );
+        if let Some(CpuQuotaUse { quota, throttling }) = self.health.cpu_quota {
+            text += &format!(
+                "\x20              CPU quota      {quota}, used up in {} of {} periods\n",
+                throttling.throttled, throttling.periods
+            );
+        }
         if core.slow_connects > 0 {
             let (connects, s) = (
                 core.slow_connects,

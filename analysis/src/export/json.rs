@@ -2,14 +2,15 @@
 
 use jiff::Timestamp;
 use pinfire_artifacts::summary::{
-    Accounting, Acknowledged, Approximation, ClientHealth, CoreAccount, ErrorBackoff, Finished,
-    Head, HeldConcurrency, Lateness, Neighbours, Pause, Pauses, PerGpu, ReceiveStamps, RunInfo,
-    SharedStamps, StampedReads, UnreachedAddress,
+    Accounting, Acknowledged, Approximation, ClientHealth, CoreAccount, CpuQuota, ErrorBackoff,
+    Finished, Head, HeldConcurrency, Lateness, Neighbours, Pause, Pauses, PerGpu, ReceiveStamps,
+    RunInfo, SharedStamps, StampedReads, UnreachedAddress,
 };
 use pinfire_artifacts::{
     AnswerCounts, Block, Carried, ErrorCount, Ordered, Summary, UnreadableEvents, json_value,
     summary,
 };
+use pinfire_base::cgroup::CpuQuotaUse;
 use pinfire_base::clock::Stamp;
 use pinfire_base::health::{BackoffCounts, CoreHealth, Durations, Fallback, ReceiveCounts};
 use pinfire_base::record::{Leave, Refusal};
@@ -301,6 +302,7 @@ fn client_health(report: &Report) -> ClientHealth {
             count: merged.pauses.count,
             longest: pauses.collect(),
         },
+        cpu_quota: health.cpu_quota.map(cpu_quota),
         slow_connects: merged.slow_connects,
         error_backoff: backoff(&merged.backoff),
         unreached_addresses: unreached(report),
@@ -332,6 +334,18 @@ fn stamped(counts: &ReceiveCounts) -> StampedReads {
         fallbacks: fallbacks
             .map(|(why, count)| (why.name().to_owned(), count))
             .collect(),
+    }
+}
+
+fn cpu_quota(found: CpuQuotaUse) -> CpuQuota {
+    let CpuQuotaUse { quota, throttling } = found;
+    CpuQuota {
+        cpus: quota.cpus(),
+        period_ms: quota.period().as_millis_f64(),
+        periods: throttling.periods,
+        throttled_periods: throttling.throttled,
+        throttled_pct: 100.0 * throttling.share(),
+        throttled_sec: throttling.time.as_secs_f64(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! The limits below decide when a run is marked as limited by its client. They stand here and
 //! nowhere else.
 
+use pinfire_base::cgroup::CpuQuotaUse;
 use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::health::{CoreHealth, Durations, Pause, ReceiveCounts};
 use pinfire_base::limits::PAUSES_KEPT;
@@ -18,6 +19,9 @@ pub const TIMER_LATENESS_P99_MAX: Span = Span::from_millis(1);
 pub const RECEIVE_DELAY_P99_MAX: Span = Span::from_millis(1);
 /// A core whose turns are longer than this at p99 has more to do than it can.
 pub const TURN_P99_MAX: Span = Span::from_millis(2);
+/// More than this share of the periods in which the CPU quota was used up is a load that the client
+/// was not given the time for.
+pub const THROTTLED_SHARE_MAX: f64 = 0.01;
 /// Less than this share of the asked concurrency on average is not what was asked.
 pub const HELD_SHARE_MIN: f64 = 0.99;
 /// Below this length of the window a share says nothing.
@@ -90,6 +94,8 @@ pub struct Health {
     pub held: Option<Held>,
     /// The longest pauses of all cores, the longest first.
     pub pauses: Vec<CorePause>,
+    /// What the CPU quota was and has cost, where there was one.
+    pub cpu_quota: Option<CpuQuotaUse>,
     /// Where the times of the reads come from, by phase.
     pub stamps: Vec<(&'static str, ReceiveCounts)>,
     /// Content events that came in one read with another.
@@ -112,6 +118,8 @@ impl Health {
         let start = end.profiling.map(|window| window.start);
         let pauses = longest_pauses(&end.cores, start);
         let mut judge = Judge::new(&merged, &profiling.shared);
+        // First of all: it is the cause of the others.
+        judge.throttling(end.cpu_quota);
         judge.lateness(&merged);
         judge.pauses(merged.pauses.count, &pauses, end.cores.len());
         judge.held(held);
@@ -122,6 +130,7 @@ impl Health {
             merged,
             held,
             pauses,
+            cpu_quota: end.cpu_quota,
             stamps: warmed.into_iter().chain([measured]).collect(),
             shared: profiling.shared.clone(),
             reasons,
@@ -257,6 +266,25 @@ impl Judge {
         }
     }
 
+    /// Threads that stand still are late with everything, and do less than the CPUs could.
+    fn throttling(&mut self, quota: Option<CpuQuotaUse>) {
+        let Some(CpuQuotaUse { quota, throttling }) = quota else {
+            return;
+        };
+        if throttling.share() > THROTTLED_SHARE_MAX {
+            let reason = format!(
+                "the CPU quota of {quota} was used up in {} of {} periods ({:.1} %, {:.3} s of standing \
+                 still); give the container more CPUs",
+                throttling.throttled,
+                throttling.periods,
+                100.0 * throttling.share(),
+                throttling.time.as_secs_f64()
+            );
+            self.was_late(reason, true);
+            self.harms.push(Harm::Load);
+        }
+    }
+
     fn lateness(&mut self, all: &CoreHealth) {
         let rows = [
             (
@@ -333,6 +361,7 @@ fn in_order(mut harms: Vec<Harm>) -> Vec<Harm> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pinfire_base::cgroup::{CpuQuota, Throttling};
     use pinfire_base::health::Fallback;
 
     fn late(stamps: ReceiveCounts) -> CoreHealth {
@@ -387,6 +416,31 @@ mod tests {
         };
         timer.timer_lateness.record(Span::from_millis(5));
         assert_eq!(harms(&timer), [Harm::Sends, Harm::Cancels]);
+    }
+
+    #[test]
+    fn a_used_up_cpu_quota_is_a_reason_of_its_own() {
+        let harms = |periods, throttled| {
+            let throttling = Throttling {
+                periods,
+                throttled,
+                time: Span::from_millis(412),
+            };
+            let quota = CpuQuota::new(50_000, 100_000).unwrap();
+            let mut judge = Judge::new(&CoreHealth::default(), &SharedStamps::default());
+            judge.throttling(Some(CpuQuotaUse { quota, throttling }));
+            (judge.reasons, in_order(judge.harms))
+        };
+        for (periods, throttled) in [(80, 0), (0, 0), (100, 1), (10_000, 100)] {
+            assert_eq!(harms(periods, throttled), (Vec::new(), Vec::new()));
+        }
+        let (reasons, all) = harms(80, 12);
+        let reason = "the CPU quota of 0.5 CPUs was used up in 12 of 80 periods (15.0 %, 0.412 s of \
+                      standing still); give the container more CPUs";
+        assert_eq!(reasons, [reason]);
+        let expected = [Harm::Sends, Harm::Cancels, Harm::Load, Harm::Latencies];
+        assert_eq!(all, expected);
+        assert_eq!(harms(99, 1).0.len(), 1);
     }
 
     #[test]

@@ -83,6 +83,7 @@ pub(crate) fn end(records: &[Record]) -> RunEnd {
         }),
         counts: counts(records),
         cores: vec![CoreHealth::default()],
+        cpu_quota: None,
         warmup_stamps: ReceiveCounts::default(),
         interrupted: None,
     }

@@ -198,7 +198,7 @@ fn build(
         system_prompt: settings.system_prompt.as_deref(),
         seed: settings.seed.value,
         fixed_seed: settings.seed.fixed,
-        threads: settings.places.engine.len() + settings.places.rest.len(),
+        threads: settings.places.threads(),
     };
     // A file is read by its size, prompts are made one by one.
     let name = if makes_prompts(settings) {

@@ -124,13 +124,13 @@ impl<'a> PreparedRun<'a> {
 }
 
 impl EmbeddedServer {
-    /// Starts it on a free port, on one of the CPUs that the engine leaves.
+    /// Starts it on a free port, on one of the CPUs that the engine leaves, if there are any.
     fn start(settings: &Settings) -> Result<(Reached, Self)> {
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let server = mock::Server::bind(mock::Script::default(), anywhere, None)
             .context("the embedded server cannot start")?;
         let address = server.local_addr();
-        let cpu = settings.places.rest.first().copied();
+        let cpu = settings.places.for_server();
         let running = server
             .spawn(cpu)
             .context("the embedded server cannot start")?;

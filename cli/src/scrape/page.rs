@@ -90,8 +90,8 @@ impl Scrapers {
     }
 
     /// Where the engine has left no CPU to itself, scrapes step back behind it.
-    pub fn yielding_to(mut self, engine: &[usize]) -> Self {
-        self.yielding = self.cpus.iter().any(|cpu| engine.contains(cpu));
+    pub fn yielding_where(mut self, crowded: bool) -> Self {
+        self.yielding = crowded;
         self
     }
 

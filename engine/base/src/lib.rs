@@ -1,6 +1,8 @@
-//! What every part of pinfire shares: the clock, randomness, limits, threads, memory, the record of
-//! a request and the bodies that are ready to be sent. No runtime, no sockets, no text processing.
+//! What every part of pinfire shares: the clock, randomness, limits, threads, memory, control
+//! groups, the record of a request and the bodies that are ready to be sent. No runtime, no
+//! sockets, no text processing.
 
+pub mod cgroup;
 pub mod clock;
 pub mod limits;
 pub mod memory;

@@ -1,8 +1,8 @@
 //! How much memory a run may take: what is made before it is held against that.
 
-use std::path::Path;
-
 use rustix::process::{Resource, getrlimit};
+
+use crate::cgroup;
 
 /// Bytes that this process can still have, as far as the machine, the container and the limits of
 /// the process tell.
@@ -15,13 +15,11 @@ pub fn available() -> u64 {
         let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
         kib.checked_mul(1024)
     };
-    // In a container its own group is the root of what it sees.
-    let group = |file: &str| -> Option<u64> {
-        let path = Path::new("/sys/fs/cgroup").join(file);
-        std::fs::read_to_string(path).ok()?.trim().parse().ok()
-    };
-    let container = || Some(group("memory.max")?.saturating_sub(group("memory.current")?));
-    let limits = [machine(), container(), getrlimit(Resource::As).current];
+    let limits = [
+        machine(),
+        cgroup::memory_left(),
+        getrlimit(Resource::As).current,
+    ];
     limits.into_iter().flatten().min().unwrap_or(u64::MAX)
 }
 

@@ -8,6 +8,8 @@ use std::{
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::cgroup;
+
 /// A thread that the system did not give.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start the thread {name}: {cause}{}", Limits::of(cause))]
@@ -67,9 +69,7 @@ impl fmt::Display for Limits {
         if !self.0 {
             return Ok(());
         }
-        // Inside a container its own limit is the root of what it sees.
-        let container = std::fs::read_to_string("/sys/fs/cgroup/pids.max").ok();
-        let container = container.and_then(|text| text.trim().parse::<u64>().ok());
+        let container = cgroup::most_threads();
         let user = getrlimit(Resource::Nproc).current;
         f.write_str("; raise the limit of processes (")?;
         match user {

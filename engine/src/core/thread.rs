@@ -24,7 +24,7 @@ use crate::{
 /// What a core's thread was granted.
 #[derive(Clone, Debug)]
 pub struct Granted {
-    /// The CPU it runs on, if pinning worked.
+    /// The CPU it is pinned to, if that was wanted and worked.
     pub cpu: Option<usize>,
     /// The kernel interface in use.
     pub driver: Driver,
@@ -48,8 +48,8 @@ pub(crate) struct Luggage {
 /// The body of a core's thread. Answers once through `ready`, then serves until it is told to
 /// leave.
 pub(crate) fn live(luggage: Luggage, ready: &Sender<Result<Granted, EngineError>>) {
-    let cpu = luggage.setup.cpus[luggage.number];
-    let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
+    let pin = |&id: &usize| core_affinity::set_for_current(core_affinity::CoreId { id });
+    let pinned = luggage.setup.cpus[luggage.number].filter(pin);
     let realtime_refused = luggage
         .setup
         .realtime
@@ -57,7 +57,7 @@ pub(crate) fn live(luggage: Luggage, ready: &Sender<Result<Granted, EngineError>
         .and_then(Result::err)
         .map(|error| error.to_string());
     let granted = |driver, uring_refused| Granted {
-        cpu: pinned.then_some(cpu),
+        cpu: pinned,
         driver,
         uring_refused,
         realtime_refused,

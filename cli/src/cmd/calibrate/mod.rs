@@ -113,7 +113,7 @@ fn sum_up(
             event_bytes: shape.event_bytes.into(),
             tls: script.tls.is_some(),
             driver: health.driver.clone().unwrap_or_default(),
-            engine_cpus: asked.places.engine.clone(),
+            engine_cpus: asked.places.engine.iter().copied().flatten().collect(),
             receive_stamps: measured.map_or_else(String::new, |reads| reads.used.clone()),
         },
         adds: asked.adds.clone(),
@@ -132,7 +132,7 @@ fn bare_loop(shape: &Shape, asked: &Carried) -> Result<Option<floor::Carried>> {
     }
     let script = shape.script.clone();
     let server = Server::bind(script, anywhere(), None)
-        .and_then(|server| server.spawn(asked.places.rest.first().copied()))
+        .and_then(|server| server.spawn(asked.places.for_server()))
         .context("the embedded server cannot start")?;
     let plan = shape.bare(server.local_addr(), asked.cost.requests, asked.in_flight);
     let carried = on_the_engines_cpu(&asked.places, |cpu| floor::carry(plan, cpu))?;
@@ -144,7 +144,7 @@ fn on_the_engines_cpu<T: Send>(
     places: &Places,
     what: impl FnOnce(Option<usize>) -> T + Send,
 ) -> Result<T> {
-    let cpu = places.engine.first().copied();
+    let cpu = places.engine.first().copied().flatten();
     std::thread::scope(|scope| {
         let thread = threads::start_in(scope, "pinfire-bare", move || what(cpu))?;
         let crashed = |_| anyhow!("the bare loop crashed: this is a bug in pinfire");
@@ -155,7 +155,7 @@ fn on_the_engines_cpu<T: Send>(
 /// «Sent» against the kernel's transmit timestamps.
 fn sent(places: &Places) -> Result<SentStamps> {
     let server = Server::bind(Script::instant(1), anywhere(), None)?;
-    let server = server.spawn(places.rest.first().copied())?;
+    let server = server.spawn(places.for_server())?;
     let address = server.local_addr();
     let body = floor::Request::chat("mock", 2_000, false, Some(1));
     let request = floor::Request::new(address, "/v1/chat/completions", &body);

@@ -47,7 +47,7 @@ pub fn carry(shape: &Shape, times: u64, folder: &Path, interrupt: &Interrupt) ->
     let places = Settings::new(&shape.config(nowhere, times, folder)?)?.places;
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let log = folder.join("truth.log");
-    let server = LoggedServer::start(&shape.script, log, places.rest.first().copied())?;
+    let server = LoggedServer::start(&shape.script, log, places.for_server())?;
     let config = shape.config(server.address(), times, folder)?;
     let mut settings = Settings::new(&config)?;
     if times == 1 {

@@ -120,11 +120,12 @@ impl Collecting {
         let witness = settings.verify_release;
         let seamless = settings.load.seamless;
         let cpus = settings.places.rest.clone();
+        // One of the CPUs that the engine leaves is this thread's own.
+        let helpers = settings.places.threads_beside().saturating_sub(1);
+        let helpers = helpers.min(READERS_MAX);
         let thread = threads::start("pinfire-analysis", move || {
             cpus::stay_on(&cpus);
             cpus::yield_to_others();
-            // One of the CPUs that the engine leaves is this thread's own.
-            let helpers = cpus.len().saturating_sub(1).min(READERS_MAX);
             let flow = Flow {
                 seamless,
                 waiting,
@@ -153,7 +154,7 @@ impl Collecting {
         let places = run.settings.places.clone();
         let thread = threads::start("pinfire-records", move || {
             cpus::stay_on(&places.rest);
-            if places.rest.iter().any(|cpu| places.engine.contains(cpu)) {
+            if places.are_crowded() {
                 // It has a tenth of the CPU all the same, which is more than it needs.
                 cpus::yield_by(10);
             }

@@ -173,8 +173,8 @@ fn open_log(settings: &Settings) -> Result<PathBuf> {
     })
 }
 
-/// Makes the dataset, says what is odd about it, and writes what is sent beside the results, if that is
-/// not in a file already; what an earlier run has sent is taken away then.
+/// Makes the dataset, says what is odd about it, and writes what is sent beside the results, if
+/// that is not in a file already; what an earlier run has sent is taken away then.
 fn make_dataset(settings: &Settings, folder: &RunFolder) -> Result<dataset::Prepared> {
     let prepared = dataset::prepare(settings)?;
     for warning in &prepared.warnings {
@@ -206,7 +206,7 @@ impl<'a> Watchers<'a> {
             Some(ReclaimCheck::start(run, &mut scrapers, interrupt)?)
         } else {
             // A check needs its samples in time; files can wait.
-            scrapers = scrapers.yielding_to(&settings.places.engine);
+            scrapers = scrapers.yielding_where(settings.places.are_crowded());
             None
         };
         let watch = Watch::start(run, &mut scrapers);
@@ -327,20 +327,16 @@ fn screen(settings: &Settings, board: &Arc<Board>) -> Result<Option<Screen>> {
 
 fn say_how(settings: &Settings, engine: &Engine) {
     let granted = engine.granted();
-    let cpus: Vec<String> = granted
-        .iter()
-        .map(|core| {
-            core.cpu
-                .map_or_else(|| "unpinned".to_owned(), |cpu| format!("cpu {cpu}"))
-        })
-        .collect();
+    let cpus = settings
+        .places
+        .in_words(granted.iter().map(|core| core.cpu));
     let driver = granted.first().map_or("?", |core| core.driver.name());
     let how = format!(
         "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
         env!("CARGO_PKG_VERSION"),
         settings.load.profiling,
         settings.transport.urls.join(", "),
-        cpus.join(", "),
+        cpus,
         settings.engine.precision.name(),
         settings.seed.value,
     );
@@ -361,7 +357,11 @@ fn say_how(settings: &Settings, engine: &Engine) {
             "io_uring cannot be used here, going on with epoll: {reason}"
         ));
     }
-    if granted.iter().any(|core| core.cpu.is_none()) {
+    let wanted = settings.places.engine.iter().map(Option::is_some);
+    if wanted
+        .zip(granted)
+        .any(|(wanted, core)| wanted && core.cpu.is_none())
+    {
         say::warning("a core thread could not be pinned; its times will be less steady");
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use anyhow::Result;
 use pinfire_analysis::facts::{PhaseWindow, RunEnd};
 use pinfire_base::{
+    cgroup::{CpuQuotaUse, Groups},
     clock::{Span, Stamp},
     health::Counts,
     record::Phase,
@@ -177,8 +178,15 @@ impl<'a> Running<'a> {
 
     /// Runs the measured phase, behind so many sessions of the warmup.
     fn measure(&mut self, load: &'a PhaseLoad, sessions: u64, end: &mut RunEnd) -> Result<()> {
+        let groups = Groups::of_cpu();
+        let before = groups.as_ref().map(Groups::throttling);
         let going = self.begin(Phase::Profiling, load, sessions);
         let report = self.end_of(&going)?;
+        end.cpu_quota = groups.zip(before).and_then(|(groups, before)| {
+            let throttling = groups.throttling().since(&before);
+            let quota = groups.cpu_quota()?;
+            Some(CpuQuotaUse { quota, throttling })
+        });
         end.profiling = Some(self.window(&report));
         end.counts = report.counts();
         let granted = self.phases.engine.granted();

@@ -70,7 +70,7 @@ impl Script {
             gap: dice.one_of(&[40_000, MILLI, 8 * MILLI]),
         };
         let setup = EngineSetup {
-            cpus: vec![0; 1 + usize::from(dice.once_in(4))],
+            cpus: vec![None; 1 + usize::from(dice.once_in(4))],
             driver: DriverChoice::Auto,
             precision,
             receive_stamps: nature.stamps,
