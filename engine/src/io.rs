@@ -78,6 +78,9 @@ pub trait Socket: 'static {
     /// As `recv`: would block, reset, and so on.
     fn receive(&self, into: &mut [u8], sample: bool) -> io::Result<Received>;
 
+    /// How many bytes there are to read; `None` where the system does not say.
+    fn waiting(&self) -> Option<usize>;
+
     /// What there is to read, copied and left where it is: so many bytes.
     ///
     /// # Errors

@@ -53,6 +53,12 @@ impl LoopClock {
         (length > PAUSE_LEAST).then_some(Pause { from, length })
     }
 
+    /// When the loop was last seen: what happens in one turn happens then, more or less.
+    #[inline]
+    pub(super) const fn latest(&self) -> Stamp {
+        self.alive
+    }
+
     /// Whether a tick is about to begin after a while in which the loop did nothing: it was idle,
     /// or kept from working.
     #[inline]

@@ -1,6 +1,6 @@
 //! One connection's slot: what there is of it, in each of its states.
 
-use std::rc::Rc;
+use std::{num::NonZeroUsize, rc::Rc};
 
 use pinfire_base::clock::{Span, Stamp};
 use pinfire_proto::{Exchange, Scan};
@@ -75,6 +75,8 @@ pub(super) struct Connection<I: Io> {
     /// Responses completed on this connection.
     pub(super) served: u32,
     pub(super) local_port: u16,
+    /// The fewest bytes of one read that have brought one event of the present answer.
+    pub(super) event_bytes: Option<NonZeroUsize>,
 }
 
 impl<I: Io> Connection<I> {
@@ -87,6 +89,7 @@ impl<I: Io> Connection<I> {
             head: Vec::new(),
             served: 0,
             local_port: 0,
+            event_bytes: None,
         }
     }
 
@@ -101,6 +104,7 @@ impl<I: Io> Connection<I> {
         self.exchange.reset();
         self.served = 0;
         self.local_port = 0;
+        self.event_bytes = None;
     }
 
     /// The connect has ended well, and no TLS is spoken: the request can go.
@@ -176,6 +180,7 @@ impl<I: Io> Connection<I> {
             _ => unreachable!("a request goes over a connection that was idle just now"),
         };
         self.exchange.reset();
+        self.event_bytes = None;
     }
 
     /// Its request is over before its answer: both are taken out, and the connection counts as hung
@@ -217,6 +222,21 @@ impl<I: Io> Connection<I> {
     #[inline]
     pub(super) const fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// A read of so many bytes has brought so many events.
+    #[inline]
+    pub(super) fn brought(&mut self, bytes: usize, events: usize) {
+        if events == 1 && self.event_bytes.is_none_or(|least| bytes < least.get()) {
+            self.event_bytes = NonZeroUsize::new(bytes);
+        }
+    }
+
+    /// Whether so many bytes may be several events, as far as those before tell.
+    #[inline]
+    pub(super) fn may_be_several(&self, bytes: usize) -> bool {
+        self.event_bytes
+            .is_none_or(|least| bytes >= 2 * least.get())
     }
 
     /// Whether a request goes over TLS here.

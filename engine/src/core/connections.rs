@@ -248,6 +248,17 @@ mod tests {
     }
 
     #[test]
+    fn what_one_event_has_taken_tells_when_there_may_be_two() {
+        let mut connection = Connection::<Outside>::of(Scan::Chat);
+        assert!(connection.may_be_several(1), "nothing is known yet");
+        for (bytes, events) in [(450, 2), (300, 1), (210, 1), (250, 1), (30, 0)] {
+            connection.brought(bytes, events);
+        }
+        assert!(!connection.may_be_several(419));
+        assert!(connection.may_be_several(420));
+    }
+
+    #[test]
     #[should_panic(expected = "goes on as long as it is open")]
     fn a_slot_that_is_in_use_cannot_be_vacated() {
         let io = outside();

@@ -88,7 +88,8 @@ impl<I: Io> Core<I> {
         self.progress[self.number][kind as usize].ended(&phase.counts);
         let waited = phase.agenda.holds_prefill(seat);
         let over = phase.agenda.returned(seat, &mut record, at);
-        phase.look_again(&*self.io);
+        let now = self.clock.latest();
+        phase.look_again(now);
         // The receiver lives as long as the engine; without it the process is on its way out.
         let _ = self.records.send(record);
         if over {
@@ -96,10 +97,10 @@ impl<I: Io> Core<I> {
         }
         if self.phases.drains(kind).is_some() {
             if waited {
-                self.phases.hand_over(Of::Prefill, at, &*self.io);
+                self.phases.hand_over(Of::Prefill, at, now);
             }
             if over {
-                self.phases.hand_over(Of::Sessions, at, &*self.io);
+                self.phases.hand_over(Of::Sessions, at, now);
             }
             self.end_phases_if_done();
         }

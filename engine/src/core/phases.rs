@@ -97,7 +97,7 @@ impl<I: Io> Phases<I> {
     }
 
     /// The draining phase gives one slot back: to the next one, or off what it held too many.
-    pub(super) fn hand_over(&mut self, of: Of, at: Stamp, io: &I) {
+    pub(super) fn hand_over(&mut self, of: Of, at: Stamp, now: Stamp) {
         let Some(elder) = &mut self.draining else {
             return;
         };
@@ -111,7 +111,7 @@ impl<I: Io> Phases<I> {
             if lent {
                 younger.agenda.regain(of, at);
             }
-            younger.look_again(io);
+            younger.look_again(now);
         }
     }
 }
@@ -119,8 +119,8 @@ impl<I: Io> Phases<I> {
 impl<I: Io> Running<I> {
     /// Something has returned: whoever called looks whether a turn may go now.
     #[inline]
-    pub(super) fn look_again(&mut self, io: &I) {
+    pub(super) fn look_again(&mut self, now: Stamp) {
         self.next = Some(Stamp::from_nanos(1));
-        self.waiting_since.get_or_insert_with(|| io.now());
+        self.waiting_since.get_or_insert(now);
     }
 }

@@ -88,6 +88,12 @@ impl<I: Io> Core<I> {
         let Some(socket) = socket else {
             return Ok(Pieces::whole());
         };
+        if socket
+            .waiting()
+            .is_some_and(|bytes| !connection.may_be_several(bytes))
+        {
+            return Ok(Pieces::whole());
+        }
         let waiting = &mut self.buffer[..LOOKED_AHEAD_BYTES];
         Ok(match socket.peek(waiting)? {
             // The read finds the end again.
@@ -221,6 +227,7 @@ impl<I: Io> Core<I> {
         let events = request.room().marks;
         let result = connection.exchange.feed(at, &self.buffer[..bytes], request);
         let events = request.room().marks - events;
+        connection.brought(bytes, events);
         self.events_came(slot, at, events);
         match result {
             Ok(Progress::More) => {}
@@ -240,9 +247,10 @@ impl<I: Io> Core<I> {
             && request.has_content(&phase.plan.answers)
             && phase.agenda.content_came(request.seat(), at)
         {
-            phase.look_again(&*self.io);
+            let now = self.clock.latest();
+            phase.look_again(now);
             if self.phases.drains(kind).is_some() {
-                self.phases.hand_over(Of::Prefill, at, &*self.io);
+                self.phases.hand_over(Of::Prefill, at, now);
             }
         }
         self.look_for_trigger(slot);

@@ -124,6 +124,13 @@ impl Socket for Pollable {
         })
     }
 
+    /// How many bytes there are to read; `None` where the system does not say.
+    #[inline]
+    fn waiting(&self) -> Option<usize> {
+        let bytes = rustix::io::ioctl_fionread(self.descriptor()).ok()?;
+        usize::try_from(bytes).ok()
+    }
+
     /// What there is to read, copied and left where it is: so many bytes.
     fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
         let peek = RecvFlags::DONTWAIT | RecvFlags::PEEK;

@@ -138,8 +138,10 @@ pub fn receive_stamped(socket: impl AsFd, into: &mut [u8]) -> io::Result<(usize,
     message.msg_controllen = size_of::<Control>() as _;
     // SAFETY: the message points to `part`, `into` and `control`, which live across the call and
     // are writable for the lengths given.
+    // Not the library's function: that is a point of cancellation of threads, which costs time.
     let received = unsafe {
-        libc::recvmsg(
+        libc::syscall(
+            libc::SYS_recvmsg,
             socket.as_fd().as_raw_fd(),
             &raw mut message,
             libc::MSG_DONTWAIT,

@@ -167,6 +167,15 @@ impl Socket for Plug {
         Ok(Received { bytes, came })
     }
 
+    fn waiting(&self) -> Option<usize> {
+        self.world.call();
+        let waiting = |wire: &mut Wire| {
+            let all = wire.inbox.iter().map(|(_, segment)| segment.len());
+            all.sum::<usize>() - wire.read
+        };
+        (!self.world.dice.once_in(50)).then(|| self.wire(waiting))
+    }
+
     fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
         Ok(self.read(into, false)?.0)
     }
