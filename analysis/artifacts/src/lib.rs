@@ -20,6 +20,7 @@ mod raw;
 mod run_files;
 pub mod samples;
 pub mod server;
+pub mod shard;
 pub mod slices;
 pub mod summary;
 pub mod sweep;
@@ -40,7 +41,7 @@ pub use lines::{LineNumber, Lines, LinesError};
 pub use names::{
     AGGREGATE_CSV, AGGREGATE_JSON, CALIBRATION, CANCEL_MATRIX, CANCEL_MATRIX_PAGE, CANCEL_TEST,
     CANCEL_TEST_PAGE, COLLATED_JSON, FileNames, INPUTS, LOG, PARETO_CSV, PHASE_MANIFEST, PHASES,
-    READY, RESOLVED_CONFIG, RUN_MARKER, SEARCH_HISTORY, STARTED, SWEEP_CONFIG, SWEEP_CSV,
+    READY, RESOLVED_CONFIG, RUN_MARKER, SEARCH_HISTORY, SHARD, STARTED, SWEEP_CONFIG, SWEEP_CSV,
     SWEEP_JSON,
 };
 pub use raw::{Packet, RawLine, Response, SentPacket, SentResponse};

@@ -41,6 +41,8 @@ pub const AGGREGATE_JSON: &str = "profile_export_aiperf_aggregate.json";
 pub const AGGREGATE_CSV: &str = "profile_export_aiperf_aggregate.csv";
 /// The requests of all runs of one point together.
 pub const COLLATED_JSON: &str = "profile_export_aiperf_collated.json";
+/// Which share of a run a shard has sent, in the shard's folder.
+pub const SHARD: &str = "shard.json";
 /// What a search tried.
 pub const SEARCH_HISTORY: &str = "search_history.json";
 

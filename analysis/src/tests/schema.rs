@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use pinfire_artifacts::{RequestLine, Summary, calibration::Calibration};
+use pinfire_artifacts::{RequestLine, Summary, calibration::Calibration, shard::Shard};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
@@ -37,4 +37,9 @@ fn the_schema_of_a_calibration_is_written() {
 #[test]
 fn the_schema_of_a_request_is_written() {
     is_written::<RequestLine<'_>>("profile_export.schema.json");
+}
+
+#[test]
+fn the_schema_of_a_shard_is_written() {
+    is_written::<Shard>("shard.schema.json");
 }
