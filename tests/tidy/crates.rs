@@ -84,6 +84,10 @@ fn crates_do_not_reach_what_they_must_not_know() {
         ("pinfire-analysis", &[RUNTIME, PROMPTS, SOCKETS]),
         ("pinfire-plot", &[RUNTIME, PROMPTS, SOCKETS]),
         ("pinfire-tools", &[RUNTIME, PROMPTS, &["pinfire-engine"]]),
+        (
+            "pinfire-cluster",
+            &[RUNTIME, PROMPTS, SOCKETS, &["pinfire-engine", "serde_json"]],
+        ),
     ];
     let mut wrong = Vec::new();
     for (name, forbidden) in walls {

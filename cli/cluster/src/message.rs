@@ -1,0 +1,246 @@
+//! What leader and shards say to each other.
+
+use serde::{Deserialize, Serialize};
+
+/// SHA-256 of something that must be the same everywhere.
+pub type Digest = [u8; 32];
+
+/// What the shards of a run must have in common.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Common {
+    /// The settings, as each of them understands them.
+    Settings,
+    /// The credentials, by a salted hash.
+    Secrets,
+    /// Dataset, corpus and tokenizer.
+    Inputs,
+}
+
+impl Common {
+    /// All of them, in the order in which they become known.
+    pub const ALL: [Self; 3] = [Self::Settings, Self::Secrets, Self::Inputs];
+
+    /// What it is called in a refusal.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Settings => "settings",
+            Self::Secrets => "credentials (API key, headers)",
+            Self::Inputs => "inputs (dataset, tokenizer)",
+        }
+    }
+}
+
+/// What a shard says.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum FromShard {
+    /// What it is and where.
+    About(About),
+    /// Asks for the leader's time. `t0` is the shard's own, in nanoseconds.
+    Ping {
+        /// When the shard sent this, by its own clock.
+        t0: u64,
+    },
+    /// Names what it has of something that all must have alike.
+    Has {
+        /// Of what.
+        common: Common,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// It could begin this step of the run now.
+    Ready {
+        /// Steps count from 0: a run with warmup has two.
+        step: u32,
+    },
+    /// It will begin the step at the instant that it was given.
+    Armed {
+        /// The step.
+        step: u32,
+    },
+    /// It is there, and this is how far it has come.
+    Beat(Beat),
+    /// Everybody is to stop.
+    Stop {
+        /// Why, in words.
+        why: String,
+    },
+    /// Its part of the run is over and its files are written.
+    Done(Done),
+    /// A piece of a file, compressed.
+    File {
+        /// Which, by its place in [`Run::files`].
+        file: u16,
+        /// The piece.
+        chunk: Vec<u8>,
+    },
+    /// A file is complete.
+    FileEnd {
+        /// Which, by its place in [`Run::files`].
+        file: u16,
+        /// Its length before compression.
+        bytes: u64,
+        /// Its digest before compression.
+        digest: Digest,
+    },
+    /// All its files are sent.
+    Shipped,
+}
+
+/// What a leader says.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum FromLeader {
+    /// The shard cannot take part. First of all, so that any version can read it.
+    Refuse {
+        /// Why, in one line.
+        why: String,
+    },
+    /// The run.
+    Run(Box<Run>),
+    /// The leader's time.
+    Pong {
+        /// When the shard sent its question, by the shard's clock.
+        t0: u64,
+        /// When the leader received it, by the leader's clock.
+        t1: u64,
+        /// When the leader answered.
+        t2: u64,
+    },
+    /// The step begins.
+    Start {
+        /// The step.
+        step: u32,
+        /// When, by the leader's clock in nanoseconds.
+        zero: u64,
+    },
+    /// The run ends now.
+    Stop {
+        /// Why, in words.
+        why: String,
+    },
+    /// The shard may send this many bytes of its files more.
+    Credit {
+        /// Bytes of chunks.
+        bytes: u32,
+    },
+    /// The shard's results are at home: it may leave.
+    Bye,
+}
+
+/// Everything that a shard needs for its part of a run, besides its own credentials.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// Names the run in all files.
+    pub run_id: String,
+    /// How many shards there are.
+    pub shards: u32,
+    /// The settings in a form that the caller knows.
+    pub settings: String,
+    /// The seed, which one process draws for all.
+    pub seed: u64,
+    /// Keeps the ids of requests apart from those of other runs.
+    pub id_key: u64,
+    /// Goes into the hash of the credentials.
+    pub salt: [u8; 32],
+    /// Stands in a file of the run's folder at the leader: a shard that finds it in its own folder
+    /// need not send its files.
+    pub folder_mark: String,
+    /// An instant of the leader's clock, in nanoseconds.
+    pub wall_stamp: u64,
+    /// The leader's wall time at that instant, in nanoseconds of the Unix epoch.
+    pub wall_unix: u64,
+    /// Files of a shard's folder that are sent home, by name.
+    pub files: Vec<String>,
+}
+
+/// A shard and its machine.
+#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
+pub struct About {
+    /// Process number.
+    pub pid: u32,
+    /// CPUs that it may use.
+    pub cpus: u32,
+    /// CPU quota of its container, in CPUs.
+    pub cpu_quota: Option<f64>,
+    /// Limit of open files.
+    pub open_files: u64,
+    /// Ports that connections can leave from.
+    pub ports: u32,
+    /// How its engine talks to the kernel.
+    pub io_driver: String,
+    /// Its wall clock, in nanoseconds of the Unix epoch.
+    pub wall_unix: u64,
+    /// Its monotonic clock at the same instant, in nanoseconds.
+    pub wall_stamp: u64,
+}
+
+/// How many requests there were.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Tally {
+    /// Begun.
+    pub due: u64,
+    /// Answered.
+    pub finished: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Cancelled as planned.
+    pub cancelled: u64,
+    /// Dropped at the end.
+    pub dropped: u64,
+}
+
+impl Tally {
+    /// None at all.
+    pub const ZERO: Self = Self {
+        due: 0,
+        finished: 0,
+        failed: 0,
+        cancelled: 0,
+        dropped: 0,
+    };
+
+    /// Adds another one.
+    pub const fn add(&mut self, other: &Self) {
+        self.due += other.due;
+        self.finished += other.finished;
+        self.failed += other.failed;
+        self.cancelled += other.cancelled;
+        self.dropped += other.dropped;
+    }
+
+    /// Requests that have not ended.
+    pub const fn in_flight(&self) -> u64 {
+        let ended = self.finished + self.failed + self.cancelled + self.dropped;
+        self.due.saturating_sub(ended)
+    }
+}
+
+/// A sign of life.
+#[derive(Clone, Copy, PartialEq, Default, Debug, Serialize, Deserialize)]
+pub struct Beat {
+    /// The step that it is in, once one has begun.
+    pub step: Option<u32>,
+    /// Requests of that step.
+    pub tally: Tally,
+    /// What the shard knows of the leader's clock.
+    pub clock: Option<crate::clock::Estimate>,
+}
+
+impl Beat {
+    /// That of a shard that has not begun.
+    pub const NONE: Self = Self {
+        step: None,
+        tally: Tally::ZERO,
+        clock: None,
+    };
+}
+
+/// How a shard's part has ended.
+#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// Requests of the measurement.
+    pub tally: Tally,
+    /// What went wrong at the shard itself, in words.
+    pub trouble: Option<String>,
+    /// Its files lie in the leader's folder already.
+    pub shared: bool,
+}

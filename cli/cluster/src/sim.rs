@@ -1,0 +1,907 @@
+//! Leader and shards in a simulated world: virtual time, links that are slow, uneven and cut,
+//! clocks that are off and drift, processes that die, stop and come twice. A seed decides
+//! everything.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+};
+
+use pinfire_base::{
+    clock::{Span, Stamp},
+    random::Purpose,
+};
+
+use crate::{
+    Leader, Shard,
+    clock::Estimate,
+    greeting::{Greeting, PROTOCOL, Token},
+    leader::{self, ConnId, OnLoss, Stage},
+    message::{About, Beat, Common, Done, Run, Tally},
+    shard,
+};
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+/// Nothing may take longer.
+const END: u64 = 120 * SECOND;
+
+/// What a process does besides its part.
+#[derive(Clone, Debug)]
+struct Nature {
+    index: u32,
+    token: &'static str,
+    version: &'static str,
+    shards: u32,
+    incarnation: u64,
+    /// What its settings, credentials and inputs are.
+    digests: [u8; 3],
+    starts: u64,
+    prepares: u64,
+    runs: u64,
+    shared: bool,
+    /// Bytes to send instead of speaking.
+    garbage: Option<Vec<u8>>,
+    /// It dies with the so many-th message that it sends.
+    dies_after: Option<u32>,
+    /// It does nothing at all between these instants.
+    frozen: Option<(u64, u64)>,
+    /// Nothing comes or goes from this instant on.
+    cut_at: Option<u64>,
+    /// Ctrl-C.
+    interrupted_at: Option<u64>,
+    /// Nanoseconds that its clock is ahead, and its drift.
+    clock: (i64, f64),
+    /// Nanoseconds to the leader, and back.
+    ways: [u64; 2],
+}
+
+impl Nature {
+    fn of(index: u32) -> Self {
+        Self {
+            index,
+            token: "t",
+            version: "1",
+            shards: 4,
+            incarnation: u64::from(index) + 100,
+            digests: [1, 2, 3],
+            starts: 0,
+            prepares: 50 * MS,
+            runs: 2 * SECOND,
+            shared: false,
+            garbage: None,
+            dies_after: None,
+            frozen: None,
+            cut_at: None,
+            interrupted_at: None,
+            clock: (i64::from(index) * 1_000_000_000_000, 20e-6),
+            ways: [100_000, 150_000],
+        }
+    }
+
+    fn local(&self, truth: u64) -> Stamp {
+        let ahead = self.clock.0 + (self.clock.1 * truth as f64) as i64;
+        Stamp::from_nanos((truth as i64 + ahead) as u64)
+    }
+
+    fn truth(&self, local: Stamp) -> u64 {
+        ((local.nanos() as i64 - self.clock.0) as f64 / (1.0 + self.clock.1)) as u64
+    }
+}
+
+/// How a process has ended.
+#[derive(Clone, PartialEq, Debug)]
+enum Fate {
+    Bye,
+    Refused(String),
+    LeaderLost,
+    StoppedBefore,
+    Died,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Before,
+    Running,
+    Behind,
+}
+
+struct Process {
+    nature: Nature,
+    shard: Option<Shard>,
+    fate: Option<Fate>,
+    sent: u32,
+    /// The true instants at which it began its steps, and what it believed of the leader's clock.
+    began: Vec<(u32, u64, Estimate, Stamp)>,
+    stopping: Option<String>,
+    part: Part,
+    file: usize,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum What {
+    Connect(usize),
+    ToLeader(ConnId, Vec<u8>),
+    ToShard(usize, Vec<u8>),
+    LeaderSeesClose(ConnId),
+    ShardSeesClose(usize),
+    TickLeader,
+    TickShard(usize),
+    Prepared(usize),
+    Begin(usize, u32),
+    StepEnds(usize, u32),
+    Finished(usize),
+    Interrupt(usize),
+    LeaderDies,
+}
+
+struct World {
+    now: u64,
+    number: u64,
+    queue: BinaryHeap<Reverse<(u64, u64, What)>>,
+    leader: Leader,
+    leader_dead: bool,
+    processes: Vec<Process>,
+    steps: u32,
+    /// When what was sent last over a connection arrives, so that nothing overtakes.
+    last: BTreeMap<(usize, bool), u64>,
+    closed: BTreeSet<usize>,
+    said: Vec<String>,
+    zeros: Vec<u64>,
+    files: BTreeMap<u32, usize>,
+    over: bool,
+    lost: BTreeSet<u32>,
+}
+
+const FILE: usize = 1_500 * 1024;
+const CHUNK: usize = 200 * 1024;
+
+fn rules() -> leader::Rules {
+    leader::Rules {
+        version: "1".to_owned(),
+        token: Token::new("t"),
+        run: Run {
+            run_id: "r".to_owned(),
+            shards: 4,
+            settings: "model: m".to_owned(),
+            seed: 1,
+            id_key: 2,
+            salt: [0; 32],
+            folder_mark: "mark".to_owned(),
+            wall_stamp: 1,
+            wall_unix: 2,
+            files: vec!["profile_export.jsonl".to_owned()],
+        },
+        common: BTreeMap::from([(Common::Settings, [1; 32])]),
+        leads: Vec::new(),
+        join_timeout: Span::from_millis(20_000),
+        shard_timeout: Span::from_millis(3_000),
+        on_loss: OnLoss::Stop,
+    }
+}
+
+impl World {
+    fn new(rules: leader::Rules, steps: u32, natures: Vec<Nature>) -> Self {
+        let now = SECOND;
+        let mut world = Self {
+            now,
+            number: 0,
+            queue: BinaryHeap::new(),
+            leader: Leader::new(rules, Stamp::from_nanos(now)),
+            leader_dead: false,
+            processes: Vec::new(),
+            steps,
+            last: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            said: Vec::new(),
+            zeros: Vec::new(),
+            files: BTreeMap::new(),
+            over: false,
+            lost: BTreeSet::new(),
+        };
+        world.at(now, What::TickLeader);
+        for nature in natures {
+            let number = world.processes.len();
+            world.at(now + nature.starts, What::Connect(number));
+            if let Some(at) = nature.interrupted_at {
+                world.at(at, What::Interrupt(number));
+            }
+            world.processes.push(Process {
+                nature,
+                shard: None,
+                fate: None,
+                sent: 0,
+                began: Vec::new(),
+                stopping: None,
+                part: Part::Before,
+                file: 0,
+            });
+        }
+        world
+    }
+
+    fn at(&mut self, time: u64, what: What) {
+        self.number += 1;
+        self.queue
+            .push(Reverse((time.max(self.now), self.number, what)));
+    }
+
+    fn send(&mut self, process: usize, to_leader: bool, what: What) {
+        let nature = &self.processes[process].nature;
+        if nature.cut_at.is_some_and(|at| self.now >= at) {
+            return;
+        }
+        let way = nature.ways[usize::from(!to_leader)];
+        let last = self.last.entry((process, to_leader)).or_default();
+        let arrives = (self.now + way).max(*last);
+        *last = arrives;
+        self.at(arrives, what);
+    }
+
+    fn run(&mut self) {
+        while let Some(Reverse((time, _, what))) = self.queue.pop() {
+            self.now = time;
+            if time > END {
+                break;
+            }
+            if let Some(awake) = self.asleep(&what) {
+                self.at(awake, what);
+                continue;
+            }
+            self.happens(what);
+            self.drain_leader();
+            for process in 0..self.processes.len() {
+                self.drain_shard(process);
+            }
+        }
+    }
+
+    /// When whoever this happens to is awake, if not now.
+    fn asleep(&self, what: &What) -> Option<u64> {
+        let process = match what {
+            What::ToShard(process, _)
+            | What::ShardSeesClose(process)
+            | What::TickShard(process)
+            | What::Prepared(process)
+            | What::Begin(process, _)
+            | What::StepEnds(process, _)
+            | What::Finished(process) => *process,
+            _ => return None,
+        };
+        let (from, to) = self.processes[process].nature.frozen?;
+        (from..to).contains(&self.now).then_some(to)
+    }
+
+    fn happens(&mut self, what: What) {
+        let now = Stamp::from_nanos(self.now);
+        match what {
+            What::Connect(process) => self.connect(process),
+            What::ToLeader(conn, bytes) if !self.leader_dead => {
+                self.leader.received(now, conn, &bytes);
+            }
+            What::LeaderSeesClose(conn) if !self.leader_dead => {
+                self.leader.closed(now, conn, "its connection was closed");
+            }
+            What::TickLeader if !self.leader_dead => {
+                self.leader.tick(now);
+                if !self.over {
+                    self.at(self.now + 50 * MS, What::TickLeader);
+                }
+            }
+            What::LeaderDies => {
+                self.leader_dead = true;
+                for process in 0..self.processes.len() {
+                    self.send(process, false, What::ShardSeesClose(process));
+                }
+            }
+            What::ToLeader(..) | What::LeaderSeesClose(_) | What::TickLeader => {}
+            What::ToShard(process, bytes) => {
+                let local = self.processes[process].nature.local(self.now);
+                if let Some(shard) = &mut self.processes[process].shard {
+                    shard.received(local, &bytes);
+                }
+            }
+            What::ShardSeesClose(process) => {
+                if let Some(shard) = &mut self.processes[process].shard {
+                    shard.closed("its connection was closed");
+                }
+            }
+            What::TickShard(process) => self.tick_shard(process),
+            What::Prepared(process) => self.with(process, |shard, _| shard.ready(0)),
+            What::Begin(process, step) => self.begin(process, step),
+            What::StepEnds(process, step) if self.processes[process].part == Part::Running => {
+                match step + 1 < self.steps {
+                    true => self.with(process, |shard, _| shard.ready(step + 1)),
+                    false => self.finish(process),
+                }
+            }
+            What::StepEnds(..) => {}
+            What::Finished(process) => self.finish(process),
+            What::Interrupt(process) => self.with(process, |shard, _| shard.stop("Ctrl-C")),
+        }
+    }
+
+    fn with(&mut self, process: usize, deed: impl FnOnce(&mut Shard, &Nature)) {
+        let Process { nature, shard, .. } = &mut self.processes[process];
+        if let Some(shard) = shard {
+            deed(shard, nature);
+        }
+    }
+
+    fn connect(&mut self, process: usize) {
+        let conn = process as ConnId;
+        if self.leader_dead {
+            self.processes[process].fate = Some(Fate::LeaderLost);
+            return;
+        }
+        let peer = format!("10.0.0.{process}:4000");
+        let now = Stamp::from_nanos(self.now);
+        self.leader
+            .accepted(now, conn, peer, [process as u8 + 1; 32]);
+        let nature = &self.processes[process].nature;
+        if let Some(garbage) = nature.garbage.clone() {
+            self.send(process, true, What::ToLeader(conn, garbage));
+            return;
+        }
+        let rules = shard::Rules {
+            greeting: Greeting {
+                protocol: PROTOCOL,
+                version: nature.version.to_owned(),
+                index: nature.index,
+                shards: nature.shards,
+                incarnation: nature.incarnation,
+                host: format!("node-{process}"),
+                nonce: [200 + process as u8; 32],
+            },
+            token: Token::new(nature.token),
+            about: About::default(),
+            timeout: Span::from_millis(3_000),
+        };
+        let shard = Shard::new(rules, nature.local(self.now));
+        self.processes[process].shard = Some(shard);
+        self.at(self.now + MS, What::TickShard(process));
+    }
+
+    fn tick_shard(&mut self, process: usize) {
+        let now = self.now;
+        let Process {
+            nature,
+            shard,
+            fate,
+            ..
+        } = &mut self.processes[process];
+        let Some(shard) = shard else { return };
+        shard.tick(nature.local(now));
+        let next = nature.truth(shard.next()).max(now + MS);
+        if fate.is_none() {
+            self.at(next, What::TickShard(process));
+        }
+        self.ship(process);
+    }
+
+    fn begin(&mut self, process: usize, step: u32) {
+        let ends = self.now + self.processes[process].nature.runs;
+        let one = &mut self.processes[process];
+        if one.stopping.is_some() || one.fate.is_some() {
+            return;
+        }
+        one.part = Part::Running;
+        let beat = Beat {
+            step: Some(step),
+            tally: tally(),
+            clock: None,
+        };
+        self.with(process, |shard, _| shard.set_beat(beat));
+        self.at(ends, What::StepEnds(process, step));
+    }
+
+    fn finish(&mut self, process: usize) {
+        if std::mem::replace(&mut self.processes[process].part, Part::Behind) == Part::Behind {
+            return;
+        }
+        self.with(process, |shard, nature| {
+            shard.done(Done {
+                tally: tally(),
+                trouble: None,
+                shared: nature.shared,
+            });
+        });
+    }
+
+    /// Sends as much of the file as there is credit for.
+    fn ship(&mut self, process: usize) {
+        let Process {
+            shard: Some(shard),
+            file,
+            ..
+        } = &mut self.processes[process]
+        else {
+            return;
+        };
+        while *file < FILE && shard.credit() >= CHUNK as u64 {
+            let chunk = CHUNK.min(FILE - *file);
+            shard.file(0, vec![7; chunk]);
+            *file += chunk;
+            if *file == FILE {
+                shard.file_end(0, FILE as u64, [9; 32]);
+                shard.shipped();
+            }
+        }
+    }
+
+    fn drain_leader(&mut self) {
+        while let Some(output) = self.leader.poll() {
+            match output {
+                leader::Output::Send(conn, bytes) => {
+                    let process = conn as usize;
+                    assert!(
+                        !self.closed.contains(&process),
+                        "sent over a closed connection"
+                    );
+                    self.send(process, false, What::ToShard(process, bytes));
+                }
+                leader::Output::Close(conn) => {
+                    let process = conn as usize;
+                    assert!(self.closed.insert(process), "closed twice");
+                    self.send(process, false, What::ShardSeesClose(process));
+                }
+                leader::Output::Say(line) => {
+                    assert!(!line.contains('\n'));
+                    self.said.push(line);
+                }
+                leader::Output::Event(event) => self.leader_event(event),
+            }
+        }
+    }
+
+    fn leader_event(&mut self, event: leader::Event) {
+        match event {
+            leader::Event::Start { step, zero } => {
+                assert_eq!(step as usize, self.zeros.len());
+                self.zeros.push(zero.nanos());
+            }
+            leader::Event::File { index, chunk, .. } => {
+                *self.files.entry(index).or_default() += chunk.len();
+                self.leader.written(index, chunk.len());
+            }
+            leader::Event::Lost { index } => assert!(self.lost.insert(index)),
+            leader::Event::Over => {
+                assert!(!self.over);
+                self.over = true;
+            }
+            leader::Event::AllJoined
+            | leader::Event::Stop { .. }
+            | leader::Event::FileEnd { .. } => {}
+        }
+    }
+
+    fn drain_shard(&mut self, process: usize) {
+        loop {
+            let Process {
+                nature,
+                shard: Some(shard),
+                ..
+            } = &mut self.processes[process]
+            else {
+                return;
+            };
+            let dies = nature.dies_after;
+            match shard.poll() {
+                None => return,
+                Some(shard::Output::Send(bytes)) => {
+                    self.processes[process].sent += 1;
+                    if dies.is_some_and(|after| self.processes[process].sent > after) {
+                        self.ends(process, Fate::Died);
+                        return;
+                    }
+                    self.send(process, true, What::ToLeader(process as ConnId, bytes));
+                }
+                Some(shard::Output::Event(event)) => self.shard_event(process, event),
+            }
+        }
+    }
+
+    fn shard_event(&mut self, process: usize, event: shard::Event) {
+        match event {
+            shard::Event::Run(run) => {
+                assert_eq!(run.seed, 1);
+                self.with(process, |shard, nature| {
+                    for (common, digest) in Common::ALL.into_iter().zip(nature.digests) {
+                        shard.has(common, [digest; 32]);
+                    }
+                });
+                let prepared = self.now + self.processes[process].nature.prepares;
+                self.at(prepared, What::Prepared(process));
+            }
+            shard::Event::Start { step, zero, clock } => {
+                let truth = self.processes[process].nature.truth(zero);
+                self.processes[process]
+                    .began
+                    .push((step, truth, clock, zero));
+                self.at(truth, What::Begin(process, step));
+            }
+            shard::Event::Stop { why } => {
+                self.processes[process].stopping = Some(why);
+                match self.processes[process].part {
+                    Part::Before => self.ends(process, Fate::StoppedBefore),
+                    Part::Running => self.at(self.now + 10 * MS, What::Finished(process)),
+                    Part::Behind => {}
+                }
+            }
+            shard::Event::Bye => self.ends(process, Fate::Bye),
+            shard::Event::Refused { why } => self.ends(process, Fate::Refused(why)),
+            shard::Event::LeaderLost { .. } => self.ends(process, Fate::LeaderLost),
+        }
+    }
+
+    fn ends(&mut self, process: usize, fate: Fate) {
+        let one = &mut self.processes[process];
+        if one.fate.is_none() {
+            one.fate = Some(fate);
+            one.part = Part::Behind;
+            one.shard = None;
+            let conn = process as ConnId;
+            self.send(process, true, What::LeaderSeesClose(conn));
+        }
+    }
+
+    fn fates(&self) -> Vec<&Fate> {
+        let fates = self.processes.iter().filter(|p| p.nature.garbage.is_none());
+        fates
+            .map(|process| process.fate.as_ref().expect("an end"))
+            .collect()
+    }
+
+    /// What holds of every run, whatever goes wrong.
+    fn laws(&self) {
+        if !self.leader_dead {
+            assert!(
+                self.over,
+                "the leader waits for ever: {:#?}",
+                self.leader.members()
+            );
+        }
+        let _ = self.fates();
+        for process in &self.processes {
+            for (step, truth, clock, zero) in &process.began {
+                let asked = self.zeros[*step as usize];
+                let error = truth.abs_diff(asked);
+                // A float's rounding in the world's own clocks, at most.
+                assert!(
+                    error <= clock.bound + 1_000,
+                    "{error} of {clock:?} at {zero:?}"
+                );
+                // Half of how uneven the ways are, and what the clock drifts in some seconds.
+                let ways = process.nature.ways;
+                let allowed = ways[0].abs_diff(ways[1]) / 2 + 1_000_000;
+                assert!(error <= allowed, "{error} of {ways:?}");
+            }
+        }
+        let lost =
+            self.leader.members().iter().filter_map(|(index, member)| {
+                matches!(member.stage, Stage::Lost(_)).then_some(*index)
+            });
+        assert_eq!(lost.collect::<BTreeSet<_>>(), self.lost);
+        for (index, bytes) in &self.files {
+            let member = &self.leader.members()[index];
+            assert!(*bytes <= FILE);
+            assert!(member.stage != Stage::Left || *bytes == FILE || !self.zeros.is_empty());
+        }
+    }
+}
+
+fn tally() -> Tally {
+    Tally {
+        due: 10,
+        finished: 9,
+        cancelled: 1,
+        ..Tally::default()
+    }
+}
+
+fn four() -> Vec<Nature> {
+    (0..4).map(Nature::of).collect()
+}
+
+fn world(change: impl FnOnce(&mut Vec<Nature>)) -> World {
+    let mut natures = four();
+    change(&mut natures);
+    let mut world = World::new(rules(), 2, natures);
+    world.run();
+    world.laws();
+    world
+}
+
+#[test]
+fn a_run_without_trouble_ends_with_everything_at_home() {
+    let world = world(|_| {});
+    assert_eq!(world.fates(), [&Fate::Bye; 4]);
+    assert_eq!(world.zeros.len(), 2);
+    assert_eq!(world.leader.whole().due, 40);
+    assert!(world.files.values().all(|bytes| *bytes == FILE));
+    assert_eq!(world.files.len(), 4);
+    assert!(world.said.is_empty(), "{:?}", world.said);
+    assert!(world.leader.stopped().is_none() && world.leader.missing().is_empty());
+}
+
+#[test]
+fn shards_whose_files_lie_in_the_shared_folder_send_none() {
+    let world = world(|natures| natures.iter_mut().for_each(|nature| nature.shared = true));
+    assert_eq!(world.fates(), [&Fate::Bye; 4]);
+    assert!(world.files.is_empty());
+}
+
+#[test]
+fn a_shard_may_die_at_any_message() {
+    let mut seen = BTreeSet::new();
+    for after in 0..120 {
+        let world = world(|natures| {
+            natures[2].dies_after = Some(after);
+            natures.iter_mut().for_each(|nature| nature.runs = SECOND);
+        });
+        let died = world.fates()[2] == &Fate::Died;
+        if died && after > 0 {
+            assert_eq!(world.leader.missing(), [2], "{after}: {:?}", world.said);
+            let last = world.said.last().unwrap();
+            assert!(last.contains("shard 2 of 4 (node-2) was lost"), "{last}");
+            seen.insert(world.zeros.len());
+        }
+        assert!(!died || world.leader.stopped().is_some() || world.zeros.len() == 2);
+    }
+    assert_eq!(
+        seen,
+        BTreeSet::from([0, 1, 2]),
+        "losses before and in each step"
+    );
+}
+
+#[test]
+fn others_go_on_without_a_lost_shard_where_that_is_asked_for() {
+    let mut natures = four();
+    natures[1].dies_after = Some(100);
+    let mut rules = rules();
+    rules.on_loss = OnLoss::Continue;
+    let mut world = World::new(rules, 2, natures);
+    world.run();
+    world.laws();
+    assert_eq!(world.leader.missing(), [1]);
+    assert!(world.leader.stopped().is_none());
+    assert_eq!(world.zeros.len(), 2);
+    assert_eq!(world.fates()[3], &Fate::Bye);
+}
+
+#[test]
+fn a_link_that_is_cut_is_noticed_on_both_sides() {
+    let world = world(|natures| natures[3].cut_at = Some(4 * SECOND));
+    assert_eq!(world.fates()[3], &Fate::LeaderLost);
+    assert_eq!(world.leader.missing(), [3]);
+    let said = world.said.join("\n");
+    assert!(said.contains("nothing was heard of it for 3.0 s"), "{said}");
+    assert_eq!(world.fates()[0], &Fate::Bye);
+}
+
+#[test]
+fn a_shard_that_is_stopped_for_longer_is_lost_and_finds_that_out() {
+    let frozen = Some((3 * SECOND + 500 * MS, 13 * SECOND));
+    let world = world(|natures| natures[1].frozen = frozen);
+    assert_eq!(world.fates()[1], &Fate::LeaderLost);
+    assert_eq!(world.leader.missing(), [1]);
+}
+
+#[test]
+fn without_their_leader_shards_stop() {
+    let mut world = World::new(rules(), 2, four());
+    world.at(4 * SECOND, What::LeaderDies);
+    world.run();
+    world.laws();
+    assert_eq!(world.fates(), [&Fate::LeaderLost; 4]);
+}
+
+#[test]
+fn an_interrupt_at_one_stops_all() {
+    // Before all are there, before the start, in each step, while files are sent, after the end.
+    for at in [1_001, 1_200, 2_100, 3_000, 4_500, 7_000, 30_000] {
+        let world = world(|natures| {
+            natures[2].interrupted_at = Some(at * MS);
+            natures[3].prepares = 400 * MS;
+        });
+        for fate in world.fates() {
+            assert!(
+                matches!(fate, Fate::Bye | Fate::StoppedBefore),
+                "{at}: {fate:?}"
+            );
+        }
+        match at {
+            ..5_000 if at > 1_001 => {
+                let why = world.leader.stopped().expect("a stop");
+                assert!(why.contains("Ctrl-C at shard 2 (node-2)"), "{why}");
+            }
+            _ => {}
+        }
+        assert!(world.leader.missing().is_empty(), "{at}: {:?}", world.said);
+    }
+}
+
+#[test]
+fn who_does_not_belong_is_refused_in_one_line() {
+    type Change = fn(&mut Nature);
+    let table: [(Change, &str); 7] = [
+        (
+            |n| n.version = "2",
+            "shard 1 on node-4 (10.0.0.4:4000) was refused: it is pinfire 2, the leader is 1",
+        ),
+        (
+            |n| n.shards = 8,
+            "shard 1 on node-4 (10.0.0.4:4000) was refused: it takes part in a run of 8 shards, this one has 4",
+        ),
+        (
+            |n| n.index = 4,
+            "shard 4 on node-4 (10.0.0.4:4000) was refused: this run has 4 shards, counted from 0",
+        ),
+        (
+            |n| n.token = "u",
+            "a connection from 10.0.0.4:4000 was refused: its token is another one (PINFIRE_JOIN_TOKEN)",
+        ),
+        (
+            |_| {},
+            "shard 1 on node-4 (10.0.0.4:4000) was refused: the same process has joined already (from node-1); what a shard has sent is never sent again",
+        ),
+        (
+            |n| n.incarnation = 5,
+            "shard 1 on node-4 (10.0.0.4:4000) was refused: another process has joined as this shard (from node-1); what a shard has sent is never sent again",
+        ),
+        (
+            |n| n.garbage = Some(b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+            "a connection from 10.0.0.4:4000 was refused: it does not speak pinfire's protocol",
+        ),
+    ];
+    for (change, line) in table {
+        let world = world(|natures| {
+            let mut more = Nature::of(1);
+            more.starts = SECOND;
+            change(&mut more);
+            natures.push(more);
+        });
+        assert_eq!(world.said, [line]);
+        assert_eq!(&world.fates()[..4], [&Fate::Bye; 4], "{line}");
+        if let Some(Fate::Refused(why)) = world.processes[4].fate.as_ref() {
+            assert!(line.ends_with(why.as_str()), "{why}");
+        } else {
+            assert!(world.processes[4].nature.garbage.is_some());
+        }
+    }
+}
+
+#[test]
+fn a_second_incarnation_of_a_lost_shard_is_refused_too() {
+    let world = world(|natures| {
+        natures[1].dies_after = Some(100);
+        let mut again = Nature::of(1);
+        again.incarnation = 5;
+        again.starts = 5 * SECOND;
+        natures.push(again);
+    });
+    assert!(matches!(&world.fates()[4], Fate::Refused(why) if why.contains("another process")));
+    assert_eq!(world.leader.missing(), [1]);
+}
+
+#[test]
+fn who_says_half_a_greeting_is_closed_after_a_while() {
+    let world = world(|natures| {
+        let mut slow = Nature::of(9);
+        slow.garbage = Some(b"pinfire\x01abc".to_vec());
+        natures.push(slow);
+    });
+    let expected =
+        "a connection from 10.0.0.4:4000 was refused: it did not say who it is within 5 s";
+    assert_eq!(world.said, [expected]);
+    assert_eq!(&world.fates()[..4], [&Fate::Bye; 4]);
+}
+
+#[test]
+fn shards_that_differ_in_what_they_have_do_not_run() {
+    for (at, name) in ["settings", "credentials", "inputs"]
+        .into_iter()
+        .enumerate()
+    {
+        let world = world(|natures| {
+            natures[3].digests[at] = 77;
+            natures[3].starts = MS;
+        });
+        assert!(world.zeros.is_empty(), "{name}");
+        let line = &world.said[0];
+        assert!(
+            line.starts_with("shard 3 on node-3 was refused: its "),
+            "{line}"
+        );
+        assert!(line.contains(name), "{line}");
+        assert!(matches!(world.fates()[3], Fate::Refused(_)));
+    }
+}
+
+#[test]
+fn who_has_not_joined_in_time_is_named() {
+    let mut natures = four();
+    natures.remove(1);
+    natures.remove(2);
+    let mut world = World::new(rules(), 1, natures);
+    world.run();
+    world.laws();
+    let why = world.leader.stopped().unwrap();
+    assert_eq!(
+        why,
+        "after 20 s (--join-timeout) shards 1, 3 of 4 had not joined"
+    );
+    assert_eq!(world.said[0], "waiting for shards 1, 3");
+}
+
+#[test]
+fn everybody_waits_for_one_that_prepares_long_and_it_is_named() {
+    let world = world(|natures| natures[2].prepares = 25 * SECOND);
+    assert_eq!(world.said, ["waiting for shard 2", "waiting for shard 2"]);
+    assert_eq!(world.fates(), [&Fate::Bye; 4]);
+}
+
+#[test]
+fn random_runs_obey_the_laws() {
+    let asked = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seeds = match asked("PINFIRE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..asked("PINFIRE_RUNS").unwrap_or(200_u64),
+    };
+    for seed in seeds {
+        random_run(seed);
+    }
+}
+
+fn random_run(seed: u64) {
+    println!("PINFIRE_SEED={seed}");
+    let mut draws = Purpose::new(seed, "cluster").at(0);
+    let mut natures = four();
+    for nature in &mut natures {
+        nature.starts = draws.below(3 * SECOND);
+        nature.prepares = draws.below(2 * SECOND);
+        nature.runs = 100 * MS + draws.below(4 * SECOND);
+        nature.shared = draws.below(2) == 0;
+        let way = 10_000 + draws.below(40 * MS);
+        nature.ways = [way, way + draws.below(5 * MS)];
+        nature.clock = (
+            draws.below(2_000_000 * SECOND) as i64,
+            (draws.uniform() - 0.5) * 200e-6,
+        );
+        let at = SECOND + draws.below(12 * SECOND);
+        match draws.below(12) {
+            0 => nature.dies_after = Some(draws.below(300) as u32),
+            1 => nature.frozen = Some((at, at + draws.below(10 * SECOND))),
+            2 => nature.cut_at = Some(at),
+            3 => nature.interrupted_at = Some(at),
+            4 => nature.digests[draws.below(3) as usize] = 8,
+            _ => {}
+        }
+    }
+    for _ in 0..draws.below(3) {
+        let mut more = Nature::of(draws.below(5) as u32);
+        more.starts = draws.below(6 * SECOND);
+        more.incarnation = draws.u64();
+        let length = draws.below(600) as usize;
+        more.garbage = Some((0..length).map(|_| draws.below(256) as u8).collect());
+        if draws.below(2) == 0 {
+            more.garbage = None;
+        }
+        natures.push(more);
+    }
+    let mut rules = rules();
+    if draws.below(2) == 0 {
+        rules.on_loss = OnLoss::Continue;
+    }
+    if draws.below(2) == 0 {
+        rules.leads = vec![leader::LEAD, Span::from_millis(20)];
+    }
+    let mut world = World::new(rules, 1 + draws.below(3) as u32, natures);
+    if draws.below(10) == 0 {
+        let at = SECOND + draws.below(10 * SECOND);
+        world.at(at, What::LeaderDies);
+    }
+    world.run();
+    world.laws();
+}
