@@ -9,7 +9,7 @@ use pinfire_config::{
     Sourced, Typed,
     numbers::{self, Cores, Tokens, Whole},
     secret::{ApiKey, Fields, Header, Url},
-    words::{CancelMode, ConfigForm, OnOff, RateWindowName, Theme, UiKind},
+    words::{CancelMode, ConfigForm, ConsoleKind, OnOff, RateWindowName, Theme, UiKind},
 };
 use pinfire_dialect::EndpointKind;
 
@@ -294,6 +294,12 @@ pub struct Report {
     /// Show the table of HTTP timings.
     #[arg(long)]
     pub show_trace_timing: bool,
+    /// What is printed. [default: headline on a terminal, else full]
+    #[arg(long, value_name = "WHAT")]
+    pub console: Option<ConsoleKind>,
+    /// Print nothing but the headline: outcome, latencies, throughput.
+    #[arg(long, conflicts_with = "console")]
+    pub quiet: bool,
     /// How progress is shown on stderr. [default: simple on a terminal]
     #[arg(long, value_name = "UI")]
     pub ui: Option<UiKind>,

@@ -42,7 +42,7 @@ use crate::{
     readiness::Probe,
     run::cpus::{Places, divide},
     scrape::{client::Trust, plan::Plan},
-    terminal::{progress::Ui, say, screen},
+    terminal::{progress::Ui, say, screen, stdout::Shows},
     transport::Transport,
 };
 
@@ -97,6 +97,8 @@ pub struct Settings {
     pub ui: Ui,
     /// Between two blocks of statistics.
     pub stats: Option<Span>,
+    /// What is printed at the end.
+    pub shows: Shows,
     pub engine: EngineSetup,
     pub places: Places,
     /// Its place among other runs; such a run shows no tables.
@@ -198,6 +200,7 @@ impl Settings {
             log_level: talk.level,
             ui: talk.ui,
             stats: talk.stats,
+            shows: talk.shows,
             engine: engine_setup(&config.engine, &places),
             places,
             load,
@@ -689,13 +692,16 @@ struct Talk {
     level: say::Level,
     ui: Ui,
     stats: Option<Span>,
+    shows: Shows,
 }
 
 impl Talk {
     fn new(output: &sections::Output, warnings: &mut Vec<String>) -> Result<Self> {
         let asked = output.ui.get();
         let level = log_level(output)?;
+        let quiet = output.quiet.value;
         let ui = match ui(asked) {
+            _ if quiet && asked.is_none() => Ui::None,
             Ui::Dashboard if level <= say::Level::Debug && asked.is_none() => Ui::Simple,
             ui => ui,
         };
@@ -703,7 +709,12 @@ impl Talk {
             warnings.push("--ui dashboard needs a terminal; going on with lines".to_owned());
         }
         let stats = stats(output.stats_interval.get(), ui);
-        Ok(Self { level, ui, stats })
+        Ok(Self {
+            level,
+            ui,
+            stats,
+            shows: Shows::of(output.console.get(), quiet),
+        })
     }
 }
 
@@ -726,7 +737,11 @@ fn log_level(output: &sections::Output) -> Result<say::Level> {
         LogLevel::Warning => Level::Warning,
         LogLevel::Error | LogLevel::Critical => Level::Error,
     });
-    Ok(asked.or(verbose).unwrap_or(Level::Info))
+    let usual = match output.quiet.value {
+        true => Level::Warning,
+        false => Level::Info,
+    };
+    Ok(asked.or(verbose).unwrap_or(usual))
 }
 
 /// How progress is shown here, where a user asked for it this way.

@@ -89,7 +89,7 @@ fn the_dashboard_shows_a_run_and_gives_the_terminal_back() {
         "{}",
         left.text
     );
-    assert!(left.text.contains("Success Rate: 100%"), "{}", left.text);
+    assert!(left.text.contains("(100.00 %)"), "{}", left.text);
     assert!(
         folder
             .path()
@@ -122,7 +122,7 @@ fn the_terminal_is_given_back_at_the_end_of_a_run() {
     let left = terminal.wait();
     given_back(&left);
     assert_eq!(left.code, Some(0), "{}", left.text);
-    assert!(left.text.contains("Success Rate: 100%"), "{}", left.text);
+    assert!(left.text.contains("(100.00 %)"), "{}", left.text);
     assert!(!left.text.contains("In flight"), "{}", left.text);
 }
 
@@ -131,14 +131,14 @@ fn a_run_that_is_over_at_once_leaves_the_screen_alone() {
     let folder = TempDir::new().unwrap();
     let left = run("--ui none --request-count 2", &folder).wait();
     given_back(&left);
-    assert!(left.text.contains("Success Rate: 100%"), "{}", left.text);
+    assert!(left.text.contains("(100.00 %)"), "{}", left.text);
 }
 
 #[test]
 fn tables_fit_terminals_and_colours_can_be_turned_off() {
     let arguments: Vec<&str> =
         "profile --model m --tokenizer builtin --url mock: --streaming --isl 20 \
-         --artifact-dir out --ui none --request-count 2"
+         --artifact-dir out --ui none --request-count 2 --console full"
             .split_whitespace()
             .collect();
     for (columns, no_color, coloured) in [
@@ -233,4 +233,37 @@ fn how_much_is_said() {
         );
         assert!(said.contains(": begun 4, answered 4, failed 0"), "{said}");
     }
+}
+
+#[test]
+fn a_terminal_gets_the_answer_on_one_screen_and_a_pipe_the_tables() {
+    let folder = TempDir::new().unwrap();
+    let what = "--concurrency 20 --request-count 40 --request-cancellation-rate 20 \
+                --request-cancellation-delay 0.1 --random-seed 1 --ui none";
+    let shown = run(what, &folder).wait().text;
+    let lines = shown.lines().filter(|line| !line.trim().is_empty()).count();
+    assert!((10..=40).contains(&lines), "{shown}");
+    for words in [
+        "TTFT (ms)",
+        "ITL (ms)",
+        "Cancelled",
+        "Client",
+        "resolved_config.yaml",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let full = run(&format!("{what} --console full"), &folder).wait().text;
+    assert!(full.contains("Time to First"), "{full}");
+    // A script finds what it has always found.
+    let piped = |more: &str| {
+        let ended = profile("mock:", &format!("--streaming --isl 20 {what} {more}")).run();
+        ended.code(0).stdout.clone()
+    };
+    assert!(piped("").contains("Time to First Token (ms)"));
+    assert!(piped("--console headline").contains("TTFT (ms)"));
+    let quiet = piped("--quiet");
+    assert!(
+        quiet.starts_with("Success") && quiet.lines().count() < 8,
+        "{quiet}"
+    );
 }

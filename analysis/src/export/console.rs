@@ -121,7 +121,7 @@ impl Report {
     }
 
     /// One line on a warmup of which requests failed.
-    fn warmup_failed(&self) -> Option<String> {
+    pub(super) fn warmup_failed(&self) -> Option<String> {
         let failed = self.warmup_counts.failed_in_words(&self.warmup_errors)?;
         Some(format!("Warmup: {failed}"))
     }
@@ -335,31 +335,48 @@ impl Report {
         Some(table)
     }
 
-    /// What the run itself said about its client, where the report is made from files.
-    fn told_health(&self, recorded: &RecordedRun, width: usize, colour: bool) -> String {
-        let health = recorded.summary.client_health.as_deref();
-        match health.map(|health| &health.reasons[..]) {
-            None => "Client health: its files do not tell\n".to_owned(),
-            Some([]) => "Client health: within its bounds, by the run's own account\n".to_owned(),
-            Some(reasons) => {
-                let distrust = health.map_or(&[][..], |health| &health.distrust);
-                let distrust: Vec<&str> = distrust.iter().map(String::as_str).collect();
-                let by_kernel = health.is_some_and(|health| {
-                    let stamps = health.receive_stamps.as_ref();
-                    let measured = stamps.and_then(|stamps| stamps.phases.get("profiling"));
-                    measured.is_some_and(|reads| reads.used == "kernel")
-                });
-                let hold = by_kernel && !distrust.contains(&Harm::Latencies.words());
-                bottleneck(reasons.iter(), &distrust, hold, width, colour)
-            }
+    /// The verdict on the client in a few words; as an error where it was the bottleneck.
+    pub(super) fn client_in_words(&self) -> Result<String, String> {
+        if let Some(recorded) = &self.facts.recorded {
+            return told_health(recorded);
         }
+        if self.health.is_bottleneck() {
+            let distrust = self.health.harms.iter().map(|harm| harm.words());
+            let distrust: Vec<&str> = distrust.collect();
+            let reasons = self.health.reasons.iter();
+            return Err(bottleneck(reasons, &distrust, self.health.latencies_hold()));
+        }
+        let core = &self.health.merged;
+        let late = [
+            ("timers", &core.timer_lateness),
+            ("sends", &core.send_lateness),
+            ("reads", &core.receive_delay),
+        ];
+        let late = late.into_iter().filter(|(_, late)| late.count() > 0);
+        let late: Vec<String> = late
+            .map(|(what, late)| format!("{what} {:.3} ms", late.percentile(99.0).as_millis_f64()))
+            .collect();
+        let late = match &late[..] {
+            [] => "nothing was timed".to_owned(),
+            late => format!("late at p99: {}", late.join(", ")),
+        };
+        Ok(match &self.health.held {
+            Some(held) => format!(
+                "within its bounds; {late}; {:.1} of {} streams held",
+                held.avg, held.asked
+            ),
+            None => format!("within its bounds; {late}"),
+        })
     }
 
     /// Three lines on the client itself, and more under a CPU quota, when SYNs were lost or it was
     /// the bottleneck.
     fn health_lines(&self, width: usize, colour: bool) -> String {
         if let Some(recorded) = &self.facts.recorded {
-            return self.told_health(recorded, width, colour);
+            return match told_health(recorded) {
+                Ok(words) => format!("Client health: {words}\n"),
+                Err(verdict) => warning(&format!("The client {verdict}"), width, colour),
+            };
         }
         let core = &self.health.merged;
         let held = match (&self.health.held, self.facts.profiling.concurrency) {
@@ -418,17 +435,8 @@ impl Report {
                 text += &(style(&line, "33", colour) + "\n");
             }
         }
-        if self.health.is_bottleneck() {
-            let distrust = self.health.harms.iter().map(|harm| harm.words());
-            let distrust: Vec<&str> = distrust.collect();
-            let reasons = self.health.reasons.iter();
-            text += &bottleneck(
-                reasons,
-                &distrust,
-                self.health.latencies_hold(),
-                width,
-                colour,
-            );
+        if let Err(verdict) = self.client_in_words() {
+            text += &warning(&format!("The client {verdict}"), width, colour);
         }
         text
     }
@@ -468,12 +476,10 @@ fn bottleneck(
     reasons: impl Iterator<Item = impl AsRef<str>>,
     distrust: &[&str],
     latencies_hold: bool,
-    width: usize,
-    colour: bool,
 ) -> String {
     let reasons: Vec<String> = reasons.map(|reason| reason.as_ref().to_owned()).collect();
     let mut verdict = format!(
-        "The client was the bottleneck, so these figures are not the server's alone: {}.",
+        "was the bottleneck, so these figures are not the server's alone: {}.",
         reasons.join("; ")
     );
     if !distrust.is_empty() {
@@ -482,7 +488,29 @@ fn bottleneck(
     if latencies_hold {
         verdict += " Latencies stand: received data has the kernel's timestamps.";
     }
-    let lines = wrap(&verdict, width).into_iter();
+    verdict
+}
+
+/// What the run itself said about its client, where the report is made from files; as an error
+/// where it was the bottleneck.
+fn told_health(recorded: &RecordedRun) -> Result<String, String> {
+    let Some(health) = recorded.summary.client_health.as_deref() else {
+        return Ok("its files do not tell".to_owned());
+    };
+    if health.reasons.is_empty() {
+        return Ok("within its bounds, by the run's own account".to_owned());
+    }
+    let distrust: Vec<&str> = health.distrust.iter().map(String::as_str).collect();
+    let stamps = health.receive_stamps.as_ref();
+    let measured = stamps.and_then(|stamps| stamps.phases.get("profiling"));
+    let by_kernel = measured.is_some_and(|reads| reads.used == "kernel");
+    let hold = by_kernel && !distrust.contains(&Harm::Latencies.words());
+    Err(bottleneck(health.reasons.iter(), &distrust, hold))
+}
+
+/// Words of warning on lines of their own.
+fn warning(words: &str, width: usize, colour: bool) -> String {
+    let lines = wrap(words, width).into_iter();
     lines
         .map(|line| style(&line, "33", colour) + "\n")
         .collect()
@@ -509,7 +537,7 @@ fn cells(block: &Block) -> Vec<String> {
 }
 
 /// A message of bearable length. No credential is cut in two, of which a part would be shown.
-fn shortened(message: &str) -> String {
+pub(super) fn shortened(message: &str) -> String {
     let message = shown(message);
     match message.char_indices().nth(MESSAGE_MAX) {
         Some((end, _)) => format!("{}…", message.get(..end).unwrap_or_default()),

@@ -4,6 +4,7 @@ mod console;
 mod csv;
 mod external;
 mod footer;
+mod headline;
 pub(crate) mod input_config;
 mod json;
 mod message_heads;

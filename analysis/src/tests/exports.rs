@@ -163,6 +163,24 @@ fn the_console_is_the_golden_one() {
 }
 
 #[test]
+fn the_headline_is_the_golden_one() {
+    let expected = include_str!("headline.txt");
+    let report = report();
+    let folder = report.facts.artifact_dir.display().to_string();
+    let brief = report.brief(100, false, None).replace(&folder, "FOLDER");
+    if std::env::var_os("PINFIRE_UPDATE_GOLDEN").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/headline.txt");
+        std::fs::write(path, &brief).unwrap();
+    }
+    assert_eq!(brief, expected, "\n{brief}");
+    let alone = report.headline(100, false);
+    assert!(
+        brief.contains(&alone) && alone.lines().count() < 8,
+        "{alone}"
+    );
+}
+
+#[test]
 fn files_are_complete_under_their_names_and_errors_name_the_path() {
     let dir = tempdir().unwrap();
     let records = golden::records();

@@ -20,10 +20,10 @@ use crate::{
     setting::Listed,
     source::{Given, Place, Sourced},
     words::{
-        ArrivalPattern, CancelMode, ConnectionReuse, ConvergenceMode, Corpus, DatasetType,
-        ExportLevel, IoDriver, LogLevel, ProbeQuestion, RangeStyle, RateWindowName, ReceiveStamps,
-        SamplingStrategy, SweepOrder, SweepType, TimerPrecision, TransportKind, UiKind,
-        UrlStrategy, WarmupPattern,
+        ArrivalPattern, CancelMode, ConnectionReuse, ConsoleKind, ConvergenceMode, Corpus,
+        DatasetType, ExportLevel, IoDriver, LogLevel, ProbeQuestion, RangeStyle, RateWindowName,
+        ReceiveStamps, SamplingStrategy, SweepOrder, SweepType, TimerPrecision, TransportKind,
+        UiKind, UrlStrategy, WarmupPattern,
     },
 };
 
@@ -664,6 +664,12 @@ pub struct Output {
     /// Print the table of HTTP times as well.
     #[arg(long)]
     pub show_trace_timing: Sourced<bool>,
+    /// What is printed at the end. [default: headline on a terminal, else full]
+    #[arg(long, value_name = "WHAT")]
+    pub console: Option<Sourced<ConsoleKind>>,
+    /// Print nothing but the headline: outcome, latencies, throughput.
+    #[arg(long, conflicts_with = "console")]
+    pub quiet: Sourced<bool>,
     /// How progress is shown. [default: dashboard on a terminal, else none]
     #[arg(long, visible_alias = "ui-type", value_name = "UI")]
     pub ui: Option<Sourced<UiKind>>,

@@ -100,7 +100,7 @@ impl<T: Setting> clap::builder::TypedValueParser for WordParser<T> {
 
 words! {
     UrlStrategy TransportKind ProbeQuestion ConnectionReuse ArrivalPattern WarmupPattern CancelMode
-    OnOff RangeStyle SamplingStrategy ExportLevel RateWindowName UiKind LogLevel IoDriver
+    OnOff RangeStyle SamplingStrategy ExportLevel RateWindowName UiKind ConsoleKind LogLevel IoDriver
     TimerPrecision ReceiveStamps SweepType SweepOrder ConvergenceMode ConfigForm Theme
 }
 
@@ -275,6 +275,15 @@ pub enum UiKind {
     Simple,
     /// Lines.
     None,
+}
+
+/// What a finished run prints.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ConsoleKind {
+    /// The answer on one screen; all tables are in the console file.
+    Headline,
+    /// All tables, as AIPerf prints them.
+    Full,
 }
 
 /// Messages of this level and above are printed.

@@ -23,7 +23,10 @@ use serde_json::Value;
 use crate::{
     args::Report,
     environment, settings,
-    terminal::{say, stdout},
+    terminal::{
+        say,
+        stdout::{self, Shows},
+    },
 };
 
 /// Reads a run and writes its report.
@@ -97,7 +100,8 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
         // The run has its summary now.
         written = written.and_then(|written| report.forget_start().map(|()| written));
     }
-    stdout::report(&report, width, written.as_ref().ok());
+    let shows = Shows::of(flags.console, flags.quiet);
+    stdout::report(&report, width, written.as_ref().ok(), shows);
     let written = written?;
     let files = report.files(Some(&written)).into_iter();
     written_to.check(files.map(|(_, path)| path))?;

@@ -5,12 +5,39 @@
 use std::io::{IsTerminal, Write};
 
 use pinfire_analysis::{Report, export::Written};
+use pinfire_config::words::ConsoleKind;
 use pinfire_guard::painted;
 
-/// Shows the tables and the footer. `width` is that of stdout where it is no terminal.
-pub fn report(report: &Report, width: usize, written: Option<&Written>) {
-    text(width, |shown, colour| {
-        report.console(shown, colour) + &report.footer(written)
+/// How much of a finished run is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shows {
+    /// Outcome, latencies and throughput.
+    Headline,
+    /// What fits a screen: these, and what there is to know beside them.
+    Brief,
+    /// All tables and the footer.
+    Full,
+}
+
+impl Shows {
+    /// What was asked for; scripts read the tables, so whatever is no terminal gets them.
+    pub fn of(console: Option<ConsoleKind>, quiet: bool) -> Self {
+        match console {
+            _ if quiet => Self::Headline,
+            Some(ConsoleKind::Headline) => Self::Brief,
+            Some(ConsoleKind::Full) => Self::Full,
+            None if std::io::stdout().is_terminal() => Self::Brief,
+            None => Self::Full,
+        }
+    }
+}
+
+/// Shows a finished run. `width` is that of stdout where it is no terminal.
+pub fn report(report: &Report, width: usize, written: Option<&Written>, shows: Shows) {
+    text(width, |width, colour| match shows {
+        Shows::Headline => report.headline(width, colour),
+        Shows::Brief => report.brief(width, colour, written),
+        Shows::Full => report.console(width, colour) + &report.footer(written),
     });
 }
 

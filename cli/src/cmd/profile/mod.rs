@@ -33,7 +33,7 @@ use crate::{
         progress::{Board, Ui},
         say,
         screen::Screen,
-        stdout,
+        stdout::{self, Shows},
     },
 };
 
@@ -261,7 +261,7 @@ impl Results {
         let written = report.write(width);
         let written = written.and_then(|written| report.forget_start().map(|()| written));
         if settings.part.is_none() {
-            stdout::report(&report, width, written.as_ref().ok());
+            stdout::report(&report, width, written.as_ref().ok(), settings.shows);
         }
         log::outcome(&report);
         if let Some(lost) = lost {
@@ -341,7 +341,7 @@ fn say_how(settings: &Settings, engine: &Engine) {
         settings.seed.value,
     );
     log::info(&how);
-    if settings.part.is_none() {
+    if settings.part.is_none() && settings.shows != Shows::Headline {
         stdout::plain(&format!("{how}\n"));
     }
     if let Some(reason) = granted
