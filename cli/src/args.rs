@@ -502,9 +502,10 @@ pub fn command() -> clap::Command {
         .get_subcommands()
         .map(|command| command.get_name().to_owned())
         .collect();
-    names.into_iter().fold(root, |root, name| {
+    let root = names.into_iter().fold(root, |root, name| {
         root.mut_subcommand(name, pinfire_config::command::with_switches)
-    })
+    });
+    root.mut_subcommand("profile", crate::short_help::of)
 }
 
 /// The configuration of `pinfire profile --model m` with these behind it.

@@ -21,6 +21,7 @@ mod run;
 mod scrape;
 mod seq_dist;
 mod settings;
+mod short_help;
 mod sweep;
 mod synthesis;
 mod terminal;
