@@ -247,11 +247,12 @@ pub struct AnalyzeTrace {
 #[derive(Args, Debug)]
 #[command(arg_required_else_help = true)]
 pub struct Report {
-    /// Folder of the run: its --artifact-dir.
+    /// Folder of the run: its --artifact-dir. One that holds the folders of several shards
+    /// (shard-0000, …) is reported as one run.
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
     /// Where the files go. FOLDER itself is allowed: its summary is replaced then.
-    /// [default: FOLDER/report]
+    /// [default: FOLDER/report; of several shards FOLDER itself]
     #[arg(long, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
     /// Count all tokens anew with this tokenizer (see `pinfire profile --help`); needs the raw

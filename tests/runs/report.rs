@@ -24,7 +24,7 @@ fn report(folder: &Path, more: &[&str]) -> Ended {
 }
 
 /// The blocks of a summary that a report has to give back.
-fn figures(summary: &Value) -> Vec<(&String, &Value)> {
+pub fn figures(summary: &Value) -> Vec<(&String, &Value)> {
     let fields = summary.as_object().unwrap().iter();
     let blocks =
         fields.filter(|(key, value)| value.get("unit").is_some() || *key == "cancellation");
@@ -83,7 +83,7 @@ fn a_report_gives_the_figures_of_the_run() {
 
 /// Equal but for the last digits of fractions.
 #[track_caller]
-fn near(before: &Value, after: &Value, name: &str) {
+pub fn near(before: &Value, after: &Value, name: &str) {
     match (before, after) {
         (Value::Object(one), Value::Object(other)) => {
             let keys =

@@ -17,10 +17,12 @@ mod lines;
 mod names;
 pub mod phases;
 mod raw;
+mod read;
 mod run_files;
 pub mod samples;
 pub mod server;
 pub mod shard;
+pub mod sharded;
 pub mod slices;
 pub mod summary;
 pub mod sweep;
@@ -45,7 +47,8 @@ pub use names::{
     SWEEP_JSON,
 };
 pub use raw::{Packet, RawLine, Response, SentPacket, SentResponse};
-pub use run_files::{FindError, ReadError, RunFiles, read_json};
+pub use read::{ReadError, read_json};
+pub use run_files::{FindError, RunFiles};
 pub use summary::Summary;
 pub use trace::TraceData;
 pub use write::{

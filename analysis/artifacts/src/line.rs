@@ -110,6 +110,27 @@ impl Metadata<'_> {
         self.record_processor_id == OUR_PROCESSOR
     }
 
+    /// The same request on a clock that is so many nanoseconds ahead.
+    #[must_use]
+    pub fn moved(mut self, nanos: i64) -> Self {
+        let one = |at: &mut u64| *at = at.saturating_add_signed(nanos);
+        let may_be = |at: &mut Option<u64>| at.iter_mut().for_each(one);
+        one(&mut self.request_start_ns);
+        one(&mut self.request_end_ns);
+        may_be(&mut self.credit_issued_ns);
+        may_be(&mut self.scheduled_ns);
+        may_be(&mut self.request_ack_ns);
+        may_be(&mut self.cancellation_time_ns);
+        if let Some(plan) = &mut self.cancellation {
+            may_be(&mut plan.written_ns);
+            may_be(&mut plan.triggered_ns);
+            may_be(&mut plan.due_ns);
+            may_be(&mut plan.asked_ns);
+            may_be(&mut plan.closed_ns);
+        }
+        self
+    }
+
     /// Whether the request was one of the warmup.
     pub fn is_warmup(&self) -> bool {
         self.benchmark_phase.as_deref() == Some("warmup")
@@ -537,6 +558,23 @@ mod tests {
         assert_eq!(line.metrics.get("odd").unwrap().value.mean(), None);
         assert_eq!(line.trace_data, Some(r#"{"c": 1}"#));
         assert_eq!(line.error.unwrap().value.code, Some(499));
+    }
+
+    #[test]
+    fn every_instant_of_a_request_moves_with_its_clock() {
+        let text = r#"{"session_num":7,"credit_issued_ns":1001,"scheduled_ns":1002,"request_start_ns":1003,"request_ack_ns":1004,"request_end_ns":1005,"cancellation_time_ns":1006,"cancellation":{"asked_delay_ms":5.0,"written_ns":1007,"triggered_ns":1008,"due_ns":1009,"asked_ns":1010,"closed_ns":1011,"delay_error_us":4.0}}"#;
+        let metadata: Metadata<'_> = serde_json::from_str(text).unwrap();
+        let numbers = |metadata: &Metadata<'_>| {
+            let json = serde_json::to_string(metadata).unwrap();
+            let digits = json.split(|letter: char| !letter.is_ascii_digit());
+            let numbers = digits.filter_map(|digits| digits.parse::<u64>().ok());
+            // Of all numbers above a thousand.
+            numbers.filter(|number| *number > 500).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&metadata), (1001..=1011).collect::<Vec<_>>());
+        let moved = metadata.clone().moved(1_000_000);
+        assert_eq!(numbers(&moved), (1_001_001..=1_001_011).collect::<Vec<_>>());
+        assert_eq!(moved.moved(-1_000_000), metadata);
     }
 
     #[test]

@@ -46,10 +46,18 @@ impl Lines {
     /// # Errors
     /// It cannot be opened.
     pub fn open(path: &Path) -> Result<Self, LinesError> {
+        Self::with_buffer(path, 1 << 18)
+    }
+
+    /// The same with so many bytes read at a time: of many files at once.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn with_buffer(path: &Path, bytes: usize) -> Result<Self, LinesError> {
         let file = File::open(path).map_err(|cause| read(path, cause))?;
         Ok(Self {
             path: path.to_owned(),
-            reader: BufReader::with_capacity(1 << 18, file),
+            reader: BufReader::with_capacity(bytes, file),
             line: Vec::new(),
             number: 0,
             bytes: 0,

@@ -6,8 +6,9 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 
+use crate::read::{ReadError, read_json};
 use crate::{AGGREGATE_JSON, FileNames, STARTED, Summary};
 
 /// The files of a run: a folder, and their names in it.
@@ -44,43 +45,6 @@ pub enum FindError {
         /// Their prefixes.
         prefixes: Vec<String>,
     },
-}
-
-/// A JSON file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// It cannot be read.
-    #[error("cannot read {}: {cause}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-    /// It holds something else.
-    #[error("{}: {cause}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        cause: serde_json::Error,
-    },
-}
-
-/// Reads a JSON file.
-///
-/// # Errors
-/// It cannot be read, or holds something else.
-pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ReadError> {
-    let read = |cause| ReadError::Read {
-        path: path.to_owned(),
-        cause,
-    };
-    let bytes = fs::read(path).map_err(read)?;
-    serde_json::from_slice(&bytes).map_err(|cause| ReadError::Content {
-        path: path.to_owned(),
-        cause,
-    })
 }
 
 /// Ends of the names of JSON files that are no summaries.

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FindError, ReadError, SHARD, read_json};
+use crate::SHARD;
+use crate::read::{ReadError, read_json};
 
 /// Version of the layout of `shard.json`.
 pub const SHARD_SCHEMA: u32 = 1;
+/// A run has no more shards than this.
+pub const SHARDS_MAX: u32 = 10_000;
 
 /// One shard of a run. It is written when the shard has its place in the run, so that one that is
 /// killed can be told, and again, with what came of it, when it has ended.
@@ -90,6 +93,36 @@ pub struct Shard {
     pub incomplete_reason: Option<String>,
 }
 
+impl Shard {
+    /// What is impossible in it, if anything: a file may say whatever it wants.
+    pub fn impossible(&self) -> Option<String> {
+        let Self {
+            index,
+            shards,
+            block,
+            segment,
+            ..
+        } = self;
+        if !(1..=SHARDS_MAX).contains(shards) {
+            return Some(format!(
+                "a run has from 1 to {SHARDS_MAX} shards, not {shards}"
+            ));
+        }
+        if index >= shards {
+            return Some(format!("there is no shard {index} of {shards}"));
+        }
+        let own = Segment::new(*index, *shards, *block, segment.end);
+        (*block == 0 || *segment != own)
+            .then(|| format!("its numbers are not those of shard {index} of {shards}"))
+    }
+
+    /// The machine, by the best name that is known for it.
+    pub fn machine(&self) -> Option<&str> {
+        let node = self.node.as_deref().unwrap_or(&self.host);
+        Some(node).filter(|name| !name.is_empty())
+    }
+}
+
 /// Numbers that belong to a shard: `block` of them from `first`, the next ones `step` further on,
 /// and so on below `end`. Those of a warmup go by the same rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -117,20 +150,20 @@ impl Segment {
         }
     }
 
-    /// Whether a number is one of them.
-    pub const fn has(&self, number: u64) -> bool {
-        let below = match self.end {
-            Some(end) => number < end,
-            None => true,
-        };
-        let Some(at) = number.checked_sub(self.first) else {
-            return false;
-        };
-        below
-            && match at.checked_rem(self.step) {
-                Some(at) => at < self.block,
-                None => at < self.block,
-            }
+    /// The place of a number among them, from 0; `None` if it is none of them.
+    pub fn place(&self, number: u64) -> Option<u64> {
+        let from = number.checked_sub(self.first)?;
+        let (round, at) = (from.checked_div(self.step)?, from.checked_rem(self.step)?);
+        let owned = at < self.block && self.end.is_none_or(|end| number < end);
+        owned.then(|| round.saturating_mul(self.block).saturating_add(at))
+    }
+
+    /// How many of the numbers below their end are there; `None` without an end.
+    pub fn count(&self) -> Option<u64> {
+        let all = self.end?.saturating_sub(self.first);
+        let rounds = all.checked_div(self.step)?;
+        let rest = all.checked_rem(self.step)?.min(self.block);
+        Some(rounds.saturating_mul(self.block).saturating_add(rest))
     }
 }
 
@@ -213,8 +246,8 @@ impl ShardFolder {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn all(run: &Path) -> Result<Vec<Self>, FindError> {
-        let read = |cause| FindError::Read {
+    pub fn all(run: &Path) -> Result<Vec<Self>, ReadError> {
+        let read = |cause| ReadError::Read {
             path: run.to_owned(),
             cause,
         };
@@ -254,16 +287,25 @@ mod tests {
         for (shards, block) in [(1, 1), (2, 1), (3, 2), (8, 3)] {
             let of = |index| Segment::new(index, shards, block, Some(100));
             for number in 0..100 {
-                let owners = (0..shards).filter(|&index| of(index).has(number));
+                let owners = (0..shards).filter(|&index| of(index).place(number).is_some());
                 let owners: Vec<u32> = owners.collect();
                 let owner = number / block % u64::from(shards);
                 assert_eq!(owners, [owner as u32], "{number} of {shards} × {block}");
             }
-            assert!((0..shards).all(|index| !of(index).has(100)));
+            for index in 0..shards {
+                assert_eq!(of(index).place(100), None);
+                let places = (0..100).filter_map(|number| of(index).place(number));
+                let places: Vec<u64> = places.collect();
+                let all: Vec<u64> = (0..places.len() as u64).collect();
+                assert_eq!(places, all, "{index} of {shards} × {block}");
+                assert_eq!(of(index).count(), Some(all.len() as u64));
+            }
         }
-        assert!(Segment::new(1, 4, 1, None).has(1 + 4 * 1_000_000));
+        let endless = Segment::new(1, 4, 1, None);
+        assert_eq!(endless.place(1 + 4 * 1_000_000), Some(1_000_000));
+        assert_eq!(endless.count(), None);
         // A file may say anything.
-        assert!(!Segment::default().has(0));
+        assert_eq!(Segment::default().place(0), None);
     }
 
     #[test]

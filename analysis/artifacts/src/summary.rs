@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::calibration::Calibration;
 use crate::config::InputConfig;
 use crate::samples::TelemetryData;
+use crate::sharded::ShardedRun;
 use crate::{AnswerCounts, Block, Carried, ErrorCount, Metrics, Ordered, Part};
 
 /// The metrics before the run's data, in this order.
@@ -141,6 +142,9 @@ pub struct Summary {
     /// Why answers ended, and what was unusual about them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answers: Option<AnswerCounts>,
+    /// The shards that sent it, where several did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards: Option<ShardedRun>,
     /// GPUs of the server; old versions have it here.
     #[serde(skip_serializing)]
     pub num_gpus: Option<f64>,

@@ -79,6 +79,7 @@ impl Report {
             text += &release.block();
         }
         text += &self.external_tables(width, colour);
+        text += &self.shard_tables(width, colour);
         for notice in self.notices() {
             text += "\n";
             text += &panels::render(&notice, width, colour);

@@ -132,6 +132,9 @@ impl Report {
         }
         lines.gap();
         self.client(&mut lines);
+        for (at, words) in self.shards_in_words().iter().enumerate() {
+            lines.say(if at == 0 { "Shards" } else { "" }, words);
+        }
         self.hints(&mut lines);
         lines.gap();
         self.where_files_are(&mut lines, written);

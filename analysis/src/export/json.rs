@@ -121,6 +121,10 @@ pub(super) fn of(report: &Report) -> Summary {
         calibration: report.calibration().cloned(),
         request_accounting: Some(told_counts.unwrap_or_else(|| Carried::new(accounting(report)))),
         answers: answers(report),
+        shards: match &report.shards {
+            Some(shards) => Some(shards.clone()),
+            None => recorded.and_then(|recorded| recorded.shards.clone()),
+        },
         ..Summary::of_metrics(metrics(&report.blocks))
     };
     let told_metrics = recorded.into_iter().flat_map(Summary::metrics);

@@ -12,6 +12,7 @@ mod panels;
 mod phases;
 mod raw;
 pub mod records;
+mod shards;
 mod slices;
 pub(crate) mod table;
 mod trace;

@@ -44,6 +44,9 @@ pub enum RebuildError {
         /// The summaries' names.
         names: String,
     },
+    /// The shards of a run do not fit together.
+    #[error("{0}")]
+    Shards(String),
     /// The kind of endpoint.
     #[error("{0}")]
     Endpoint(String),

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use pinfire_artifacts::{ErrorDetails, LineAnswer, LineCancellation, Metadata, Verbatim};
+use pinfire_artifacts::{
+    ErrorDetails, LineAnswer, LineCancellation, Metadata, Verbatim, json_line,
+};
 use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::record::{
     AfterHalfClose, Cancel, Correlation, Disconnect, Failure, Leave, Outcome, Phase, Quirks,
@@ -10,6 +12,7 @@ use pinfire_base::record::{
 };
 use pinfire_base::uuid::Uuid;
 
+use super::shards::Clock;
 use crate::facts::EntryFacts;
 use crate::reading::{Choice, Problem, Reading, Unreadable, Verdict};
 
@@ -77,12 +80,20 @@ pub(super) fn at(unix_nanos: u64) -> Stamp {
 }
 
 impl Found {
-    /// From the two objects that every line has.
+    /// From the two objects that every line has, with its times on the clock of the run.
     pub(super) fn new(
         metadata: &Verbatim<'_, Metadata<'_>>,
         error: Option<&Verbatim<'_, ErrorDetails<'_>>>,
+        clock: &Clock,
     ) -> Self {
-        let recorded = &metadata.value;
+        // One step for all instants of a request: what lies between them is by the clock of the
+        // machine that sent it.
+        let moved = match clock.shift(metadata.value.request_start_ns) {
+            0 => None,
+            nanos => Some(metadata.value.clone().moved(nanos)),
+        };
+        let json = moved.as_ref().map(json_line);
+        let recorded = moved.as_ref().unwrap_or(&metadata.value);
         let problem = error.map(|error| Problem::of(&error.value));
         let start = at(recorded.request_start_ns);
         let end = at(recorded.request_end_ns.max(recorded.request_start_ns));
@@ -153,7 +164,7 @@ impl Found {
                 turn: recorded.turn_index.unwrap_or(0),
                 ..EntryFacts::default()
             },
-            metadata: metadata.json.to_owned(),
+            metadata: json.unwrap_or_else(|| metadata.json.to_owned()),
             error: error.map(|error| error.json.to_owned()),
             verdict,
             is_ours: recorded.is_ours(),
@@ -251,7 +262,7 @@ mod tests {
         let error = error.map_or_else(String::new, |error| format!(",\"error\":{error}"));
         let line = format!("{{\"metadata\":{metadata}{error}}}");
         let line = RequestLine::read(line.as_bytes()).unwrap();
-        Found::new(&line.metadata, line.error.as_ref())
+        Found::new(&line.metadata, line.error.as_ref(), &Clock::default())
     }
 
     #[test]

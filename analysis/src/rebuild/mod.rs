@@ -6,29 +6,32 @@
 //! that files may be larger than memory.
 
 mod error;
+mod first;
 mod gpus;
 mod line;
+mod part;
 mod raw;
+mod shards;
 mod summary;
 mod values;
 
-use pinfire_artifacts::tag;
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pinfire_artifacts::config::InputConfig;
-use pinfire_artifacts::{Carried, LineNumber, Lines, RunFiles, Summary, read_json};
+use pinfire_artifacts::{Carried, RunFiles, Summary, read_json};
 use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::health::Counts;
 use pinfire_base::record::PlannedCancellation;
-use pinfire_dialect::{Answers, EndpointKind};
-use serde_json::Value;
 
 pub use self::error::RebuildError;
+use self::first::First;
 use self::line::Found;
+use self::part::{Beside, Merged, MergedLine, Part};
 use self::raw::RawRequest;
-use self::values::{Beside, ValueLine, Values};
+use self::shards::{Clock, Seen, Shards};
+use self::values::{ValueLine, Values};
 use crate::collect::Read;
 use crate::collector::Collector;
 use crate::facts::{EntryFacts, PhaseWindow, RunEnd, RunFacts};
@@ -58,8 +61,9 @@ pub struct Rebuild {
     pub facts: RunFacts,
     /// What the user should know.
     pub warnings: Vec<String>,
-    raw: Option<PathBuf>,
-    lines: Option<PathBuf>,
+    /// One file of requests, or one of each shard.
+    parts: Vec<Part>,
+    shards: Option<Shards>,
     gpus: Option<PathBuf>,
     /// Window of the measured phase.
     window: Option<PhaseWindow>,
@@ -72,18 +76,20 @@ pub struct Rebuild {
 }
 
 impl Rebuild {
-    /// Finds the files of a run in `dir` and reads what was asked. `version` is the tool's.
+    /// Finds the files of a run in `dir`, or those of its shards below it, and reads what was
+    /// asked. `version` is the tool's.
     ///
     /// # Errors
-    /// There is no run, or it is of a kind that cannot be read.
+    /// There is no run, or it is of a kind that cannot be read; its shards are not of one run.
     pub fn open(dir: &Path, version: &str) -> Result<Self, RebuildError> {
-        let files = RunFiles::find(dir)?;
-        let (mut raw, lines) = (files.raw(), files.lines());
-        if raw.is_none() && lines.is_none() {
-            return Err(RebuildError::NoRequests {
-                dir: dir.to_owned(),
-            });
+        match Shards::find(dir)? {
+            Some(shards) => Self::of_shards(dir, shards, version),
+            None => Self::of_run(dir, version),
         }
+    }
+
+    fn of_run(dir: &Path, version: &str) -> Result<Self, RebuildError> {
+        let files = RunFiles::find(dir)?;
         let mut warnings = Vec::new();
         // A run that was killed has left its start; a summary beside it is of a run before it.
         let (summary, incomplete) = match (files.started(), files.summary()) {
@@ -106,20 +112,75 @@ impl Rebuild {
                 (None, Some(reason.to_owned()))
             }
         };
-        let first = First::of(raw.as_deref(), lines.as_deref())?;
-        if first.raw_is_of_another_run
-            && let Some(raw) = raw.take()
-        {
-            warnings.push(format!(
-                "{} is of another run than {}, and is left out",
-                raw.display(),
-                files.names().jsonl
-            ));
+        let (part, first) = Part::open(&files, Clock::default(), &mut warnings)?;
+        let window = summary
+            .as_ref()
+            .and_then(|summary| summary::window(summary, first.start));
+        let found = FoundRun {
+            files,
+            summary,
+            window,
+            first,
+        };
+        Self::new(found, vec![part], version, warnings).map(|rebuild| Self {
+            incomplete,
+            ..rebuild
+        })
+    }
+
+    fn of_shards(dir: &Path, shards: Shards, version: &str) -> Result<Self, RebuildError> {
+        let mut warnings = Vec::new();
+        let mut parts = Vec::new();
+        let mut firsts = Vec::new();
+        for shard in &shards.present {
+            let (part, first) = Part::open(&shard.files, shard.clock.clone(), &mut warnings)?;
+            parts.push(part);
+            firsts.push(first);
         }
+        part::alike(&mut parts);
+        let window = shards.window(&firsts.iter().map(|first| first.start).collect::<Vec<_>>());
+        let names = shards
+            .present
+            .first()
+            .map(|shard| shard.files.names().clone());
+        let Some((names, mut first)) = names.zip(firsts.into_iter().reduce(First::earlier)) else {
+            return Err(shards.without_requests(dir));
+        };
+        if let Some(window) = window {
+            // On the clock of the run, as the files of the GPUs are.
+            first.start = first.start.max(window.start.nanos());
+        }
+        let mut gpus = shards.present.iter().filter_map(|shard| shard.files.gpus());
+        let gpus = gpus.next();
+        let found = FoundRun {
+            files: RunFiles::named(dir, names),
+            summary: shards.summary(),
+            window,
+            first,
+        };
+        Self::new(found, parts, version, warnings).map(|rebuild| Self {
+            gpus: rebuild.gpus.or(gpus),
+            shards: Some(shards),
+            ..rebuild
+        })
+    }
+
+    /// What files have in common, whoever wrote them.
+    fn new(
+        found: FoundRun,
+        parts: Vec<Part>,
+        version: &str,
+        warnings: Vec<String>,
+    ) -> Result<Self, RebuildError> {
+        let FoundRun {
+            files,
+            summary,
+            window,
+            first,
+        } = found;
         let is_ours = summary.as_ref().map_or(first.is_ours, Summary::is_ours);
         let without = summary.is_none();
         let summary: Summary = summary.unwrap_or_default();
-        let window = summary::window(&summary, first.start);
         let counting = summary::Counting::of(&summary);
         let slos = summary.config().map(|config| config.slos.clone());
         let promises = summary::promises(&slos.unwrap_or_default());
@@ -137,11 +198,11 @@ impl Rebuild {
             first: first.start,
             facts,
             warnings,
-            raw,
-            lines,
+            parts,
+            shards: None,
             gpus: files.gpus(),
             window,
-            incomplete,
+            incomplete: None,
         };
         if !promises.is_empty()
             && let Err(refused) = rebuild.promise(&promises)
@@ -201,21 +262,24 @@ impl Rebuild {
         self.counting.tokenizer.as_deref()
     }
 
+    /// Whether the run was sent by several shards.
+    pub const fn is_sharded(&self) -> bool {
+        self.shards.is_some()
+    }
+
     /// Whether the requests themselves are there, so that tokens can be counted anew.
     pub fn has_texts(&self) -> bool {
-        self.raw.is_some()
+        self.parts.iter().all(Part::is_raw)
     }
 
     /// Whether the run's own counts are there.
     pub fn has_counts(&self) -> bool {
-        self.lines.is_some()
+        self.parts.iter().all(Part::has_lines)
     }
 
-    /// Bytes of the file that is read.
+    /// Bytes of the files that are read.
     pub fn size(&self) -> u64 {
-        let path = self.raw.as_ref().or(self.lines.as_ref());
-        let size = path.and_then(|path| std::fs::metadata(path).ok());
-        size.map_or(0, |data| data.len())
+        self.parts.iter().map(Part::size).sum()
     }
 
     /// Reads all lines and sums up. `jsonl` is where the per-request file goes; `progress` is told
@@ -241,7 +305,7 @@ impl Rebuild {
             line::at(self.first),
             &mut self.warnings,
         )?;
-        let end = RunEnd {
+        let mut end = RunEnd {
             profiling: self.window,
             interrupted: self.incomplete.take(),
             ..RunEnd::default()
@@ -255,33 +319,29 @@ impl Rebuild {
             of_aiperf: self.of_aiperf,
             per_chunk_usage: self.facts.per_chunk_usage,
         };
+        let asked = &self.facts.profiling;
+        let by_count =
+            asked.requests.is_some() && asked.duration_s.is_none() && asked.rate.is_none();
         let collector = Collector::new(self.facts, Arc::default(), None, jsonl)?;
         let mut warnings = self.warnings;
-        let mut sink = Sink {
-            collector,
-            reader: Arc::new(reader),
-            helpers: std::thread::available_parallelism().map_or(0, |all| all.get() - 1),
-            progress,
-            lines: 0,
-            last: line::at(0),
-        };
-        let lines = match (&self.raw, &self.lines) {
-            (Some(raw), beside) => sink.raw(raw, beside.as_deref(), &mut warnings)?,
-            (None, Some(lines)) => sink.values(lines)?,
-            // One of them was there when the run was opened.
-            (None, None) => unreachable!("a run without requests is not opened"),
-        };
-        if lines.torn().is_some() {
-            warnings.push(
-                "the last line is cut off in the middle, as a killed run leaves it; it is left out"
-                    .to_owned(),
-            );
-        }
+        let mut sink = Sink::new(collector, reader, self.shards.as_ref(), progress);
+        sink.all(&self.parts, &mut warnings)?;
         if let (Some(gpu), None) = (&mut gpu, end.profiling.and_then(|window| window.end)) {
             // A run that was killed: energy is of the time that its requests are of.
             gpu.end_at(sink.last);
         }
-        let mut report = sink.finish(end)?;
+        let seen = std::mem::take(&mut sink.seen);
+        let mut report = match &self.shards {
+            None => sink.finish(end)?,
+            Some(shards) => {
+                let judged = shards.judge(&seen, by_count);
+                end.interrupted.clone_from(&judged.incomplete);
+                end.cores.push(shards.rested());
+                let mut report = sink.finish(end)?;
+                shards.tell(&mut report, &seen, judged);
+                report
+            }
+        };
         report.add_external(External {
             gpu,
             ..External::default()
@@ -290,105 +350,12 @@ impl Rebuild {
     }
 }
 
-/// What the first lines say of a run that has no summary.
-struct First {
-    start: u64,
-    is_ours: bool,
-    streaming: bool,
-    kind: EndpointKind,
-    model: Option<String>,
-    has_plan: bool,
-    by_server: bool,
-    /// None of its first requests is among the first of the per-request file.
-    raw_is_of_another_run: bool,
-}
-
-/// So many lines are looked at: the first ones may have failed.
-const LOOKED_AT: usize = 100;
-/// And so many of the per-request file, which may be out of step with the raw one.
-const LOOKED_AT_BESIDE: usize = 1_000;
-
-impl First {
-    fn of(raw: Option<&Path>, lines: Option<&Path>) -> Result<Self, RebuildError> {
-        let mut first = Self {
-            start: 0,
-            is_ours: false,
-            streaming: false,
-            kind: EndpointKind::Chat,
-            model: None,
-            has_plan: false,
-            by_server: false,
-            raw_is_of_another_run: false,
-        };
-        let (mut in_raw, mut in_lines) = (HashSet::new(), HashSet::new());
-        if let Some(path) = raw {
-            let mut lines = Lines::open(path)?;
-            for _ in 0..LOOKED_AT {
-                let Some(line) = lines.next(RawRequest::read)? else {
-                    break;
-                };
-                first.see(&line.found);
-                in_raw.insert(line.found.id);
-                let body = line.body.as_deref().map(serde_json::from_slice::<Value>);
-                if let Some(Ok(body)) = body {
-                    first.see_body(&body);
-                }
-            }
-        }
-        if let Some(path) = lines {
-            let mut lines = Lines::open(path)?;
-            let mut counted = None;
-            for _ in 0..LOOKED_AT_BESIDE {
-                let Some(line) = lines.next(ValueLine::read)? else {
-                    break;
-                };
-                first.see(&line.found);
-                in_lines.insert(line.found.id);
-                let has = |tag| line.values.has(tag);
-                first.streaming |= has(tag::TIME_TO_FIRST_TOKEN);
-                if line.found.verdict.is_none() && has(tag::USAGE_PROMPT_TOKENS) {
-                    counted.get_or_insert(has(tag::USAGE_PROMPT_TOKENS_DIFF_PCT));
-                }
-            }
-            first.by_server = counted == Some(false);
-        }
-        first.raw_is_of_another_run =
-            !in_raw.is_empty() && !in_lines.is_empty() && in_raw.is_disjoint(&in_lines);
-        Ok(first)
-    }
-
-    fn see(&mut self, found: &Found) {
-        let start = found.record.times.admitted.nanos();
-        if self.start == 0 || start < self.start {
-            self.start = start;
-        }
-        self.is_ours |= found.is_ours;
-        self.has_plan |= found.record.cancel.is_some();
-    }
-
-    fn see_body(&mut self, body: &Value) {
-        self.streaming |= body.get("stream").and_then(Value::as_bool) == Some(true);
-        if self.model.is_none() {
-            let model = body.get("model").and_then(Value::as_str);
-            self.model = model.map(str::to_owned);
-        }
-        self.kind = if body.get("messages").is_some() {
-            EndpointKind::Chat
-        } else if body.get("prompt").is_some() {
-            EndpointKind::Completions
-        } else {
-            EndpointKind::Raw
-        };
-    }
-
-    fn tell(&self, facts: &mut RunFacts) {
-        facts.streaming = self.streaming;
-        facts.answers = Answers::of(self.kind);
-        facts.models.extend(self.model.clone());
-        if let Some(recorded) = &mut facts.recorded {
-            recorded.client_counts = !self.by_server;
-        }
-    }
+/// What was found of a run besides its requests.
+struct FoundRun {
+    files: RunFiles,
+    summary: Option<Summary>,
+    window: Option<PhaseWindow>,
+    first: First,
 }
 
 /// Reads a found request: a pure function of its lines.
@@ -480,10 +447,13 @@ impl TokenCounts {
     }
 }
 
-/// Takes requests in the order of the file.
+/// Takes requests in the order of their file; those of several shards in that of their ends.
 struct Sink<'a> {
     collector: Collector,
     reader: Arc<Reader>,
+    shards: Option<&'a Shards>,
+    /// What came of each shard.
+    seen: Vec<Seen>,
     /// Threads that read lines besides this one.
     helpers: usize,
     progress: &'a dyn Fn(u64),
@@ -495,78 +465,95 @@ struct Sink<'a> {
 /// Progress is told every so many lines.
 const TELL_EVERY: u64 = 256;
 
-impl Sink<'_> {
-    fn raw(
-        &mut self,
-        path: &Path,
-        beside: Option<&Path>,
-        warnings: &mut Vec<String>,
-    ) -> Result<Lines, RebuildError> {
-        let mut others = Beside::open(beside)?;
+impl<'a> Sink<'a> {
+    fn new(
+        collector: Collector,
+        reader: Reader,
+        shards: Option<&'a Shards>,
+        progress: &'a dyn Fn(u64),
+    ) -> Self {
+        Self {
+            collector,
+            reader: Arc::new(reader),
+            seen: shards.map_or_else(Vec::new, Shards::seen),
+            shards,
+            helpers: std::thread::available_parallelism().map_or(0, |all| all.get() - 1),
+            progress,
+            lines: 0,
+            last: line::at(0),
+        }
+    }
+
+    /// Reads all files on all threads, and takes each request in its turn.
+    fn all(&mut self, parts: &[Part], warnings: &mut Vec<String>) -> Result<(), RebuildError> {
+        let mut files = Merged::open(parts)?;
         let mut alone = 0_u64;
         let reader = Arc::clone(&self.reader);
-        let read = move |line: &[u8]| RawRequest::read(line).map(|line| reader.raw(line));
-        let lines = self.each(path, read, |sink, read| {
-            match others.of(read.found.id)? {
-                Some(mut values) => sink.reader.beside(read, &mut values),
-                None => alone += u64::from(beside.is_some()),
+        let ways = parts
+            .iter()
+            .map(|part| (part.is_raw(), part.clock().clone()));
+        let ways: Vec<_> = ways.collect();
+        let read = move |line: MergedLine| {
+            let found = ways.get(line.part).map(|(is_raw, clock)| match is_raw {
+                true => RawRequest::read(&line.bytes, clock).map(|line| reader.raw(line)),
+                false => ValueLine::read(&line.bytes, clock).map(|line| reader.values(line)),
+            });
+            (line.part, line.number, found)
+        };
+        let mut pool = Pool::new(self.helpers, || {}, read);
+        let mut done = VecDeque::new();
+        loop {
+            let next = files.next()?;
+            let ended = next.is_none();
+            match next {
+                Some(line) => pool.push(line, &mut |read| done.push_back(read)),
+                None => pool.finish(&mut |read| done.push_back(read)),
             }
-            Ok(())
-        })?;
+            while let Some((part, number, read)) = done.pop_front() {
+                let Some(read) = read else { continue };
+                if let Some(mut read) = files.judge(part, number, read)? {
+                    match files.beside(part, read.found.id)? {
+                        Beside::Values(mut values) => self.reader.beside(&mut read, &mut values),
+                        Beside::Gone => alone += 1,
+                        Beside::None => {}
+                    }
+                    self.take(part, &read, files.bytes())?;
+                }
+            }
+            if ended {
+                break;
+            }
+        }
         if alone > 0 {
             warnings.push(format!(
                 "{alone} requests of the raw file are not in the per-request file: they have no HTTP \
                  timings"
             ));
         }
-        Ok(lines)
-    }
-
-    fn values(&mut self, path: &Path) -> Result<Lines, RebuildError> {
-        let reader = Arc::clone(&self.reader);
-        let read = move |line: &[u8]| ValueLine::read(line).map(|line| reader.values(line));
-        self.each(path, read, |_, _| Ok(()))
-    }
-
-    /// Reads all lines of a file on all threads, and takes each in its order after `prepare`.
-    fn each(
-        &mut self,
-        path: &Path,
-        read: impl Fn(&[u8]) -> Result<ReadLine, String> + Send + Sync + 'static,
-        mut prepare: impl FnMut(&mut Self, &mut ReadLine) -> Result<(), RebuildError>,
-    ) -> Result<Lines, RebuildError> {
-        let mut lines = Lines::open(path)?;
-        let mut pool = Pool::new(
-            self.helpers,
-            || {},
-            move |(number, line): (LineNumber, Vec<u8>)| (number, read(&line)),
-        );
-        let mut done: VecDeque<(LineNumber, Result<ReadLine, String>)> = VecDeque::new();
-        loop {
-            let next = lines.next_bytes()?;
-            let ended = next.is_none();
-            match next {
-                Some(line) => pool.push(line, &mut |read| done.push_back(read)),
-                None => pool.finish(&mut |read| done.push_back(read)),
-            }
-            while let Some((number, read)) = done.pop_front() {
-                if let Some(mut read) = lines.judge(number, read)? {
-                    prepare(self, &mut read)?;
-                    self.take(&read, lines.bytes())?;
-                }
-            }
-            if ended {
-                return Ok(lines);
+        for part in files.torn() {
+            let of = self
+                .shards
+                .map_or_else(String::new, |shards| shards.name(part) + ": ");
+            warnings.push(format!(
+                "{of}the last line is cut off in the middle, as a killed run leaves it; it is left out"
+            ));
+            if let Some(seen) = self.seen.get_mut(part) {
+                seen.torn = true;
             }
         }
+        Ok(())
     }
 
-    fn take(&mut self, read: &ReadLine, bytes: u64) -> Result<(), RebuildError> {
+    fn take(&mut self, part: usize, read: &ReadLine, bytes: u64) -> Result<(), RebuildError> {
         self.lines += 1;
         if self.lines.is_multiple_of(TELL_EVERY) {
             (self.progress)(bytes);
         }
         let found = &read.found;
+        if let (Some(shards), Some(seen)) = (self.shards, self.seen.get_mut(part)) {
+            let taken = seen.add(&found.record, &read.reading.verdict);
+            taken.map_err(|wrong| shards.wrong(part, wrong, &found.record))?;
+        }
         self.last = self.last.max(found.record.times.end);
         let entry: &EntryFacts = &found.entry;
         self.collector.take(&Read {

@@ -9,6 +9,7 @@ use pinfire_dialect::output_limit;
 use serde_json::{Map, Value};
 
 use super::line::Found;
+use super::shards::Clock;
 
 /// A line with the body that was sent.
 pub(super) struct RawRequest {
@@ -19,9 +20,9 @@ pub(super) struct RawRequest {
 
 impl RawRequest {
     /// Reads a line.
-    pub(super) fn read(line: &[u8]) -> Result<Self, String> {
+    pub(super) fn read(line: &[u8], clock: &Clock) -> Result<Self, String> {
         let line = RawLine::read(line)?;
-        let mut found = Found::new(&line.metadata, line.error.as_ref());
+        let mut found = Found::new(&line.metadata, line.error.as_ref(), clock);
         let record = &mut found.record;
         let start = record.times.start;
         let zero = line.start_perf_ns;
@@ -122,7 +123,8 @@ mod tests {
     const META: &str = r#""metadata":{"request_start_ns":1800000000001000000,"request_end_ns":1800000000131500000}"#;
 
     fn read(rest: &str) -> RawRequest {
-        RawRequest::read(format!("{{{META},{rest}}}").as_bytes()).unwrap()
+        let line = format!("{{{META},{rest}}}");
+        RawRequest::read(line.as_bytes(), &Clock::default()).unwrap()
     }
 
     #[test]
@@ -179,10 +181,9 @@ mod tests {
 
     #[test]
     fn what_is_no_line_says_why() {
-        assert!(RawRequest::read(b"{").is_err());
-        let what = RawRequest::read(br#"{"metadata":{"request_start_ns":"x"}}"#)
-            .err()
-            .unwrap();
+        assert!(RawRequest::read(b"{", &Clock::default()).is_err());
+        let line = br#"{"metadata":{"request_start_ns":"x"}}"#;
+        let what = RawRequest::read(line, &Clock::default()).err().unwrap();
         assert!(what.starts_with("metadata: "), "{what}");
     }
 }

@@ -8,12 +8,14 @@ use pinfire_artifacts::tag;
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
-use pinfire_artifacts::{Lines, Measured, RequestLine};
+use pinfire_artifacts::{Lines, Measured, RequestLine, json_line};
 use pinfire_base::clock::Span;
 use pinfire_dialect::Usage;
+use serde_json::Value;
 
 use super::error::RebuildError;
 use super::line::{Found, reading};
+use super::shards::Clock;
 use crate::metric::{METRICS, Of, RowValue};
 use crate::reading::{Content, Reading, Verdict};
 use crate::tokens::TokenCounts;
@@ -30,12 +32,13 @@ pub(super) struct ValueLine {
 
 impl ValueLine {
     /// Reads a line.
-    pub(super) fn read(line: &[u8]) -> Result<Self, String> {
+    pub(super) fn read(line: &[u8], clock: &Clock) -> Result<Self, String> {
         let line = RequestLine::read(line)?;
-        let found = Found::new(&line.metadata, line.error.as_ref());
+        let found = Found::new(&line.metadata, line.error.as_ref(), clock);
         let metrics = line.metrics.into_iter();
         let metrics = metrics.map(|(tag, metric)| (tag.into_owned(), metric.value));
-        let trace = line.trace_data.map(str::to_owned);
+        let shift = clock.shift(line.metadata.value.request_start_ns);
+        let trace = line.trace_data.map(|trace| moved_trace(trace, shift));
         Ok(Self {
             found,
             values: Values(metrics.collect(), trace),
@@ -198,6 +201,34 @@ impl Values {
     }
 }
 
+/// A `trace_data` object with its instants so many nanoseconds later.
+fn moved_trace(trace: &str, nanos: i64) -> String {
+    if nanos == 0 {
+        return trace.to_owned();
+    }
+    let Ok(mut found) = serde_json::from_str::<Value>(trace) else {
+        return trace.to_owned();
+    };
+    let later = |at: &mut Value| {
+        // Durations stand beside the instants.
+        if let Some(instant) = at.as_u64().filter(|&at| at > INSTANTS) {
+            *at = instant.saturating_add_signed(nanos).into();
+        }
+    };
+    for (key, value) in found.as_object_mut().into_iter().flatten() {
+        if key.ends_with("_ns") {
+            later(value);
+        } else if key.ends_with("_chunks") {
+            let chunks = value.as_array_mut().into_iter().flatten();
+            chunks.for_each(|chunk| chunk.get_mut(0).into_iter().for_each(later));
+        }
+    }
+    json_line(&found)
+}
+
+/// Instants are Unix nanoseconds, beyond the year 2000; no request takes as long.
+const INSTANTS: u64 = 946_684_800_000_000_000;
+
 /// Milliseconds as they are written to the nanoseconds that they were.
 fn nanos(milliseconds: f64) -> Option<u64> {
     (milliseconds >= 0.0).then_some((milliseconds * 1e6).round() as u64)
@@ -208,17 +239,19 @@ const WINDOW: usize = 100_000;
 
 /// The per-request file beside the raw one, joined by the requests' ids. Both are written in order
 /// of completion, so what is looked for is near.
-pub(super) struct Beside {
+pub(super) struct ValuesBeside {
     lines: Option<Lines>,
+    clock: Clock,
     waiting: HashMap<u128, Values>,
     order: VecDeque<u128>,
 }
 
-impl Beside {
-    /// The file, or none.
-    pub(super) fn open(path: Option<&Path>) -> Result<Self, RebuildError> {
+impl ValuesBeside {
+    /// The file, with its clock.
+    pub(super) fn open(path: &Path, clock: &Clock) -> Result<Self, RebuildError> {
         Ok(Self {
-            lines: path.map(Lines::open).transpose()?,
+            lines: Some(Lines::open(path)?),
+            clock: clock.clone(),
             waiting: HashMap::new(),
             order: VecDeque::new(),
         })
@@ -232,7 +265,8 @@ impl Beside {
         let Some(lines) = &mut self.lines else {
             return Ok(None);
         };
-        while let Some(line) = lines.next(ValueLine::read)? {
+        let read = |line: &[u8]| ValueLine::read(line, &self.clock);
+        while let Some(line) = lines.next(read)? {
             if line.found.id == id {
                 return Ok(Some(line.values));
             }

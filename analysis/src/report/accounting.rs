@@ -5,6 +5,7 @@
 
 use crate::collect::Progress;
 use crate::facts::RunEnd;
+use pinfire_base::health::Counts;
 
 /// The counts of a run and where they differ.
 #[derive(Clone, PartialEq, Debug)]
@@ -71,6 +72,25 @@ impl Accounting {
                 .and_then(|window| Some(window.end?.since(window.start).as_secs_f64())),
             differences,
         }
+    }
+
+    /// Of counts that are there once: what shards say of themselves, and what their lines show.
+    pub(crate) fn of(end: &RunEnd, counts: Counts, seen: Progress) -> Self {
+        let told = Counts {
+            finished: seen.valid,
+            failed: seen.errors,
+            cancelled: seen.cancelled,
+            ..counts
+        };
+        let end = RunEnd {
+            counts: told,
+            profiling: end.profiling,
+            ..RunEnd::default()
+        };
+        let dropped = counts.dropped;
+        let mut accounting = Self::new(&end, Progress { dropped, ..seen });
+        accounting.differences.clear();
+        accounting
     }
 
     /// Whether all counts agree.

@@ -10,7 +10,7 @@ mod external;
 pub mod health;
 mod slices;
 
-use pinfire_artifacts::{calibration::Calibration, tag};
+use pinfire_artifacts::{calibration::Calibration, sharded::ShardedRun, tag};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -69,6 +69,8 @@ pub struct Report {
     pub external: External,
     /// Whether the server let go of what was cancelled, where that was asked.
     pub release: Option<ReclaimReport>,
+    /// The shards that sent it, where several did.
+    pub shards: Option<ShardedRun>,
 }
 
 impl Report {
@@ -117,6 +119,7 @@ impl Report {
             raw: None,
             external: External::default(),
             release: None,
+            shards: None,
             facts,
             end,
         }

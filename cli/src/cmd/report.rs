@@ -1,10 +1,17 @@
 //! `pinfire report`: a run's files once more from its requests.
 
-use std::{path::Path, process::ExitCode, sync::Arc};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use pinfire_analysis::{
+    Report as Rebuilt,
     export::DEFAULT_WIDTH,
+    facts::EXACT_RECORDS,
     rebuild::{Counting, Rebuild},
     reclaim::{
         matrix::{self, Matrix},
@@ -13,10 +20,11 @@ use pinfire_analysis::{
     stats::Percentiles,
 };
 use pinfire_artifacts::{
-    CANCEL_MATRIX, CANCEL_MATRIX_PAGE, CANCEL_TEST, CANCEL_TEST_PAGE, RESOLVED_CONFIG, RunFolder,
-    json_value, read_json, replace,
+    CANCEL_MATRIX, CANCEL_MATRIX_PAGE, CANCEL_TEST, CANCEL_TEST_PAGE, FileNames, RESOLVED_CONFIG,
+    RunFiles, RunFolder, SHARD, Summary, json_value, read_json, replace, shard::ShardFolder,
 };
 use pinfire_base::tokens::TokenCounter;
+use pinfire_config::words::RateWindowName;
 use pinfire_workload::text::{Wanted, resolve};
 use serde_json::Value;
 
@@ -29,6 +37,9 @@ use crate::{
     },
 };
 
+/// Of a run of several shards of which one is not whole.
+const SHARD_LOST: u8 = 6;
+
 /// Reads a run and writes its report.
 ///
 /// # Errors
@@ -38,19 +49,131 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
     if folder.join(CANCEL_MATRIX).is_file() {
         return of_matrix(flags);
     }
+    let report = make(flags, Some(Shows::of(flags.console, flags.quiet)))?;
+    if folder.join(CANCEL_TEST).is_file() {
+        of_cancel_test(folder, &report.facts.artifact_dir)?;
+    }
+    Ok(
+        match report.shards.is_some() && report.end.interrupted.is_some() {
+            true => ExitCode::from(SHARD_LOST),
+            false => ExitCode::SUCCESS,
+        },
+    )
+}
+
+/// Makes the files of a run of those of its shards, if nobody has since they were written. A folder
+/// without shards is left alone.
+///
+/// # Errors
+/// The shards are not of one run, or the files cannot be written.
+pub fn merge_shards(folder: &Path) -> Result<()> {
+    if !folder.is_dir() || ShardFolder::all(folder)?.is_empty() || is_merged(folder)? {
+        return Ok(());
+    }
+    let flags = Report {
+        folder: folder.to_owned(),
+        output: None,
+        tokenizer: None,
+        tokenizer_revision: "main".to_owned(),
+        use_server_token_count: false,
+        rate_window: RateWindowName::Benchmark,
+        num_gpus: None,
+        goodput: None,
+        slice_duration: None,
+        exact_records: EXACT_RECORDS,
+        percentiles: None,
+        show_trace_timing: false,
+        console: None,
+        quiet: false,
+        ui: None,
+    };
+    let report = make(&flags, None)?;
+    let shards = report.shards.as_ref();
+    say::line(format_args!(
+        "The files of {} are made of {} shards; `pinfire report {}` shows them",
+        folder.display(),
+        shards.map_or(0, |shards| shards.table.len()),
+        folder.display()
+    ));
+    if let Some(reason) = &report.end.interrupted {
+        say::warning(format_args!(
+            "{}: the run is incomplete: {reason}",
+            folder.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the summary in a folder is of all that its shards have written.
+fn is_merged(folder: &Path) -> Result<bool> {
+    // When it changed, by the system: a copy keeps the time of its content.
+    let changed = |path: &Path| {
+        let data = std::fs::metadata(path).ok()?;
+        Some((data.ctime(), data.ctime_nsec()))
+    };
+    let Some(summary) = RunFiles::find(folder).ok().and_then(|run| run.summary()) else {
+        return Ok(false);
+    };
+    let made = changed(&summary);
+    let told: Summary = read_json(&summary)?;
+    let Some(told) = told.shards else {
+        return Ok(false);
+    };
+    let known = |index: u32| {
+        let missing = told.missing.iter().map(|shard| shard.index);
+        let mut all = told.table.iter().map(|shard| shard.index).chain(missing);
+        all.any(|known| known == index)
+    };
+    let is_older = |shard: &ShardFolder| {
+        let lines = RunFiles::find(&shard.path).ok().and_then(|run| run.lines());
+        let files = [Some(shard.path.join(SHARD)), lines];
+        let mut files = files.iter().flatten();
+        known(shard.index) && files.all(|path| changed(path) <= made)
+    };
+    Ok(ShardFolder::all(folder)?.iter().all(is_older))
+}
+
+/// Makes the report of a run and writes its files. Those of a run of several shards are the run's
+/// own: nobody else has written them. `shows` is how much of it is shown, if anything.
+fn make(flags: &Report, shows: Option<Shows>) -> Result<Rebuilt> {
+    let folder = &flags.folder;
     let mut rebuild = Rebuild::open(folder, env!("CARGO_PKG_VERSION"))?;
     let output = match &flags.output {
         Some(output) => output.clone(),
+        None if rebuild.is_sharded() => folder.clone(),
         None => folder.join("report"),
     };
     let written_to = RunFolder::create(&output)?;
-    if !same(&output, folder) && RunFolder::is_busy(folder) {
+    let shards = ShardFolder::all(folder).unwrap_or_default();
+    let of_shard = |shard: &ShardFolder| RunFolder::is_busy(&shard.path);
+    if !same(&output, folder) && RunFolder::is_busy(folder) || shards.iter().any(of_shard) {
         say::warning(format_args!(
             "a run is still writing to {}: this is the report of what there is so far",
             folder.display()
         ));
     }
     rebuild.facts.artifact_dir.clone_from(&output);
+    ask(flags, &mut rebuild)?;
+    let counting = counting(flags, &rebuild)?;
+    let report = read(flags, rebuild, counting, &output)?;
+    let width = environment::read("UI_CONSOLE_EXPORT_WIDTH")?.unwrap_or(DEFAULT_WIDTH);
+    let mut written = report.write(width);
+    if same(&output, folder) {
+        // The run has its summary now.
+        written = written.and_then(|written| report.forget_start().map(|()| written));
+        take_home(&report.facts.files, &shards, folder)?;
+    }
+    if let Some(shows) = shows {
+        stdout::report(&report, width, written.as_ref().ok(), shows);
+    }
+    let written = written?;
+    let files = report.files(Some(&written)).into_iter();
+    written_to.check(files.map(|(_, path)| path))?;
+    Ok(report)
+}
+
+/// What the flags ask for in place of what the run asked for.
+fn ask(flags: &Report, rebuild: &mut Rebuild) -> Result<()> {
     rebuild.facts.rate_window = flags.rate_window.into();
     rebuild.facts.thresholds = settings::thresholds()?;
     rebuild.facts.trace_table = flags.show_trace_timing;
@@ -66,8 +189,11 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
     if let Some(seconds) = flags.slice_duration {
         rebuild.slice(settings::slice(seconds)?);
     }
-    let counting = counting(flags, &rebuild)?;
+    Ok(())
+}
 
+/// Reads all requests and writes their lines into `output`.
+fn read(flags: &Report, rebuild: Rebuild, counting: Counting, output: &Path) -> Result<Rebuilt> {
     // The file may be the one that is read: it takes its name when it is whole.
     let lines = output.join(&rebuild.facts.files.jsonl);
     let unfinished = lines.with_extension("jsonl.tmp");
@@ -91,24 +217,27 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
         )
     })?;
     report.jsonl = Some(lines);
-    for warning in warnings {
-        say::warning(warning);
+    warnings.into_iter().for_each(say::warning);
+    Ok(report)
+}
+
+/// Puts beside the files of a run what one of its shards alone has of servers and GPUs, so that
+/// they are found there.
+fn take_home(names: &FileNames, shards: &[ShardFolder], run: &Path) -> Result<()> {
+    let endings = ["json", "csv", "jsonl", "parquet"];
+    let seen = endings.map(|ending| names.server_metrics(ending));
+    for name in seen.iter().chain([&names.gpu_telemetry]) {
+        let there = shards.iter().map(|shard| shard.path.join(name));
+        let there: Vec<PathBuf> = there.filter(|path| path.is_file()).collect();
+        let home = run.join(name);
+        if let [only] = &there[..]
+            && !home.exists()
+        {
+            std::fs::copy(only, &home)
+                .with_context(|| format!("cannot copy {} to {}", only.display(), home.display()))?;
+        }
     }
-    let width = environment::read("UI_CONSOLE_EXPORT_WIDTH")?.unwrap_or(DEFAULT_WIDTH);
-    let mut written = report.write(width);
-    if same(&output, folder) {
-        // The run has its summary now.
-        written = written.and_then(|written| report.forget_start().map(|()| written));
-    }
-    let shows = Shows::of(flags.console, flags.quiet);
-    stdout::report(&report, width, written.as_ref().ok(), shows);
-    let written = written?;
-    let files = report.files(Some(&written)).into_iter();
-    written_to.check(files.map(|(_, path)| path))?;
-    if folder.join(CANCEL_TEST).is_file() {
-        of_cancel_test(folder, &output)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The verdict of a cancel-test stays as it is: what the server's metrics showed is in no line of
