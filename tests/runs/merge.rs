@@ -569,3 +569,51 @@ fn what_is_each_shards_own_is_told_of_each() {
         assert!(console.contains(note), "{note}: {}", merged.stdout);
     }
 }
+
+#[test]
+fn plots_and_comparisons_take_the_folder_as_a_run() {
+    let one = one_run("");
+    let run = split_evenly(&one);
+    let folder = run.path().to_str().unwrap();
+    let single = one.folder().join("out");
+    let compared = call(["compare", single.to_str().unwrap(), folder])
+        .run()
+        .code(0);
+    assert!(
+        compared.stderr.contains("are made of 4 shards"),
+        "{}",
+        compared.stderr
+    );
+    assert!(
+        compared.stdout.contains("Time to First Token"),
+        "{}",
+        compared.stdout
+    );
+    // They are made once.
+    let again = call(["compare", folder, single.to_str().unwrap()])
+        .run()
+        .code(0);
+    assert!(!again.stderr.contains("shards"), "{}", again.stderr);
+    // A shard that is lost afterwards, or comes home, is noticed.
+    tell(run.path(), 1, |told| {
+        told["complete"] = json!(false);
+        told["incomplete_reason"] = json!("</script> it was lost");
+    });
+    let plotted = call(["plot", folder, "--html"]).run().code(0);
+    assert!(
+        plotted
+            .stderr
+            .contains("the run is incomplete: shard 1 of 4"),
+        "{}",
+        plotted.stderr
+    );
+    let page = fs::read_to_string(run.path().join("plots/report.html")).unwrap();
+    assert!(page.contains("it was lost") && page.contains("\"start_skew_ms\""));
+    assert!(!page.contains("</script> it was lost"));
+    // The shards' own folders are runs of their own.
+    let alone = shard(run.path(), 0);
+    let before = fs::read(alone.join(SUMMARY)).unwrap();
+    call(["plot", alone.to_str().unwrap()]).run().code(0);
+    assert_eq!(fs::read(alone.join(SUMMARY)).unwrap(), before);
+    assert!(!alone.join("report").exists());
+}

@@ -587,10 +587,53 @@ function overview(run) {
     el('tbody', {}, run.metrics.map(([, name, unit, , stats]) => el('tr', {}, el('th', { scope: 'row', text: name }), el('td', { class: 'text', text: unit }), STATS.map((stat) => el('td', { text: stat in stats ? number(stats[stat]) : '' }))))));
   return [
     el('h2', { text: run.name }),
+    run.incomplete ? el('p', { class: 'worse', id: 'incomplete', role: 'status', text: `The run is incomplete: ${run.incomplete}` }) : null,
     el('dl', {}, run.facts.flatMap(([name, value]) => [el('dt', { text: name }), el('dd', { text: value })])),
+    shardsPanel(run.shards),
     el('h2', { text: 'Figures' }), el('div', { class: 'scroll' }, table),
     Object.entries(run.blocks).map(([name, block]) => el('details', { open: name !== 'input_config' }, el('summary', { text: name.replace(/_/g, ' ') }), el('dl', {}, flat(block).flatMap(([key, value]) => [el('dt', { text: key }), el('dd', { text: value })])))),
   ];
+}
+
+// The processes that sent a run together: what each has sent, and how far it can be trusted.
+const SHARDS = [
+  ['Shard', (s) => s.index], ['Machine', (s) => (s.node && s.node !== s.host ? `${s.node} (${s.host})` : s.host), 'text'],
+  ['Requests', (s) => number(s.requests)], ['Share (%)', (s) => number(s.share_pct)],
+  ['Held', (s) => (s.held_asked ? `${number(s.held_avg)} of ${s.held_asked}` : '')],
+  ['Timers late p99 (ms)', (s) => late(s.timer_lateness)], ['Sends late p99 (ms)', (s) => late(s.send_lateness)], ['Reads late p99 (ms)', (s) => late(s.receive_delay)],
+  ['Clock ± (us)', (s) => number(s.clock_bound_us)], ['Throttled (ms)', (s) => number(s.throttled_us / 1e3)], ['Started late (us)', (s) => number(s.start_late_us)],
+  ['Driver', (s) => s.io_driver, 'text'], ['State', (s) => (!s.complete ? 'incomplete' : s.client_was_bottleneck ? `bottleneck: ${(s.reasons || []).join('; ')}` : 'complete'), 'long'],
+];
+
+function late(of) {
+  return of && typeof of.p99 === 'number' ? number(of.p99 / 1e3) : '–';
+}
+
+function shardsPanel(shards) {
+  if (!shards) return null;
+  const rows = [...(shards.table || [])];
+  const lost = shards.missing || [];
+  const span = SHARDS.length - 1;
+  const table = el('table', { id: 'shards' }, el('caption', { text: `Shards: ${rows.length} of ${shards.shards} are here` }),
+    el('thead', {}, el('tr', {}, SHARDS.map(([name, , kind]) => el('th', { scope: 'col', class: kind, text: name })))),
+    el('tbody', {},
+      rows.map((shard) => el('tr', { class: shard.complete && !shard.client_was_bottleneck ? null : 'worse' }, SHARDS.map(([, of, kind]) => el('td', { class: kind, text: String(of(shard)) })))),
+      lost.map((shard) => el('tr', { class: 'worse lost' }, el('td', { text: String(shard.index) }), el('td', { class: 'long', colspan: span, text: lostWords(shard) })))));
+  const facts = [['Clock', shards.clock === 'rendezvous' ? `the leader's, to ${number(shards.clock_bound_us)} us` : shards.clock === 'mixed' ? "the leader's of some shards, the own wall clock of the others" : 'the wall clock of each shard']];
+  if (typeof shards.start_skew_ms === 'number') facts.push(['First requests within', `${number(shards.start_skew_ms)} ms`]);
+  if (typeof shards.tail_s === 'number') facts.push(['Tail (first shard done to last)', `${number(shards.tail_s)} s`]);
+  if (shards.loss) facts.push(['Load', `${number(shards.loss.rate_before)} requests/s up to ${number(shards.loss.at_sec)} s, when the first shard was lost, ${number(shards.loss.rate_after)} after; nothing is scaled up`]);
+  (shards.notes || []).forEach((note) => facts.push(['Note', note]));
+  return el('section', {}, el('h2', { text: 'Shards' }), el('div', { class: 'scroll' }, table),
+    el('dl', {}, facts.flatMap(([name, value]) => [el('dt', { text: name }), el('dd', { text: value })])));
+}
+
+function lostWords(shard) {
+  const there = shard.requests ? `${number(shard.requests)} of its requests are here` : 'none of its requests is here';
+  const sent = typeof shard.sent === 'number' ? `, ${number(shard.sent)} were sent by its last account` : '';
+  const last = typeof shard.last_number === 'number' ? `, the last known is number ${shard.last_number}` : '';
+  const { first, step, block } = shard.segment;
+  return `${shard.host ? `${shard.host}: ` : ''}${shard.reason}. Its numbers: ${block} from ${first}, and again every ${step}; ${there}${sent}${last}.`;
 }
 
 function flat(value, path = '') {

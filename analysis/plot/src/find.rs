@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use pinfire_artifacts::shard::{ShardFolder, shard_name};
 use pinfire_artifacts::{FileNames, RunFiles};
 
 /// Folders are looked into this deep.
@@ -149,6 +150,30 @@ fn cell_folder(aggregate: &Path) -> PathBuf {
     parts.into_iter().collect()
 }
 
+/// The folders in and under these that hold the shards of a run, each once. What cannot be read has
+/// none.
+pub fn sharded(paths: &[PathBuf]) -> Vec<PathBuf> {
+    fn look(folder: &Path, deep: usize, found: &mut BTreeSet<PathBuf>) {
+        if has_shards(folder) {
+            found.insert(folder.to_owned());
+            return;
+        }
+        let below = fs::read_dir(folder).into_iter().flatten().flatten();
+        let below = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        if let Some(deep) = deep.checked_sub(1) {
+            below.for_each(|entry| look(&entry.path(), deep, found));
+        }
+    }
+    let mut found = BTreeSet::new();
+    let folders = paths.iter().filter_map(|path| path.canonicalize().ok());
+    folders.for_each(|folder| look(&folder, DEPTH, &mut found));
+    found.into_iter().collect()
+}
+
+fn has_shards(folder: &Path) -> bool {
+    ShardFolder::all(folder).is_ok_and(|shards| !shards.is_empty())
+}
+
 fn look_into(
     folder: &Path,
     deep: usize,
@@ -184,15 +209,19 @@ fn look_into(
     if deep == 0 {
         return;
     }
+    let shards = ShardFolder::all(folder).unwrap_or_default();
     let has_aggregate = folders
         .iter()
         .any(|child| child.file_name().is_some_and(|name| name == "aggregate"));
     for child in folders {
         let name = child.file_name().unwrap_or_default();
         // Figures of the phases of one run are no runs; neither are the trials that were summed up.
-        // And the report that was made of a run lies in it.
+        // The report that was made of a run lies in it, and so do the shards of a run.
         let skipped = name == "phases"
             || (name == "report" && is_run)
+            || shards
+                .iter()
+                .any(|shard| name == shard_name(shard.index).as_str())
             || (name == "profile_runs" && has_aggregate);
         if !skipped {
             look_into(&child, deep - 1, seen, found);
@@ -264,6 +293,27 @@ mod tests {
         );
         assert_eq!(names(root, &[".", "b"]), ["a/deep", "b", "own mine"]);
         assert_eq!(names(root, &["half"]), [""; 0]);
+    }
+
+    #[test]
+    fn shards_are_one_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let files = |run: &str| {
+            [
+                format!("{run}/profile_export.jsonl"),
+                format!("{run}/profile_export_aiperf.json"),
+            ]
+        };
+        for run in ["a/shard-0000", "a/shard-0001", "a", "b", "c/d/shard-0000"] {
+            let files = files(run);
+            touch(root, &files.each_ref().map(String::as_str));
+        }
+        assert_eq!(names(root, &["."]), ["a", "b"]);
+        assert_eq!(names(root, &["a/shard-0001"]), ["a/shard-0001"]);
+        let found = sharded(&[root.to_owned(), root.join("a"), root.join("nowhere")]);
+        let root = root.canonicalize().unwrap();
+        assert_eq!(found, [root.join("a"), root.join("c/d")]);
     }
 
     #[test]

@@ -145,6 +145,8 @@ pub fn run_data(run: &Run, id: &str, config: &Config) -> Result<Value, String> {
         "name": run.name,
         "facts": facts,
         "metrics": metrics(run),
+        "incomplete": summary.and_then(|summary| summary.incomplete_reason.as_deref()),
+        "shards": summary.and_then(|summary| summary.shards.as_ref()),
         "blocks": blocks.unwrap_or_default(),
         "figures": drawn.figures,
         "skipped": drawn.skipped,

@@ -11,6 +11,7 @@ use pinfire_artifacts::json_bytes;
 
 use crate::{
     args::Compare,
+    cmd::report::merge_shards,
     terminal::{say, stdout},
 };
 
@@ -63,6 +64,8 @@ pub fn run(flags: &Compare) -> Result<ExitCode> {
         rules,
         significant: flags.significant.value,
     };
+    merge_shards(&flags.a)?;
+    merge_shards(&flags.b)?;
     let (a, b) = (Run::read(&flags.a)?, Run::read(&flags.b)?);
     let comparison = Comparison::new(a, b, &wanted)?;
     let all = flags.all.value || !flags.metrics.is_empty();

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use pinfire_config::setting::Setting;
 use pinfire_plot::{self as plot, Config, Drawn, Loaded, Theme, page, png, svg};
 
-use crate::{args::Plot, terminal::say};
+use crate::{args::Plot, cmd::report::merge_shards, terminal::say};
 
 /// Draws what was asked for; 1 if nothing could be drawn.
 ///
@@ -29,6 +29,7 @@ pub fn run(flags: &Plot) -> Result<ExitCode> {
         paths.push(PathBuf::from("artifacts"));
     }
     let config = settings(flags, &paths[0])?;
+    merge(&paths)?;
     if flags.dashboard {
         return dashboard::serve(flags, &paths, config);
     }
@@ -67,6 +68,19 @@ pub fn run(flags: &Plot) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     pictures(flags, &loaded, &config, &output)
+}
+
+/// Makes runs of those that several shards have sent. One that cannot be made keeps no other from
+/// being drawn, unless it was named.
+fn merge(paths: &[PathBuf]) -> Result<()> {
+    for run in plot::find::sharded(paths) {
+        if let Err(error) = merge_shards(&run) {
+            let named = |path: &PathBuf| path.canonicalize().is_ok_and(|path| path == run);
+            ensure!(!paths.iter().any(named), error);
+            say::warning(format_args!("{}: {error:#}", run.display()));
+        }
+    }
+    Ok(())
 }
 
 /// The settings that count.
