@@ -11,6 +11,7 @@ use pinfire_base::{
 use super::{
     Core,
     connection::{Busy, Connecting, Securing, State},
+    waiting::Starts,
 };
 use crate::io::{Io, Received, Socket};
 
@@ -43,10 +44,10 @@ impl<I: Io> Core<I> {
     #[inline]
     pub(super) fn go_on(&mut self, now: Stamp) {
         self.expire_due(now);
-        if std::mem::take(&mut self.hung_up) {
-            self.start_later(now);
-        } else {
-            self.start_due(now);
+        match self.waiting.after_handler(self.some_due(now)) {
+            Starts::Go => self.start_some(),
+            Starts::Wait => self.clock.do_not_sleep(&*self.io),
+            Starts::Nothing => {}
         }
     }
 
@@ -58,7 +59,7 @@ impl<I: Io> Core<I> {
         if self.clock.next_deadline().is_none_or(|due| due > now) {
             return;
         }
-        self.hung_up = true;
+        self.waiting.disconnected();
         let DueTogether {
             mut row,
             mut together,

@@ -25,6 +25,7 @@ mod phases;
 mod pieces;
 mod pool;
 mod tasks;
+mod waiting;
 mod wake;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ use pinfire_base::{
 
 use self::{
     clock::LoopClock, connections::Connections, expire::DueTogether, phases::Phases, tasks::Tasks,
+    waiting::Waiting,
 };
 use crate::{
     io::Io,
@@ -76,10 +78,7 @@ pub(crate) struct Core<I: Io> {
     due: DueTogether,
     clock: LoopClock,
     tasks: Tasks,
-    /// A deadline was acted on since someone last looked whether to start anything.
-    hung_up: bool,
-    /// More requests are due than one tick may start.
-    more_due: bool,
+    waiting: Waiting,
     buffer: Box<[u8]>,
     reads: u32,
     /// So many reads are taken to be late too, because one was.
@@ -123,8 +122,7 @@ impl<I: Io> Core<I> {
                 due: DueTogether::default(),
                 clock: LoopClock::new(setup.precision),
                 tasks: Tasks::default(),
-                hung_up: false,
-                more_due: false,
+                waiting: Waiting::default(),
                 buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
                 reads: 0,
                 late_reads: 0,

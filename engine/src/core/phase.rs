@@ -5,9 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 use pinfire_base::{
     clock::{Span, Stamp},
-    health::{CoreHealth, Counts},
     limits::{DEADLINE_NEAR, START_PATIENCE, STARTS_PER_TICK, STARTS_SPAN},
-    random::Purpose,
     record::Phase,
 };
 
@@ -58,22 +56,8 @@ impl<I: Io> Core<I> {
                 }
             }
         }
-        self.phases.current = Some(Running {
-            ids: Purpose::keyed(plan.id_key ^ plan.phase as u64),
-            agenda,
-            next: Some(begun),
-            waiting_since: None,
-            drop_at: None,
-            sent_all: false,
-            excess: [0; 2],
-            handoff: None,
-            stalled: Vec::new(),
-            counts: Counts::default(),
-            health: CoreHealth::default(),
-            started: begun,
-            cpu_before: self.io.cpu_time(),
-            plan,
-        });
+        let cpu_before = self.io.cpu_time();
+        self.phases.current = Some(Running::new(plan, agenda, begun, cpu_before));
         self.start_some();
     }
 
@@ -201,29 +185,14 @@ impl<I: Io> Core<I> {
         self.clock.wake_tick_end();
     }
 
-    /// Starts turns whose instant has come, a bounded number in a row. While more are waiting for
-    /// the next tick of the loop, only the timer task goes on with them.
-    #[inline]
-    pub(super) fn start_due(&mut self, now: Stamp) {
-        if !self.more_due && self.some_due(now) {
-            self.start_some();
-        }
-    }
-
-    /// Leaves turns whose instant has come to the timer task, after the sockets that are ready.
-    pub(super) fn start_later(&mut self, now: Stamp) {
-        if self.some_due(now) {
-            self.more_due = true;
-            self.clock.do_not_sleep(&*self.io);
-        }
-    }
-
+    /// Whether the instant of a turn has come.
     #[inline]
     pub(super) fn some_due(&self, now: Stamp) -> bool {
         let due = |phase: &Running<I>| phase.next.is_some_and(|next| next <= now);
         self.phases.current.as_ref().is_some_and(due)
     }
 
+    /// Starts turns whose instant has come, a bounded number in a row.
     pub(super) fn start_some(&mut self) {
         let mut more = true;
         let mut until = None;
@@ -262,7 +231,7 @@ impl<I: Io> Core<I> {
                 }
             }
         }
-        self.more_due = more;
+        self.waiting.started(more);
         if more {
             // Look at the sockets, then go on at once.
             self.clock.do_not_sleep(&*self.io);

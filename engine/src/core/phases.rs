@@ -117,10 +117,103 @@ impl<I: Io> Phases<I> {
 }
 
 impl<I: Io> Running<I> {
+    /// A phase that has begun at `begun`, with everything before it.
+    pub(super) fn new(
+        plan: Arc<PhasePlan>,
+        agenda: Agenda,
+        begun: Stamp,
+        cpu_before: Span,
+    ) -> Self {
+        Self {
+            ids: Purpose::keyed(plan.id_key ^ plan.phase as u64),
+            agenda,
+            next: Some(begun),
+            waiting_since: None,
+            drop_at: None,
+            sent_all: false,
+            excess: [0; 2],
+            handoff: None,
+            stalled: Vec::new(),
+            counts: Counts::default(),
+            health: CoreHealth::default(),
+            started: begun,
+            cpu_before,
+            plan,
+        }
+    }
+
     /// Something has returned: whoever called looks whether a turn may go now.
     #[inline]
     pub(super) fn look_again(&mut self, now: Stamp) {
         self.next = Some(Stamp::from_nanos(1));
         self.waiting_since.get_or_insert(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::sim::{Outside, plan};
+
+    fn running(phase: Phase) -> Running<Outside> {
+        let plan = plan(phase);
+        let begun = Stamp::from_nanos(7);
+        let agenda = Agenda::new(Arc::clone(&plan), begun, 0, 1);
+        Running::new(plan, agenda, begun, Span::ZERO)
+    }
+
+    fn kind(running: Option<&Running<Outside>>) -> Option<Phase> {
+        Some(running?.plan.phase)
+    }
+
+    #[test]
+    fn a_request_finds_its_phase_whichever_of_the_two_it_is() {
+        let mut phases = Phases::<Outside>::default();
+        assert!(phases.any().is_none() && phases.find(Phase::Warmup).is_none());
+        phases.current = Some(running(Phase::Warmup));
+        assert_eq!(phases.of(Phase::Warmup).started, Stamp::from_nanos(7));
+        assert!(phases.drains(Phase::Warmup).is_none(), "it sends");
+        phases.draining = phases.current.take();
+        assert_eq!(kind(phases.any().map(|phase| &*phase)), Some(Phase::Warmup));
+        phases.current = Some(running(Phase::Profiling));
+        assert_eq!(
+            phases.out().map(kind),
+            [Some(Phase::Profiling), Some(Phase::Warmup)]
+        );
+        for phase in [Phase::Warmup, Phase::Profiling] {
+            assert_eq!(phases.of(phase).plan.phase, phase);
+        }
+        assert!(phases.drains(Phase::Warmup).is_some());
+        assert!(phases.drains(Phase::Profiling).is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "a phase ends after its last request")]
+    fn a_request_without_a_phase_cannot_be() {
+        Phases::<Outside>::default().of(Phase::Profiling);
+    }
+
+    #[test]
+    fn what_the_elder_holds_too_many_makes_no_room_for_the_younger() {
+        let at = Stamp::from_nanos(20);
+        let mut phases = Phases::<Outside>::default();
+        phases.hand_over(Of::Sessions, at, at);
+        phases.draining = Some(running(Phase::Warmup));
+        phases.hand_over(Of::Sessions, at, at);
+        phases.current = Some(running(Phase::Profiling));
+        phases.of(Phase::Warmup).excess = [2, 1];
+        for left in [[1, 1], [0, 1]] {
+            phases.of(Phase::Profiling).next = None;
+            phases.hand_over(Of::Sessions, at, at);
+            assert_eq!(phases.of(Phase::Warmup).excess, left);
+            let younger = phases.of(Phase::Profiling);
+            assert!(
+                younger.next.is_some_and(|next| next <= at),
+                "it looks again"
+            );
+            assert_eq!(younger.waiting_since, Some(at));
+        }
+        phases.hand_over(Of::Prefill, at, at);
+        assert_eq!(phases.of(Phase::Warmup).excess, [0, 0]);
     }
 }

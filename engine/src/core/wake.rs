@@ -8,7 +8,7 @@ use std::{
 
 use pinfire_base::{clock::Stamp, limits::SIGN_OF_LIFE_EVERY};
 
-use super::{Core, Shared};
+use super::{Core, Shared, waiting::Starts};
 use crate::{io::Io, plan::Precision};
 
 /// What the timer task does next.
@@ -57,21 +57,17 @@ impl<I: Io> Core<I> {
         if let Some(due) = self.next_due() {
             self.clock.wait_out_the_last_bit(due, &*self.io);
         }
-        let waited = std::mem::take(&mut self.more_due);
+        let waited = self.waiting.begin_turn();
         self.expire_due(self.io.now());
         let now = self.io.now();
-        // As at the end of a handler. Once: deadlines in every tick must not keep all starts
-        // waiting.
-        if std::mem::take(&mut self.hung_up) && !waited && self.some_due(now) {
-            self.more_due = true;
-        } else {
-            self.start_due(now);
+        if self.waiting.in_turn(waited, self.some_due(now)) == Starts::Go {
+            self.start_some();
         }
         self.drop_if_due(now);
         let wake = self.next_due().map(|due| self.clock.wake_for(due));
         let spins = self.clock.precision() == Precision::Spin && self.phases.any().is_some();
         let now = self.io.now();
-        if spins || self.more_due || wake.is_some_and(|wake| wake <= now) {
+        if spins || self.waiting.starts() || wake.is_some_and(|wake| wake <= now) {
             return Next::Spin;
         }
         let shows = self.phases.any().map(|_| now + SIGN_OF_LIFE_EVERY);

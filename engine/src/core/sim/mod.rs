@@ -17,12 +17,17 @@ mod world;
 
 use std::{
     env::var,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use pinfire_base::record::{Failure, Outcome, Record};
+use pinfire_base::record::{Failure, Outcome, Phase, Record};
 use run::Run;
 pub(super) use world::Outside;
+
+use crate::plan::PhasePlan;
 
 /// The outside of a core for the tests of its pieces.
 pub(super) fn outside() -> Outside {
@@ -30,6 +35,11 @@ pub(super) fn outside() -> Outside {
         world: world::World::new(nature::Nature::calm(), dice::Dice::new(1), 1, false),
         core: 0,
     }
+}
+
+/// A phase of this kind, for the tests of a core's pieces.
+pub(super) fn plan(phase: Phase) -> Arc<PhasePlan> {
+    script::any(phase)
 }
 
 /// Runs of the gate.

@@ -230,6 +230,13 @@ fn phase(phase: Phase, targets: &Arc<[Target]>, dice: &Dice) -> Arc<PhasePlan> {
     })
 }
 
+/// Some phase of this kind.
+pub(super) fn any(kind: Phase) -> Arc<PhasePlan> {
+    let dice = Dice::new(1);
+    let targets = [target(&Nature::calm(), &dice)].into_iter().collect();
+    phase(kind, &targets, &dice)
+}
+
 fn cancels(dice: &Dice) -> CancelPlan {
     let most = Span::from_nanos(dice.one_of(&[1, 100_000, 2 * MILLI, 15 * MILLI]));
     let delay = match dice.once_in(2) {
