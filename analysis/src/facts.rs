@@ -9,6 +9,7 @@ use pinfire_base::cgroup::CpuQuotaUse;
 use pinfire_base::clock::{Span, Stamp, WallAnchor};
 use pinfire_base::health::{CoreHealth, Counts, ReceiveCounts};
 use pinfire_base::record::PlannedCancellation;
+use pinfire_base::shard::Shard;
 use pinfire_dialect::{Answers, Endpoint};
 use serde_json::{Map, Value};
 
@@ -90,6 +91,8 @@ pub struct WatchFacts {
 /// Everything the exports need to know about a run before its first record.
 #[derive(Clone, Debug)]
 pub struct RunFacts {
+    /// Whose share of the run these requests are: limits and counts are asked of all shards.
+    pub shard: Shard,
     /// 12 hex digits.
     pub benchmark_id: String,
     /// Version of the tool.
@@ -192,9 +195,20 @@ pub struct RecordedRun {
 }
 
 impl RunFacts {
+    /// How many of so many slots of the run these requests may hold.
+    pub(crate) fn own_slots(&self, all: u32) -> u32 {
+        u32::try_from(self.shard.slots(all.into())).unwrap_or(all)
+    }
+
+    /// The streams that these requests are to hold open; for a rate, their limit.
+    pub(crate) fn own_concurrency(&self) -> Option<u32> {
+        self.profiling.concurrency.map(|all| self.own_slots(all))
+    }
+
     /// Facts of a chat run with everything optional left out.
     pub fn new(benchmark_id: &str, version: &str, anchor: WallAnchor) -> Self {
         Self {
+            shard: Shard::WHOLE,
             benchmark_id: benchmark_id.to_owned(),
             version: version.to_owned(),
             models: Vec::new(),

@@ -10,7 +10,7 @@ use pinfire_config::{Get, Given, Refusal, RunConfig, demand};
 use pinfire_dialect::EndpointKind;
 use pinfire_engine::schedule::CancelPlan;
 use pinfire_proto::Scan;
-use pinfire_workload::dataset::Dataset;
+use pinfire_workload::dataset::{Dataset, Turn};
 
 /// Checks the settings together; `None` cancels nothing.
 ///
@@ -156,7 +156,12 @@ pub fn plan(planned: &PlannedCancellation, seed: u64, dataset: &Dataset) -> Resu
         CancelTrigger::At(trigger) => return Ok(plan.from_trigger(trigger)),
         CancelTrigger::Fraction(share) => share,
     };
-    let counts = fraction(share, dataset.turns().map(|turn| turn.osl))?;
+    // What another process sends is cancelled there.
+    let length = |turn: &Turn| match turn.is_of_others() {
+        true => Some(1),
+        false => turn.osl,
+    };
+    let counts = fraction(share, dataset.turns().map(length))?;
     Ok(plan.from_tokens(counts.into()))
 }
 

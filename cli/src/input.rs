@@ -17,6 +17,7 @@ use pinfire_workload::dataset::{
 };
 
 use crate::prompts::{self, Prompts};
+use crate::shards;
 use crate::synthesis;
 
 /// Where the requests come from.
@@ -31,6 +32,15 @@ pub enum Input {
 }
 
 impl Input {
+    /// The file that it is read from, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Synthetic(_) => None,
+            Self::Mooncake(spec) => Some(&spec.path),
+            Self::File(spec) => Some(&spec.path),
+        }
+    }
+
     /// Whether it is sent by its timestamps.
     pub fn fixed_schedule(&self) -> bool {
         match self {
@@ -326,12 +336,15 @@ fn fits(config: &RunConfig, spec: &SyntheticSpec) -> Result<()> {
         );
         return Err(Refusal::about(&settings, message).into());
     }
+    // A shard makes its own prompts only.
+    let shard = shards::of(config, &shards::environment)?;
+    let bytes = extent.bytes / shard.map_or(1.0, |own| f64::from(own.count));
     let available = memory::available();
-    if extent.bytes > available as f64 {
+    if bytes > available as f64 {
         let message = format!(
             "{names}: the prompts would take about {} of memory, and there are {}; make fewer or shorter \
              ones (--num-dataset-entries makes some, which are taken in turn)",
-            memory::shown(extent.bytes),
+            memory::shown(bytes),
             memory::shown(available as f64)
         );
         return Err(Refusal::about(&settings, message).into());

@@ -21,6 +21,7 @@ mod run;
 mod scrape;
 mod seq_dist;
 mod settings;
+mod shards;
 mod short_help;
 mod sweep;
 mod synthesis;

@@ -13,11 +13,12 @@ use pinfire_artifacts::{FileNames, calibration::Calibration, read_json};
 use pinfire_base::{
     clock::Span,
     record::{Keep, PlannedCancellation},
+    shard::Shard,
     zone,
 };
 use pinfire_config::{
     Blame, Get, Given, RunConfig, Sourced, demand,
-    numbers::Whole,
+    numbers::{ShardOf, Whole},
     refuse, sections,
     words::{
         self, ConnectionReuse, ExportLevel, IoDriver, LogLevel, SamplingStrategy, TimerPrecision,
@@ -42,6 +43,7 @@ use crate::{
     readiness::Probe,
     run::cpus::{Places, divide},
     scrape::{client::Trust, plan::Plan},
+    shards::{self, Share},
     terminal::{progress::Ui, say, screen, stdout::Shows},
     transport::Transport,
 };
@@ -61,6 +63,8 @@ pub struct Settings {
     pub probe: Option<Probe>,
     pub reuse: Reuse,
     pub load: Load,
+    /// What this process is of a run that several make.
+    pub share: Option<Share>,
     pub cancellation: Option<PlannedCancellation>,
     /// Whether the server lets go of it is judged.
     pub verify_release: bool,
@@ -138,8 +142,13 @@ impl Settings {
         warnings.extend(input::repeats(config, &input));
         warnings.extend(zone::wrong().map(str::to_owned));
         let load = Load::new(config, input.fixed_schedule())?;
-        let most = load.phases().map(PhaseLoad::most_cores).max();
-        let places = divide(config.engine.cores.get().as_ref(), most.unwrap_or(1))
+        let run_folder = artifact_dir(config, kind, &load.profiling.stimulus())?;
+        let servers = asked.transport.server.count();
+        let lookup = &shards::environment;
+        let share = Share::of(config, lookup, servers, &load, run_folder.clone())?;
+        let most = load.phases().map(PhaseLoad::most_cores).max().unwrap_or(1);
+        let shard = share.as_ref().map_or(Shard::WHOLE, |share| share.shard);
+        let places = divide(config.engine.cores.get().as_ref(), shard.slots(most).max(1))
             .about(&[&config.engine.cores])?;
         warnings.extend(places.warning());
         let stamps = &config.engine.receive_stamps;
@@ -177,7 +186,7 @@ impl Settings {
             chat_template: tokenizer.apply_chat_template.value,
             system_prompt: prompts::system_prompt(config, kind)?,
             server_counts: endpoint.use_server_token_count.value,
-            artifact_dir: artifact_dir(config, kind, &load.profiling.stimulus())?,
+            artifact_dir: share.as_ref().map_or(run_folder, Share::folder),
             files: file_names(output),
             lines: level != ExportLevel::Summary,
             raw: level == ExportLevel::Raw,
@@ -185,7 +194,7 @@ impl Settings {
             keep: keep(output, &mut warnings),
             rate_window: output.rate_window.value.into(),
             thresholds: thresholds()?,
-            watch: Plan::new(&config.watch, trust(endpoint)?)?,
+            watch: Plan::new(&config.watch, trust(endpoint)?)?.of_shard(shard),
             slos,
             slice: output
                 .slice_duration
@@ -208,18 +217,32 @@ impl Settings {
             num_gpus: output.num_gpus.get(),
             calibration: calibration(output)?,
             warnings,
-            config: with_seed(config, seed),
+            config: as_decided(config, seed, shard, share.is_some()),
+            share,
         })
     }
 
-    /// Requests in flight at once over the phases, as far as something bounds them.
+    /// Whose requests this process sends.
+    pub fn shard(&self) -> Shard {
+        self.share
+            .as_ref()
+            .map_or(Shard::WHOLE, |share| share.shard)
+    }
+
+    /// Requests that this process has in flight at once over the phases, as far as something bounds
+    /// them.
     pub fn slots(&self) -> u64 {
-        self.load.most_at_once()
+        self.shard().slots(self.load.most_at_once())
     }
 
     /// Sockets that stay open although their requests have ended, as far as a count bounds them.
     pub fn kept_sockets(&self) -> u64 {
         let requests = self.load.profiling.requests.unwrap_or(0);
+        let shard = self.shard();
+        let requests = match shard.is_whole() {
+            true => requests,
+            false => shard.below(requests.saturating_add(shard.round())),
+        };
         self.cancellation
             .as_ref()
             .map_or(0, |planned| cancellation::kept_sockets(planned, requests))
@@ -427,11 +450,20 @@ fn keep(output: &sections::Output, warnings: &mut Vec<String>) -> Keep {
     }
 }
 
-/// The configuration with the seed that was drawn where none was given.
-fn with_seed(config: &RunConfig, seed: Seed) -> RunConfig {
+/// The configuration with the seed that was drawn where none was given, and with the shard that the
+/// platform made of the process.
+fn as_decided(config: &RunConfig, seed: Seed, shard: Shard, shared: bool) -> RunConfig {
     let mut config = config.clone();
     if config.load.random_seed.is_none() {
         config.load.random_seed = Some(Sourced::derived(Whole::new(seed.value)));
+    }
+    if config.shards.shard.is_none() && shared {
+        let of = ShardOf {
+            index: shard.index(),
+            count: shard.count(),
+        };
+        config.shards.shard = Some(Sourced::derived(of));
+        config.shards.shards = None;
     }
     config
 }

@@ -43,6 +43,16 @@ pub enum Server {
     Remote(Vec<TargetUrl>),
 }
 
+impl Server {
+    /// How many there are.
+    pub const fn count(&self) -> usize {
+        match self {
+            Self::Embedded => 1,
+            Self::Remote(urls) => urls.len(),
+        }
+    }
+}
+
 /// Everything about connections, decided.
 #[derive(Clone, Debug)]
 pub struct Transport {

@@ -154,7 +154,7 @@ impl Engine {
     /// on to its end, and counts in the limits of this phase too.
     pub fn begin(&mut self, plan: &Arc<PhasePlan>) {
         if let Some(limit) = plan.concurrency {
-            make_room_for(limit.slots);
+            make_room_for(limit.own());
         }
         let handoff = self.handoff(plan);
         for core in &*self.progress {

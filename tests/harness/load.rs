@@ -187,8 +187,8 @@ impl Load {
                 self.sessions,
             ),
             concurrency: (self.concurrency > 0).then_some(Limit {
-                slots: self.concurrency,
                 ramp: self.ramp,
+                ..Limit::of(self.concurrency)
             }),
             backs_off: self.backs_off,
             prefill: self.prefill.map(Limit::of),

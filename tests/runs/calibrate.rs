@@ -172,6 +172,7 @@ fn what_is_no_load_is_refused() {
     for (flags, word) in [
         ("--concurrency 1,2", "one load"),
         ("--dry-run", "leave it out"),
+        ("--shard 0/2 --random-seed 1", "leave them out"),
         ("--tls-cert nothing --tls-key nothing", "--tls-cert"),
         ("--cores 1000,", "--cores"),
     ] {

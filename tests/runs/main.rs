@@ -41,6 +41,7 @@ mod run_files;
 mod schedules;
 mod screen;
 mod secrets;
+mod shards;
 mod stamps;
 mod sweeps;
 mod traces;

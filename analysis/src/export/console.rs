@@ -380,7 +380,7 @@ impl Report {
             };
         }
         let core = &self.health.merged;
-        let held = match (&self.health.held, self.facts.profiling.concurrency) {
+        let held = match (&self.health.held, self.facts.own_concurrency()) {
             (Some(held), _) => format!(
                 "{:.1} of {} streams held, at most {:.0}",
                 held.avg, held.asked, held.max
@@ -390,6 +390,14 @@ impl Report {
                 plural(asked.into(), "stream")
             ),
             (None, None) => "no concurrency was asked for".to_owned(),
+        };
+        let held = match (self.facts.shard, self.facts.profiling.concurrency) {
+            (shard, Some(all)) if !shard.is_whole() => format!(
+                "{held} (shard {} of {}, which share {all})",
+                shard.index(),
+                shard.count()
+            ),
+            _ => held,
         };
         let mut text = format!(
             "Client health: timer lateness {}\n\

@@ -311,7 +311,7 @@ fn client_health(report: &Report) -> ClientHealth {
         error_backoff: backoff(&merged.backoff),
         unreached_addresses: unreached(report),
         concurrency: HeldConcurrency {
-            asked: report.facts.profiling.concurrency,
+            asked: report.facts.own_concurrency(),
             held_avg: held.map(|held| held.avg),
             held_max: held.map(|held| held.max),
             window_sec: held.map(|held| held.window_s),

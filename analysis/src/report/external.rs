@@ -32,7 +32,7 @@ impl Report {
                     .or_else(|| self.value(tag::TOTAL_OSL)),
                 input_tokens: self.value(tag::TOTAL_ISL),
                 latency_s: self.value(tag::REQUEST_LATENCY).map(|ms| ms / 1e3),
-                concurrency: self.facts.profiling.concurrency.map(f64::from),
+                concurrency: self.facts.own_concurrency().map(f64::from),
                 cancelling: self.facts.cancellation.is_some(),
             };
             external.energy = gpu.energy_metrics(&work);

@@ -112,7 +112,8 @@ impl Health {
         let asked = facts
             .profiling
             .concurrency
-            .filter(|_| facts.profiling.rate.is_none());
+            .filter(|_| facts.profiling.rate.is_none())
+            .map(|asked| facts.own_slots(asked));
         let merged = merge(&end.cores);
         let held = asked.and_then(|asked| held(asked, profiling));
         let start = end.profiling.map(|window| window.start);

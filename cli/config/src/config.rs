@@ -71,6 +71,7 @@ run_config! {
     output: Output, "Output";
     watch: Watch, "Server metrics and GPUs";
     sweep: Sweep, "Sweeps and repeated runs (docs/SWEEPS.md)";
+    shards: Shards, "Shards (docs/SHARDS.md)";
     engine: Engine, "Engine";
 }
 

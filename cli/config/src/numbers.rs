@@ -4,6 +4,7 @@ use pinfire_base::{
     clock::Span,
     delay::{Delay, NoDelay},
     record::{CancelTrigger, Trigger},
+    shard::Shard,
 };
 
 use crate::setting::Setting;
@@ -281,6 +282,92 @@ impl Setting for Cores {
     }
 }
 
+/// Which of how many shards a process is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShardOf {
+    /// Its number, from 0.
+    pub index: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl Setting for ShardOf {
+    type Value = Self;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (index, count) = text
+            .split_once('/')
+            .and_then(|(index, count)| Some((digits(index)?, digits(count)?)))
+            .ok_or("it must be I/N, such as 0/4 for the first of four shards")?;
+        let count = shards(count)?;
+        if index >= u64::from(count) {
+            let last = count - 1;
+            return Err(format!(
+                "shards count from 0: of {count} the last is {last}/{count}"
+            ));
+        }
+        Ok(Self {
+            index: index as u32,
+            count,
+        })
+    }
+
+    fn shown(&self) -> String {
+        format!("{}/{}", self.index, self.count)
+    }
+
+    fn value(&self) -> Self {
+        *self
+    }
+}
+
+/// How many shards make a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ShardCount {
+    /// As many as the platform says.
+    Auto,
+    /// So many.
+    Count(u32),
+}
+
+impl Setting for ShardCount {
+    type Value = Self;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.trim().eq_ignore_ascii_case("auto") {
+            return Ok(Self::Auto);
+        }
+        let count = digits(text).ok_or("it must be a number of shards, or auto")?;
+        shards(count).map(Self::Count)
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Auto => "auto".to_owned(),
+            Self::Count(count) => count.to_string(),
+        }
+    }
+
+    fn value(&self) -> Self {
+        *self
+    }
+}
+
+/// A number of nothing but digits.
+fn digits(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let is_one = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_one.then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+/// A number of shards.
+fn shards(count: u64) -> Result<u32, String> {
+    u32::try_from(count)
+        .ok()
+        .filter(|count| (1..=Shard::MOST).contains(count))
+        .ok_or_else(|| format!("a run has from 1 to {} shards", Shard::MOST))
+}
+
 /// The most of anything that is counted: a million requests a second for eleven days. More is a
 /// mistake, and sums of it would overflow.
 const MOST: u64 = 1_000_000_000_000;
@@ -490,6 +577,35 @@ mod tests {
         for text in texts {
             assert!(T::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn shards_count_from_0() {
+        let of = |index, count| Ok(ShardOf { index, count });
+        assert_eq!(ShardOf::parse("0/1"), of(0, 1));
+        assert_eq!(ShardOf::parse("3/8"), of(3, 8));
+        assert_eq!(ShardOf::parse("9999/10000").unwrap().shown(), "9999/10000");
+        refused::<ShardOf>(&[
+            "",
+            "3",
+            "/",
+            "3/",
+            "/3",
+            "8/8",
+            "0/0",
+            "-1/3",
+            "+1/3",
+            "1/10001",
+            "1/3/4",
+            "a/b",
+            "1.0/3",
+            "99999999999999999999/8",
+            "1,2/4",
+        ]);
+        assert!(ShardOf::parse("8/8").unwrap_err().contains("7/8"));
+        assert_eq!(ShardCount::parse("AUTO"), Ok(ShardCount::Auto));
+        assert_eq!(ShardCount::parse("8").unwrap().shown(), "8");
+        refused::<ShardCount>(&["", "0", "-2", "many", "10001", "2,4", "0x2"]);
     }
 
     #[test]

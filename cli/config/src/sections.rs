@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     numbers::{
         Cores, Count, Grace, Interval, Milliseconds, NotNegative, Patience, Pause, Percent,
-        Positive, Rate, Seconds, Share, Tokens, Whole, WholeMilliseconds,
+        Positive, Rate, Seconds, ShardCount, ShardOf, Share, Tokens, Whole, WholeMilliseconds,
     },
     secret::{ApiKey, Fields, Header, Url},
     setting::Listed,
@@ -824,6 +824,25 @@ pub struct Sweep {
     /// Maximum number of search runs. [default: 30]
     #[arg(long, value_name = "RUNS")]
     pub search_max_iterations: Option<Sourced<Count>>,
+}
+}
+
+section! {
+/// One run that several processes make.
+pub struct Shards {
+    /// This process is number I, from 0, of N that make the run together, such as 0/4.
+    ///
+    /// All take the same flags, --random-seed among them, and each sends its share of the one schedule:
+    /// together what one process would send. The files are in the folder shard-000I of
+    /// --artifact-dir; `pinfire report` takes that folder as one run.
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Sourced<ShardOf>>,
+    /// So many processes make the run together, and the platform says which of them this is.
+    ///
+    /// By JOB_COMPLETION_INDEX (Kubernetes), SLURM_PROCID, OMPI_COMM_WORLD_RANK, PMI_RANK or PMIX_RANK.
+    /// `auto` takes the number of processes from the platform too.
+    #[arg(long, value_name = "N|auto")]
+    pub shards: Option<Sourced<ShardCount>>,
 }
 }
 

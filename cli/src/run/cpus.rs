@@ -38,6 +38,11 @@ pub fn divide(wanted: Option<&Cores>, slots: u64) -> Result<Places> {
 }
 
 impl Places {
+    /// How many CPUs this process may run on.
+    pub const fn cpus(&self) -> usize {
+        self.available
+    }
+
     /// Divides these CPUs, of which `quota` may be used.
     fn of(
         available: Vec<usize>,

@@ -9,7 +9,7 @@ use pinfire_base::{
     ready::Ready,
     threads,
 };
-use pinfire_engine::schedule::CancelPlan;
+use pinfire_engine::schedule::{CancelPlan, Sampling};
 use pinfire_workload::{
     dataset::{Build, Dataset, file, mooncake, synthetic},
     text::{Wanted, corpus::CorpusText, resolve, runaway, tokenizer::Tokenizer},
@@ -17,9 +17,11 @@ use pinfire_workload::{
 
 use crate::{
     cancellation,
+    cmd::profile::behind_warmup,
     input::Input,
-    load::Mode,
+    load::{Mode, PhaseLoad},
     settings::Settings,
+    shards::{self, Sessions},
     terminal::{progress::Ui, say},
 };
 
@@ -177,6 +179,49 @@ fn load_texts(settings: &Settings) -> Result<Texts> {
     })
 }
 
+/// The sessions of each phase, as far as they are known before the dataset is.
+fn sessions(settings: &Settings) -> Vec<Sessions> {
+    let load = &settings.load;
+    let most = |load: &PhaseLoad| {
+        let counted = [load.requests, load.sessions].into_iter().flatten().min();
+        counted.unwrap_or(u64::MAX)
+    };
+    let once = matches!(load.profiling.mode, Mode::FixedSchedule);
+    let measured = most(&load.profiling);
+    let measured_behind = |first| Sessions {
+        first,
+        most: measured,
+        once,
+    };
+    let Some(warmup) = load.warmup.as_ref().map(most) else {
+        return vec![measured_behind(0)];
+    };
+    let from_start = |most| Sessions {
+        first: 0,
+        most,
+        once: false,
+    };
+    let mut all = vec![from_start(warmup)];
+    if once {
+        all.push(measured_behind(0));
+        return all;
+    }
+    let behind = behind_warmup(settings);
+    all.extend(behind.map(measured_behind));
+    let single = match &settings.input {
+        Input::Synthetic(spec) => spec.turns.mean == 1 && spec.turns.stddev < 1.0,
+        Input::Mooncake(_) | Input::File(_) => false,
+    };
+    if !single || behind.is_none() {
+        // Behind whole rounds of the numbers.
+        let round = settings.shard().round();
+        all.push(from_start(
+            warmup.saturating_add(measured).saturating_add(round),
+        ));
+    }
+    all
+}
+
 /// Preparing is said to go on after this time, ...
 const FIRST: Span = Span::from_millis(1_000);
 /// ... and then at this distance, ...
@@ -190,6 +235,12 @@ fn build(
     tokenizer: Option<&Tokenizer>,
     corpus: Option<Arc<CorpusText>>,
 ) -> Result<Dataset> {
+    let shared = shards::Taken {
+        shard: settings.shard(),
+        phases: sessions(settings),
+        pick: &|session, count| settings.sampling.pick(session, count),
+        in_order: matches!(settings.sampling, Sampling::Sequential),
+    };
     let build = Build {
         tokenizer,
         corpus,
@@ -198,6 +249,7 @@ fn build(
         system_prompt: settings.system_prompt.as_deref(),
         seed: settings.seed.value,
         fixed_seed: settings.seed.fixed,
+        taken: &|count| shared.of(count),
         threads: settings.places.threads(),
     };
     // A file is read by its size, prompts are made one by one.

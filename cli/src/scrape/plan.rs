@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use pinfire_analysis::facts::WatchFacts;
-use pinfire_base::{clock::Span, url::TargetUrl};
+use pinfire_base::{clock::Span, shard::Shard, url::TargetUrl};
 use pinfire_config::{Blame, Get, Sourced, demand, refuse, secret::Url, sections};
 use pinfire_guard::keep_url;
 use pinfire_scrape::{ServerKinds, files::MetricsFormat};
@@ -65,6 +65,19 @@ impl Plan {
             profiles,
             trust,
         })
+    }
+
+    /// The same for one of several shards: the first scrapes for all of them.
+    #[must_use]
+    pub fn of_shard(self, shard: Shard) -> Self {
+        match shard.index() {
+            0 => self,
+            _ => Self {
+                server: None,
+                gpu: None,
+                ..self
+            },
+        }
     }
 
     /// As the exports say it.

@@ -31,7 +31,7 @@ use pinfire_artifacts::{
     json_bytes, replace,
 };
 use pinfire_config::{
-    Blame, Get, RunConfig, Sourced,
+    Blame, Get, Given, RunConfig, Sourced,
     command::flag,
     demand,
     numbers::Whole,
@@ -101,6 +101,13 @@ impl Wanted {
     /// # Errors
     /// A point that makes no sense, before anything is sent; files that cannot be written.
     pub fn run(&self) -> Result<ExitCode> {
+        let shards = &self.config.shards;
+        demand!(
+            !shards.is_given(),
+            [shards],
+            "--shard and --shards are for one run: leave out lists, --num-profile-runs and --search, or \
+             start each run of a sweep by itself"
+        );
         let verify = &self.config.cancellation.verify_release;
         demand!(
             !verify.value,

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod limits;
 pub mod memory;
 pub mod random;
+pub mod shard;
 pub mod threads;
 pub mod uuid;
 pub mod wall_clock;

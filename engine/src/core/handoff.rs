@@ -80,7 +80,7 @@ impl Handover {
         let excess = |(core, &held): (usize, &usize)| held.saturating_sub(share(core));
         let room = |(core, &held): (usize, &usize)| share(core).saturating_sub(held);
         let excess: usize = held.iter().enumerate().map(excess).sum();
-        let beyond = held.iter().sum::<usize>().saturating_sub(limit.slots);
+        let beyond = held.iter().sum::<usize>().saturating_sub(limit.own());
         let exceeds = beyond > 0;
         let mut left = excess;
         let hold_back = |of: (usize, &usize)| {
@@ -237,8 +237,8 @@ mod tests {
     #[test]
     fn a_ramp_counts_what_the_elder_holds() {
         let limit = Limit {
-            slots: 3,
             ramp: Some(Span::from_nanos(200)),
+            ..Limit::of(3)
         };
         let handoff = Arc::new(Handoff::new([Some(limit), None], [vec![2], vec![0]]));
         let mut slots = Slots::new(Some(limit), BEGUN, 0, 1);

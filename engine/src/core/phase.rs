@@ -41,7 +41,7 @@ impl<I: Io> Core<I> {
         self.connections.expect_targets(&plan.targets, self.number);
         if let Some(limit) = plan.concurrency {
             self.connections
-                .make_room_for(limit.slots.div_ceil(self.cores));
+                .make_room_for(limit.own().div_ceil(self.cores));
         }
         let mut agenda = Agenda::new(Arc::clone(&plan), begun, self.number, self.cores);
         if let Some(handoff) = handoff {

@@ -11,7 +11,7 @@ mod users;
 
 use std::sync::Arc;
 
-use pinfire_base::clock::Span;
+use pinfire_base::{clock::Span, shard::Shard};
 
 pub use arrivals::{ArrivalWalk, Arrivals, Pattern};
 pub use backoff::Backoff;
@@ -61,11 +61,23 @@ pub struct Schedule {
     pub requests: SharedCounter,
     /// Each session is one request.
     pub single: bool,
+    /// Whose numbers these are.
+    pub shard: Shard,
 }
 
 impl Schedule {
     /// At most so many requests and sessions, whichever ends first; `None` for no limit.
     pub fn new(pace: Pace, single: bool, requests: Option<u64>, sessions: Option<u64>) -> Self {
+        Self::of(Shard::WHOLE, pace, single, [requests, sessions])
+    }
+
+    /// What of it belongs to a shard: at most so many requests and sessions over all shards.
+    pub fn of(
+        shard: Shard,
+        pace: Pace,
+        single: bool,
+        [requests, sessions]: [Option<u64>; 2],
+    ) -> Self {
         let scheduled = match &pace {
             Pace::Fixed(starts) => starts.len() as u64,
             _ => u64::MAX,
@@ -77,10 +89,11 @@ impl Schedule {
         }
         Self {
             pace,
-            ticks: SharedCounter::new(u64::MAX),
-            sessions: SharedCounter::new(sessions),
-            requests: SharedCounter::new(requests),
+            ticks: SharedCounter::of(shard, u64::MAX),
+            sessions: SharedCounter::of(shard, sessions),
+            requests: SharedCounter::of(shard, requests),
             single,
+            shard,
         }
     }
 
@@ -92,6 +105,19 @@ impl Schedule {
     /// Whether a count of requests or sessions ends it.
     pub const fn ends(&self) -> bool {
         self.sessions.end() != u64::MAX || self.requests.end() != u64::MAX
+    }
+
+    /// How many requests are this process's own; `None` where no count ends the phase.
+    pub const fn own_requests(&self) -> Option<u64> {
+        let numbers = if self.single {
+            &self.sessions
+        } else {
+            &self.requests
+        };
+        match numbers.end() {
+            u64::MAX => None,
+            _ => Some(numbers.own()),
+        }
     }
 
     /// Whether the last request has been given to a core.

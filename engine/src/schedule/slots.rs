@@ -1,24 +1,33 @@
 //! Slots of one core: how much may be under way at once, and since when there is room.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, iter::StepBy, ops::Range};
 
-use pinfire_base::clock::{Span, Stamp};
+use pinfire_base::{
+    clock::{Span, Stamp},
+    shard::Shard,
+};
 
 use super::Backoff;
 
-/// A limit over all cores, and how fast it opens.
+/// A limit over all cores of all shards, and how fast it opens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limit {
-    /// Slots over all cores, at least 1.
+    /// Slots over all of them, at least 1.
     pub slots: usize,
     /// From one slot to all of them, evenly; `None` or zero: all are open from the start.
     pub ramp: Option<Span>,
+    /// Whose share is meant here: every shard has every so manieth slot.
+    pub shard: Shard,
 }
 
 impl Limit {
-    /// So many slots from the start.
+    /// So many slots from the start, for one process.
     pub const fn of(slots: usize) -> Self {
-        Self { slots, ramp: None }
+        Self {
+            slots,
+            ramp: None,
+            shard: Shard::WHOLE,
+        }
     }
 
     /// When slot `number` opens, after the phase's start: the value v is reached at
@@ -29,9 +38,20 @@ impl Limit {
         Span::from_nanos((ramp * number as u128 / steps) as u64)
     }
 
+    /// The slots of core `core` of `cores`.
+    fn of_core(&self, core: usize, cores: usize) -> StepBy<Range<usize>> {
+        let (first, step) = self.shard.stride(core, cores);
+        (first..self.slots).step_by(step)
+    }
+
     /// How many of them core `core` of `cores` has.
     pub(crate) fn share(&self, core: usize, cores: usize) -> usize {
-        (core..self.slots).step_by(cores.max(1)).len()
+        self.of_core(core, cores).len()
+    }
+
+    /// How many of them all cores of this process have.
+    pub fn own(&self) -> usize {
+        self.share(0, 1)
     }
 }
 
@@ -69,13 +89,13 @@ pub enum Slots {
 }
 
 impl Slots {
-    /// The share of core `core` of `cores`: every `cores`-th slot, so that the shares sum up to the
-    /// limit and open in turn.
+    /// The share of core `core` of `cores`: every `cores`-th slot of the shard, so that the shares
+    /// sum up to the limit and open in turn.
     pub fn new(limit: Option<Limit>, begun: Stamp, core: usize, cores: usize) -> Self {
         let Some(limit) = limit else {
             return Self::Unlimited(begun);
         };
-        let mine = (core..limit.slots).step_by(cores);
+        let mine = limit.of_core(core, cores);
         Self::Limited {
             free: VecDeque::with_capacity(mine.len()),
             opening: mine
@@ -205,8 +225,8 @@ mod tests {
     #[test]
     fn a_ramp_opens_one_by_one_and_freed_slots_go_first() {
         let limit = Limit {
-            slots: 5,
             ramp: Some(Span::from_nanos(400)),
+            ..Limit::of(5)
         };
         let mut slots = Slots::new(Some(limit), at(1_000), 0, 1);
         for opens in [1_000, 1_100, 1_200] {
@@ -222,6 +242,39 @@ mod tests {
         assert_eq!(second.next(), Some(at(1_100)));
         second.take();
         assert_eq!(second.next(), Some(at(1_300)));
+    }
+
+    /// The slots of all shards open at the instants at which those of one process do.
+    #[test]
+    fn shards_share_a_ramp() {
+        let whole = Limit {
+            ramp: Some(Span::from_nanos(1_600)),
+            ..Limit::of(17)
+        };
+        let opens = |limit: Limit, cores: usize| {
+            let of_core = move |core| {
+                let mut slots = Slots::new(Some(limit), at(1_000), core, cores);
+                std::iter::from_fn(move || {
+                    let opens = slots.next()?;
+                    slots.take();
+                    Some(opens)
+                })
+            };
+            (0..cores).flat_map(of_core).collect::<Vec<Stamp>>()
+        };
+        let expected = opens(whole, 1);
+        for (count, cores) in [(1, 3), (2, 1), (3, 2), (8, 2), (17, 1), (20, 1)] {
+            let mut seen = Vec::new();
+            for index in 0..count {
+                let shard = Shard::new(index, count, 3).unwrap();
+                let limit = Limit { shard, ..whole };
+                let own = opens(limit, cores);
+                assert_eq!(own.len(), limit.own());
+                seen.extend(own);
+            }
+            seen.sort_unstable();
+            assert_eq!(seen, expected, "{count} of {cores}");
+        }
     }
 
     #[test]

@@ -99,6 +99,10 @@ impl Shape {
             "--dry-run: a calibration has to send; leave it out"
         );
         ensure!(
+            !wanted.config.shards.is_given(),
+            "--shard and --shards: a calibration is of this machine alone; leave them out"
+        );
+        ensure!(
             !wanted.is_sweep(),
             "a calibration is of one load: give each flag one value, and leave out --num-profile-runs and \
              --search"

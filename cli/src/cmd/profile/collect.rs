@@ -27,7 +27,7 @@ use pinfire_artifacts::WriteError;
 use pinfire_base::tokens::TokenCounter;
 use pinfire_base::{
     clock::{Span, Stamp},
-    record::Record,
+    record::{Phase, Record},
     threads,
 };
 
@@ -67,6 +67,7 @@ struct Gathered {
     /// The first error of the per-request file, or of records that waited.
     failed: Option<WriteError>,
     requests: Vec<RequestSpan>,
+    last: Option<u64>,
 }
 
 /// What came of all records.
@@ -76,6 +77,8 @@ pub struct Collected {
     pub unwritten: Option<WriteError>,
     /// The requests as a verdict on what became of them needs them, if there is to be one.
     pub requests: Vec<RequestSpan>,
+    /// The largest number of a request of the measured phase.
+    pub last: Option<u64>,
 }
 
 /// How the answers were so far, for whoever decides whether the run goes on.
@@ -196,6 +199,7 @@ impl Collecting {
             mut collector,
             mut failed,
             requests,
+            last,
         } = self.thread.join().map_err(|_| {
             anyhow!("the analysis thread crashed: this is a bug in pinfire, please report it")
         })?;
@@ -208,6 +212,7 @@ impl Collecting {
             report: collector.finish(end)?,
             unwritten: failed,
             requests,
+            last,
         })
     }
 }
@@ -233,6 +238,7 @@ struct Flow {
 fn collect(mut collector: Collector, helpers: usize, mut flow: Flow, witness: bool) -> Gathered {
     let amount = flow.waiting.amount();
     let mut requests = Vec::new();
+    let mut last_number = None;
     let mut flushed = Stamp::now();
     let mut shown = flushed;
     let mut failed = None;
@@ -248,6 +254,9 @@ fn collect(mut collector: Collector, helpers: usize, mut flow: Flow, witness: bo
         let mut take = |(record, reading, tokens): (Record, Reading, TokenCounts)| {
             let line = collector.add_read(&record, &reading, tokens);
             collector.came(&record, Stamp::now());
+            if record.phase == Phase::Profiling {
+                last_number = last_number.max(Some(record.index));
+            }
             if witness {
                 // Whether there was a token is enough; a run may have a million requests.
                 requests.push(reclaim::span_of(&record, 1));
@@ -306,6 +315,7 @@ fn collect(mut collector: Collector, helpers: usize, mut flow: Flow, witness: bo
                 collector,
                 failed,
                 requests,
+                last: last_number,
             };
         } else if taken == 0 {
             std::thread::sleep(REST);

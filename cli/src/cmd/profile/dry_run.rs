@@ -1,15 +1,19 @@
 //! `--dry-run`: the schedule that would be sent, one JSON line per request, without a socket.
 
-use std::{
-    io::{BufWriter, Write},
-    sync::Arc,
-};
+use std::io::{BufWriter, Write};
 
 use anyhow::{Result, ensure};
 use pinfire_artifacts::json_line;
-use pinfire_engine::{plan::PhasePlan, run::rehearse, schedule::Pace};
+use pinfire_base::record::Phase;
+use pinfire_engine::{
+    run::{Rehearsed, rehearse},
+    schedule::Pace,
+};
 use pinfire_guard::ascii_json;
 use serde::Serialize;
+
+use super::plans::{Plans, phase_name};
+use crate::load::PhaseLoad;
 
 #[derive(Serialize)]
 struct ScheduleLine<'a> {
@@ -24,24 +28,35 @@ struct ScheduleLine<'a> {
     cancel_delay_ns: Option<u64>,
 }
 
-/// Prints the requests of one phase.
+/// Prints the requests of one phase, the shard's own if there are several.
+///
+/// Which turn of which conversation takes an instant or a number is up to the answers, and so to
+/// all shards together: of conversations it shows those of the shard in the schedule of one
+/// process.
 ///
 /// # Errors
 /// The phase has no end of its own. A reader that has gone away is none.
-pub fn print(name: &'static str, plan: &Arc<PhasePlan>) -> Result<()> {
+pub fn print(phase: Phase, plans: &Plans<'_>, load: &PhaseLoad, first_session: u64) -> Result<()> {
+    let shard = plans.settings.shard();
+    let whole = plans.whole(phase, load, first_session);
+    let plan = match whole.schedule.single {
+        true => plans.phase(phase, load, first_session),
+        false => whole,
+    };
     let timed = !matches!(plan.schedule.pace, Pace::Closed);
     ensure!(
         plan.schedule.ends() || (timed && plan.duration.is_some()),
         "--dry-run: how many requests this phase sends is up to the server; add --request-count"
     );
     let mut out = BufWriter::new(std::io::stdout().lock());
-    for request in rehearse(plan) {
+    let own = |request: &Rehearsed| shard.owns(request.session);
+    for request in rehearse(&plan).filter(own) {
         let delay = plan
             .cancel
             .as_ref()
             .and_then(|cancel| cancel.delay(request.index));
         let line = ScheduleLine {
-            phase: name,
+            phase: phase_name(phase),
             index: request.index,
             scheduled_ns: timed.then_some(request.scheduled.nanos()),
             session: request.session,

@@ -25,6 +25,7 @@ pub fn of(run: &PreparedRun<'_>) -> Result<RunFacts> {
     let load = &settings.load;
     let driver = engine.granted().first();
     Ok(RunFacts {
+        shard: settings.shard(),
         benchmark_id: format!("{:012x}", settings::random_bits()? >> 16),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         models: settings.bodies.models.clone(),

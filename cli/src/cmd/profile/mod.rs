@@ -5,6 +5,7 @@ mod dry_run;
 pub mod facts;
 mod phases;
 mod plans;
+mod shard_file;
 mod view;
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
@@ -22,6 +23,7 @@ use pinfire_engine::{ReturnFreeMemory, run::Engine};
 use pinfire_guard::{hidden, shown_line};
 use pinfire_workload::dataset::inputs_json;
 
+pub use self::plans::behind_warmup;
 use self::{collect::Collecting, phases::Phases, plans::Plans};
 use crate::{
     reclaim::{self, ReclaimCheck},
@@ -114,8 +116,10 @@ pub fn one(
             "{error}; if this run is killed, `pinfire report` will know less of it"
         ));
     }
+    let shard = shard_file::begin(&run)?;
     let board = Arc::new(Board::default());
     let plans = Plans::of(&run)?;
+    plans.has_enough_for_shards()?;
     let screen = screen(settings, &board)?;
     // Nothing fails between its start and its end, so that its thread is never left behind.
     let collecting = Collecting::start(facts.clone(), &mut run, Arc::clone(&board))?;
@@ -148,6 +152,9 @@ pub fn one(
     let lost = load.lost;
     let lost = lost.or_else(|| folder.check([]).err().map(Into::into));
     let lost = lost.or(collected.unwritten.map(Into::into));
+    let (report, last) = (&collected.report, collected.last);
+    let shard = shard_file::end(settings, shard, &report.end, last, lost.is_some());
+    let lost = lost.or(shard.err());
     Results {
         report: collected.report,
         external: observed.external,
@@ -278,12 +285,27 @@ impl Results {
         // Last of all files: whoever waits for it may read all others.
         report.mark_ready()?;
         Ok(Done {
-            success: !gave_up && report.is_success(),
+            success: !gave_up && (report.is_success() || has_no_share(settings, &report)),
             summary: settings.part.as_ref().map(|_| report.summary()),
             interrupted: report.end.interrupted,
             release: self.release,
         })
     }
+}
+
+/// Whether the process is a shard that has no part in so few requests: it did all that was its own.
+fn has_no_share(settings: &Settings, report: &Report) -> bool {
+    let end = &report.end;
+    let whole = end.interrupted.is_none() && end.profiling.is_some_and(|one| one.end.is_some());
+    let nothing = settings.share.is_some() && whole && end.counts.due == 0;
+    if let (true, Some(share)) = (nothing, &settings.share) {
+        say::warning(format_args!(
+            "shard {} of {} had nothing to send: all requests belong to the others; take fewer shards",
+            share.shard.index(),
+            share.shard.count()
+        ));
+    }
+    nothing
 }
 
 /// Writes the config file that repeats the run.
@@ -331,8 +353,16 @@ fn say_how(settings: &Settings, engine: &Engine) {
         .places
         .in_words(granted.iter().map(|core| core.cpu));
     let driver = granted.first().map_or("?", |core| core.driver.name());
+    let of = settings.share.as_ref().map_or_else(String::new, |share| {
+        let shard = share.shard;
+        format!(
+            " over {} shards, of which this is {}",
+            shard.count(),
+            shard.index()
+        )
+    });
     let how = format!(
-        "pinfire {}: {}, to {}; engine on {} ({driver}, timers: {}); seed {}",
+        "pinfire {}: {}{of}, to {}; engine on {} ({driver}, timers: {}); seed {}",
         env!("CARGO_PKG_VERSION"),
         settings.load.profiling,
         settings.transport.urls.join(", "),
@@ -374,13 +404,16 @@ fn dry_run(settings: &Settings) -> Result<ExitCode> {
         say::warning(warning);
     }
     let plans = Plans::rehearsed(settings, &prepared.split(settings)?);
+    plans.has_enough_for_shards()?;
     let mut sent = 0;
     if let Some(warmup) = &settings.load.warmup {
-        let plan = plans.phase(Phase::Warmup, warmup, 0);
-        dry_run::print("warmup", &plan)?;
-        sent = plan.schedule.sessions.taken();
+        dry_run::print(Phase::Warmup, &plans, warmup, 0)?;
+        let whole = plans.whole(Phase::Warmup, warmup, 0);
+        sent = plans::sessions_taken(&whole);
+        if settings.share.is_some() && whole.schedule.single {
+            sent = plans::behind_warmup(settings).unwrap_or(sent);
+        }
     }
-    let plan = plans.phase(Phase::Profiling, &settings.load.profiling, sent);
-    dry_run::print("profiling", &plan)?;
+    dry_run::print(Phase::Profiling, &plans, &settings.load.profiling, sent)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -162,10 +162,8 @@ impl<'a> Running<'a> {
             self.phases.engine.stop();
             self.stopped = Some(Stopped::now(Why::ByUser));
         }
-        Ok(Warmed {
-            sessions: plan.schedule.sessions.taken(),
-            draining,
-        })
+        let sessions = self.phases.plans.behind(&plan);
+        Ok(Warmed { sessions, draining })
     }
 
     /// Notes the end of the warmup.
@@ -306,7 +304,8 @@ impl<'a> Running<'a> {
         let threshold = load.failed_threshold?;
         let ended = self.phases.tally.ended.load(Ordering::Relaxed);
         let failed = self.phases.tally.failed.load(Ordering::Relaxed);
-        let armed = ended >= load.profiling.concurrency.unwrap_or(1).max(10);
+        let shard = self.phases.plans.settings.shard();
+        let armed = ended >= shard.slots(load.profiling.concurrency.unwrap_or(1)).max(10);
         let over = failed as f64 > threshold * ended as f64;
         (armed && over).then_some(Why::TooManyFailed { failed, ended })
     }

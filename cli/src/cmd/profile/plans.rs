@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use pinfire_base::{random::child_seed, ready::Ready, record::Phase};
+use pinfire_base::{random::child_seed, ready::Ready, record::Phase, shard::Shard};
 use pinfire_engine::{
     plan::{PhasePlan, Target},
-    schedule::{Arrivals, CancelPlan, Limit, Pace, Schedule, Users},
+    run::rehearse,
+    schedule::{Arrivals, CancelPlan, Limit, Pace, Pattern, RateProfile, Schedule, Users},
 };
 
 use crate::{
@@ -36,7 +37,10 @@ impl<'a> Plans<'a> {
             dataset: Arc::clone(&run.workload.bodies),
             targets: Arc::clone(&run.targets),
             cancel: run.workload.cancel.clone(),
-            id_key: settings::random_bits()?,
+            id_key: match run.settings.share.as_ref().and_then(|share| share.id_key) {
+                Some(key) => key,
+                None => settings::random_bits()?,
+            },
         })
     }
 
@@ -51,20 +55,72 @@ impl<'a> Plans<'a> {
         }
     }
 
+    /// Whether each shard has a session of a recorded schedule, whose length only the file says.
+    ///
+    /// # Errors
+    /// There are more shards than sessions.
+    pub fn has_enough_for_shards(&self) -> Result<()> {
+        let settings = self.settings;
+        let sessions = self.dataset.conversations();
+        match (&settings.share, &settings.load.profiling.mode) {
+            (Some(share), Mode::FixedSchedule) => {
+                share.all_have_one(&settings.config, sessions as u64)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The plan of a phase, behind so many sessions of those before it.
     pub fn phase(&self, phase: Phase, load: &PhaseLoad, first_session: u64) -> Arc<PhasePlan> {
+        self.of_shard(self.settings.shard(), phase, load, first_session)
+    }
+
+    /// The plan of a phase for all shards together.
+    pub fn whole(&self, phase: Phase, load: &PhaseLoad, first_session: u64) -> Arc<PhasePlan> {
+        self.of_shard(Shard::WHOLE, phase, load, first_session)
+    }
+
+    /// Sessions of the dataset that a warmup which has ended leaves behind the measurement.
+    pub fn behind(&self, warmup: &PhasePlan) -> u64 {
+        let (schedule, taken) = (&warmup.schedule, warmup.schedule.sessions.taken());
+        let shard = schedule.shard;
+        if shard.is_whole() {
+            return taken;
+        }
+        let known = schedule.single.then(|| behind_warmup(self.settings));
+        // What the server decides is another number in each shard: whole rounds of the numbers
+        // leave every shard the conversations that are its own.
+        known
+            .flatten()
+            .unwrap_or_else(|| taken.div_ceil(shard.block().into()) * shard.round())
+    }
+
+    fn of_shard(
+        &self,
+        shard: Shard,
+        phase: Phase,
+        load: &PhaseLoad,
+        first_session: u64,
+    ) -> Arc<PhasePlan> {
         let settings = self.settings;
         let cancel = self.cancel.clone();
         let (pace, sessions) = self.pace(phase, load);
         let limit = |slots: Option<u64>, ramp| {
-            // More slots than sessions would only be counted, never used.
+            // More slots than sessions would only be counted, never used. One shard may have a few
+            // more of the sessions than another.
             let most = match phase {
                 Phase::Warmup => load.requests.unwrap_or(u64::MAX),
                 Phase::Profiling => settings.load.most_open(),
             };
+            let most = most.div_ceil(shard.round()).saturating_mul(shard.round());
             let slots = slots?.min(most);
             let slots = usize::try_from(slots).unwrap_or(usize::MAX);
-            Some(Limit { slots, ramp })
+            Some(Limit { slots, ramp, shard })
+        };
+        // A fixed schedule begins at its first entry, whatever a warmup has sent.
+        let first_session = match load.mode {
+            Mode::FixedSchedule => 0,
+            _ => first_session,
         };
         Arc::new(PhasePlan {
             phase,
@@ -73,12 +129,13 @@ impl<'a> Plans<'a> {
             answers: settings.answers.clone(),
             dataset: Arc::clone(&self.dataset),
             sampling: settings.sampling,
-            // A fixed schedule begins at its first entry, whatever a warmup has sent.
-            first_session: match load.mode {
-                Mode::FixedSchedule => 0,
-                _ => first_session,
-            },
-            schedule: Schedule::new(pace, self.dataset.is_single(), load.requests, sessions),
+            first_session,
+            schedule: Schedule::of(
+                shard,
+                pace,
+                self.dataset.is_single(),
+                [load.requests, sessions],
+            ),
             concurrency: limit(load.concurrency, load.concurrency_ramp),
             backs_off: settings.load.error_backoff,
             prefill: limit(load.prefill, load.prefill_ramp),
@@ -99,8 +156,7 @@ impl<'a> Plans<'a> {
             Mode::Rate {
                 pattern, profile, ..
             } => {
-                let seed = child_seed(self.settings.seed.value, phase_name(phase));
-                let arrivals = Arrivals::new(seed, *pattern, profile.clone());
+                let arrivals = arrivals(self.settings, phase, *pattern, profile);
                 (Pace::Rate(arrivals), load.sessions)
             }
             Mode::Users { users, rate } => {
@@ -113,6 +169,42 @@ impl<'a> Plans<'a> {
             }
         }
     }
+}
+
+/// Where the sessions of the measurement begin in the dataset, if each is one request and that is
+/// known before the warmup: all shards must begin at the same place. How far a closed loop gets in
+/// a time is up to the server.
+pub fn behind_warmup(settings: &Settings) -> Option<u64> {
+    let load = settings.load.warmup.as_ref()?;
+    let counted = [load.requests, load.sessions].into_iter().flatten().min();
+    let Some(duration) = load.duration else {
+        return counted;
+    };
+    let Mode::Rate {
+        pattern, profile, ..
+    } = &load.mode
+    else {
+        return None;
+    };
+    let mut walk = arrivals(settings, Phase::Warmup, *pattern, profile).walk();
+    if walk.is_burst() {
+        return counted;
+    }
+    // The first that is too late has been taken too.
+    let in_time = (0..counted.unwrap_or(u64::MAX)).find(|&number| walk.at(number) >= duration);
+    in_time.map(|late| late + 1).or(counted)
+}
+
+/// The arrivals of a phase.
+fn arrivals(settings: &Settings, phase: Phase, pattern: Pattern, rate: &RateProfile) -> Arrivals {
+    let seed = child_seed(settings.seed.value, phase_name(phase));
+    Arrivals::new(seed, pattern, rate.clone())
+}
+
+/// The sessions that a phase takes if every answer takes no time.
+pub fn sessions_taken(plan: &Arc<PhasePlan>) -> u64 {
+    rehearse(plan).for_each(drop);
+    plan.schedule.sessions.taken()
 }
 
 /// What the log and the plan of a dry run call a phase.

@@ -37,7 +37,9 @@ impl<'a> PhaseView<'a> {
             Phase::Warmup => "Warmup",
             Phase::Profiling => "Profiling",
         };
+        let shard = plan.schedule.shard;
         let requests = match load.mode {
+            _ if !shard.is_whole() => plan.schedule.own_requests(),
             Mode::FixedSchedule => Some(entries),
             _ => load.requests,
         };
@@ -57,7 +59,7 @@ impl<'a> PhaseView<'a> {
                 begun: *begun,
                 requests,
                 duration: load.duration,
-                concurrency: load.concurrency,
+                concurrency: load.concurrency.map(|slots| shard.slots(slots)),
                 counts: Counts::default(),
             },
             traced: *begun,

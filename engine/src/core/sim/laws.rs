@@ -13,7 +13,7 @@ use super::{
     server::Asked,
     world::{How, Wire, World},
 };
-use crate::schedule::Pace;
+use crate::{plan::PhasePlan, schedule::Pace};
 
 /// Clock readings and the pairs they are told from.
 const CLOCKS: u64 = 2_000;
@@ -81,6 +81,7 @@ pub(super) fn hold_of(
     assert_eq!(of(|o| matches!(o, Outcome::Failed(_))), counts.failed);
     assert_eq!(of(|o| *o == Outcome::Dropped), counts.dropped);
     all_were_sent(out, records, counts);
+    are_of_the_shard(&out.plan, records);
     for record in records {
         are_in_order(record);
         Told { world, out, record }.agrees();
@@ -94,17 +95,27 @@ fn all_were_sent(out: &Out, records: &[Record], counts: &Counts) {
         return;
     }
     assert_eq!(counts.dropped, 0, "nobody has cut it short");
-    let requests = plan.schedule.requests.end();
-    let sessions = plan.schedule.sessions.end();
+    let requests = plan.schedule.requests.own();
+    let sessions = plan.schedule.sessions.own();
     let due = if plan.schedule.single {
         sessions
     } else if matches!(plan.schedule.pace, Pace::Users(_)) {
         return;
     } else {
-        let turns = (0..sessions.min(requests)).map(|number| u64::from(plan.turns(number)));
-        requests.min(turns.sum())
+        let own = |number: &u64| plan.schedule.shard.owns(*number);
+        let own = (0..).filter(own).take(sessions.min(requests) as usize);
+        requests.min(own.map(|number| u64::from(plan.turns(number))).sum())
     };
     assert_eq!(counts.due, due, "not all was sent: {records:?}");
+}
+
+/// Nothing that belongs to another shard was sent.
+fn are_of_the_shard(plan: &PhasePlan, records: &[Record]) {
+    let shard = plan.schedule.shard;
+    for record in records {
+        assert!(shard.owns(record.session));
+        assert!(plan.schedule.single || shard.owns(record.index));
+    }
 }
 
 fn are_in_order(record: &Record) {

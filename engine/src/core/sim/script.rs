@@ -10,6 +10,7 @@ use pinfire_base::{
     delay::Delay,
     ready::{Ready, ReadyTurn},
     record::{Keep, Leave, Phase, Trigger},
+    shard::Shard,
 };
 use pinfire_dialect::Answers;
 use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
@@ -85,9 +86,16 @@ impl Script {
             true => Phase::Warmup,
             false => Phase::Profiling,
         };
-        let mut phases = vec![phase(first, &targets, dice)];
+        let shards = dice.one_of(&[1, 1, 2, 3]);
+        let shard = Shard::new(
+            dice.below(shards) as u32,
+            shards as u32,
+            targets.len() as u32,
+        );
+        let shard = shard.unwrap_or_default();
+        let mut phases = vec![phase(first, &targets, shard, dice)];
         if two {
-            phases.push(phase(Phase::Profiling, &targets, dice));
+            phases.push(phase(Phase::Profiling, &targets, shard, dice));
         }
         Self {
             setup,
@@ -166,7 +174,7 @@ fn dataset(dice: &Dice) -> Arc<Ready> {
     Arc::clone(&all[dice.one_of(&[0, 0, 1, 2, 2, 3])])
 }
 
-fn phase(phase: Phase, targets: &Arc<[Target]>, dice: &Dice) -> Arc<PhasePlan> {
+fn phase(phase: Phase, targets: &Arc<[Target]>, shard: Shard, dice: &Dice) -> Arc<PhasePlan> {
     let dataset = dataset(dice);
     let count = dice.between(1, 8);
     let rate = 1e3 / dice.one_of(&[0.05, 1.0, 6.0]);
@@ -196,10 +204,11 @@ fn phase(phase: Phase, targets: &Arc<[Target]>, dice: &Dice) -> Arc<PhasePlan> {
     let requests = dice.once_in(2).then_some(count);
     let sessions = (requests.is_none() || dice.once_in(3)).then_some(count);
     let limit = |most: u64| Limit {
-        slots: dice.between(1, most) as usize,
+        slots: dice.between(u64::from(shard.count()), most) as usize,
         ramp: dice
             .once_in(4)
             .then(|| Span::from_nanos(dice.below(10 * MILLI))),
+        shard,
     };
     let closed = matches!(pace, Pace::Closed);
     let span = |spans: &[u64]| Span::from_nanos(dice.below(dice.one_of(spans)) + 1);
@@ -213,7 +222,7 @@ fn phase(phase: Phase, targets: &Arc<[Target]>, dice: &Dice) -> Arc<PhasePlan> {
         answers: Answers::default(),
         sampling: Sampling::Sequential,
         first_session: dice.below(3),
-        schedule: Schedule::new(pace, dataset.is_single(), requests, sessions),
+        schedule: Schedule::of(shard, pace, dataset.is_single(), [requests, sessions]),
         dataset,
         concurrency: (closed || dice.once_in(2)).then(|| limit(5)),
         backs_off: dice.once_in(3),
@@ -234,7 +243,7 @@ fn phase(phase: Phase, targets: &Arc<[Target]>, dice: &Dice) -> Arc<PhasePlan> {
 pub(super) fn any(kind: Phase) -> Arc<PhasePlan> {
     let dice = Dice::new(1);
     let targets = [target(&Nature::calm(), &dice)].into_iter().collect();
-    phase(kind, &targets, &dice)
+    phase(kind, &targets, Shard::WHOLE, &dice)
 }
 
 fn cancels(dice: &Dice) -> CancelPlan {

@@ -72,6 +72,24 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// One that another process sends: it has no body.
+    const fn of_others() -> Self {
+        Self {
+            body: Vec::new(),
+            rope: None,
+            isl: None,
+            osl: None,
+            delay: None,
+            timestamp: None,
+            history: None,
+        }
+    }
+
+    /// Whether another process sends it: then nothing is known of it but its times.
+    pub const fn is_of_others(&self) -> bool {
+        self.body.is_empty()
+    }
+
     /// The whole body, with what its rope puts into it.
     pub fn whole(&self) -> Cow<'_, [u8]> {
         match &self.rope {
@@ -124,6 +142,24 @@ pub fn ready(conversations: Vec<Conversation>, source: Source) -> Ready {
 }
 
 impl Dataset {
+    /// Forgets what is not sent from here.
+    fn without_others(mut self, build: &Build<'_>) -> Self {
+        let Some(taken) = (build.taken)(self.conversations.len()) else {
+            return self;
+        };
+        let others = self.conversations.iter_mut().zip(taken);
+        for (one, _) in others.filter(|(_, taken)| !taken) {
+            for turn in &mut one.turns {
+                *turn = Turn {
+                    delay: turn.delay,
+                    timestamp: turn.timestamp,
+                    ..Turn::of_others()
+                };
+            }
+        }
+        self
+    }
+
     /// All turns, conversation by conversation.
     pub fn turns(&self) -> impl Iterator<Item = &Turn> {
         self.conversations.iter().flat_map(|one| &one.turns)
@@ -205,6 +241,12 @@ pub enum ModelChoice {
     Random,
 }
 
+/// Which of so many conversations are sent from here; `None` for all of them.
+pub type Taken<'a> = &'a (dyn Fn(usize) -> Option<Vec<bool>> + Sync);
+
+/// Every conversation is sent from here.
+pub const ALL: Taken<'static> = &|_| None;
+
 /// What every source needs to build its conversations.
 pub struct Build<'a> {
     /// Counts and makes prompts; without it ISL is absent and prompts cannot be made.
@@ -221,6 +263,8 @@ pub struct Build<'a> {
     pub seed: u64,
     /// The user fixed the seed: session ids are then `session_000000` and so on.
     pub fixed_seed: bool,
+    /// Of the others only the places and times are kept, so that what is random stays the same.
+    pub taken: Taken<'a>,
     /// Threads to build with.
     pub threads: usize,
 }

@@ -182,7 +182,8 @@ pub fn build(
     let places: Vec<Place> = sized
         .flat_map(|(conversation, &size)| Place::all_of(conversation, size))
         .collect();
-    let maker = Maker::new(spec, build, tokenizer, &corpus)?;
+    let taken = (build.taken)(spec.count);
+    let maker = Maker::new(spec, build, tokenizer, &corpus, taken.as_deref())?;
     let turn = |index| maker.turn(index, places[index]);
     let turns = map_indexed(places.len(), build.threads, turn, progress)?;
     let longest = turns.iter().filter_map(|turn| turn.isl).max().unwrap_or(0);
@@ -226,6 +227,8 @@ struct Maker<'a> {
     contexts: Vec<String>,
     /// Tokens of each prefix.
     prefixes: Vec<Vec<u32>>,
+    /// Which conversations are sent from here, if not all of them.
+    taken: Option<&'a [bool]>,
     /// What the chat template adds, if it is counted.
     cost: Option<Cost>,
     keeps_messages: bool,
@@ -237,6 +240,7 @@ impl<'a> Maker<'a> {
         build: &'a Build<'a>,
         tokenizer: &'a Tokenizer,
         corpus: &'a Corpus,
+        taken: Option<&'a [bool]>,
     ) -> Result<Self, DatasetError> {
         let purpose = |name| Purpose::new(build.seed, name);
         let text = |name, at, length: u32| {
@@ -253,7 +257,14 @@ impl<'a> Maker<'a> {
             map_indexed(count, build.threads, one, &|_, _| {})
         };
         let contexts = match spec.user_context_length {
-            Some(length) => several("dataset.prompt.user_context", spec.count, length)?,
+            Some(length) => {
+                let one = |index| {
+                    let own = is_taken(taken, index);
+                    let made = || text("dataset.prompt.user_context", index as u64, length);
+                    Ok::<_, DatasetError>(own.then(made).unwrap_or_default())
+                };
+                map_indexed(spec.count, build.threads, one, &|_, _| {})?
+            }
             None => Vec::new(),
         };
         let prefixes = match spec.prefixes {
@@ -282,6 +293,7 @@ impl<'a> Maker<'a> {
                 .system_length
                 .map(|length| text("dataset.prompt.system", 0, length)),
             contexts,
+            taken,
             prefixes: prefixes.iter().map(|text| tokenizer.encode(text)).collect(),
             cost,
             keeps_messages: build.keeps_messages(None),
@@ -295,6 +307,22 @@ impl<'a> Maker<'a> {
     }
 
     fn turn(&self, index: usize, place: Place) -> Result<Turn, DatasetError> {
+        let turn = match is_taken(self.taken, place.conversation) {
+            true => self.asking(index, place)?,
+            false => Turn::of_others(),
+        };
+        Ok(Turn {
+            delay: self
+                .spec
+                .turns
+                .delay(&self.delays, index as u64)
+                .filter(|_| !place.first),
+            ..turn
+        })
+    }
+
+    /// The turn without its times.
+    fn asking(&self, index: usize, place: Place) -> Result<Turn, DatasetError> {
         let drawn = self.lengths.at(index);
         let cost = self.cost.map_or(0, |cost| match place.first {
             true => cost.first,
@@ -324,14 +352,7 @@ impl<'a> Maker<'a> {
                 turn = make(by)?;
             }
         }
-        Ok(Turn {
-            delay: self
-                .spec
-                .turns
-                .delay(&self.delays, index as u64)
-                .filter(|_| !place.first),
-            ..turn
-        })
+        Ok(turn)
     }
 
     /// The tokens that go before the texts of this turn.
@@ -396,6 +417,11 @@ impl<'a> Maker<'a> {
 /// Whether bodies of this kind hold chat messages, which a template can write out.
 fn has_messages(kind: EndpointKind) -> bool {
     kind.row().messages_key.is_some()
+}
+
+/// Whether a conversation is sent from here.
+fn is_taken(taken: Option<&[bool]>, conversation: usize) -> bool {
+    taken.is_none_or(|taken| taken.get(conversation).copied().unwrap_or(false))
 }
 
 /// The number of turns of each conversation.
@@ -489,6 +515,7 @@ mod tests {
         seed: u64,
         system_prompt: Option<&'static str>,
         extra: Value,
+        taken: crate::dataset::Taken<'static>,
     }
 
     const RUN: Run = Run {
@@ -498,6 +525,7 @@ mod tests {
         seed: 42,
         system_prompt: None,
         extra: Value::Null,
+        taken: crate::dataset::ALL,
     };
 
     impl Run {
@@ -517,6 +545,7 @@ mod tests {
                 system_prompt: self.system_prompt,
                 seed: self.seed,
                 fixed_seed: self.fixed_seed,
+                taken: self.taken,
                 threads: self.threads,
             };
             build(spec, &context, &|_, _| {}).unwrap()
@@ -533,6 +562,42 @@ mod tests {
         let lengths: Vec<_> = one.turns().map(|turn| turn.isl).collect();
         assert_ne!(lengths[0], lengths[1], "lengths vary");
         assert!(one.turns().all(|turn| turn.history.is_none()));
+    }
+
+    /// Conversations that others send cost nothing, and change nothing.
+    #[test]
+    fn what_others_send_is_not_made() {
+        let tokenizer = Tokenizer::builtin().unwrap();
+        let spec = SyntheticSpec {
+            turns: TurnSpec {
+                mean: 3,
+                stddev: 1.0,
+                delay_mean_ms: 50.0,
+                delay_stddev_ms: 20.0,
+                ..ONE_TURN
+            },
+            user_context_length: Some(20),
+            ..SPEC
+        };
+        let all = RUN.made(&tokenizer, &spec);
+        let run = Run {
+            taken: &|count| Some((0..count).map(|one| one % 3 == 1).collect()),
+            ..RUN
+        };
+        let own = run.made(&tokenizer, &spec);
+        let pairs = all.conversations.iter().zip(&own.conversations);
+        for (number, (whole, own)) in pairs.enumerate() {
+            if number % 3 == 1 {
+                assert_eq!(whole, own);
+                continue;
+            }
+            assert_eq!(whole.session_id, own.session_id);
+            assert_eq!(whole.turns.len(), own.turns.len());
+            for (whole, own) in whole.turns.iter().zip(&own.turns) {
+                assert!(own.is_of_others() && own.isl.is_none());
+                assert_eq!(whole.delay, own.delay);
+            }
+        }
     }
 
     #[test]

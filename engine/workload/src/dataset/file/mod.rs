@@ -76,7 +76,9 @@ pub fn build(
 ) -> Result<Dataset, DatasetError> {
     spec.format.check_kind(&spec.path)?;
     match spec.format.support {
-        Support::File { load, .. } => load(spec, build, progress),
+        Support::File { load, .. } => {
+            load(spec, build, progress).map(|dataset| dataset.without_others(build))
+        }
         Support::Mooncake | Support::NotBuilt => Err(DatasetError::Unfit {
             path: spec.path.clone(),
             reason: format!("{} is not read by this loader", spec.format.name),

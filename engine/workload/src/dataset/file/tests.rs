@@ -83,6 +83,7 @@ impl Case {
             model_choice: self.choice,
             seed: 7,
             fixed_seed: true,
+            taken: crate::dataset::ALL,
             threads: self.threads,
         };
         super::build(&self.spec, &context, &|_, _| {})

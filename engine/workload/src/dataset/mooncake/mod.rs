@@ -139,7 +139,12 @@ pub fn build(
     let plan = schedule::plan(spec, &trace, build, chosen)?;
     let lines = &trace.lines;
     let places: Vec<(usize, &Session)> = plan.sessions.iter().flat_map(Session::places).collect();
-    let sent = || places.iter().map(|&(index, _)| &lines[index]);
+    let own = own_places(build, &plan.sessions);
+    let is_own = |at: usize| own.as_ref().is_none_or(|own| own[at]);
+    let sent = || {
+        let own = places.iter().enumerate().filter(|(at, _)| is_own(*at));
+        own.map(|(_, &(index, _))| &lines[index])
+    };
     fits(sent())?;
     let maker = Maker {
         build,
@@ -152,7 +157,10 @@ pub fn build(
         let turn = |at: usize| {
             let (index, session) = places[at];
             let line = &lines[index];
-            let made = maker.turn(index, line, session, prompts);
+            let made = match is_own(at) {
+                true => maker.turn(index, line, session, prompts),
+                false => Ok(Turn::of_others()),
+            };
             made.map(|turn| plan.clock.timed(turn, line, index == session.lines[0]))
         };
         map_indexed(places.len(), build.threads, turn, progress)
@@ -196,6 +204,14 @@ pub fn build(
         source: Source::MooncakeTrace,
         warnings,
     })
+}
+
+/// Of the places of all sessions, those whose sessions are sent from here; `None` for all of them.
+fn own_places(build: &Build<'_>, sessions: &[Session]) -> Option<Vec<bool>> {
+    let taken = (build.taken)(sessions.len())?;
+    let sessions = sessions.iter().zip(taken);
+    let places = sessions.flat_map(|(session, own)| session.places().map(move |_| own));
+    Some(places.collect())
 }
 
 /// A trace's lines, each valid by itself.

@@ -58,6 +58,7 @@ fn built_by(
         system_prompt: None,
         seed,
         fixed_seed: true,
+        taken: crate::dataset::ALL,
         threads,
     };
     build(spec, &context, &|_, _| {})
