@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use pinfire_base::record::CancelTrigger;
 use pinfire_config::{
     Sourced, Typed,
-    numbers::{self, Cores, Tokens, Whole},
+    numbers::{self, Cores, Seconds, ShardOf, Tokens, Whole},
     secret::{ApiKey, Fields, Header, Url},
     words::{CancelMode, ConfigForm, ConsoleKind, OnOff, RateWindowName, Theme, UiKind},
 };
@@ -47,6 +47,13 @@ pub enum Command {
     /// could carry. Exit code 3: the client was the bottleneck. See docs/CALIBRATION.md.
     ///   pinfire calibrate --concurrency 100 --osl 64
     Calibrate(Box<Calibrate>),
+    /// Send one shard's share of a run whose settings the leader has.
+    ///
+    /// The leader is `pinfire profile … --shards N --leader-only`, or shard 0. Everything but
+    /// credentials comes from it: those are read from this process's own environment. See
+    /// docs/SHARDS.md.
+    ///   pinfire shard --join leader:7711 --shard 3/8
+    Shard(Shard),
     /// Rebuild a run's report from its files, even if the run was killed.
     ///
     /// The files may be AIPerf's too.
@@ -425,6 +432,30 @@ pub struct CancelTest {
     /// Fixes the prompts. [default: drawn anew, so that no test meets a warm cache]
     #[arg(long, value_name = "SEED")]
     pub random_seed: Option<Sourced<Whole>>,
+}
+
+#[derive(Args, Debug)]
+#[command(arg_required_else_help = true)]
+pub struct Shard {
+    /// The leader (HOST or HOST:PORT). [default port: 7711]
+    #[arg(long, value_name = "HOST")]
+    pub join: String,
+    /// Which shard this is, from 0. [default: what the platform says]
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Sourced<ShardOf>>,
+    /// Folder of the run's files; this shard's are in shard-000I below it. [default: as for
+    /// `profile`]
+    #[arg(long, value_name = "FOLDER")]
+    pub artifact_dir: Option<PathBuf>,
+    /// CPUs that send and receive: a number, or a list such as 2,4-7. [default: all but one]
+    #[arg(long, value_name = "COUNT|LIST")]
+    pub cores: Option<Sourced<Cores>>,
+    /// Seconds to wait for the leader.
+    #[arg(long, value_name = "SECONDS", default_value = "300")]
+    pub join_timeout: Sourced<Seconds>,
+    /// Seconds of silence after which the leader is lost.
+    #[arg(long, value_name = "SECONDS", default_value = "3")]
+    pub shard_timeout: Sourced<Seconds>,
 }
 
 #[derive(Args, Debug)]

@@ -10,6 +10,7 @@ mod absurd_tests;
 mod args;
 mod asked;
 mod cancellation;
+mod cluster;
 mod cmd;
 mod environment;
 mod input;
@@ -60,12 +61,14 @@ fn started() -> ExitCode {
     };
     let result = match cli.command {
         Command::Profile(flags) => asked::wanted(*flags).and_then(|wanted| {
-            if wanted.is_sweep() {
-                wanted.run()
-            } else {
-                cmd::profile::run(wanted.single()?, wanted.dry_run)
+            let part = cluster::part_of(&wanted.config)?;
+            match part.filter(|_| !wanted.dry_run) {
+                Some(part) => cluster::run(wanted.single()?, part),
+                None if wanted.is_sweep() => wanted.run(),
+                None => cmd::profile::run(wanted.single()?, wanted.dry_run),
             }
         }),
+        Command::Shard(flags) => cluster::take_part(&flags),
         Command::Calibrate(flags) => cmd::calibrate::run(*flags),
         Command::CancelTest(flags) => cmd::cancel_test::run(&flags),
         Command::AnalyzeTrace(flags) => cmd::analyze_trace::run(&flags),

@@ -609,7 +609,15 @@ fn most_sessions(config: &RunConfig) -> u64 {
 /// # Errors
 /// The system gives none.
 pub fn random_bits() -> Result<u64> {
-    let mut bytes = [0_u8; 8];
+    Ok(u64::from_ne_bytes(random_bytes()?))
+}
+
+/// Bytes that nobody can foretell.
+///
+/// # Errors
+/// The system gives none.
+pub fn random_bytes<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0_u8; N];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .context("the system gives no random bytes")?;
     ensure!(
@@ -617,7 +625,7 @@ pub fn random_bits() -> Result<u64> {
         "the system gives only {filled} of {} random bytes",
         bytes.len()
     );
-    Ok(u64::from_ne_bytes(bytes))
+    Ok(bytes)
 }
 
 fn artifact_dir(config: &RunConfig, kind: EndpointKind, stimulus: &str) -> Result<PathBuf> {

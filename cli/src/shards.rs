@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use pinfire_artifacts::shard::ShardFolder;
 use pinfire_base::shard::Shard;
 use pinfire_config::{
@@ -29,6 +29,8 @@ pub struct Share {
     pub run_id: String,
     /// Key of the ids of all requests; where nobody gives one to all shards, each draws its own.
     pub id_key: Option<u64>,
+    /// The leader is in this process, and shows the whole in place of this share.
+    pub is_led_here: bool,
     /// Digest of what must have been asked of all of them.
     pub settings_digest: String,
 }
@@ -84,6 +86,9 @@ pub fn environment(name: &str) -> Option<String> {
 /// # Errors
 /// The flags and the platform's variables do not agree, or do not say it.
 pub fn of(config: &RunConfig, lookup: Lookup<'_>) -> Result<Option<ShardOf>> {
+    if config.shards.leader_only.value {
+        return Ok(None);
+    }
     let (shard, shards) = (&config.shards.shard, &config.shards.shards);
     let Some(own) = shard.get() else {
         return shards
@@ -178,6 +183,25 @@ fn of_platform(shards: &Sourced<ShardCount>, lookup: Lookup<'_>) -> Result<Shard
     }
 }
 
+/// Which shard the platform says that this is.
+///
+/// # Errors
+/// It does not say it, or says no number.
+pub fn index_of_platform(lookup: Lookup<'_>) -> Result<u64> {
+    let known = PLATFORMS
+        .iter()
+        .find_map(|platform| Some((platform.index, lookup(platform.index)?)));
+    let Some((name, text)) = known else {
+        let names: Vec<&str> = PLATFORMS.iter().map(|platform| platform.index).collect();
+        bail!(
+            "nothing says which of the shards this is: none of {} is set; give --shard I/N, with I from 0",
+            names.join(", ")
+        );
+    };
+    let index = text.trim().parse().ok();
+    index.with_context(|| format!("{name} is set to `{text}`, which is no number"))
+}
+
 /// The whole number that a variable is set to.
 fn number(about: &Sourced<ShardCount>, name: &str, lookup: Lookup<'_>) -> Result<Option<u64>> {
     let Some(text) = lookup(name) else {
@@ -238,6 +262,7 @@ impl Share {
             run_folder,
             run_id,
             id_key: None,
+            is_led_here: false,
             settings_digest,
         }))
     }
@@ -291,7 +316,7 @@ fn enough(config: &RunConfig, phase: &PhaseLoad, count: u32) -> Result<()> {
 
 /// A digest of everything that was asked, but for what may differ from shard to shard: which one it
 /// is, where its files are, what its machine is like and how it talks.
-fn digest(config: &RunConfig) -> String {
+pub fn digest(config: &RunConfig) -> String {
     let mut same = config.clone();
     let plain = RunConfig::default();
     same.shards = plain.shards;

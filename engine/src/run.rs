@@ -130,6 +130,11 @@ impl Engine {
         self.anchor
     }
 
+    /// Takes the pair that others have, so that the times of several processes are in one frame.
+    pub const fn set_anchor(&mut self, anchor: WallAnchor) {
+        self.anchor = anchor;
+    }
+
     /// Pairs them anew: an engine that has waited for its next run may have seen the wall clock
     /// set.
     pub fn pair_clocks(&mut self) {
@@ -153,6 +158,17 @@ impl Engine {
     /// of the other kind, only with [`Engine::wait_for_last_send`]: what it has in flight then goes
     /// on to its end, and counts in the limits of this phase too.
     pub fn begin(&mut self, plan: &Arc<PhasePlan>) {
+        // A schedule's first instants must not have passed before the cores know of it.
+        let lead = match plan.schedule.pace {
+            Pace::Closed => Span::ZERO,
+            _ => BEGIN_LEAD,
+        };
+        self.begin_at(plan, Stamp::now() + lead);
+    }
+
+    /// The same with the phase's zero at an instant that others have too. What is due before the
+    /// cores know of it is late.
+    pub fn begin_at(&mut self, plan: &Arc<PhasePlan>, zero: Stamp) {
         if let Some(limit) = plan.concurrency {
             make_room_for(limit.own());
         }
@@ -160,18 +176,12 @@ impl Engine {
         for core in &*self.progress {
             core[plan.phase as usize].reset();
         }
-        // A schedule's first instants must not have passed before the cores know of it.
-        let lead = match plan.schedule.pace {
-            Pace::Closed => Span::ZERO,
-            _ => BEGIN_LEAD,
-        };
-        let begun = Stamp::now() + lead;
         for core in &self.cores {
-            core.tell(Command::Begin(Arc::clone(plan), begun, handoff.clone()));
+            core.tell(Command::Begin(Arc::clone(plan), zero, handoff.clone()));
         }
         self.out.push(Out {
             plan: Arc::clone(plan),
-            begun,
+            begun: zero,
             reports: Vec::new(),
             told: 0,
         });

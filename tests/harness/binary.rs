@@ -177,6 +177,18 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).expect("it is still there");
     }
 
+    /// Seconds of CPU time that it has used.
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("it is still there");
+        let behind_the_name = stat.rsplit_once(')').expect("a name").1;
+        let ticks = behind_the_name.split_whitespace().skip(11).take(2);
+        ticks
+            .map(|ticks| ticks.parse::<f64>().expect("ticks"))
+            .sum::<f64>()
+            / 100.0
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Ended {
         let guard = watch("pinfire does not end");

@@ -36,6 +36,7 @@ mod python;
 mod quota;
 mod ready;
 mod refusals;
+mod rendezvous;
 mod report;
 mod run_files;
 mod schedules;

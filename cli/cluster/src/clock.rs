@@ -25,11 +25,8 @@ const DRIFT_POINTS: usize = 3;
 const DRIFT_MOST: f64 = 600e-6;
 
 /// How much an exchange loses of its worth with age: a short way that is old is not better than one
-/// a little longer that is new. Two clocks that nobody disciplines drift about so fast.
-const AGEING: f64 = 50e-6;
-
-/// The same once their drift is known; that of NTP.
-const AGEING_ALONG_A_LINE: f64 = 15e-6;
+/// a little longer that is new. That of NTP, which the rate of CLOCK_MONOTONIC usually follows.
+const AGEING: f64 = 15e-6;
 
 /// One exchange.
 #[derive(Clone, Copy, Debug)]
@@ -100,10 +97,9 @@ impl Clock {
     /// The leader's clock at an instant of the shard's, once there has been an exchange.
     pub fn estimate(&self, at: Stamp) -> Option<Estimate> {
         let drift = self.drift();
-        let ageing = drift.map_or(AGEING, |_| AGEING_ALONG_A_LINE);
         let drift = drift.unwrap_or(0.0);
         let worth =
-            |sample: &Sample| sample.bound as f64 + ageing * sample.age(at).unsigned_abs() as f64;
+            |sample: &Sample| sample.bound as f64 + AGEING * sample.age(at).unsigned_abs() as f64;
         let best = self
             .samples
             .iter()

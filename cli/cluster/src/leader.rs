@@ -57,9 +57,6 @@ pub struct Rules {
     pub token: Token,
     /// What every shard is given.
     pub run: Run,
-    /// What all must have alike, as far as the leader knows it. The rest is taken from the first
-    /// shard that names it.
-    pub common: BTreeMap<Common, Digest>,
     /// From the command to begin a step to its zero, for each step of the run; [`LEAD`] where
     /// nothing is said. Shards that have not confirmed a step in a shorter time may be late.
     pub leads: Vec<Span>,
@@ -205,12 +202,17 @@ pub struct Leader {
     members: BTreeMap<u32, Member>,
     by_conn: BTreeMap<ConnId, u32>,
     course: Course,
+    /// What all must have alike. What the leader does not know is taken from the first shard that
+    /// names it.
+    common: BTreeMap<Common, Digest>,
     /// Why the run was stopped.
     why: Option<String>,
     refused: u64,
     reminded: Stamp,
     ticked: Stamp,
     over: bool,
+    /// Something has been heard since the last look that may let the run go on.
+    news: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -221,6 +223,7 @@ impl Leader {
             course: Course::Gathering {
                 until: now + rules.join_timeout,
             },
+            common: rules.run.common.iter().copied().collect(),
             rules,
             strangers: BTreeMap::new(),
             members: BTreeMap::new(),
@@ -230,6 +233,7 @@ impl Leader {
             reminded: now,
             ticked: now,
             over: false,
+            news: false,
             outputs: VecDeque::new(),
         }
     }
@@ -411,6 +415,7 @@ impl Leader {
                     }
                 }
                 self.course = Course::Running { next, zero: None };
+                self.news = true;
             }
             _ => self.remind(now),
         }
@@ -601,6 +606,8 @@ impl Leader {
         let Some(member) = self.members.get_mut(&index) else {
             return;
         };
+        // Those that come all the time change nothing for the others.
+        self.news |= !matches!(message, FromShard::Ping { .. } | FromShard::Beat(_));
         match message {
             FromShard::About(about) => member.about = about,
             FromShard::Ping { t0 } => {
@@ -676,7 +683,7 @@ impl Leader {
             return;
         };
         member.has.insert(common, digest);
-        let expected = *self.rules.common.entry(common).or_insert(digest);
+        let expected = *self.common.entry(common).or_insert(digest);
         if digest != expected {
             let why = format!("its {} differ from those of the others", common.name());
             let line = format!("shard {index} on {} was refused: {why}", member.host);
@@ -707,6 +714,7 @@ impl Leader {
                 was_done,
             }),
         };
+        self.news = true;
         let (conn, host) = (member.conn, member.host.clone());
         self.by_conn.remove(&conn);
         self.outputs.push_back(Output::Close(conn));
@@ -731,6 +739,7 @@ impl Leader {
             return;
         }
         self.why = Some(why.to_owned());
+        self.news = true;
         self.course = Course::Stopping;
         let why = why.to_owned();
         let event = Event::Stop { why: why.clone() };
@@ -757,6 +766,9 @@ impl Leader {
 
     /// Goes as far as what has been heard allows.
     fn advance(&mut self, now: Stamp) {
+        if !std::mem::take(&mut self.news) {
+            return;
+        }
         if let Course::Running { next, zero: None } = self.course {
             self.begin(now, next);
         }
@@ -833,6 +845,7 @@ impl Leader {
                 member.beat.tally = done.tally;
             }
             member.stage = Stage::Left;
+            self.news = true;
             let conn = member.conn;
             self.by_conn.remove(&conn);
             self.outputs.push_back(Output::Close(conn));

@@ -137,6 +137,10 @@ pub struct Run {
     pub settings: String,
     /// The seed, which one process draws for all.
     pub seed: u64,
+    /// The user has given it, so that another run may have it too.
+    pub seed_is_given: bool,
+    /// What all must have alike, as far as the leader knows it.
+    pub common: Vec<(Common, Digest)>,
     /// Keeps the ids of requests apart from those of other runs.
     pub id_key: u64,
     /// Goes into the hash of the credentials.

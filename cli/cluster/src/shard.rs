@@ -105,6 +105,8 @@ pub struct Shard {
     ticked: Stamp,
     pinged: Stamp,
     pings_soon: u32,
+    /// The exchanges of the start are over.
+    settled: bool,
     beaten: Stamp,
     beat: Beat,
     stopped: bool,
@@ -127,6 +129,7 @@ impl Shard {
             ticked: now,
             pinged: now,
             pings_soon: FIRST_PINGS,
+            settled: false,
             beaten: now,
             beat: Beat::NONE,
             stopped: false,
@@ -141,9 +144,10 @@ impl Shard {
         self.outputs.pop_front()
     }
 
-    /// What is known of the leader's clock at an instant of this one.
+    /// What is known of the leader's clock at an instant of this one, once the exchanges of the
+    /// start are over: the first of them alone may be far off.
     pub fn clock(&self, at: Stamp) -> Option<Estimate> {
-        self.clock.estimate(at)
+        self.clock.estimate(at).filter(|_| self.settled)
     }
 
     /// Bytes of files that may be sent now.
@@ -265,7 +269,8 @@ impl Shard {
             self.pings_soon = self.pings_soon.saturating_sub(1);
             self.tell(&FromShard::Ping { t0: now.nanos() });
         }
-        if self.pings_soon == 0 && self.clock.estimate(now).is_some() {
+        self.settled |= self.pings_soon == 0 && self.clock.estimate(now).is_some();
+        if self.pings_soon == 0 && self.settled {
             self.tell_ready();
         }
         if now.since(self.beaten) >= BEAT_EVERY {

@@ -102,6 +102,15 @@ impl RunConfig {
         all.chain(path).chain(fields)
     }
 
+    /// The settings that may hold credentials, with them: to be compared, never to be shown.
+    pub fn exposed(&self) -> Vec<String> {
+        let mut own = self.clone();
+        let exposed = own.guarded_mut();
+        exposed
+            .map(|(flag, guarded)| format!("{flag} {}", guarded.expose()))
+            .collect()
+    }
+
     /// Gives credentials that differ references that differ.
     pub(crate) fn name_secrets(&mut self) {
         secret::name_apart(self.guarded_mut().map(|(_, guarded)| guarded));

@@ -22,8 +22,8 @@ use crate::{
     words::{
         ArrivalPattern, CancelMode, ConnectionReuse, ConsoleKind, ConvergenceMode, Corpus,
         DatasetType, ExportLevel, IoDriver, LogLevel, ProbeQuestion, RangeStyle, RateWindowName,
-        ReceiveStamps, SamplingStrategy, SweepOrder, SweepType, TimerPrecision, TransportKind,
-        UiKind, UrlStrategy, WarmupPattern,
+        ReceiveStamps, SamplingStrategy, ShardLoss, SweepOrder, SweepType, TimerPrecision,
+        TransportKind, UiKind, UrlStrategy, WarmupPattern,
     },
 };
 
@@ -843,6 +843,26 @@ pub struct Shards {
     /// `auto` takes the number of processes from the platform too.
     #[arg(long, value_name = "N|auto")]
     pub shards: Option<Sourced<ShardCount>>,
+    /// The leader, through which all shards begin at one instant and stop together (HOST or HOST:PORT).
+    ///
+    /// It runs in shard 0, or alone with --leader-only. Settings, seed and id of the run are the leader's;
+    /// credentials do not travel. PINFIRE_JOIN_TOKEN is a secret that all of them must know. Without this
+    /// flag, Slurm says where it is, or under MPI a file in the run's folder; elsewhere each shard runs by
+    /// itself. [default port: 7711]
+    #[arg(long, value_name = "HOST")]
+    pub join: Option<Sourced<String>>,
+    /// Lead the shards and send nothing from here.
+    #[arg(long)]
+    pub leader_only: Sourced<bool>,
+    /// Seconds to wait until all shards have joined.
+    #[arg(long, value_name = "SECONDS", default_value = "300")]
+    pub join_timeout: Sourced<Seconds>,
+    /// Seconds of silence after which a shard, or the leader, is lost.
+    #[arg(long, value_name = "SECONDS", default_value = "3")]
+    pub shard_timeout: Sourced<Seconds>,
+    /// What a lost shard means for the others. The run is incomplete in any case.
+    #[arg(long, value_name = "DEED", default_value = "stop")]
+    pub on_shard_loss: Sourced<ShardLoss>,
 }
 }
 

@@ -102,6 +102,7 @@ words! {
     UrlStrategy TransportKind ProbeQuestion ConnectionReuse ArrivalPattern WarmupPattern CancelMode
     OnOff RangeStyle SamplingStrategy ExportLevel RateWindowName UiKind ConsoleKind LogLevel IoDriver
     TimerPrecision ReceiveStamps SweepType SweepOrder ConvergenceMode ConfigForm Theme
+    ShardLoss
 }
 
 /// How requests are distributed over several URLs.
@@ -224,6 +225,15 @@ pub enum RangeStyle {
     Vllm,
     /// From RATIO times the mean up to the mean.
     Sglang,
+}
+
+/// What a lost shard means for the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ShardLoss {
+    /// All stop at once.
+    Stop,
+    /// They go on.
+    Continue,
 }
 
 /// Which conversation a session takes.

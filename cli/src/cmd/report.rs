@@ -70,7 +70,34 @@ pub fn merge_shards(folder: &Path) -> Result<()> {
     if !folder.is_dir() || ShardFolder::all(folder)?.is_empty() || is_merged(folder)? {
         return Ok(());
     }
-    let flags = Report {
+    let report = make(&of_folder(folder), None)?;
+    let shards = report.shards.as_ref();
+    say::line(format_args!(
+        "The files of {} are made of {} shards; `pinfire report {}` shows them",
+        folder.display(),
+        shards.map_or(0, |shards| shards.table.len()),
+        folder.display()
+    ));
+    if let Some(reason) = &report.end.interrupted {
+        say::warning(format_args!(
+            "{}: the run is incomplete: {reason}",
+            folder.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Makes the files of a run whose shards have just ended, and shows it.
+///
+/// # Errors
+/// The shards are not of one run, or the files cannot be written.
+pub fn of_shards(folder: &Path, shows: Shows) -> Result<()> {
+    make(&of_folder(folder), Some(shows)).map(drop)
+}
+
+/// What is asked of the report of a folder where nobody says more.
+fn of_folder(folder: &Path) -> Report {
+    Report {
         folder: folder.to_owned(),
         output: None,
         tokenizer: None,
@@ -86,22 +113,7 @@ pub fn merge_shards(folder: &Path) -> Result<()> {
         console: None,
         quiet: false,
         ui: None,
-    };
-    let report = make(&flags, None)?;
-    let shards = report.shards.as_ref();
-    say::line(format_args!(
-        "The files of {} are made of {} shards; `pinfire report {}` shows them",
-        folder.display(),
-        shards.map_or(0, |shards| shards.table.len()),
-        folder.display()
-    ));
-    if let Some(reason) = &report.end.interrupted {
-        say::warning(format_args!(
-            "{}: the run is incomplete: {reason}",
-            folder.display()
-        ));
     }
-    Ok(())
 }
 
 /// Whether the summary in a folder is of all that its shards have written.

@@ -71,7 +71,7 @@ impl<'a> Runner<'a> {
         let kept = &mut self.kept;
         let done = std::thread::scope(|scope| {
             let made = threads::start_in(scope, "pinfire-run", || {
-                profile::one(&run.settings, self.interrupt, Some(kept))
+                profile::one(&run.settings, self.interrupt, Some(kept), None)
             })?;
             made.join().unwrap_or_else(|_| {
                 Err(anyhow!(

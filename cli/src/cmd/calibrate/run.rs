@@ -70,7 +70,7 @@ pub fn carry(shape: &Shape, times: u64, folder: &Path, interrupt: &Interrupt) ->
     // What it pins stays with its thread.
     let done = std::thread::scope(|scope| {
         let made = threads::start_in(scope, "pinfire-run", || {
-            profile::one(&settings, interrupt, None)
+            profile::one(&settings, interrupt, None, None)
         })?;
         made.join().unwrap_or_else(|_| {
             Err(anyhow!(

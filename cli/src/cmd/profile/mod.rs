@@ -17,7 +17,8 @@ use pinfire_analysis::{
     report::{External, Report},
 };
 use pinfire_artifacts::{INPUTS, RESOLVED_CONFIG, RunFolder, Summary};
-use pinfire_base::record::Phase;
+use pinfire_base::{health::Counts, record::Phase};
+use pinfire_cluster::message::Common;
 use pinfire_config::RunConfig;
 use pinfire_engine::{ReturnFreeMemory, run::Engine};
 use pinfire_guard::{hidden, shown_line};
@@ -26,6 +27,7 @@ use pinfire_workload::dataset::inputs_json;
 pub use self::plans::behind_warmup;
 use self::{collect::Collecting, phases::Phases, plans::Plans};
 use crate::{
+    cluster::{self, Rendezvous},
     reclaim::{self, ReclaimCheck},
     run::{PreparedRun, ReachableServers, ReusedEngine, dataset, signals::Interrupt},
     scrape::{page::Scrapers, watch::Watch},
@@ -54,12 +56,14 @@ pub fn run(config: &RunConfig, dry: bool) -> Result<ExitCode> {
         return dry_run(&settings);
     }
     let interrupt = Interrupt::watch()?;
-    let done = one(&settings, &interrupt, None)?;
+    let done = one(&settings, &interrupt, None, None)?;
     Ok(done.exit_code())
 }
 
 /// A run that has ended, its files written.
 pub struct Done {
+    /// What became of the requests of the measurement.
+    pub counts: Counts,
     /// It can be used.
     pub success: bool,
     /// Why it ended before its time.
@@ -73,7 +77,7 @@ pub struct Done {
 impl Done {
     /// What the server did is worth more than a run that could not be used for it; but of a run
     /// that cannot be used, «cannot tell» says nothing.
-    fn exit_code(&self) -> ExitCode {
+    pub fn exit_code(&self) -> ExitCode {
         match self.release {
             Some(verdict @ (Verdict::Leaked | Verdict::Wedged | Verdict::Died)) => {
                 ExitCode::from(verdict.exit_code())
@@ -93,6 +97,7 @@ pub fn one(
     settings: &Settings,
     interrupt: &Interrupt,
     kept: Option<&mut ReusedEngine>,
+    mut rendezvous: Option<&mut Rendezvous>,
 ) -> Result<Done> {
     let preparing = ReturnFreeMemory::begin();
     let connections = settings.slots().saturating_add(settings.kept_sockets());
@@ -102,12 +107,18 @@ pub fn one(
     store_resolved(settings)?;
     let dataset = make_dataset(settings, &folder)?;
     let mut run = PreparedRun::start(settings, reachable, dataset, kept)?;
+    if let Some(rendezvous) = &mut rendezvous {
+        run.engine.set_anchor(rendezvous.anchor()?);
+    }
     say_how(settings, &run.engine);
     if let Some(probe) = &settings.probe {
         probe.wait(&mut run)?;
     }
     let mut facts = facts::of(&run)?;
     facts.log_file = Some(log_file);
+    if let Some(rendezvous) = &mut rendezvous {
+        rendezvous.has(Common::Inputs, cluster::inputs_of(&run));
+    }
     folder.clear(&settings.files)?;
     log::info(&facts.cli_command);
     let watchers = Watchers::start(&mut run, interrupt)?;
@@ -131,6 +142,7 @@ pub fn one(
         watch: &watchers.watch,
         board,
         screen,
+        rendezvous: rendezvous.as_deref_mut(),
     };
     watchers.watch.wait_for_baseline();
     drop(preparing);
@@ -153,6 +165,10 @@ pub fn one(
     let lost = lost.or_else(|| folder.check([]).err().map(Into::into));
     let lost = lost.or(collected.unwritten.map(Into::into));
     let (report, last) = (&collected.report, collected.last);
+    let shard = shard.map(|shard| match rendezvous {
+        Some(rendezvous) => shard_file::in_common(shard, rendezvous),
+        None => shard,
+    });
     let shard = shard_file::end(settings, shard, &report.end, last, lost.is_some());
     let lost = lost.or(shard.err());
     Results {
@@ -267,7 +283,8 @@ impl Results {
         let width = settings.console_width.unwrap_or(DEFAULT_WIDTH);
         let written = report.write(width);
         let written = written.and_then(|written| report.forget_start().map(|()| written));
-        if settings.part.is_none() {
+        let is_led_here = settings.share.as_ref().is_some_and(|own| own.is_led_here);
+        if settings.part.is_none() && !is_led_here {
             stdout::report(&report, width, written.as_ref().ok(), settings.shows);
         }
         log::outcome(&report);
@@ -285,6 +302,7 @@ impl Results {
         // Last of all files: whoever waits for it may read all others.
         report.mark_ready()?;
         Ok(Done {
+            counts: report.end.counts,
             success: !gave_up && (report.is_success() || has_no_share(settings, &report)),
             summary: settings.part.as_ref().map(|_| report.summary()),
             interrupted: report.end.interrupted,

@@ -25,6 +25,7 @@ use super::{
     view::PhaseView,
 };
 use crate::{
+    cluster::{Ended, Rendezvous},
     load::{Mode, PhaseLoad},
     run::signals::Interrupt,
     scrape::watch::Watch,
@@ -49,6 +50,8 @@ pub struct Phases<'a> {
     pub watch: &'a Watch,
     pub board: Arc<Board>,
     pub screen: Option<Screen>,
+    /// Where several processes make the run: when each phase begins, and whether all stop.
+    pub rendezvous: Option<&'a mut Rendezvous>,
 }
 
 /// How the load has ended.
@@ -83,10 +86,15 @@ struct Stopped {
     why: Why,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Why {
     ByUser,
-    TooManyFailed { failed: u64, ended: u64 },
+    /// The leader of the shards says so, or is gone.
+    ByOthers(Ended),
+    TooManyFailed {
+        failed: u64,
+        ended: u64,
+    },
 }
 
 impl Phases<'_> {
@@ -131,7 +139,7 @@ impl<'a> Running<'a> {
         if self.stopped.is_none() {
             self.measure(&settings.load.profiling, warmed.sessions, &mut done.end)?;
         }
-        let why = self.stopped.as_ref().map(|stopped| stopped.why);
+        let why = self.stopped.as_ref().map(|stopped| stopped.why.clone());
         done.gave_up = matches!(why, Some(Why::TooManyFailed { .. }));
         done.end.interrupted = why.map(Why::in_words);
         // Whatever stops the rest of the warmup now, the measurement is whole.
@@ -144,7 +152,9 @@ impl<'a> Running<'a> {
 
     /// Runs the warmup: to its end, or until its last request is sent.
     fn warm_up(&mut self, load: &'a PhaseLoad, end: &mut RunEnd) -> Result<Warmed<'a>> {
-        let going = self.begin(Phase::Warmup, load, 0);
+        let Some(going) = self.begin(Phase::Warmup, load, 0) else {
+            return Ok(Warmed::default());
+        };
         let plan = Arc::clone(&going.plan);
         let mut draining = None;
         if self.phases.plans.settings.load.seamless {
@@ -178,7 +188,9 @@ impl<'a> Running<'a> {
     fn measure(&mut self, load: &'a PhaseLoad, sessions: u64, end: &mut RunEnd) -> Result<()> {
         let groups = Groups::of_cpu();
         let before = groups.as_ref().map(Groups::throttling);
-        let going = self.begin(Phase::Profiling, load, sessions);
+        let Some(going) = self.begin(Phase::Profiling, load, sessions) else {
+            return Ok(());
+        };
         let report = self.end_of(&going)?;
         end.cpu_quota = groups.zip(before).and_then(|(groups, before)| {
             let throttling = groups.throttling().since(&before);
@@ -199,14 +211,46 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    fn begin(&mut self, phase: Phase, load: &'a PhaseLoad, first_session: u64) -> Going<'a> {
+    /// Begins a phase; where several processes make the run, when all are ready for it. `None` if
+    /// the run ends before.
+    fn begin(
+        &mut self,
+        phase: Phase,
+        load: &'a PhaseLoad,
+        first_session: u64,
+    ) -> Option<Going<'a>> {
         let plan = self.phases.plans.phase(phase, load, first_session);
+        let step = self.step(phase);
+        let interrupt = self.phases.interrupt;
+        let common = self.phases.rendezvous.as_mut();
+        let begun = match common.map(|rendezvous| rendezvous.begin(step, interrupt)) {
+            None => {
+                let now = Stamp::now();
+                self.phases.engine.begin(&plan);
+                now
+            }
+            Some(Ok(started)) => {
+                self.phases.engine.begin_at(&plan, started.zero);
+                let ahead = started.zero.since(Stamp::now()).nanos();
+                std::thread::sleep(Duration::from_nanos(ahead));
+                started.zero
+            }
+            Some(Err(ended)) => {
+                // The rest of a warmup ends too.
+                self.stop(Why::ByOthers(ended));
+                return None;
+            }
+        };
         log::info(format_args!("{} begins: {load}", phase_name(phase)));
-        let begun = Stamp::now();
-        self.phases.engine.begin(&plan);
         say::debug(format_args!("{} begins: {load}", phase_name(phase)));
         self.phases.watch.begin(phase);
-        Going { plan, load, begun }
+        Some(Going { plan, load, begun })
+    }
+
+    /// A phase's place among those of the run.
+    fn step(&self, phase: Phase) -> u32 {
+        let warmup = self.phases.plans.settings.load.warmup.is_some();
+        u32::from(phase == Phase::Profiling && warmup)
     }
 
     /// Waits for the end of a phase.
@@ -238,14 +282,21 @@ impl<'a> Running<'a> {
         let board = Arc::clone(&self.phases.board);
         let plans = &self.phases.plans;
         let entries = plans.dataset.entries() as u64;
-        let mut view = PhaseView::new(plans.settings, going, entries, &board);
+        let common = self.phases.rendezvous.as_ref();
+        let of_all = common.is_some_and(|rendezvous| rendezvous.whole.is_some());
+        let mut view = PhaseView::new(plans.settings, going, entries, &board, of_all);
         let done = loop {
             if let Some(done) = done(self.phases.engine)? {
                 break done;
             }
             let counts = self.phases.engine.progress(phase);
-            view.show(counts);
+            let common = self.phases.rendezvous.as_ref();
+            let of_all = common.and_then(|rendezvous| rendezvous.of_all());
+            view.show(of_all.unwrap_or(counts));
             self.tell_of_silence(going, &counts);
+            if let Some(rendezvous) = &self.phases.rendezvous {
+                rendezvous.beat(self.step(phase), &counts);
+            }
             if self.stopped.is_none()
                 && let Some(why) = self.reason_to_stop(phase)
             {
@@ -273,7 +324,11 @@ impl<'a> Running<'a> {
         }
     }
 
-    fn reason_to_stop(&self, phase: Phase) -> Option<Why> {
+    fn reason_to_stop(&mut self, phase: Phase) -> Option<Why> {
+        let common = self.phases.rendezvous.as_mut();
+        if let Some(ended) = common.and_then(|rendezvous| rendezvous.ended()) {
+            return Some(Why::ByOthers(ended.clone()));
+        }
         match self.phases.interrupt.asked() {
             true => Some(Why::ByUser),
             false if phase == Phase::Profiling => self.too_many_failed(),
@@ -283,7 +338,13 @@ impl<'a> Running<'a> {
 
     /// Sends nothing more and drops what is in flight.
     fn stop(&mut self, why: Why) {
-        self.stopped = Some(Stopped::now(why));
+        self.stopped = Some(Stopped::now(why.clone()));
+        // Who has heard it from the others need not tell them.
+        if let Some(rendezvous) = &mut self.phases.rendezvous
+            && !matches!(why, Why::ByOthers(_))
+        {
+            rendezvous.stop(&why.clone().in_words());
+        }
         if matches!(why, Why::ByUser) {
             log::put(log::Level::Warning, "cancelled by the user (Ctrl-C)");
             // Before the second one, which leaves at once.
@@ -330,6 +391,7 @@ impl Stopped {
 impl Why {
     fn in_words(self) -> String {
         match self {
+            Self::ByOthers(ended) => ended.in_words(),
             Self::ByUser => "cancelled by the user (Ctrl-C)".to_owned(),
             Self::TooManyFailed { failed, ended } => format!(
                 "{failed} of {ended} requests failed, more than --failed-request-threshold allows"

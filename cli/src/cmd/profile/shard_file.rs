@@ -4,11 +4,12 @@ use anyhow::Result;
 use pinfire_analysis::facts::RunEnd;
 use pinfire_artifacts::{
     SHARD, json_bytes, replace,
-    shard::{ClockAnchor, Digests, SHARD_SCHEMA, Segment, Shard, ShardCounts},
+    shard::{ClockAnchor, ClockSample, Digests, SHARD_SCHEMA, Segment, Shard, ShardCounts},
 };
 use pinfire_base::{cgroup::Groups, clock::Stamp};
 
 use crate::{
+    cluster::Rendezvous,
     run::PreparedRun,
     settings::Settings,
     shards::{Share, incarnation, inputs_digest, node},
@@ -40,6 +41,29 @@ pub fn end(
 ) -> Result<()> {
     let Some(begun) = begun else { return Ok(()) };
     write(settings, &ended(begun, end, last, lost))
+}
+
+/// With what is known of the leader's clock, where the shards have a leader.
+pub fn in_common(shard: Shard, rendezvous: &Rendezvous) -> Shard {
+    let clocks = rendezvous.clocks();
+    let clock = clocks.iter().map(|(at, estimate)| ClockSample {
+        t: at.nanos(),
+        offset_ns: estimate.offset,
+        bound_ns: estimate.bound,
+    });
+    let started = rendezvous.started;
+    Shard {
+        leader_anchor: Some(ClockAnchor {
+            monotonic_ns: rendezvous.run.wall_stamp,
+            unix_ns: rendezvous.run.wall_unix,
+        }),
+        clock: clock.collect(),
+        // Parts per million are thousands of nanoseconds in a second.
+        drift: clocks.last().map(|(_, last)| last.drift_ppm * 1e3),
+        wall_difference_ns: rendezvous.wall_difference,
+        start_late_us: started.map(|one| one.heard.since(one.zero).as_millis_f64() * 1e3),
+        ..shard
+    }
 }
 
 /// It is incomplete until it has ended.

@@ -5,6 +5,7 @@ use pinfire_base::{
     clock::{Span, Stamp},
     health::Counts,
     record::Phase,
+    shard::Shard,
 };
 
 use super::phases::Going;
@@ -31,13 +32,23 @@ pub struct PhaseView<'a> {
 
 impl<'a> PhaseView<'a> {
     /// Begins to show it. `entries` are those of the dataset.
-    pub fn new(settings: &Settings, going: &Going<'_>, entries: u64, board: &'a Board) -> Self {
+    /// `of_all` says that the counts will be those of all shards.
+    pub fn new(
+        settings: &Settings,
+        going: &Going<'_>,
+        entries: u64,
+        board: &'a Board,
+        of_all: bool,
+    ) -> Self {
         let Going { plan, load, begun } = going;
         let name = match plan.phase {
             Phase::Warmup => "Warmup",
             Phase::Profiling => "Profiling",
         };
-        let shard = plan.schedule.shard;
+        let shard = match of_all {
+            true => Shard::WHOLE,
+            false => plan.schedule.shard,
+        };
         let requests = match load.mode {
             _ if !shard.is_whole() => plan.schedule.own_requests(),
             Mode::FixedSchedule => Some(entries),

@@ -1,0 +1,397 @@
+//! The leader's thread: all connections of all shards, and what the rendezvous says of them.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::AsFd,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use pinfire_base::{clock::Stamp, threads};
+use pinfire_cluster::{
+    Leader,
+    leader::{ConnId, Event, Output, Rules, Stage},
+    message::Tally,
+};
+use rustix::{
+    buffer::spare_capacity,
+    event::{
+        Timespec,
+        epoll::{self, CreateFlags, EventData, EventFlags},
+    },
+    fd::OwnedFd,
+};
+
+use super::{
+    files::Home,
+    pipe::{End, Pipe},
+};
+use crate::{run::cpus, settings, terminal::say};
+
+/// How often the rendezvous is told the time.
+const TICK: Duration = Duration::from_millis(50);
+/// How long connections are waited for that are to be closed once all has been sent.
+const CLOSING: usize = 40;
+
+const LISTENER: u64 = u64::MAX;
+
+/// A shard that is not there at the end.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    pub index: u32,
+    /// Its host, if it has joined.
+    pub host: Option<String>,
+    /// How that was noticed.
+    pub how: String,
+    /// What its last sign of life counted.
+    pub tally: Tally,
+}
+
+/// How the run has ended.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    pub missing: Vec<Missing>,
+    /// Troubles with files that came home.
+    pub unwritten: Vec<String>,
+}
+
+/// How the whole goes on.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Whole {
+    pub joined: u32,
+    pub tally: Tally,
+}
+
+/// Shows how the whole goes on, while the leader is there.
+#[derive(Clone, Debug)]
+pub struct Watched(Arc<Mutex<Whole>>);
+
+impl Watched {
+    /// As it is now.
+    pub fn now(&self) -> Whole {
+        *locked(&self.0)
+    }
+}
+
+/// The leader while it runs.
+pub struct LeaderThread {
+    stops: Sender<String>,
+    whole: Arc<Mutex<Whole>>,
+    pub address: SocketAddr,
+    thread: JoinHandle<Outcome>,
+}
+
+impl LeaderThread {
+    /// Starts it on `listener`, off the engine's CPUs.
+    ///
+    /// # Errors
+    /// The system gives no thread or no descriptor.
+    pub fn start(
+        listener: TcpListener,
+        rules: Rules,
+        run: PathBuf,
+        rest: Vec<usize>,
+    ) -> Result<Self> {
+        let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let epoll = epoll::create(CreateFlags::CLOEXEC).context("no epoll for the leader")?;
+        epoll::add(
+            &epoll,
+            &listener,
+            EventData::new_u64(LISTENER),
+            EventFlags::IN,
+        )?;
+        let (stops, asked) = unbounded();
+        let whole = Arc::new(Mutex::new(Whole::default()));
+        let shown = Arc::clone(&whole);
+        let thread = threads::start("pinfire-leader", move || {
+            cpus::stay_on(&rest);
+            let names = rules.run.files.clone();
+            Running {
+                listener,
+                epoll,
+                leader: Leader::new(rules, Stamp::now()),
+                pipes: BTreeMap::new(),
+                closing: BTreeMap::new(),
+                next: 0,
+                home: Home::new(run, names),
+                unwritten: Vec::new(),
+                over: false,
+                asked,
+                whole: shown,
+            }
+            .run()
+        })?;
+        Ok(Self {
+            stops,
+            whole,
+            address,
+            thread,
+        })
+    }
+
+    /// Ends the run for everybody.
+    pub fn stop(&self, why: &str) {
+        // A leader that has ended has nobody left to stop.
+        let _ = self.stops.send(why.to_owned());
+    }
+
+    /// What shows how the whole goes on.
+    pub fn watched(&self) -> Watched {
+        Watched(Arc::clone(&self.whole))
+    }
+
+    /// Whether everybody has left.
+    pub fn is_over(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits until everybody has left.
+    ///
+    /// # Errors
+    /// The thread has crashed.
+    pub fn finish(self) -> Result<Outcome> {
+        let ended = self.thread.join();
+        ended.map_err(|_| anyhow::anyhow!("the leader has crashed"))
+    }
+}
+
+/// What another thread shows is whole even if that thread is gone.
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Running {
+    listener: TcpListener,
+    epoll: OwnedFd,
+    leader: Leader,
+    pipes: BTreeMap<ConnId, Pipe>,
+    /// Connections that are closed once all has been sent, with the ticks that are left to them.
+    closing: BTreeMap<ConnId, usize>,
+    next: ConnId,
+    home: Home,
+    unwritten: Vec<String>,
+    over: bool,
+    asked: Receiver<String>,
+    whole: Arc<Mutex<Whole>>,
+}
+
+impl Running {
+    fn run(mut self) -> Outcome {
+        let mut ready = Vec::with_capacity(256);
+        let mut buffer = vec![0; 64 * 1024];
+        let mut ticked = Stamp::now();
+        while !self.over || !self.closing.is_empty() {
+            ready.clear();
+            let wait = Timespec {
+                tv_sec: 0,
+                tv_nsec: TICK.as_nanos() as _,
+            };
+            // An interrupted wait is a short one.
+            let _ = epoll::wait(&self.epoll, spare_capacity(&mut ready), Some(&wait));
+            for event in &ready {
+                match event.data.u64() {
+                    LISTENER => self.accept(),
+                    conn => self.moved(conn, event.flags, &mut buffer),
+                }
+                self.drain();
+            }
+            while let Ok(why) = self.asked.try_recv() {
+                self.leader.stop(Stamp::now(), &why);
+            }
+            let now = Stamp::now();
+            if now.since(ticked).nanos() >= TICK.as_nanos() as u64 {
+                ticked = now;
+                self.leader.tick(now);
+                self.close_some();
+                self.show();
+            }
+            self.drain();
+        }
+        self.outcome()
+    }
+
+    fn accept(&mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, peer)) => {
+                    let nonce = settings::random_bytes();
+                    let (Ok(pipe), Ok(nonce)) = (Pipe::new(stream), nonce) else {
+                        continue;
+                    };
+                    let conn = self.next;
+                    self.next += 1;
+                    let data = EventData::new_u64(conn);
+                    if epoll::add(&self.epoll, &pipe.stream, data, EventFlags::IN).is_err() {
+                        continue;
+                    }
+                    self.pipes.insert(conn, pipe);
+                    let now = Stamp::now();
+                    self.leader.accepted(now, conn, peer.to_string(), nonce);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    // Without descriptors the connection waits until there are some again.
+                    say::debug(format_args!("the leader cannot take a connection: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A connection can be read or written.
+    fn moved(&mut self, conn: ConnId, flags: EventFlags, buffer: &mut [u8]) {
+        let Some(pipe) = self.pipes.get_mut(&conn) else {
+            return;
+        };
+        if flags.contains(EventFlags::OUT) && pipe.flush().is_err() {
+            self.broken(conn, "its connection is broken");
+            return;
+        }
+        let leader = &mut self.leader;
+        let end = pipe.read(buffer, |bytes| leader.received(Stamp::now(), conn, bytes));
+        match end {
+            End::Open => self.watch(conn),
+            End::Closed(how) => {
+                // What it has said before counts first.
+                self.drain();
+                self.broken(conn, &how);
+            }
+        }
+    }
+
+    /// Waits for room only where something waits for it.
+    fn watch(&self, conn: ConnId) {
+        if let Some(pipe) = self.pipes.get(&conn) {
+            let mut flags = EventFlags::IN;
+            flags.set(EventFlags::OUT, pipe.is_full());
+            // A descriptor that is watched already can be watched otherwise.
+            let data = EventData::new_u64(conn);
+            let _ = epoll::modify(&self.epoll, pipe.stream.as_fd(), data, flags);
+        }
+    }
+
+    fn broken(&mut self, conn: ConnId, how: &str) {
+        if self.closing.remove(&conn).is_some() {
+            self.pipes.remove(&conn);
+        } else if self.pipes.contains_key(&conn) {
+            self.leader.closed(Stamp::now(), conn, how);
+            self.drain();
+            self.closing.remove(&conn);
+            self.pipes.remove(&conn);
+        }
+    }
+
+    /// Closes what has nothing more to say.
+    fn close_some(&mut self) {
+        let pipes = &mut self.pipes;
+        self.closing.retain(|conn, left| {
+            *left -= 1;
+            let waits = pipes.get(conn).is_some_and(Pipe::is_full);
+            let stays = waits && *left > 0;
+            if !stays {
+                pipes.remove(conn);
+            }
+            stays
+        });
+    }
+
+    /// Does what the rendezvous wants done.
+    fn drain(&mut self) {
+        while let Some(output) = self.leader.poll() {
+            match output {
+                Output::Send(conn, bytes) => {
+                    let sent = self.pipes.get_mut(&conn).map(|pipe| pipe.send(&bytes));
+                    match sent {
+                        Some(Err(error)) => {
+                            self.broken(conn, &format!("its connection is broken ({error})"));
+                        }
+                        Some(Ok(())) => {
+                            let full = self.pipes.get(&conn).is_some_and(Pipe::is_full);
+                            if full {
+                                self.watch(conn);
+                            }
+                        }
+                        None => {}
+                    }
+                }
+                Output::Close(conn) => {
+                    self.closing.insert(conn, CLOSING);
+                }
+                Output::Say(line) => say::warning(line),
+                Output::Event(event) => self.happened(event),
+            }
+        }
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::AllJoined => say::debug("all shards have joined"),
+            Event::Start { step, zero } => {
+                let ahead = zero.since(Stamp::now()).as_millis_f64();
+                say::debug(format_args!("step {step} begins in {ahead:.1} ms"));
+            }
+            Event::Stop { why } => say::warning(format_args!("all shards stop: {why}")),
+            Event::Lost { .. } => {}
+            Event::File { index, file, chunk } => {
+                let taken = self.home.piece(index, file, &chunk);
+                self.note(index, taken);
+                self.leader.written(index, chunk.len());
+            }
+            Event::FileEnd {
+                index,
+                file,
+                bytes,
+                digest,
+            } => {
+                let ended = self.home.end(index, file, bytes, &digest);
+                self.note(index, ended);
+            }
+            Event::Over => self.over = true,
+        }
+    }
+
+    fn note(&mut self, index: u32, done: Result<()>) {
+        if let Err(error) = done {
+            let line = format!("shard {index}: {error:#}");
+            if self.unwritten.len() < 100 && !self.unwritten.contains(&line) {
+                say::warning(&line);
+                self.unwritten.push(line);
+            }
+        }
+    }
+
+    fn show(&self) {
+        let members = self.leader.members();
+        *locked(&self.whole) = Whole {
+            joined: u32::try_from(members.len()).unwrap_or(u32::MAX),
+            tally: self.leader.whole(),
+        };
+    }
+
+    fn outcome(self) -> Outcome {
+        let members = self.leader.members();
+        let missing = self.leader.missing().into_iter().map(|index| {
+            let member = members.get(&index);
+            Missing {
+                index,
+                host: member.map(|member| member.host.clone()),
+                how: match member.map(|member| &member.stage) {
+                    Some(Stage::Lost(lost)) => lost.how.clone(),
+                    _ => "it did not join".to_owned(),
+                },
+                tally: member.map_or(Tally::ZERO, |member| member.beat.tally),
+            }
+        });
+        Outcome {
+            missing: missing.collect(),
+            unwritten: self.unwritten,
+        }
+    }
+}

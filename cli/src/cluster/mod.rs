@@ -1,0 +1,256 @@
+//! A run that several processes make from one common instant on: who leads, who is there, when each
+//! phase begins, and how everybody stops.
+
+mod files;
+mod leader;
+mod pipe;
+mod place;
+mod run;
+mod shard;
+
+pub use run::{inputs_of, part_of, run, shard as take_part};
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Result, anyhow};
+use crossbeam_channel::RecvTimeoutError;
+use pinfire_base::{
+    clock::{Span, Stamp, WallAnchor},
+    health::Counts,
+};
+use pinfire_cluster::{
+    clock::Estimate,
+    message::{Beat, Common, Digest, Done, Run, Tally},
+};
+
+use self::{
+    leader::Watched,
+    shard::{News, ShardThread},
+};
+use crate::run::signals::Interrupt;
+
+/// How often something else is looked at while news are awaited.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Exit code of a leader that has lost a shard.
+pub const SHARD_LOST: u8 = 6;
+/// Exit code of a shard that has lost its leader.
+pub const LEADER_LOST: u8 = 7;
+
+/// Why a shard's part ends before its time, where the reason is not its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// Everybody stops.
+    Stopped(String),
+    /// This shard cannot take part.
+    Refused(String),
+    /// The leader is gone.
+    LeaderLost(String),
+}
+
+impl Ended {
+    /// As the report says it.
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Stopped(why) => why.clone(),
+            Self::Refused(why) => format!("the leader refuses this shard: {why}"),
+            Self::LeaderLost(how) => format!("the leader was lost: {how}"),
+        }
+    }
+}
+
+/// A step that has been begun together.
+#[derive(Clone, Copy, Debug)]
+pub struct Started {
+    /// When, by this shard's clock.
+    pub zero: Stamp,
+    /// When this shard heard of it.
+    pub heard: Stamp,
+}
+
+/// This process's part in such a run.
+pub struct Rendezvous {
+    thread: ShardThread,
+    pub run: Run,
+    /// How all shards are, where the leader is in this process.
+    pub whole: Option<Watched>,
+    /// How far the leader's wall clock is ahead of this shard's, in nanoseconds.
+    pub wall_difference: Option<i64>,
+    /// When the last step began.
+    pub started: Option<Started>,
+    ended: Option<Ended>,
+    /// The user has stopped it here.
+    asked: bool,
+    may_leave: bool,
+}
+
+impl Rendezvous {
+    fn new(thread: ShardThread, run: Run) -> Self {
+        Self {
+            thread,
+            run,
+            whole: None,
+            wall_difference: None,
+            started: None,
+            ended: None,
+            asked: false,
+            may_leave: false,
+        }
+    }
+
+    /// Requests of all shards, where the leader is in this process.
+    pub fn of_all(&self) -> Option<Counts> {
+        let tally = self.whole.as_ref()?.now().tally;
+        Some(Counts {
+            due: tally.due,
+            finished: tally.finished,
+            failed: tally.failed,
+            cancelled: tally.cancelled,
+            dropped: tally.dropped,
+            ..Counts::default()
+        })
+    }
+
+    /// Names what this shard has of something that all must have alike.
+    pub fn has(&self, common: Common, digest: Digest) {
+        self.thread.has(common, digest);
+    }
+
+    /// From this shard's clock to the leader's wall time, so that all shards' times are in one
+    /// frame.
+    ///
+    /// # Errors
+    /// The leader is gone before the clocks were compared.
+    pub fn anchor(&mut self) -> Result<WallAnchor> {
+        let patience = Stamp::now() + Span::from_millis(10_000);
+        loop {
+            // The best of them: it is as old as the process at most.
+            let clocks = self.thread.clocks();
+            if let Some((_, clock)) = clocks.iter().min_by_key(|(_, clock)| clock.bound) {
+                let stamp = clock.local(self.run.wall_stamp);
+                let anchor = WallAnchor::fixed(stamp, self.run.wall_unix);
+                let now = Stamp::now();
+                let here = WallAnchor::take().unix_nanos(now);
+                let difference = i128::from(anchor.unix_nanos(now)) - i128::from(here);
+                self.wall_difference = i64::try_from(difference).ok();
+                return Ok(anchor);
+            }
+            if let Some(ended) = self.ended() {
+                return Err(anyhow!("{}", ended.in_words()));
+            }
+            if Stamp::now() >= patience {
+                return Err(anyhow!("the leader does not answer"));
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    /// What was known of the leader's clock, once a second.
+    pub fn clocks(&self) -> Vec<(Stamp, Estimate)> {
+        self.thread.clocks()
+    }
+
+    /// Waits until everybody is ready for the step: the instant at which it begins, unless the run
+    /// ends first.
+    pub fn begin(&mut self, step: u32, interrupt: &Interrupt) -> Result<Started, Ended> {
+        self.thread.ready(step);
+        loop {
+            if let Some(ended) = &self.ended {
+                return Err(ended.clone());
+            }
+            match self.thread.news.recv_timeout(TICK) {
+                Ok(News::Start { step: begun, zero }) if begun == step => {
+                    let heard = Stamp::now();
+                    let started = Started { zero, heard };
+                    self.started = Some(started);
+                    self.beat(step, &Counts::default());
+                    return Ok(started);
+                }
+                Ok(news) => self.hear(news),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.gone(),
+            }
+            if interrupt.asked() {
+                self.stop("cancelled by the user (Ctrl-C)");
+            }
+        }
+    }
+
+    /// Tells how far this shard is.
+    pub fn beat(&self, step: u32, counts: &Counts) {
+        self.thread.beat(Beat {
+            step: Some(step),
+            tally: tally(counts),
+            clock: None,
+        });
+    }
+
+    /// Why this shard is to stop, if it is.
+    pub fn ended(&mut self) -> Option<&Ended> {
+        while self.ended.is_none()
+            && let Ok(news) = self.thread.news.try_recv()
+        {
+            self.hear(news);
+        }
+        self.ended.as_ref()
+    }
+
+    /// Asks for the end of the whole run.
+    pub fn stop(&mut self, why: &str) {
+        if !self.asked {
+            self.asked = true;
+            self.thread.stop(why);
+        }
+    }
+
+    /// Says that this shard's part is over, sends its files home if need be, and waits until it may
+    /// leave.
+    pub fn finish(&mut self, done: Done, folder: &Path) -> Option<Ended> {
+        self.thread.done(done, PathBuf::from(folder));
+        while !self.may_leave {
+            match self.thread.news.recv_timeout(TICK) {
+                // It was not there to the end, whatever it had said before.
+                Ok(News::LeaderLost(how)) => self.ended = Some(Ended::LeaderLost(how)),
+                Ok(news) => self.hear(news),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.gone(),
+            }
+        }
+        self.ended.clone()
+    }
+
+    fn hear(&mut self, news: News) {
+        let ended = match news {
+            News::Stop(why) => Ended::Stopped(why),
+            News::LeaderLost(how) => Ended::LeaderLost(how),
+            News::Refused(why) => Ended::Refused(why),
+            News::Bye => {
+                self.may_leave = true;
+                return;
+            }
+            News::Run(_) | News::Start { .. } => return,
+        };
+        self.ended.get_or_insert(ended);
+    }
+
+    /// The thread has ended, and has said all that it had to say.
+    fn gone(&mut self) {
+        self.may_leave = true;
+        let how = "its connection has ended".to_owned();
+        self.ended.get_or_insert(Ended::LeaderLost(how));
+    }
+}
+
+/// Counts as the rendezvous has them.
+pub const fn tally(counts: &Counts) -> Tally {
+    Tally {
+        due: counts.due,
+        finished: counts.finished,
+        failed: counts.failed,
+        cancelled: counts.cancelled,
+        dropped: counts.dropped,
+    }
+}

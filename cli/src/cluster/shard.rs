@@ -1,0 +1,360 @@
+//! A shard's thread: its connection to the leader, kept alive whatever the run does.
+
+use std::{
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{JoinHandle, sleep},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use pinfire_base::{
+    clock::{Span, Stamp},
+    threads,
+};
+use pinfire_cluster::{
+    Shard,
+    clock::Estimate,
+    message::{Beat, Common, Digest, Done, Run},
+    shard::{Event, Output, Rules},
+};
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
+    fd::OwnedFd,
+};
+
+use super::{
+    files::{PIECE, Sending},
+    pipe::{End, Pipe},
+};
+use crate::run::cpus;
+
+/// Between two attempts to reach the leader.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How long one attempt may take.
+const CONNECTING: Duration = Duration::from_secs(5);
+/// How often what is known of the clock is noted.
+const NOTE_EVERY: Span = Span::from_millis(1_000);
+
+/// What is asked of the thread.
+enum Command {
+    Has(Common, Digest),
+    Ready(u32),
+    Stop(String),
+    Done(Done, PathBuf),
+}
+
+/// What both sides see.
+#[derive(Default)]
+struct Shared {
+    beat: Option<Beat>,
+    clocks: Vec<(Stamp, Estimate)>,
+}
+
+/// What has come of it.
+#[derive(Clone, PartialEq, Debug)]
+pub enum News {
+    Run(Box<Run>),
+    Start { step: u32, zero: Stamp },
+    Stop(String),
+    Bye,
+    Refused(String),
+    LeaderLost(String),
+}
+
+/// The thread while it runs.
+pub struct ShardThread {
+    commands: Sender<Command>,
+    bell: Arc<OwnedFd>,
+    shared: Arc<Mutex<Shared>>,
+    pub news: Receiver<News>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Connects to the leader, whose name is resolved anew each time: a cluster's names may come later
+/// than its processes.
+///
+/// # Errors
+/// There is none within `patience`; the text says what was tried last.
+pub fn connect(leader: &dyn Fn() -> Result<String>, patience: Duration) -> Result<TcpStream> {
+    let end = Stamp::now() + Span::from_nanos(patience.as_nanos() as u64);
+    loop {
+        let error = match leader().and_then(|name| attempt(&name)) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        if Stamp::now() >= end {
+            bail!(
+                "no leader within {} s (--join-timeout): {error:#}",
+                patience.as_secs()
+            );
+        }
+        sleep(AGAIN);
+    }
+}
+
+fn attempt(name: &str) -> Result<TcpStream> {
+    let found = name
+        .to_socket_addrs()
+        .with_context(|| format!("the leader's name {name} cannot be resolved"))?;
+    let addresses: Vec<SocketAddr> = found.collect();
+    let mut last = anyhow!("the leader's name {name} has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECTING) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = anyhow!("the leader at {name} ({address}): {error}"),
+        }
+    }
+    Err(last)
+}
+
+impl ShardThread {
+    /// Takes an open connection, off the engine's CPUs.
+    ///
+    /// # Errors
+    /// The system gives no thread or no descriptor.
+    pub fn start(stream: TcpStream, rules: Rules, rest: Vec<usize>) -> Result<Self> {
+        let pipe = Pipe::new(stream).context("the connection to the leader")?;
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let bell = Arc::new(bell);
+        let (commands, asked) = unbounded();
+        let (sender, news) = unbounded();
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let running = Running {
+            pipe,
+            shard: Shard::new(rules, Stamp::now()),
+            bell: Arc::clone(&bell),
+            asked,
+            news: sender,
+            shared: Arc::clone(&shared),
+            noted: None,
+            shipping: None,
+            files: Vec::new(),
+            over: false,
+        };
+        let thread = threads::start("pinfire-shard", move || {
+            cpus::stay_on(&rest);
+            running.run();
+        })?;
+        Ok(Self {
+            commands,
+            bell,
+            shared,
+            news,
+            thread: Some(thread),
+        })
+    }
+
+    fn tell(&self, command: Command) {
+        // A thread that has ended has said why in its news.
+        let _ = self.commands.send(command);
+        let _ = rustix::io::write(&*self.bell, &1_u64.to_ne_bytes());
+    }
+
+    /// Names what this shard has of something that all must have alike.
+    pub fn has(&self, common: Common, digest: Digest) {
+        self.tell(Command::Has(common, digest));
+    }
+
+    /// The step could begin.
+    pub fn ready(&self, step: u32) {
+        self.tell(Command::Ready(step));
+    }
+
+    /// Asks for the end of the whole run.
+    pub fn stop(&self, why: &str) {
+        self.tell(Command::Stop(why.to_owned()));
+    }
+
+    /// This shard's part is over; its files are in `folder`.
+    pub fn done(&self, done: Done, folder: PathBuf) {
+        self.tell(Command::Done(done, folder));
+    }
+
+    /// What the next signs of life say.
+    pub fn beat(&self, beat: Beat) {
+        locked(&self.shared).beat = Some(beat);
+    }
+
+    /// What was known of the leader's clock, once a second.
+    pub fn clocks(&self) -> Vec<(Stamp, Estimate)> {
+        locked(&self.shared).clocks.clone()
+    }
+}
+
+impl Drop for ShardThread {
+    fn drop(&mut self) {
+        let (commands, _) = unbounded();
+        // Without its commands the thread ends.
+        drop(std::mem::replace(&mut self.commands, commands));
+        let _ = rustix::io::write(&*self.bell, &1_u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take() {
+            // A thread that has crashed has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn locked(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Running {
+    pipe: Pipe,
+    shard: Shard,
+    bell: Arc<OwnedFd>,
+    asked: Receiver<Command>,
+    news: Sender<News>,
+    shared: Arc<Mutex<Shared>>,
+    noted: Option<Stamp>,
+    /// The folder whose files are sent home, and the place of the next of them.
+    shipping: Option<(PathBuf, usize)>,
+    files: Vec<String>,
+    over: bool,
+}
+
+impl Running {
+    fn run(mut self) {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut sending = None;
+        while !self.over {
+            self.wait();
+            let shard = &mut self.shard;
+            let end = self
+                .pipe
+                .read(&mut buffer, |bytes| shard.received(Stamp::now(), bytes));
+            self.drain();
+            if let End::Closed(how) = end {
+                self.shard.closed(&how);
+            }
+            self.obey();
+            if let Err(error) = self.ship(&mut sending) {
+                self.shard
+                    .closed(&format!("a file cannot be sent: {error}"));
+            }
+            let beat = locked(&self.shared).beat;
+            if let Some(beat) = beat {
+                self.shard.set_beat(beat);
+            }
+            let now = Stamp::now();
+            self.shard.tick(now);
+            self.drain();
+            self.note(now);
+            if self.pipe.flush().is_err() {
+                self.shard.closed("its connection is broken");
+                self.drain();
+            }
+        }
+    }
+
+    /// Waits for bytes, for commands, or for the next thing to do.
+    fn wait(&self) {
+        let left = self.shard.next().since(Stamp::now()).nanos();
+        let wait = Timespec {
+            tv_sec: 0,
+            tv_nsec: left.min(50_000_000) as _,
+        };
+        let mut flags = PollFlags::IN;
+        flags.set(PollFlags::OUT, self.pipe.is_full());
+        let mut watched = [
+            PollFd::new(&self.pipe.stream, flags),
+            PollFd::new(&self.bell, PollFlags::IN),
+        ];
+        // An interrupted wait is a short one.
+        let _ = poll(&mut watched, Some(&wait));
+        if watched[1].revents().contains(PollFlags::IN) {
+            let _ = rustix::io::read(&*self.bell, &mut [0; 8]);
+        }
+    }
+
+    fn obey(&mut self) {
+        loop {
+            match self.asked.try_recv() {
+                Ok(Command::Has(common, digest)) => self.shard.has(common, digest),
+                Ok(Command::Ready(step)) => self.shard.ready(step),
+                Ok(Command::Stop(why)) => self.shard.stop(&why),
+                Ok(Command::Done(done, folder)) => {
+                    self.shipping = (!done.shared).then_some((folder, 0));
+                    self.shard.done(done);
+                }
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.over = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sends as much of the files as the leader takes.
+    fn ship(&mut self, sending: &mut Option<Sending>) -> std::io::Result<()> {
+        while self.shard.credit() >= PIECE as u64 {
+            let Some((folder, next)) = &mut self.shipping else {
+                return Ok(());
+            };
+            match sending {
+                Some(file) => match file.next()? {
+                    Some(piece) => self.shard.file(file.file, piece),
+                    None => {
+                        if let Some(file) = sending.take() {
+                            let number = file.file;
+                            let (bytes, digest) = file.sum();
+                            self.shard.file_end(number, bytes, digest);
+                        }
+                    }
+                },
+                None => match self.files.get(*next) {
+                    Some(name) => {
+                        *sending = Sending::open(*next as u16, &folder.join(name))?;
+                        *next += 1;
+                    }
+                    None => {
+                        self.shard.shipped();
+                        self.shipping = None;
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.shard.poll() {
+            let news = match output {
+                Output::Send(bytes) => {
+                    if let Err(error) = self.pipe.send(&bytes) {
+                        self.shard
+                            .closed(&format!("its connection is broken ({error})"));
+                    }
+                    continue;
+                }
+                Output::Event(event) => event,
+            };
+            let news = match news {
+                Event::Run(run) => {
+                    self.files.clone_from(&run.files);
+                    News::Run(run)
+                }
+                Event::Start { step, zero, .. } => News::Start { step, zero },
+                Event::Stop { why } => News::Stop(why),
+                Event::Bye => News::Bye,
+                Event::Refused { why } => News::Refused(why),
+                Event::LeaderLost { how } => News::LeaderLost(how),
+            };
+            self.over |= matches!(news, News::Bye | News::Refused(_) | News::LeaderLost(_));
+            // Whoever does not wait for news any more does not need them.
+            let _ = self.news.send(news);
+        }
+    }
+
+    /// Keeps what is known of the clock, for the file.
+    fn note(&mut self, now: Stamp) {
+        let due = self.noted.is_none_or(|at| now.since(at) >= NOTE_EVERY);
+        if let Some(estimate) = self.shard.clock(now).filter(|_| due) {
+            self.noted = Some(now);
+            locked(&self.shared).clocks.push((now, estimate));
+        }
+    }
+}
