@@ -348,7 +348,11 @@ fn files_come_home_where_no_folder_is_shared() {
     assert_eq!(sent(&all[0].folder().join("out"), 0..4).len(), 60);
     // And the leader has put them together.
     let whole = all[0].json();
-    assert_eq!(whole["request_count"]["avg"], 60.0);
+    let count = |metric: &str| whole[metric]["avg"].as_f64().unwrap();
+    assert_eq!(
+        count("request_count") + count("cancelled_request_count"),
+        60.0
+    );
     assert_eq!(whole["shards"]["clock"], "rendezvous");
 }
 
@@ -459,6 +463,10 @@ fn a_leader_without_load_tells_shards_everything() {
         "--artifact-dir",
         "out",
     ]);
+    let messages = TempDir::new().unwrap();
+    let message = messages.path().join("termination-log");
+    std::fs::write(&message, "").unwrap();
+    leader.env("PINFIRE_TERMINATION_LOG", message.to_str().unwrap());
     let leader = leader.start();
     let shards: Vec<Running> = (0..3)
         .map(|index| {
@@ -477,6 +485,12 @@ fn a_leader_without_load_tells_shards_everything() {
         .into_iter()
         .collect();
     assert_eq!((all.len(), mock.stop().1.len()), (60, 60));
+    let message = json(&message);
+    assert_eq!(message["request_count"]["avg"], 60.0, "{message}");
+    assert!(
+        message["time_to_first_token"]["p99"].is_number(),
+        "{message}"
+    );
     let told = leader.file("shard-0002/resolved_config.yaml");
     assert!(!told.contains("hV8sQ2zzT"), "{told}");
 }

@@ -2,6 +2,7 @@
 //! phase begins, and how everybody stops.
 
 mod files;
+mod headline;
 mod leader;
 mod pipe;
 mod place;

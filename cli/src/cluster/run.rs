@@ -30,7 +30,7 @@ use pinfire_guard::keep;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Ended, LEADER_LOST, Rendezvous, SHARD_LOST,
+    Ended, LEADER_LOST, Rendezvous, SHARD_LOST, headline,
     leader::{LeaderThread, Outcome, Watched},
     place::{LEADER_FILE, Place, is_shared, leader_file},
     shard::{News, ShardThread, connect},
@@ -463,7 +463,11 @@ fn after(
     }
     let is_there = !ShardFolder::all(run_folder)?.is_empty();
     let merged = match is_there {
-        true => report::of_shards(run_folder, shows),
+        true => report::of_shards(run_folder, shows).map(|summary| {
+            if let Err(error) = headline::leave(&summary) {
+                say::warning(format_args!("{error:#}"));
+            }
+        }),
         false => Ok(()),
     };
     if !outcome.missing.is_empty() {

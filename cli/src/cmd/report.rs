@@ -87,12 +87,13 @@ pub fn merge_shards(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes the files of a run whose shards have just ended, and shows it.
+/// Makes the files of a run whose shards have just ended, and shows it: where its summary is.
 ///
 /// # Errors
 /// The shards are not of one run, or the files cannot be written.
-pub fn of_shards(folder: &Path, shows: Shows) -> Result<()> {
-    make(&of_folder(folder), Some(shows)).map(drop)
+pub fn of_shards(folder: &Path, shows: Shows) -> Result<PathBuf> {
+    let report = make(&of_folder(folder), Some(shows))?;
+    Ok(folder.join(&report.facts.files.json))
 }
 
 /// What is asked of the report of a folder where nobody says more.
