@@ -587,7 +587,6 @@ function overview(run) {
     el('tbody', {}, run.metrics.map(([, name, unit, , stats]) => el('tr', {}, el('th', { scope: 'row', text: name }), el('td', { class: 'text', text: unit }), STATS.map((stat) => el('td', { text: stat in stats ? number(stats[stat]) : '' }))))));
   return [
     el('h2', { text: run.name }),
-    run.incomplete ? el('p', { class: 'worse', id: 'incomplete', role: 'status', text: `The run is incomplete: ${run.incomplete}` }) : null,
     el('dl', {}, run.facts.flatMap(([name, value]) => [el('dt', { text: name }), el('dd', { text: value })])),
     shardsPanel(run.shards),
     el('h2', { text: 'Figures' }), el('div', { class: 'scroll' }, table),
@@ -835,6 +834,7 @@ async function render() {
     main.replaceChildren();
   }
   const run = runs.get(id);
+  if (run.incomplete) main.append(el('p', { class: 'worse', id: 'incomplete', role: 'status', text: `The run is incomplete: ${run.incomplete}` }));
   if (state.view === 'charts') {
     main.append(el('h2', { text: run.name }), ...grid(run.figures).filter(Boolean));
     const skipped = skippedList(run.skipped);

@@ -320,8 +320,7 @@ impl Rebuild {
             per_chunk_usage: self.facts.per_chunk_usage,
         };
         let asked = &self.facts.profiling;
-        let by_count =
-            asked.requests.is_some() && asked.duration_s.is_none() && asked.rate.is_none();
+        let by_count = asked.kind == "concurrency" && asked.duration_s.is_none();
         let collector = Collector::new(self.facts, Arc::default(), None, jsonl)?;
         let mut warnings = self.warnings;
         let mut sink = Sink::new(collector, reader, self.shards.as_ref(), progress);

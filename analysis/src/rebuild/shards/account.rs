@@ -10,7 +10,7 @@ use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::health::{BackoffCounts, CoreHealth, Counts};
 
 use super::seen::{BIN, Seen};
-use super::{Absent, Present, Shards, health};
+use super::{Absent, Present, Shards, Unended, health};
 use crate::report::{Accounting, Report};
 
 /// Wall clocks that are further apart than this are worth a word.
@@ -99,6 +99,7 @@ impl Present {
 /// What became of a shard that is not whole.
 struct Lost {
     told: Option<Shard>,
+    unended: Option<Unended>,
     reason: String,
     requests: u64,
     last_number: Option<u64>,
@@ -135,6 +136,7 @@ impl Shards {
                 let since = |last: Stamp| Some(last.since(zero?));
                 let of_it = Lost {
                     told: Some(shard.told.clone()),
+                    unended: shard.unended,
                     reason,
                     requests: seen.all(),
                     last_number: seen.last_number.max(shard.told.last_number),
@@ -211,11 +213,14 @@ impl Shards {
         let one = |(index, lost): (&u32, &Lost)| {
             let machine = lost.told.as_ref().and_then(Shard::machine);
             let machine = machine.map_or_else(String::new, |machine| format!(" ({machine})"));
-            let when = match lost.last_seen {
-                Some(seen) => format!(" ends at {:.1} s", seen.as_secs_f64()),
-                None => " is missing".to_owned(),
+            let when = match (lost.last_seen, lost.unended) {
+                (Some(seen), Some(Unended::Lost)) => {
+                    format!("was lost at {:.1} s", seen.as_secs_f64())
+                }
+                (Some(seen), _) => format!("ends at {:.1} s", seen.as_secs_f64()),
+                (None, _) => "is missing".to_owned(),
             };
-            format!("shard {index} of {shards}{machine}{when}: {}", lost.reason)
+            format!("shard {index} of {shards}{machine} {when}: {}", lost.reason)
         };
         let mut named: Vec<String> = lost.iter().take(NAMED).map(one).collect();
         if lost.len() > NAMED {
@@ -344,6 +349,7 @@ impl Lost {
     fn absent(absent: &Absent) -> Self {
         Self {
             told: absent.told.clone(),
+            unended: None,
             reason: absent.reason.clone(),
             requests: 0,
             last_number: None,
@@ -356,9 +362,13 @@ impl Lost {
 fn why_incomplete(shard: &Present, seen: &Seen, difference: Option<&str>) -> Option<String> {
     let told = &shard.told;
     if !told.complete {
-        let reason = match (&told.incomplete_reason, &told.zero) {
-            (Some(reason), _) => reason,
-            (None, _) => "it did not end in order",
+        let reason = match shard.unended {
+            Some(Unended::Running) => "it is still running",
+            Some(Unended::Lost) => "it was ended from outside, or its machine is gone",
+            None => told
+                .incomplete_reason
+                .as_deref()
+                .unwrap_or("it did not end in order"),
         };
         return Some(reason.to_owned());
     }

@@ -15,7 +15,7 @@ use std::path::Path;
 use pinfire_artifacts::shard::{Shard, ShardFolder, shard_name};
 use pinfire_artifacts::summary::RunInfo;
 use pinfire_artifacts::{
-    Carried, FindError, Lines, RequestLine, RunFiles, SHARD, Summary, read_json,
+    Carried, FindError, Lines, RequestLine, RunFiles, RunFolder, SHARD, Summary, read_json,
 };
 use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::record::{Phase, Record};
@@ -50,6 +50,17 @@ pub(super) struct Present {
     summary: Option<Summary>,
     /// To the clock of the run.
     pub(super) clock: Clock,
+    /// What it has not come to, if it began and has not ended.
+    unended: Option<Unended>,
+}
+
+/// A shard that has begun and not ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Unended {
+    /// It still runs.
+    Running,
+    /// It was killed, or its machine has gone.
+    Lost,
 }
 
 /// A shard whose requests are not there.
@@ -332,7 +343,13 @@ impl Present {
             (None, None) => None,
         };
         let clock = Clock::of(&told);
+        let unended = match RunFolder::is_busy(&folder.path) {
+            _ if told.complete => None,
+            true => Some(Unended::Running),
+            false => files.started().map(|_| Unended::Lost),
+        };
         Ok(Ok(Self {
+            unended,
             told,
             files,
             summary,
