@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use pinfire_base::record::CancelTrigger;
 use pinfire_config::{
     Sourced, Typed,
@@ -54,6 +54,13 @@ pub enum Command {
     /// docs/SHARDS.md.
     ///   pinfire shard --join leader:7711 --shard 3/8
     Shard(Shard),
+    /// Print what starts a run on many machines: Kubernetes objects, or a Slurm script.
+    ///
+    /// Takes the flags of `profile`, which go into a run file inside of it. Contacts nobody, and
+    /// writes nothing; credentials are not printed, but named. See docs/CLUSTER.md.
+    ///   pinfire cluster-manifest k8s --shards 8 --image registry.example/pinfire:0.1.0 --model
+    ///   my-model --url http://llm:8000 --concurrency 800 --benchmark-duration 60
+    ClusterManifest(Box<ClusterManifest>),
     /// Rebuild a run's report from its files, even if the run was killed.
     ///
     /// The files may be AIPerf's too.
@@ -492,6 +499,224 @@ pub struct Calibrate {
     pub invocation: Invocation,
     #[command(flatten)]
     pub config: Typed,
+}
+
+#[derive(Args, Debug)]
+#[command(arg_required_else_help = true)]
+pub struct ClusterManifest {
+    /// k8s or slurm.
+    #[arg(value_name = "PLATFORM")]
+    pub platform: Platform,
+    #[command(flatten)]
+    pub cluster: Cluster,
+    /// Read settings from this YAML file (docs/RUN-FILES.md); flags win over it.
+    #[arg(
+        long = "config",
+        short = 'f',
+        value_name = "FILE",
+        help_heading = "Run"
+    )]
+    pub config_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub config: Typed,
+}
+
+/// What a manifest is made for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Platform {
+    /// YAML for `kubectl apply`.
+    #[value(name = "k8s", alias = "kubernetes")]
+    K8s,
+    /// A script for `sbatch`.
+    Slurm,
+}
+
+/// Where and with how much a run on many machines goes on.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Cluster")]
+pub struct Cluster {
+    /// Whole CPUs of a shard: one is left to the analysis, the others send.
+    #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub cpus: u32,
+    /// Memory of a shard, such as 8Gi. [default: 4Gi on Kubernetes, Slurm's own there]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Memory>,
+    /// Name of the run, and of all that belongs to it. [default: pinfire]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// End everything after this time.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
+    pub deadline: u32,
+    /// Container image. Kubernetes only.
+    #[arg(long, value_name = "NAME")]
+    pub image: Option<String>,
+    /// Namespace. Kubernetes only. [default: that of kubectl]
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Remove the Jobs this long after their end. Kubernetes only. [default: 86400, a day]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=31_536_000))]
+    pub keep: Option<u32>,
+    /// Secret that holds the credentials, under the names of their variables. Kubernetes only.
+    /// [default: NAME-credentials]
+    #[arg(long, value_name = "NAME")]
+    pub secret: Option<String>,
+    /// PersistentVolumeClaim to mount read-only at /data, for input files. Kubernetes only.
+    #[arg(long, value_name = "NAME")]
+    pub claim: Option<String>,
+    /// PersistentVolumeClaim for the run's files, at the leader. Kubernetes only. [default: they
+    /// end with its pod, and only its log stays]
+    #[arg(long, value_name = "NAME")]
+    pub results_claim: Option<String>,
+    /// Queue of Kueue that starts both Jobs. Kubernetes only.
+    #[arg(long, value_name = "NAME")]
+    pub queue: Option<String>,
+    /// Nodes with this label only; repeatable. Kubernetes only.
+    #[arg(long, value_name = "LABEL=VALUE")]
+    pub node_selector: Vec<Label>,
+    /// No node with a pod of this label, such as the servers'; repeatable. Kubernetes only.
+    #[arg(long, value_name = "LABEL=VALUE")]
+    pub avoid: Vec<Label>,
+    /// Give the shards the network of their nodes, where the namespace allows it. Kubernetes only.
+    #[arg(long)]
+    pub host_network: bool,
+    /// Seccomp profile of the nodes that allows io_uring (docs/seccomp-io_uring.json), as a path
+    /// below the kubelet's folder. Kubernetes only. [default: the runtime's own]
+    #[arg(long, value_name = "PATH")]
+    pub seccomp_profile: Option<String>,
+    /// Partition. Slurm only.
+    #[arg(long, value_name = "NAME")]
+    pub partition: Option<String>,
+    /// Account to charge. Slurm only.
+    #[arg(long, value_name = "NAME")]
+    pub account: Option<String>,
+    /// The program, as the nodes find it. Slurm only. [default: pinfire]
+    #[arg(long, value_name = "PATH")]
+    pub binary: Option<String>,
+}
+
+impl Cluster {
+    /// Name of the run.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("pinfire")
+    }
+
+    /// Its flags that mean nothing to Slurm, and whether they were given.
+    pub const fn of_kubernetes(&self) -> [(&'static str, bool); 11] {
+        [
+            ("--image", self.image.is_some()),
+            ("--namespace", self.namespace.is_some()),
+            ("--keep", self.keep.is_some()),
+            ("--secret", self.secret.is_some()),
+            ("--claim", self.claim.is_some()),
+            ("--results-claim", self.results_claim.is_some()),
+            ("--queue", self.queue.is_some()),
+            ("--node-selector", !self.node_selector.is_empty()),
+            ("--avoid", !self.avoid.is_empty()),
+            ("--host-network", self.host_network),
+            ("--seccomp-profile", self.seccomp_profile.is_some()),
+        ]
+    }
+
+    /// Those that mean nothing to Kubernetes.
+    pub const fn of_slurm(&self) -> [(&'static str, bool); 3] {
+        [
+            ("--partition", self.partition.is_some()),
+            ("--account", self.account.is_some()),
+            ("--binary", self.binary.is_some()),
+        ]
+    }
+}
+
+/// An amount of memory, as Kubernetes writes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Memory {
+    text: String,
+    bytes: u64,
+}
+
+impl Memory {
+    /// As it was given.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The same for Slurm, not less.
+    pub const fn mebibytes(&self) -> u64 {
+        self.bytes.div_ceil(1 << 20)
+    }
+}
+
+impl std::str::FromStr for Memory {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let end = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(end);
+        let unit = match unit {
+            "" => Some(1),
+            "k" => Some(1_000),
+            "Ki" => Some(1 << 10),
+            "M" => Some(1_000_000),
+            "Mi" => Some(1 << 20),
+            "G" => Some(1_000_000_000),
+            "Gi" => Some(1 << 30),
+            "T" => Some(1_000_000_000_000),
+            "Ti" => Some(1_u64 << 40),
+            _ => None,
+        };
+        let bytes = number.parse::<u64>().ok().zip(unit);
+        let bytes = bytes.and_then(|(number, unit)| number.checked_mul(unit));
+        match bytes.filter(|bytes| *bytes > 0) {
+            Some(bytes) => Ok(Self {
+                text: text.to_owned(),
+                bytes,
+            }),
+            None => Err(
+                "it is a whole number with Ki, Mi, Gi, Ti, k, M, G or T behind it, such as 4Gi"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+/// A label of Kubernetes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Label {
+    /// With its prefix, if it has one.
+    pub key: String,
+    /// May be empty.
+    pub value: String,
+}
+
+impl std::str::FromStr for Label {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let part = |text: &str| {
+            let inside = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            let at_end = |c: char| c.is_ascii_alphanumeric();
+            text.len() <= 63
+                && text.chars().all(inside)
+                && text.starts_with(at_end)
+                && text.ends_with(at_end)
+        };
+        let (key, value) = text.split_once('=').ok_or("it is LABEL=VALUE")?;
+        let (prefix, name) = key.split_once('/').unwrap_or(("x", key));
+        let is_prefix = !prefix.is_empty()
+            && prefix.len() <= 253
+            && prefix
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c));
+        if !(is_prefix && part(name) && (value.is_empty() || part(value))) {
+            return Err("a label is [PREFIX/]NAME=VALUE of letters, digits, - _ and .".to_owned());
+        }
+        Ok(Self {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        })
+    }
 }
 
 #[derive(Args, Debug)]

@@ -70,6 +70,7 @@ fn started() -> ExitCode {
         }),
         Command::Shard(flags) => cluster::take_part(&flags),
         Command::Calibrate(flags) => cmd::calibrate::run(*flags),
+        Command::ClusterManifest(asked) => cmd::cluster_manifest::run(*asked),
         Command::CancelTest(flags) => cmd::cancel_test::run(&flags),
         Command::AnalyzeTrace(flags) => cmd::analyze_trace::run(&flags),
         Command::Config(action) => cmd::config::run(&action),
@@ -108,9 +109,13 @@ fn of_flags(error: &clap::Error) -> ExitCode {
 
 /// Why a flag of AIPerf's is not taken, if that is what is wrong.
 fn not_taken(error: &clap::Error) -> Option<String> {
-    let of_profile = error
-        .get(ContextKind::Usage)
-        .is_some_and(|usage| usage.to_string().contains("pinfire profile"));
+    let of_profile = error.get(ContextKind::Usage).is_some_and(|usage| {
+        let usage = usage.to_string();
+        let takes = |command: &&str| usage.contains(*command);
+        ["pinfire profile", "pinfire cluster-manifest"]
+            .iter()
+            .any(takes)
+    });
     match error.get(ContextKind::InvalidArg)? {
         ContextValue::String(flag) if of_profile && error.kind() == ErrorKind::UnknownArgument => {
             pinfire_config::unsupported::why(flag.trim_start_matches('-'))
@@ -168,6 +173,10 @@ mod tests {
                 "--auto-plot belongs",
             ),
             ("pinfire profile --workers-max 5", "--cores N"),
+            (
+                "pinfire cluster-manifest slurm --shards 2 --workers-max 5",
+                "--cores N",
+            ),
         ] {
             let typed = typed.split(' ');
             let error = args::command().try_get_matches_from(typed).unwrap_err();

@@ -1,4 +1,5 @@
-//! Python with numpy, pandas and pyarrow: what users read our files with.
+//! Python with numpy, pandas and pyarrow, which users read our files with, and the schemas of
+//! Kubernetes.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -12,14 +13,18 @@ use serde_json::Value;
 use crate::needs::left_out;
 
 /// The interpreter: that of PINFIRE_PYTHON, or `python3`. `None`, with a line on stderr, if it
-/// lacks numpy, pandas or pyarrow; with PINFIRE_NEED_PYTHON set that is a failure.
+/// lacks numpy, pandas, pyarrow or kubernetes_validate; with PINFIRE_NEED_PYTHON set that is a
+/// failure.
 #[track_caller]
 fn find() -> Option<PathBuf> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         let path = std::env::var_os("PINFIRE_PYTHON").unwrap_or_else(|| "python3".into());
         let out = Command::new(&path)
-            .args(["-c", "import numpy, pandas, pyarrow.parquet"])
+            .args([
+                "-c",
+                "import numpy, pandas, pyarrow.parquet, kubernetes_validate",
+            ])
             .output()
             .map_err(|error| format!("{}: {error}", path.display()))?;
         if out.status.success() {
@@ -33,8 +38,8 @@ fn find() -> Option<PathBuf> {
         Ok(path) => Some(path.clone()),
         Err(why) => {
             let missing = format!(
-                "there is no Python with numpy, pandas and pyarrow ({why}); make a venv with \
-                 `pip install numpy pandas pyarrow` and set PINFIRE_PYTHON to its python"
+                "there is no Python with numpy, pandas, pyarrow and kubernetes-validate ({why}); make a \
+                 venv with `pip install numpy pandas pyarrow kubernetes-validate` and set PINFIRE_PYTHON to its python"
             );
             left_out("PINFIRE_NEED_PYTHON", &missing);
             None

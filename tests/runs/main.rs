@@ -27,6 +27,7 @@ mod gateway_table;
 mod gateways;
 mod hostile;
 mod malformed;
+mod manifest;
 mod merge;
 mod model_files;
 mod odd_answers;

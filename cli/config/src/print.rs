@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use clap::Arg;
+use pinfire_guard::ascii_yaml;
 use serde_json::Value as Json;
 
 use crate::{
@@ -175,8 +176,8 @@ fn scalar(text: &str) -> String {
     if plain {
         text.to_owned()
     } else {
-        // A JSON text is a YAML text.
-        Json::from(text).to_string()
+        // A JSON text is a YAML text, but for characters that no line of YAML may have.
+        ascii_yaml(&Json::from(text).to_string()).into_owned()
     }
 }
 

@@ -4,6 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use pinfire_config::{RunConfig, file::TEMPLATES, words::ConfigForm};
+use pinfire_guard::ascii_json;
 
 use crate::{
     args::{ConfigAction, ConfigExpand, ConfigInit},
@@ -106,10 +107,10 @@ fn show(expand: &ConfigExpand) -> Result<ExitCode> {
     print(&match (expand.format, points.as_slice()) {
         (ConfigForm::Text, _) => texts(|config| format!("{}\n", config.command_line())).concat(),
         (ConfigForm::Yaml, _) => texts(RunConfig::yaml).join("---\n"),
-        (ConfigForm::Json, [one]) => format!("{:#}\n", one.json()),
+        (ConfigForm::Json, [one]) => ascii_json(&format!("{:#}\n", one.json())).into_owned(),
         (ConfigForm::Json, all) => {
             let all: Vec<serde_json::Value> = all.iter().map(RunConfig::json).collect();
-            format!("{:#}\n", serde_json::Value::from(all))
+            ascii_json(&format!("{:#}\n", serde_json::Value::from(all))).into_owned()
         }
     })
 }

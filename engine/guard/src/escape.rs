@@ -69,15 +69,31 @@ pub fn cell(text: &str) -> Cow<'_, str> {
 
 /// A JSON document with what is hostile in its texts as codes; it is the same document.
 pub fn ascii_json(json: &str) -> Cow<'_, str> {
-    if !json.contains(|c: char| c >= '\x7F' && is_hostile(c)) {
-        return Cow::Borrowed(json);
+    coded(json, |c, out| {
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str(&format!("\\u{unit:04x}"));
+        }
+    })
+}
+
+/// A text in double quotes of YAML with what is hostile in it as codes; it is the same text.
+pub fn ascii_yaml(quoted: &str) -> Cow<'_, str> {
+    coded(quoted, |c, out| match u32::from(c) {
+        code @ ..=0xFFFF => out.push_str(&format!("\\u{code:04x}")),
+        code => out.push_str(&format!("\\U{code:08x}")),
+    })
+}
+
+/// With what is hostile beyond ASCII as `code` writes it.
+fn coded(text: &str, code: impl Fn(char, &mut String)) -> Cow<'_, str> {
+    let is_coded = |c: char| c >= '\x7F' && is_hostile(c);
+    if !text.contains(is_coded) {
+        return Cow::Borrowed(text);
     }
-    let mut out = String::with_capacity(json.len() + 16);
-    for c in json.chars() {
-        if c >= '\x7F' && is_hostile(c) {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                out.push_str(&format!("\\u{unit:04x}"));
-            }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_coded(c) {
+            code(c, &mut out);
         } else {
             out.push(c);
         }
@@ -136,6 +152,13 @@ mod tests {
         }
         assert_eq!(shown("a\nb"), "a\nb");
         assert_eq!(shown_line("a\nb"), "a\\nb");
+    }
+
+    #[test]
+    fn codes_are_those_of_the_language() {
+        let text = "\"é 👍 \u{85}\u{202e}\u{e0001}\"";
+        assert_eq!(ascii_json(text), "\"é 👍 \\u0085\\u202e\\udb40\\udc01\"");
+        assert_eq!(ascii_yaml(text), "\"é 👍 \\u0085\\u202e\\U000e0001\"");
     }
 
     #[test]

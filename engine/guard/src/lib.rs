@@ -13,7 +13,7 @@ pub mod names;
 mod shape;
 mod url;
 
-pub use escape::{ascii_json, cell, is_hostile, painted, shown, shown_line, style};
+pub use escape::{ascii_json, ascii_yaml, cell, is_hostile, painted, shown, shown_line, style};
 pub use json::{JsonLines, hidden_json};
 pub use known::{hidden, hidden_cut, keep, keep_named};
 pub use shape::hidden_by_shape;
