@@ -754,7 +754,8 @@ pub struct Invocation {
 
 /// The whole command line.
 pub fn command() -> clap::Command {
-    let root = Cli::command();
+    // A command is made a few times per process.
+    let root = Cli::command().long_version(&*crate::version::long().leak());
     let names: Vec<String> = root
         .get_subcommands()
         .map(|command| command.get_name().to_owned())

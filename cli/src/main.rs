@@ -28,6 +28,7 @@ mod sweep;
 mod synthesis;
 mod terminal;
 mod transport;
+mod version;
 
 use std::{io::Write, process::ExitCode};
 

@@ -13,7 +13,7 @@ use pinfire_base::{
 
 pub use crate::core::{
     rehearsal::{Rehearsed, rehearse},
-    thread::Granted,
+    thread::{Granted, try_uring},
 };
 use crate::{
     core::{

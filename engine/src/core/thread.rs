@@ -97,21 +97,30 @@ pub(crate) fn live(luggage: Luggage, ready: &Sender<Result<Granted, EngineError>
     }
 }
 
-/// A ring with the flags of a single thread; without them where the kernel is older.
-fn uring_runtime() -> io::Result<monoio::Runtime<IoUringDriver>> {
-    const ENTRIES: u32 = 4_096;
+/// Tries whether io_uring can be used here.
+///
+/// # Errors
+/// Why it cannot: an old kernel, or a container that forbids it.
+pub fn try_uring() -> io::Result<()> {
     if !detect_uring() {
         return Err(io::Error::other(
             "io_uring is not available here (old kernel, or forbidden by a container)",
         ));
     }
     // A sandbox may let a ring be made and refuse to enter it: the runtime would wait without end.
-    io_uring::IoUring::new(2)?.submit().map_err(|cause| {
+    let entered = io_uring::IoUring::new(2)?.submit();
+    entered.map(drop).map_err(|cause| {
         io::Error::new(
             cause.kind(),
             format!("the system refuses io_uring_enter ({cause})"),
         )
-    })?;
+    })
+}
+
+/// A ring with the flags of a single thread; without them where the kernel is older.
+fn uring_runtime() -> io::Result<monoio::Runtime<IoUringDriver>> {
+    const ENTRIES: u32 = 4_096;
+    try_uring()?;
     let mut flags = io_uring::IoUring::builder();
     // Room for every connection of a process to become ready at once.
     flags
