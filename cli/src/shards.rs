@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use pinfire_artifacts::shard::ShardFolder;
+use pinfire_artifacts::{FileNames, RunFolder, SHARD, shard::ShardFolder};
 use pinfire_base::shard::Shard;
 use pinfire_config::{
     Get, RunConfig, Sourced, demand,
@@ -270,6 +270,36 @@ impl Share {
     /// Folder of the shard's own files.
     pub fn folder(&self) -> PathBuf {
         ShardFolder::of(&self.run_folder, self.shard.index()).path
+    }
+
+    /// Removes what an earlier run has left in the folder of the whole: the files that were put
+    /// together from its shards, and shards that this run does not have. Shard 0 does it; every
+    /// shard clears its own folder.
+    ///
+    /// # Errors
+    /// One of them cannot be removed, or somebody writes to it.
+    pub fn clear_the_whole(&self, files: &FileNames) -> Result<()> {
+        if self.shard.index() != 0 {
+            return Ok(());
+        }
+        RunFolder::create(&self.run_folder)?.clear(files)?;
+        let beyond = |old: &ShardFolder| old.index >= self.shard.count();
+        for old in ShardFolder::all(&self.run_folder)?
+            .iter()
+            .filter(|old| beyond(old))
+        {
+            // Whatever else has such a name is not ours.
+            if old.path.join(SHARD).is_file() && !RunFolder::is_busy(&old.path) {
+                let removed = std::fs::remove_dir_all(&old.path);
+                removed.with_context(|| {
+                    format!(
+                        "{}, which is of an earlier run, cannot be removed",
+                        old.path.display()
+                    )
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether there are as many sessions of a recorded schedule as shards.

@@ -356,3 +356,33 @@ fn the_platform_says_which_shard_it_is() {
         assert_eq!(run.run().code(0).stdout, by_flag.stdout, "{variables:?}");
     }
 }
+
+#[test]
+fn a_run_keeps_nothing_of_an_earlier_one_with_more_shards() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let whole = folder.path().join("run");
+    let put = |name: &str| {
+        let path = whole.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "{}").unwrap();
+        path
+    };
+    let merged = put("profile_export_aiperf.json");
+    let old = put("shard-0002/shard.json");
+    let notes = put("notes.txt");
+    let others = put("shard-0003/of-a-user.txt");
+    for index in [1, 0] {
+        let shard = format!(
+            "--request-count 4 --concurrency 2 --osl 2 --random-seed 1 --shard {index}/2 \
+             --artifact-dir {}",
+            whole.display()
+        );
+        let mut run = call("profile --model mock --tokenizer builtin --url mock:".split(' '));
+        run.more(shard.split_whitespace());
+        run.run().code(0);
+        assert_eq!(merged.exists(), index == 1, "shard 0 clears the whole");
+    }
+    assert!(!old.exists() && !old.parent().unwrap().exists());
+    assert!(notes.exists() && others.exists());
+    assert!(whole.join("shard-0001/shard.json").exists());
+}

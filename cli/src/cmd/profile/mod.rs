@@ -120,6 +120,9 @@ pub fn one(
         rendezvous.has(Common::Inputs, cluster::inputs_of(&run));
     }
     folder.clear(&settings.files)?;
+    if let Some(share) = &settings.share {
+        share.clear_the_whole(&settings.files)?;
+    }
     log::info(&facts.cli_command);
     let watchers = Watchers::start(&mut run, interrupt)?;
     if let Err(error) = write_start(&facts) {
