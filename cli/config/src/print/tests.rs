@@ -104,6 +104,7 @@ const TEXTS: &[&str] = &[
     "http://u:pw@h:1/v1?key=a&x=${y}",
     "zeile\nzwei\t\u{1F600}",
     "/tmp/a b",
+    "1/4",
 ];
 
 /// What each setting takes of these, and its words.
