@@ -232,11 +232,10 @@ impl<I: Io> Connection<I> {
         }
     }
 
-    /// Whether so many bytes may be several events, as far as those before tell.
+    /// The fewest bytes that may be several events, as far as those before tell.
     #[inline]
-    pub(super) fn may_be_several(&self, bytes: usize) -> bool {
-        self.event_bytes
-            .is_none_or(|least| bytes >= 2 * least.get())
+    pub(super) fn several_events(&self) -> Option<usize> {
+        self.event_bytes.map(|least| 2 * least.get())
     }
 
     /// Whether a request goes over TLS here.

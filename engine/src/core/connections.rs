@@ -250,12 +250,11 @@ mod tests {
     #[test]
     fn what_one_event_has_taken_tells_when_there_may_be_two() {
         let mut connection = Connection::<Outside>::of(Scan::Chat);
-        assert!(connection.may_be_several(1), "nothing is known yet");
+        assert_eq!(connection.several_events(), None, "nothing is known yet");
         for (bytes, events) in [(450, 2), (300, 1), (210, 1), (250, 1), (30, 0)] {
             connection.brought(bytes, events);
         }
-        assert!(!connection.may_be_several(419));
-        assert!(connection.may_be_several(420));
+        assert_eq!(connection.several_events(), Some(420));
     }
 
     #[test]

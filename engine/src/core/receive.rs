@@ -88,9 +88,9 @@ impl<I: Io> Core<I> {
         let Some(socket) = socket else {
             return Ok(Pieces::whole());
         };
-        if socket
-            .waiting()
-            .is_some_and(|bytes| !connection.may_be_several(bytes))
+        // Of an answer that begins nothing is known: asking how much waits would decide nothing.
+        if let Some(several) = connection.several_events()
+            && socket.waiting().is_some_and(|bytes| bytes < several)
         {
             return Ok(Pieces::whole());
         }
