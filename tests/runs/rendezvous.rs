@@ -17,7 +17,7 @@ use pinfire_cluster::{
     shard::{Event, Output, Rules},
 };
 use pinfire_tests::{
-    binary::{Call, Ended, Running, call},
+    binary::{Call, Ended, Running, call, profile},
     mock::{Mock, script},
     watchdog::watch,
 };
@@ -125,25 +125,7 @@ fn slow() -> Script {
 
 /// What one process sends with the seed that the leader has drawn.
 fn of_one(url: &str, seed: &str) -> BTreeSet<(u64, bool)> {
-    let mut one = call([
-        "profile",
-        "--model",
-        "mock",
-        "--tokenizer",
-        "builtin",
-        "--streaming",
-    ]);
-    one.more([
-        "--no-server-metrics",
-        "--isl",
-        "20",
-        "--url",
-        url,
-        "--artifact-dir",
-        "out",
-    ]);
-    one.more(COUNTED.split_whitespace());
-    one.more(["--random-seed", seed]);
+    let one = profile(url, &format!("{COUNTED} --random-seed {seed}"));
     let lines = one.run().code(0).lines();
     let of = lines.iter().map(|line| &line["metadata"]);
     of.map(|of| {
@@ -431,38 +413,8 @@ fn a_leader_without_load_tells_shards_everything() {
     let mock = Mock::start(script());
     let url = format!("http://{}", mock.address());
     let port = port().to_string();
-    let mut leader = call([
-        "profile",
-        "--model",
-        "mock",
-        "--tokenizer",
-        "builtin",
-        "--streaming",
-    ]);
-    leader.more([
-        "--no-server-metrics",
-        "--isl",
-        "20",
-        "--url",
-        &url,
-        "--api-key",
-        "hV8sQ2zzT",
-    ]);
-    leader.more([
-        "--concurrency",
-        "8",
-        "--request-count",
-        "60",
-        "--shards",
-        "3",
-        "--leader-only",
-    ]);
-    leader.more([
-        "--join",
-        &format!("127.0.0.1:{port}"),
-        "--artifact-dir",
-        "out",
-    ]);
+    let flags = "--api-key hV8sQ2zzT --concurrency 8 --request-count 60 --shards 3 --leader-only";
+    let mut leader = profile(&url, &format!("{flags} --join 127.0.0.1:{port}"));
     let messages = TempDir::new().unwrap();
     let message = messages.path().join("termination-log");
     std::fs::write(&message, "").unwrap();
@@ -589,32 +541,12 @@ fn a_leader_holds_a_crowd() {
     let count = asked("PINFIRE_CROWD").unwrap_or(60);
     let lasts = Span::from_millis(1_000 * u64::from(asked("PINFIRE_CROWD_SECONDS").unwrap_or(1)));
     let port = port();
-    let mut leader = call([
-        "profile",
-        "--model",
-        "mock",
-        "--tokenizer",
-        "builtin",
-        "--streaming",
-    ]);
-    leader.more([
-        "--no-server-metrics",
-        "--url",
-        "http://127.0.0.1:9",
-        "--artifact-dir",
-        "out",
-    ]);
-    let slots = (count * 2).to_string();
-    leader.more([
-        "--concurrency",
-        &slots,
-        "--request-count",
-        &slots,
-        "--shard-timeout",
-        "60",
-    ]);
-    leader.more(["--shards", &count.to_string(), "--leader-only"]);
-    leader.more(["--join", &format!("127.0.0.1:{port}")]);
+    let slots = count * 2;
+    let flags = format!(
+        "--concurrency {slots} --request-count {slots} --shard-timeout 60 --shards {count} \
+         --leader-only --join 127.0.0.1:{port}"
+    );
+    let leader = profile("http://127.0.0.1:9", &flags);
     let leader = leader.start();
     let mut fakes: Vec<Fake> = (0..count)
         .map(|index| Fake::connect(port, index, count))
