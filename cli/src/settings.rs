@@ -571,11 +571,16 @@ fn seed(config: &RunConfig) -> Result<Seed> {
         let fixed = given.is_given();
         return Ok(Seed { value, fixed });
     }
-    // Below 2^53, so that the seed survives readers that keep numbers as doubles.
     Ok(Seed {
-        value: random_bits()? >> 11,
+        value: drawn_seed()?,
         fixed: false,
     })
+}
+
+/// A seed for a run that was given none: below 2^53, so that it survives readers that keep numbers
+/// as doubles.
+pub fn drawn_seed() -> Result<u64> {
+    Ok(random_bits()? >> 11)
 }
 
 /// The most conversations that the run begins, warmup included.

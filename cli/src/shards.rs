@@ -360,7 +360,7 @@ pub fn digest(config: &RunConfig) -> String {
     same.output.log_level = plain.output.log_level;
     same.output.verbose = plain.output.verbose;
     same.output.extra_verbose = plain.output.extra_verbose;
-    hex(Sha256::digest(same.yaml()).as_slice(), 16)
+    hex(&Sha256::digest(same.yaml())[..16])
 }
 
 /// What the shards of one run, and no other run of the same flags, have in common without talking:
@@ -370,7 +370,7 @@ fn run_id(settings: &str, config: &RunConfig, count: u32, lookup: Lookup<'_>) ->
     let job: Vec<String> = job.into_iter().filter_map(lookup).collect();
     let seed = config.load.random_seed.get();
     let text = format!("{settings} {seed:?} {count} {job:?}");
-    hex(Sha256::digest(text).as_slice(), 6)
+    hex(&Sha256::digest(text)[..6])
 }
 
 /// Which process this is: another after a restart, another on every machine.
@@ -404,12 +404,12 @@ pub fn inputs_digest(file: Option<&Path>, tokenizer: Option<&str>) -> String {
         }
     }
     digest.update(tokenizer.unwrap_or_default());
-    hex(digest.finalize().as_slice(), 16)
+    hex(&digest.finalize()[..16])
 }
 
-fn hex(bytes: &[u8], most: usize) -> String {
-    let bytes = bytes.iter().take(most);
-    bytes.map(|byte| format!("{byte:02x}")).collect()
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Sessions of a phase: where they begin in the dataset, and how many they are over all shards.

@@ -13,7 +13,7 @@ use pinfire_base::clock::{Span, Stamp};
 use pinfire_cluster::{
     Shard,
     greeting::{Greeting, PROTOCOL, Token},
-    message::{About, Beat, Common, Done, Tally},
+    message::{Beat, Common, Done, Tally},
     shard::{Event, Output, Rules},
 };
 use pinfire_tests::{
@@ -470,7 +470,6 @@ impl Fake {
                 nonce: [7; 32],
             },
             token: Token::new(""),
-            about: About::default(),
             timeout: Span::from_millis(60_000),
         };
         let shard = Shard::new(rules, Stamp::now());

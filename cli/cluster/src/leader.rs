@@ -6,7 +6,7 @@ use pinfire_base::clock::{Span, Stamp};
 
 use crate::{
     greeting::{self, GREETING_BYTES, Greeting, MAGIC, Nonce, PROTOCOL, Token},
-    message::{About, Beat, Common, Digest, Done, FromLeader, FromShard, Run, Tally},
+    message::{Beat, Common, Digest, Done, FromLeader, FromShard, Run, Tally},
     wire::{FROM_SHARD_BYTES, Inbox, frame},
 };
 
@@ -169,8 +169,6 @@ pub struct Lost {
 pub struct Member {
     /// Name of its host.
     pub host: String,
-    /// What it has said of itself.
-    pub about: About,
     /// How far it has come.
     pub stage: Stage,
     /// Its latest sign of life.
@@ -529,7 +527,6 @@ impl Leader {
         self.outputs.push_back(Output::Send(conn, proof.to_vec()));
         let member = Member {
             host: greeting.host,
-            about: About::default(),
             stage: Stage::Working,
             beat: Beat::default(),
             conn,
@@ -609,7 +606,6 @@ impl Leader {
         // Those that come all the time change nothing for the others.
         self.news |= !matches!(message, FromShard::Ping { .. } | FromShard::Beat(_));
         match message {
-            FromShard::About(about) => member.about = about,
             FromShard::Ping { t0 } => {
                 let now = now.nanos();
                 self.tell(

@@ -33,8 +33,6 @@ impl Common {
 /// What a shard says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum FromShard {
-    /// What it is and where.
-    About(About),
     /// Asks for the leader's time. `t0` is the shard's own, in nanoseconds.
     Ping {
         /// When the shard sent this, by its own clock.
@@ -154,27 +152,6 @@ pub struct Run {
     pub wall_unix: u64,
     /// Files of a shard's folder that are sent home, by name.
     pub files: Vec<String>,
-}
-
-/// A shard and its machine.
-#[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
-pub struct About {
-    /// Process number.
-    pub pid: u32,
-    /// CPUs that it may use.
-    pub cpus: u32,
-    /// CPU quota of its container, in CPUs.
-    pub cpu_quota: Option<f64>,
-    /// Limit of open files.
-    pub open_files: u64,
-    /// Ports that connections can leave from.
-    pub ports: u32,
-    /// How its engine talks to the kernel.
-    pub io_driver: String,
-    /// Its wall clock, in nanoseconds of the Unix epoch.
-    pub wall_unix: u64,
-    /// Its monotonic clock at the same instant, in nanoseconds.
-    pub wall_stamp: u64,
 }
 
 /// How many requests there were.

@@ -7,7 +7,7 @@ use pinfire_base::clock::{Span, Stamp};
 use crate::{
     clock::{Clock, Estimate},
     greeting::{self, CHALLENGE_BYTES, Greeting, Nonce, PROOF_BYTES, Token},
-    message::{About, Beat, Common, Digest, Done, FromLeader, FromShard, Run},
+    message::{Beat, Common, Digest, Done, FromLeader, FromShard, Run},
     wire::{FROM_LEADER_BYTES, Inbox, frame},
 };
 
@@ -32,8 +32,6 @@ pub struct Rules {
     pub greeting: Greeting,
     /// The secret that all share.
     pub token: Token,
-    /// Its machine.
-    pub about: About,
     /// A leader that is silent for so long is lost.
     pub timeout: Span,
 }
@@ -314,8 +312,6 @@ impl Shard {
         if self.rules.token.is_leader(challenge, &nonce, proof) {
             self.state = State::Joined;
             self.pinged = now;
-            let about = FromShard::About(self.rules.about.clone());
-            self.tell(&about);
         } else if *proof == [0; PROOF_BYTES] {
             self.state = State::Refused;
         } else {

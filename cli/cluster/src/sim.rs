@@ -17,7 +17,7 @@ use crate::{
     clock::Estimate,
     greeting::{Greeting, PROTOCOL, Token},
     leader::{self, ConnId, OnLoss, Stage},
-    message::{About, Beat, Common, Done, Run, Tally},
+    message::{Beat, Common, Done, Run, Tally},
     shard,
 };
 
@@ -355,7 +355,6 @@ impl World {
                 nonce: [200 + process as u8; 32],
             },
             token: Token::new(nature.token),
-            about: About::default(),
             timeout: Span::from_millis(3_000),
         };
         let shard = Shard::new(rules, nature.local(self.now));

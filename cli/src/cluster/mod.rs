@@ -9,7 +9,7 @@ mod place;
 mod run;
 mod shard;
 
-pub use run::{inputs_of, part_of, run, shard as take_part};
+pub use run::{digest_of_inputs, host, part_of, run, shard as take_part};
 
 use std::{
     path::{Path, PathBuf},

@@ -16,7 +16,7 @@ use pinfire_base::clock::{Span, Stamp, WallAnchor};
 use pinfire_cluster::{
     greeting::{Greeting, PROTOCOL, Token},
     leader::{LEAD, OnLoss, Rules, in_words},
-    message::{About, Common, Digest, Done, Run, Tally},
+    message::{Common, Digest, Done, Run, Tally},
     shard,
 };
 use pinfire_config::{
@@ -40,11 +40,7 @@ use crate::{
     args::Shard,
     cmd::{profile, report},
     environment,
-    run::{
-        PreparedRun,
-        cpus::{self, Places},
-        signals::Interrupt,
-    },
+    run::{cpus, signals::Interrupt},
     settings::{self, Settings},
     shards,
     terminal::{say, stdout::Shows},
@@ -123,7 +119,7 @@ pub fn run(config: &RunConfig, part: Part) -> Result<ExitCode> {
     let drawn = match seed.get() {
         Some(seed) => seed,
         // The others are given the leader's.
-        None if leads => settings::random_bits()? >> 11,
+        None if leads => settings::drawn_seed()?,
         None => 0,
     };
     let settings = Settings::new(&with_seed(config, drawn))?;
@@ -152,7 +148,6 @@ pub fn run(config: &RunConfig, part: Part) -> Result<ExitCode> {
         own,
         place,
         leader_here: port,
-        about: about(&settings.places),
         rest: settings.places.rest,
         join_timeout: asked.join_timeout.value.span(),
         shard_timeout: asked.shard_timeout.value.span(),
@@ -178,10 +173,7 @@ pub fn run(config: &RunConfig, part: Part) -> Result<ExitCode> {
 /// Leads a run and sends nothing.
 fn lead_alone(config: &RunConfig, count: u32) -> Result<ExitCode> {
     let seed = config.load.random_seed.get();
-    let drawn = match seed {
-        Some(seed) => seed,
-        None => settings::random_bits()? >> 11,
-    };
+    let drawn = seed.map_or_else(settings::drawn_seed, Ok)?;
     let settings = Settings::new(&with_seed(config, drawn))?;
     say::set_level(settings.log_level);
     let interrupt = Interrupt::watch()?;
@@ -241,7 +233,7 @@ fn lead(
     run_folder: &Path,
 ) -> Result<LeaderThread> {
     let listener = place.listen()?;
-    let mark = hex(&settings::random_bytes::<16>()?);
+    let mark = shards::hex(&settings::random_bytes::<16>()?);
     fs::create_dir_all(run_folder).with_context(|| {
         format!(
             "the artifact folder {} cannot be made",
@@ -258,7 +250,7 @@ fn lead(
     let now = Stamp::now();
     let salt = settings::random_bytes()?;
     let run = Run {
-        run_id: hex(&settings::random_bytes::<6>()?),
+        run_id: shards::hex(&settings::random_bytes::<6>()?),
         shards: count,
         settings: settings.config.yaml(),
         seed: settings.seed.value,
@@ -318,7 +310,6 @@ pub fn shard(flags: &Shard) -> Result<ExitCode> {
         own: ShardOf { index, count },
         place: Place::of(Some(&flags.join), Path::new("."), &shards::environment)?,
         leader_here: None,
-        about: about(&places),
         rest: places.rest,
         join_timeout: flags.join_timeout.value.span(),
         shard_timeout: flags.shard_timeout.value.span(),
@@ -403,7 +394,6 @@ struct Joining {
     place: Place,
     /// The port of the leader, where that is in this process.
     leader_here: Option<u16>,
-    about: About,
     /// CPUs that the engine leaves.
     rest: Vec<usize>,
     join_timeout: Span,
@@ -430,7 +420,6 @@ impl Joining {
                 nonce: settings::random_bytes()?,
             },
             token: token(),
-            about: self.about,
             timeout: self.shard_timeout,
         };
         let thread = ShardThread::start(stream, rules, self.rest)?;
@@ -519,11 +508,9 @@ fn token() -> Token {
     Token::new(token)
 }
 
-/// What the dataset of a run was made of, for the comparison with the other shards.
-pub fn inputs_of(run: &PreparedRun<'_>) -> Digest {
-    let file = run.settings.input.path();
-    let tokenizer = run.workload.tokenizer_name.as_deref();
-    Sha256::digest(shards::inputs_digest(file, tokenizer)).into()
+/// The digest of what a dataset was made of, for the comparison with the other shards.
+pub fn digest_of_inputs(inputs: &str) -> Digest {
+    Sha256::digest(inputs).into()
 }
 
 fn digest_of_settings(settings: &Settings) -> Digest {
@@ -547,30 +534,10 @@ fn names(settings: &Settings) -> Vec<String> {
     names
 }
 
-fn about(places: &Places) -> About {
-    let now = Stamp::now();
-    About {
-        pid: std::process::id(),
-        cpus: (places.engine.len() + places.rest.len()) as u32,
-        cpu_quota: None,
-        open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile)
-            .current
-            .unwrap_or(u64::MAX),
-        ports: 0,
-        io_driver: String::new(),
-        wall_unix: WallAnchor::take().unix_nanos(now),
-        wall_stamp: now.nanos(),
-    }
-}
-
 /// The name of this host.
-fn host() -> String {
+pub fn host() -> String {
     rustix::system::uname()
         .nodename()
         .to_string_lossy()
         .into_owned()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -32,6 +32,7 @@ use crate::{
     run::{PreparedRun, ReachableServers, ReusedEngine, dataset, signals::Interrupt},
     scrape::{page::Scrapers, watch::Watch},
     settings::Settings,
+    shards::inputs_digest,
     terminal::{
         log,
         progress::{Board, Ui},
@@ -116,8 +117,12 @@ pub fn one(
     }
     let mut facts = facts::of(&run)?;
     facts.log_file = Some(log_file);
-    if let Some(rendezvous) = &mut rendezvous {
-        rendezvous.has(Common::Inputs, cluster::inputs_of(&run));
+    let inputs = settings.share.is_some().then(|| {
+        let tokenizer = run.workload.tokenizer_name.as_deref();
+        inputs_digest(settings.input.path(), tokenizer)
+    });
+    if let (Some(rendezvous), Some(inputs)) = (&mut rendezvous, &inputs) {
+        rendezvous.has(Common::Inputs, cluster::digest_of_inputs(inputs));
     }
     folder.clear(&settings.files)?;
     if let Some(share) = &settings.share {
@@ -130,7 +135,7 @@ pub fn one(
             "{error}; if this run is killed, `pinfire report` will know less of it"
         ));
     }
-    let shard = shard_file::begin(&run)?;
+    let shard = shard_file::begin(&run, inputs)?;
     let board = Arc::new(Board::default());
     let plans = Plans::of(&run)?;
     plans.has_enough_for_shards()?;

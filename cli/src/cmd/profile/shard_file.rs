@@ -9,21 +9,21 @@ use pinfire_artifacts::{
 use pinfire_base::{cgroup::Groups, clock::Stamp};
 
 use crate::{
-    cluster::Rendezvous,
+    cluster::{self, Rendezvous},
     run::PreparedRun,
     settings::Settings,
-    shards::{Share, incarnation, inputs_digest, node},
+    shards::{Share, incarnation, node},
 };
 
 /// Writes it before the first request, for a run that is one of several shards.
 ///
 /// # Errors
 /// It cannot be written.
-pub fn begin(run: &PreparedRun<'_>) -> Result<Option<Shard>> {
-    let Some(share) = &run.settings.share else {
+pub fn begin(run: &PreparedRun<'_>, inputs: Option<String>) -> Result<Option<Shard>> {
+    let (Some(share), Some(inputs)) = (&run.settings.share, inputs) else {
         return Ok(None);
     };
-    let shard = begun(run, share);
+    let shard = begun(run, share, inputs);
     write(run.settings, &shard)?;
     Ok(Some(shard))
 }
@@ -67,12 +67,11 @@ pub fn in_common(shard: Shard, rendezvous: &Rendezvous) -> Shard {
 }
 
 /// It is incomplete until it has ended.
-fn begun(run: &PreparedRun<'_>, share: &Share) -> Shard {
+fn begun(run: &PreparedRun<'_>, share: &Share, inputs: String) -> Shard {
     let settings = run.settings;
     let (shard, anchor, now) = (share.shard, run.engine.anchor(), Stamp::now());
     let quota = Groups::of_cpu().and_then(|groups| groups.cpu_quota());
     let driver = run.engine.granted().first();
-    let machine = |file| std::fs::read_to_string(file).unwrap_or_default();
     Shard {
         schema_version: SHARD_SCHEMA,
         tool_version: format!("pinfire {}", env!("CARGO_PKG_VERSION")),
@@ -88,17 +87,14 @@ fn begun(run: &PreparedRun<'_>, share: &Share) -> Shard {
         ),
         digests: Digests {
             settings: share.settings_digest.clone(),
-            inputs: inputs_digest(
-                settings.input.path(),
-                run.workload.tokenizer_name.as_deref(),
-            ),
+            inputs,
         },
         anchor: ClockAnchor {
             monotonic_ns: now.nanos(),
             unix_ns: anchor.unix_nanos(now),
         },
         incarnation: incarnation(),
-        host: machine("/proc/sys/kernel/hostname").trim().to_owned(),
+        host: cluster::host(),
         node: node(),
         cpus: settings.places.cpus() as u64,
         cpu_quota: quota.map(|quota| quota.cpus()),
