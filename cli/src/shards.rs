@@ -336,8 +336,8 @@ fn enough(config: &RunConfig, phase: &PhaseLoad, count: u32) -> Result<()> {
         };
         refuse!(
             [asked],
-            "{count} shards share {flag} {slots}, and {} of them would have none of it: take at most \
-             {slots} shards, or raise {flag} to at least {count}",
+            "{count} shards share {flag} {slots}, and {} of them would have none of it: take no more than \
+             {slots}, or raise {flag} to at least {count}",
             u64::from(count) - slots
         );
     }

@@ -267,3 +267,15 @@ fn a_terminal_gets_the_answer_on_one_screen_and_a_pipe_the_tables() {
         "{quiet}"
     );
 }
+
+#[test]
+fn a_quiet_run_says_why_nothing_was_answered() {
+    let run = profile("http://127.0.0.1:9", "--request-count 2 --quiet").run();
+    let run = run.code(1);
+    let told = run.stdout.lines().find(|line| line.starts_with("Errors"));
+    assert!(
+        told.is_some_and(|line| line.contains("Connection refused")),
+        "{}",
+        run.stdout
+    );
+}

@@ -81,7 +81,7 @@ impl Lines {
 }
 
 impl Report {
-    /// The headline alone: outcome, latencies, throughput.
+    /// The headline alone: outcome, latencies, throughput, and why requests failed.
     pub fn headline(&self, width: usize, colour: bool) -> String {
         let mut lines = Lines::new(width, colour);
         if let Some(reason) = &self.end.interrupted {
@@ -109,6 +109,7 @@ impl Report {
         if !per_gpu.is_empty() {
             lines.say("Per GPU", &per_gpu.join(", "));
         }
+        self.named_errors(&mut lines);
         lines.text
     }
 
@@ -121,7 +122,6 @@ impl Report {
         if let Some(failed) = self.warmup_failed() {
             lines.warn("Warmup", failed.trim_start_matches("Warmup: "));
         }
-        self.named_errors(&mut lines);
         if let Some(cancelled) = &self.cancellation {
             lines.gap();
             cancellation(&mut lines, cancelled);
