@@ -130,6 +130,16 @@ pub const LATE_READ_LEAST: Span = Span::from_millis(1);
 /// So many reads after a late one are taken to be late too.
 pub const READS_AFTER_A_LATE_ONE: u32 = 64;
 
+/// So many looks at what waits, all of which found what had come in one segment, and no more are
+/// taken for a while: reading it in pieces gains nothing there.
+pub const LOOKS_IN_VAIN: u32 = 64;
+
+/// How long that is the first time. A look behind it that gains nothing doubles it.
+pub const LOOKS_REST_FIRST: Span = Span::from_millis(1);
+
+/// The longest of those rests: so soon a client notices that looking ahead pays again.
+pub const LOOKS_REST_MOST: Span = Span::from_millis(16);
+
 /// A loop that did nothing for longer than this was idle, or it was kept from working.
 pub const AWAY_LEAST: Span = Span::from_millis(1);
 

@@ -20,6 +20,7 @@ mod connection;
 mod connections;
 mod deadline;
 mod dial;
+mod foresight;
 mod keep_alive;
 mod phases;
 mod pieces;
@@ -48,8 +49,8 @@ use pinfire_base::{
 };
 
 use self::{
-    clock::LoopClock, connections::Connections, expire::DueTogether, phases::Phases, tasks::Tasks,
-    waiting::Waiting,
+    clock::LoopClock, connections::Connections, expire::DueTogether, foresight::Foresight,
+    phases::Phases, tasks::Tasks, waiting::Waiting,
 };
 use crate::{
     io::Io,
@@ -81,8 +82,7 @@ pub(crate) struct Core<I: Io> {
     waiting: Waiting,
     buffer: Box<[u8]>,
     reads: u32,
-    /// So many reads are taken to be late too, because one was.
-    late_reads: u32,
+    foresight: Foresight,
     receive_stamps: ReceiveStamps,
     /// What the kernel's stamps are told from.
     wall: WallClock,
@@ -125,7 +125,7 @@ impl<I: Io> Core<I> {
                 waiting: Waiting::default(),
                 buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
                 reads: 0,
-                late_reads: 0,
+                foresight: Foresight::default(),
                 receive_stamps: setup.receive_stamps,
                 wall,
                 converted: (0, Stamp::from_nanos(1)),

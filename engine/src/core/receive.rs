@@ -5,10 +5,7 @@ use std::io::ErrorKind;
 use pinfire_base::{
     clock::Stamp,
     health::Fallback,
-    limits::{
-        LATE_READ_LEAST, LOOKED_AHEAD_BYTES, READS_AFTER_A_LATE_ONE, RECEIVE_BYTES,
-        STAMPED_READ_EVERY,
-    },
+    limits::{LOOKED_AHEAD_BYTES, RECEIVE_BYTES, STAMPED_READ_EVERY},
     record::Failure,
 };
 use pinfire_proto::{Closed, Progress, ProtoError};
@@ -16,6 +13,7 @@ use pinfire_proto::{Closed, Progress, ProtoError};
 use super::{
     Core,
     connection::{Busy, Idle, Securing, State},
+    foresight::Found,
     handoff::Of,
     pieces::Pieces,
 };
@@ -43,11 +41,11 @@ impl<I: Io> Core<I> {
     }
 
     /// Whether events that came one after the other may be waiting together: the reads before were
-    /// late, or the loop was away for a while.
+    /// late, and looking ahead has not been in vain, or the loop was away for a while.
     #[inline]
     fn may_be_late(&self) -> bool {
         self.receive_stamps != ReceiveStamps::User
-            && (self.late_reads > 0 || self.clock.was_away(&*self.io))
+            && (self.foresight.looks(self.clock.latest()) || self.clock.was_away(&*self.io))
     }
 
     /// Reads what waits by one `recv` for each event: a read has the stamp of the newest segment
@@ -59,16 +57,21 @@ impl<I: Io> Core<I> {
         self.clock.begin_tick(now);
         match looked {
             Ok(pieces) => {
+                let mut found = Found::default();
                 for length in pieces.lengths() {
                     let Some(received) = self.receive(slot, length) else {
                         return false;
                     };
+                    if let Ok(received) = &received {
+                        found.add(received.came);
+                    }
                     now = self.io.now();
                     self.alive(now);
                     if !self.received(slot, now, received) || self.connections[slot].is_closed() {
                         break;
                     }
                 }
+                self.foresight.looked(found, now);
             }
             // The socket tells of an error but once: it is what the read would have found.
             Err(error) => {
@@ -180,11 +183,7 @@ impl<I: Io> Core<I> {
                 health.receive_stamps.kernel += 1;
                 let delay = now.since(at);
                 health.receive_delay.record(delay);
-                self.late_reads = if delay > LATE_READ_LEAST {
-                    READS_AFTER_A_LATE_ONE
-                } else {
-                    self.late_reads.saturating_sub(1)
-                };
+                self.foresight.waited(delay);
                 at
             }
             Err(why) => {
