@@ -238,7 +238,7 @@ pub fn parse(bytes: &[u8]) -> Option<Value> {
 pub fn reported(document: &Value) -> Option<Reported> {
     let fields = document.as_object()?;
     let text = |name: &str| text_of(document, name);
-    if let Some(error) = fields.get("error").filter(|error| !is_empty(error)) {
+    if let Some(error) = field(fields, "error").filter(|error| !is_empty(error)) {
         return Some(match error {
             Value::Object(inner) => Reported {
                 code: code_of(error),
@@ -264,7 +264,7 @@ pub fn reported(document: &Value) -> Option<Reported> {
     ];
     if ANSWERS
         .iter()
-        .any(|name| fields.get(*name).is_some_and(|value| !is_empty(value)))
+        .any(|name| field(fields, name).is_some_and(|value| !is_empty(value)))
     {
         return None;
     }
@@ -383,9 +383,21 @@ pub(super) fn list(value: Option<&Value>) -> &[Value] {
     value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
+/// A field of an object. Of an answer's small objects many names are asked that they do not have:
+/// comparing a few keys costs less than to hash each name.
+pub(super) fn field<'d>(object: &'d Map<String, Value>, name: &str) -> Option<&'d Value> {
+    const FEW: usize = 12;
+    if object.len() > FEW {
+        return object.get(name);
+    }
+    let found = object.iter().find(|(key, _)| *key == name);
+    found.map(|(_, value)| value)
+}
+
 /// A string that is there and not empty.
 pub(super) fn text_of<'d>(object: &'d Value, name: &str) -> Option<&'d str> {
-    object.get(name)?.as_str().filter(|text| !text.is_empty())
+    let value = field(object.as_object()?, name)?;
+    value.as_str().filter(|text| !text.is_empty())
 }
 
 /// A number that is there, else 0.

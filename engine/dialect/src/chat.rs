@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{Context, Heard, Piece, Said, index_of, list, reported, text_of};
+use super::answer::{Context, Heard, Piece, Said, field, index_of, list, reported, text_of};
 use super::assistant_turn::{AssistantTurn, put_json};
 use super::body::{Body, BodyError, BodyOptions, Forms, message, put};
 use crate::ask::{Ask, Content};
@@ -143,8 +143,10 @@ pub(super) fn choices(
             each(Piece::Finish(reason));
         }
         // An error of one choice stands where the error of the answer would.
-        if heard.error.is_none() {
-            heard.error = reported(&json!({"error": choice.get("error")}));
+        if heard.error.is_none()
+            && let Some(error) = choice.get("error")
+        {
+            heard.error = reported(&json!({"error": error}));
         }
     }
     heard
@@ -213,27 +215,30 @@ fn news(text: &str, before: &mut String) -> Option<String> {
     new
 }
 
-fn message_pieces(said: &Value, each: &mut dyn FnMut(Piece<'_>)) {
+fn message_pieces(message: &Value, each: &mut dyn FnMut(Piece<'_>)) {
+    let Some(said) = message.as_object() else {
+        return;
+    };
     if let Some(text) = reasoning_of(said) {
         each(Piece::Reasoning(&text));
     }
-    if let Some(content) = said.get("content") {
+    if let Some(content) = field(said, "content") {
         content_pieces(content, each);
     }
-    if let Some(text) = text_of(said, "refusal") {
+    if let Some(text) = text_of(message, "refusal") {
         each(Piece::Refusal(text));
     }
-    if let Some(audio) = said.get("audio") {
+    if let Some(audio) = field(said, "audio") {
         match text_of(audio, "transcript") {
             Some(text) => each(Piece::Text(text)),
             None if text_of(audio, "data").is_some() => each(Piece::Bare),
             None => {}
         }
     }
-    if !list(said.get("images")).is_empty() {
+    if !list(field(said, "images")).is_empty() {
         each(Piece::Bare);
     }
-    for (at, call) in list(said.get("tool_calls")).iter().enumerate() {
+    for (at, call) in list(field(said, "tool_calls")).iter().enumerate() {
         let index = match call.get("index") {
             Some(_) => index_of(call, "index"),
             None => at as u64,
@@ -250,14 +255,14 @@ fn message_pieces(said: &Value, each: &mut dyn FnMut(Piece<'_>)) {
         }
     }
     // The older form: one call, without a list.
-    if let Some(function) = said.get("function_call") {
+    if let Some(function) = field(said, "function_call") {
         function_piece(0, function, each);
     }
 }
 
 /// The reasoning of a message, in the first of its places that has any: servers repeat it under
 /// several names, and an empty one must not hide another.
-fn reasoning_of(said: &Value) -> Option<String> {
+fn reasoning_of(said: &Map<String, Value>) -> Option<String> {
     const PLACES: [&str; 8] = [
         "reasoning_content",
         "reasoning",
@@ -268,7 +273,7 @@ fn reasoning_of(said: &Value) -> Option<String> {
         "thinking_content",
         "thought",
     ];
-    let mut found = PLACES.iter().filter_map(|place| said.get(*place));
+    let mut found = PLACES.iter().filter_map(|place| field(said, place));
     found.find_map(|value| {
         let text = nested_text(value);
         (!text.is_empty()).then_some(text)

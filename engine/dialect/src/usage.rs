@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::answer::field;
+
 /// Token counts that a server reported; an absent field was not reported, 0 was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Usage {
@@ -68,17 +70,17 @@ const EXCLUSIVE: &[(&str, &str, &str)] = &[
 impl Usage {
     /// The usage in a response, if there is one with at least one field.
     pub fn in_response(response: &Value) -> Option<Self> {
+        let fields = response.as_object()?;
+        let inner = |outer: &str, name: &str| field(field(fields, outer)?.as_object()?, name);
         [
-            response.get("usage"),
-            response.get("usageMetadata"),
-            response.pointer("/meta/tokens"),
-            response.get("tokens"),
-            response.pointer("/x_groq/usage"),
+            field(fields, "usage"),
+            field(fields, "usageMetadata"),
+            inner("meta", "tokens"),
+            field(fields, "tokens"),
+            inner("x_groq", "usage"),
             // Text Generation Inference, and Ollama.
-            response
-                .get("details")
-                .filter(|details| details.get("generated_tokens").is_some()),
-            response.get("eval_count").map(|_| response),
+            inner("details", "generated_tokens").and_then(|_| field(fields, "details")),
+            field(fields, "eval_count").map(|_| response),
         ]
         .into_iter()
         .flatten()
@@ -125,21 +127,21 @@ fn has_no_count(object: &Map<String, Value>) -> bool {
     ];
     let tops = tops.into_iter().flatten();
     let parts = parts.into_iter().flat_map(|(parents, name)| {
-        let details = parents.iter().filter_map(|parent| object.get(*parent));
+        let details = parents.iter().filter_map(|parent| field(object, parent));
         details.filter_map(move |details| details.get(name))
     });
-    let mut all = tops.filter_map(|name| object.get(*name)).chain(parts);
+    let mut all = tops.filter_map(|name| field(object, name)).chain(parts);
     all.any(wrong)
 }
 
 fn first(object: &Map<String, Value>, names: &[&str]) -> Option<u64> {
-    names.iter().find_map(|name| number(object.get(*name)?))
+    names.iter().find_map(|name| number(field(object, name)?))
 }
 
 fn detail(object: &Map<String, Value>, parents: &[&str], name: &str) -> Option<u64> {
     parents
         .iter()
-        .find_map(|parent| number(object.get(*parent)?.get(name)?))
+        .find_map(|parent| number(field(object, parent)?.get(name)?))
 }
 
 /// No answer has so many tokens; their sums over all requests of a run fit a `u64`.
