@@ -20,6 +20,7 @@ pub mod rebuild;
 pub mod reclaim;
 pub mod report;
 pub mod sketch;
+mod spread;
 pub mod stats;
 pub mod sweep;
 pub mod tokens;

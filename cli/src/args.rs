@@ -221,6 +221,12 @@ pub struct Compare {
     /// Fail `--fail-if` rules only on statistically significant differences.
     #[arg(long)]
     pub significant: Sourced<bool>,
+    /// Call a difference below this share of A small, however sure it is.
+    ///
+    /// 1% is about what one machine's runs of one configuration differ by; 0 takes every difference
+    /// seriously. Rules are held against their own limits.
+    #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = effect)]
+    pub min_effect: f64,
     /// Percentiles to show besides p50, p90 and p99: 75,99.9
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub percentiles: Vec<String>,
@@ -236,9 +242,33 @@ pub struct Compare {
     /// Seed of the resamples: the same runs give the same intervals.
     #[arg(long, value_name = "SEED", default_value_t = 42)]
     pub random_seed: u64,
-    /// Write everything to this file, as JSON.
+    /// Write everything to this file, as JSON or in --format; - is stdout.
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Format of --output, or of stdout without it. [default: text on stdout, json in a file]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+}
+
+/// Reads a percentage of 0 or more as a share.
+fn effect(text: &str) -> Result<f64, String> {
+    match text.trim_end_matches('%').trim() {
+        "0" => Ok(0.0),
+        _ => numbers::percentage(text),
+    }
+}
+
+/// How a comparison is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Format {
+    /// The table for a person.
+    Text,
+    /// Everything, for programs.
+    Json,
+    /// A table for a pull request.
+    Markdown,
+    /// The rules as tests, for a pipeline.
+    Junit,
 }
 
 #[derive(Args, Debug)]

@@ -125,8 +125,29 @@ fn what_cannot_be_compared_is_one_line() {
         ),
         (vec!["compare", path], "<B>"),
     ] {
-        let ended = call(arguments.iter().copied()).run().code(1);
+        let ended = call(arguments.iter().copied()).run().code(2);
         assert!(ended.stderr.contains(says), "{}", ended.stderr);
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     }
+}
+
+#[test]
+fn repeated_runs_are_one_side_and_stdout_takes_the_document() {
+    let repeated = run(
+        3,
+        "--concurrency 2 --request-count 20 --num-profile-runs 2 --num-gpus 2",
+    );
+    let folder = repeated.folder();
+    let flags = ["--output", "-", "--fail-if", "ttft>1e6"];
+    let json = compare(folder, folder, &flags).code(0).stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json["a"]["runs"], &json["b"]["runs"]),
+        (&2.into(), &2.into())
+    );
+    let ttft = &json["metrics"]["time_to_first_token"]["figures"]["avg"];
+    assert!(ttft["ci_low"].is_number(), "{ttft}");
+    let flags = ["--format", "junit", "--fail-if", "ttft>1e6"];
+    let junit = compare(folder, folder, &flags).code(0).stdout;
+    assert!(junit.contains("tests=\"1\" failures=\"0\""), "{junit}");
 }

@@ -142,6 +142,37 @@ impl RunFiles {
         Ok(found)
     }
 
+    /// The repeated runs of one configuration in a folder: those in `profile_runs` of it, or in the
+    /// folder itself if that is its name, in their order. Empty where there are none.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn repeats(folder: &Path) -> Result<Vec<Self>, FindError> {
+        let below = folder.join("profile_runs");
+        let runs = match folder.file_name() {
+            Some(name) if name == "profile_runs" => folder,
+            _ if below.is_dir() => &below,
+            _ => return Ok(Vec::new()),
+        };
+        // A search keeps the runs of all its points in one such folder.
+        if folder.join(crate::SEARCH_HISTORY).is_file() {
+            return Ok(Vec::new());
+        }
+        let mut folders: Vec<PathBuf> = entries(runs)?
+            .filter(|entry| {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                name.starts_with("run_") || name.starts_with("trial_")
+            })
+            .map(|entry| entry.path())
+            .collect();
+        folders.sort_unstable();
+        let runs = folders
+            .iter()
+            .map(|run| Self::named(run, FileNames::default()));
+        Ok(runs.filter(Self::is_run).collect())
+    }
+
     /// The first folder below that holds a run.
     fn below(folder: &Path) -> Result<Option<String>, FindError> {
         let mut folders: Vec<String> = entries(folder)?

@@ -135,16 +135,58 @@ pub struct Run {
     pub spans: Vec<Span>,
     /// What was left out, if anything.
     pub notes: Vec<String>,
+    /// The repeated runs of one configuration that this one stands for; empty for a single run.
+    pub repeats: Vec<Run>,
 }
 
 impl Run {
-    /// Reads the run under `path`.
+    /// Reads the run under `path`: a single one, or all repeats of one configuration.
     ///
     /// # Errors
     /// There is none, or a file is damaged in its middle. A last line that was cut off is left out,
     /// with a note.
     pub fn read(path: &Path) -> Result<Self, FilesError> {
-        let files = RunFiles::find(path)?;
+        let missing = match RunFiles::find(path) {
+            Ok(files) => return Self::single(path, &files),
+            Err(missing) => missing,
+        };
+        let repeats = RunFiles::repeats(path)?;
+        if repeats.is_empty() {
+            return Err(missing.into());
+        }
+        let repeats = repeats
+            .iter()
+            .map(|files| Self::single(files.folder(), files));
+        Ok(Self::pooled(path, repeats.collect::<Result<_, _>>()?))
+    }
+
+    /// Several repeats as one run: its requests are those of all, its settings those of the first.
+    pub(super) fn pooled(path: &Path, repeats: Vec<Self>) -> Self {
+        let mut pool = Self {
+            path: path.to_owned(),
+            ..Self::default()
+        };
+        for run in &repeats {
+            for (tag, values) in &run.values {
+                let known = pool.values.entry(tag.clone()).or_default();
+                known.unit.clone_from(&values.unit);
+                known.requests += values.requests;
+                known.values.extend_from_slice(&values.values);
+            }
+            pool.spans.extend_from_slice(&run.spans);
+            pool.notes.extend_from_slice(&run.notes);
+        }
+        for values in pool.values.values_mut() {
+            values.values.sort_unstable_by(f64::total_cmp);
+        }
+        if let Some(first) = repeats.first() {
+            pool.summary = first.summary.clone();
+        }
+        pool.repeats = repeats;
+        pool
+    }
+
+    fn single(path: &Path, files: &RunFiles) -> Result<Self, FilesError> {
         let (summary, lines) = (files.read_summary()?, files.lines());
         if summary.is_none() && lines.is_none() {
             return Err(FilesError::NoRun {

@@ -6,6 +6,7 @@
 pub mod bootstrap;
 mod files;
 mod rates;
+mod repeats;
 mod rule;
 mod tables;
 
@@ -36,6 +37,8 @@ pub struct Wanted {
     pub rules: Vec<Rule>,
     /// A rule is broken only where the difference is no noise.
     pub significant: bool,
+    /// A difference below this share of A is none that matters.
+    pub min_effect: f64,
 }
 
 /// What a difference amounts to.
@@ -47,6 +50,8 @@ pub enum Verdict {
     Worse,
     /// The interval does not hold 0; neither is better.
     Differs,
+    /// The interval does not hold 0, but the difference is below the least effect size.
+    Small,
     /// The interval holds 0.
     Noise,
     /// The same figure, without a spread.
@@ -62,6 +67,7 @@ impl Verdict {
             Self::Better => "better",
             Self::Worse => "worse",
             Self::Differs => "differs",
+            Self::Small => "small",
             Self::Noise => "noise",
             Self::Same => "same",
             Self::Unknown => "unknown",
@@ -133,6 +139,8 @@ pub struct Comparison {
     pub level: f64,
     /// As wanted.
     pub seed: u64,
+    /// As wanted.
+    pub min_effect: f64,
 }
 
 /// A comparison that cannot be made.
@@ -182,6 +190,7 @@ impl Comparison {
             judged,
             level: wanted.level,
             seed: wanted.seed,
+            min_effect: wanted.min_effect,
             a,
             b,
         })
@@ -224,17 +233,21 @@ fn rows(a: &Run, b: &Run, tag: &str, wanted: &Wanted) -> Vec<Row> {
 const COUNTS_OF_NONE: [&str; 2] = [tag::ERROR_REQUEST_COUNT, tag::CANCELLED_REQUEST_COUNT];
 
 fn row(a: &Run, b: &Run, tag: &str, stat: Stat, wanted: &Wanted, scalar: bool) -> Option<Row> {
-    let figure = |run: &Run| {
-        if scalar {
-            run.block(tag)?.get("avg")
-        } else {
-            run.figure(tag, stat)
-        }
-    };
     // Of what did not happen at all the files have no count.
     let none = COUNTS_OF_NONE.contains(&tag).then_some(0.0);
-    let (of_a, of_b) = (figure(a).or(none)?, figure(b).or(none)?);
-    let interval = if rates::is_rate(tag) {
+    let figure = |run: &Run| {
+        let found = if scalar {
+            run.block(tag).and_then(|block| block.get("avg"))
+        } else {
+            run.figure(tag, stat)
+        };
+        found.or(none)
+    };
+    let (figures_a, figures_b) = (repeats::figures(a, figure)?, repeats::figures(b, figure)?);
+    let (of_a, of_b) = (repeats::mean(&figures_a), repeats::mean(&figures_b));
+    let interval = if figures_a.len() + figures_b.len() > 2 {
+        repeats::interval(&figures_a, &figures_b, wanted.level)
+    } else if rates::is_rate(tag) {
         rates::interval((a, b), tag, (of_a, of_b), wanted.level, wanted.seed)
     } else if scalar {
         None
@@ -254,18 +267,22 @@ fn row(a: &Run, b: &Run, tag: &str, stat: Stat, wanted: &Wanted, scalar: bool) -
         interval,
         verdict: Verdict::Unknown,
     };
-    row.verdict = verdict(&row);
+    row.verdict = verdict(&row, wanted.min_effect);
     Some(row)
 }
 
-fn verdict(row: &Row) -> Verdict {
+/// Differences below this share of A are those of rounding.
+const ROUNDING: f64 = 1e-9;
+
+fn verdict(row: &Row, min_effect: f64) -> Verdict {
     let difference = row.difference();
+    let below = |share: f64| difference.abs() < share * row.a.abs();
+    let constant = row.interval.is_none_or(|(low, high)| low == high);
     match row.interval {
-        _ if difference == 0.0 && row.interval.is_none_or(|(low, high)| low == high) => {
-            Verdict::Same
-        }
+        _ if constant && (difference == 0.0 || below(ROUNDING)) => Verdict::Same,
         None => Verdict::Unknown,
         Some((low, high)) if low <= 0.0 && high >= 0.0 => Verdict::Noise,
+        Some(_) if below(min_effect) => Verdict::Small,
         Some(_) => match larger_is_better(&row.tag) {
             None => Verdict::Differs,
             Some(larger) if larger == (difference > 0.0) => Verdict::Better,

@@ -44,25 +44,88 @@ impl Comparison {
             table.row(cells(row));
         }
         text += &table.render(width, colour);
-        text += &format!(
-            "noise: the interval of B - A holds 0. It speaks of the requests of these two runs (seed {}, \
-             {RESAMPLES} resamples), not of what a third run would show.\n",
-            self.seed
-        );
+        text += &self.meaning();
         for judged in &self.judged {
             let verdict = if judged.fires { "BROKEN" } else { "kept" };
             let row = &judged.row;
-            text += &format!(
-                "rule {}: {verdict} ({} -> {} {}{}, {})\n",
-                judged.rule.text,
-                number(Some(row.a)),
-                number(Some(row.b)),
-                row.unit,
-                relative(row),
-                row.verdict.name(),
-            );
+            text += &format!("rule {}: {verdict} ({})\n", judged.rule.text, of_both(row),);
         }
         text
+    }
+
+    /// What the verdicts speak of.
+    fn meaning(&self) -> String {
+        let runs = |run: &super::Run| run.repeats.len().max(1);
+        let (a, b) = (runs(&self.a), runs(&self.b));
+        let noise = if a + b > 2 {
+            format!(
+                "noise: the interval of B - A holds 0. It comes from what the runs of one side differ by \
+                 ({a} of A, {b} of B).\n"
+            )
+        } else {
+            format!(
+                "noise: the interval of B - A holds 0. It speaks of the requests of these two runs (seed {}, \
+                 {RESAMPLES} resamples), not of what a third run would show.\n",
+                self.seed
+            )
+        };
+        let small = self.rows.iter().any(|row| row.verdict == Verdict::Small);
+        if small {
+            noise
+                + &format!(
+                    "small: below {} % of A (--min-effect).\n",
+                    percent(self.min_effect)
+                )
+        } else {
+            noise
+        }
+    }
+
+    /// The same as a Markdown table, for a pull request.
+    pub fn markdown(&self, all: bool) -> String {
+        let cell = |text: &str| text.replace('|', "\\|").replace(['\r', '\n'], " ");
+        let mut text = format!(
+            "A: `{}`  \nB: `{}`\n\n| Metric | Figure | A | B | B - A | % | {} % interval | |\n\
+             | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n",
+            self.a.path.display(),
+            self.b.path.display(),
+            percent(self.level),
+        );
+        for row in self.rows.iter().filter(|row| all || is_main(&row.tag)) {
+            let cells: Vec<String> = cells(row).iter().map(|text| cell(text)).collect();
+            text += &format!("| {} |\n", cells.join(" | "));
+        }
+        text += &format!("\n{}", self.meaning());
+        for judged in &self.judged {
+            let verdict = if judged.fires { "**broken**" } else { "kept" };
+            text += &format!(
+                "\n- `{}`: {verdict} ({})",
+                judged.rule.text,
+                of_both(&judged.row)
+            );
+        }
+        text + "\n"
+    }
+
+    /// The rules as tests of a JUnit file, for a pipeline; without rules it has none.
+    pub fn junit(&self) -> String {
+        let mut text = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+             <testsuite name=\"pinfire compare\" tests=\"{}\" failures=\"{}\">\n",
+            self.judged.len(),
+            self.broken().count(),
+        );
+        for judged in &self.judged {
+            let name = xml(&judged.rule.text);
+            text += &format!("  <testcase classname=\"pinfire.compare\" name=\"{name}\"");
+            text += &if judged.fires {
+                let what = xml(&of_both(&judged.row));
+                format!(">\n    <failure message=\"{what}\"/>\n  </testcase>\n")
+            } else {
+                "/>\n".to_owned()
+            };
+        }
+        text + "</testsuite>\n"
     }
 
     /// Everything, for programs.
@@ -99,6 +162,7 @@ impl Comparison {
                 "path": run.path.display().to_string(),
                 "benchmark_id": run.summary.head.benchmark_id,
                 "requests": run.spans.len(),
+                "runs": run.repeats.len().max(1),
                 "notes": run.notes,
             })
         };
@@ -108,6 +172,7 @@ impl Comparison {
             "a": run(&self.a),
             "b": run(&self.b),
             "confidence_level": self.level,
+            "min_effect": self.min_effect,
             "resamples": RESAMPLES,
             "seed": self.seed,
             "settings_that_differ": settings.collect::<Vec<_>>(),
@@ -115,6 +180,26 @@ impl Comparison {
             "rules": rules.collect::<Vec<_>>(),
         })
     }
+}
+
+/// A figure of both runs in a few words.
+fn of_both(row: &Row) -> String {
+    format!(
+        "{} -> {} {}{}, {}",
+        number(Some(row.a)),
+        number(Some(row.b)),
+        row.unit,
+        relative(row),
+        row.verdict.name(),
+    )
+}
+
+/// A text inside an attribute of XML.
+fn xml(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 fn percent(level: f64) -> f64 {

@@ -71,6 +71,7 @@ fn wanted(rules: &[&str]) -> Wanted {
             .map(|rule| Rule::parse(rule).unwrap())
             .collect(),
         significant: false,
+        min_effect: 0.0,
     }
 }
 
@@ -279,4 +280,114 @@ fn values_of_any_shape_are_read_or_skipped() {
     assert_eq!(tags, ["b", "d", "f"]);
     assert_eq!(run.values["b"].values, [1.0, 2.0]);
     assert_eq!(run.notes.len(), 1, "no summary");
+}
+
+/// Numbers from 0 to 1, the same in every call.
+struct Draws(u64);
+
+impl Draws {
+    fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// About normal, of deviation 1.
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
+    }
+}
+
+/// A run of 300 requests at a server with noise of 20 % per request, the whole of it `pace` slow.
+fn noisy(draws: &mut Draws, pace: f64) -> Run {
+    let mut run = Run::default();
+    for (tag, usual) in [
+        ("time_to_first_token", 60.0),
+        ("inter_token_latency", 10.0),
+        ("request_latency", 900.0),
+        ("output_sequence_length", 100.0),
+    ] {
+        let scatter = if tag == "output_sequence_length" {
+            0.0
+        } else {
+            0.2
+        };
+        let one = |_| usual * pace * (1.0 + scatter * draws.normal()).max(0.1);
+        let mut values: Vec<f64> = (0..300).map(one).collect();
+        if scatter == 0.0 {
+            values.fill(usual);
+        }
+        values.sort_unstable_by(f64::total_cmp);
+        let values = Values {
+            unit: "ms".to_owned(),
+            values,
+            requests: 300,
+        };
+        run.values.insert(tag.to_owned(), values);
+    }
+    run
+}
+
+/// Five repeats that differ from run to run by 1 %.
+fn five(draws: &mut Draws, pace: f64) -> Run {
+    let runs = (0..5).map(|_| {
+        let pace = pace * (1.0 + 0.01 * draws.normal());
+        noisy(draws, pace)
+    });
+    Run::pooled(Path::new("five"), runs.collect())
+}
+
+#[test]
+fn repeats_of_one_configuration_do_not_differ_and_a_true_shift_is_found() {
+    let wanted = Wanted {
+        min_effect: 0.01,
+        ..wanted(&[])
+    };
+    let mut draws = Draws(7);
+    let (mut called, mut all) = (0, 0);
+    for _ in 0..50 {
+        let (a, b) = (noisy(&mut draws, 1.0), noisy(&mut draws, 1.0));
+        let rows = Comparison::new(a, b, &wanted).unwrap().rows;
+        let differs = |row: &&Row| matches!(row.verdict, Verdict::Better | Verdict::Worse);
+        called += rows.iter().filter(differs).count();
+        all += rows.len();
+    }
+    assert!(called * 20 <= all, "{called} of {all}");
+    let found = (0..50).filter(|_| {
+        let (a, b) = (five(&mut draws, 1.0), five(&mut draws, 1.05));
+        let compared = Comparison::new(a, b, &wanted).unwrap();
+        find(&compared, "time_to_first_token", "avg").verdict == Verdict::Worse
+    });
+    let found = found.count();
+    assert!(found >= 45, "{found} of 50");
+}
+
+#[test]
+fn a_sure_difference_below_the_least_effect_is_small() {
+    let least = |min_effect| Wanted {
+        min_effect,
+        ..wanted(&[])
+    };
+    let verdict = |min_effect| {
+        let compared = pair(5.0, &least(min_effect)).unwrap();
+        find(&compared, "time_to_first_token", "avg").verdict
+    };
+    assert_eq!(verdict(0.01), Verdict::Worse);
+    assert_eq!(verdict(0.10), Verdict::Small);
+}
+
+#[test]
+fn rules_are_the_tests_of_a_junit_file_and_a_list_in_markdown() {
+    let compared = pair(5.0, &wanted(&["ttft>+1%", "ttft>500"])).unwrap();
+    let junit = compared.junit();
+    assert!(junit.contains("tests=\"2\" failures=\"1\""), "{junit}");
+    assert!(junit.contains("name=\"ttft&gt;+1%\">"), "{junit}");
+    assert!(junit.contains("name=\"ttft&gt;500\"/>"), "{junit}");
+    let markdown = compared.markdown(false);
+    assert!(markdown.contains("- `ttft>+1%`: **broken**"), "{markdown}");
+    assert!(
+        markdown.contains("| Time to First Token (ms) | avg |"),
+        "{markdown}"
+    );
 }

@@ -10,11 +10,10 @@ pub mod converge;
 mod file;
 mod pareto;
 pub mod search;
-mod spread;
 mod table;
 
+pub use crate::spread::{Spread, t_critical};
 pub use pareto::saturation;
-pub use spread::{Spread, t_critical};
 
 use pinfire_artifacts::tag;
 use std::collections::BTreeMap;
@@ -53,6 +52,8 @@ pub struct Trial {
     pub first_error: Option<String>,
     /// What came of planned cancellation.
     pub cancellation: Option<summary::Cancellation>,
+    /// The client was its bottleneck: its figures are not the server's alone.
+    pub client_was_bottleneck: bool,
     /// Its metrics.
     pub blocks: Vec<(String, Block)>,
     /// Why it does not count.
@@ -75,6 +76,10 @@ impl Trial {
             is_complete: summary.is_complete == Some(true),
             first_error: first.map(str::to_owned),
             cancellation: summary.cancellation.as_deref().cloned(),
+            client_was_bottleneck: summary
+                .client_health
+                .as_ref()
+                .is_some_and(|health| health.client_was_bottleneck),
             blocks: with_value
                 .map(|(tag, block)| (tag.to_owned(), block.clone()))
                 .collect(),
@@ -103,6 +108,7 @@ impl Trial {
             is_complete: false,
             first_error: None,
             cancellation: None,
+            client_was_bottleneck: false,
             blocks: Vec::new(),
             error: Some(error),
         }
@@ -136,6 +142,12 @@ impl Cell {
     /// The runs that count.
     pub fn good(&self) -> impl Iterator<Item = &Trial> {
         self.trials.iter().filter(|trial| trial.error.is_none())
+    }
+
+    /// How many of them had the client as their bottleneck.
+    pub fn bottlenecks(&self) -> usize {
+        let spoiled = self.good().filter(|trial| trial.client_was_bottleneck);
+        spoiled.count()
     }
 
     /// Mean of a figure over its runs.

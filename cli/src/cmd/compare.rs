@@ -1,6 +1,6 @@
 //! `pinfire compare`: two finished runs side by side.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
@@ -10,7 +10,7 @@ use pinfire_analysis::{
 use pinfire_artifacts::json_bytes;
 
 use crate::{
-    args::Compare,
+    args::{Compare, Format},
     cmd::report::merge_shards,
     terminal::{say, stdout},
 };
@@ -23,12 +23,19 @@ const FIGURES: [Stat; 4] = [
     Stat::Percentile(99.0),
 ];
 
-/// Compares; 1 if a rule is broken.
-///
-/// # Errors
-/// A run cannot be read, the runs share nothing, a rule makes no sense, the result cannot be
-/// written.
-pub fn run(flags: &Compare) -> Result<ExitCode> {
+/// The exit code of what cannot be compared: not that of a broken rule.
+pub const CANNOT: u8 = 2;
+
+/// Compares: 1 if a rule is broken, 2 if there is no comparison, because a run cannot be read, the
+/// runs share nothing, a rule makes no sense or the result cannot be written.
+pub fn run(flags: &Compare) -> ExitCode {
+    compare(flags).unwrap_or_else(|error| {
+        say::error(format_args!("{error:#}"));
+        ExitCode::from(CANNOT)
+    })
+}
+
+fn compare(flags: &Compare) -> Result<ExitCode> {
     let rules = flags.fail_if.iter().map(|text| Rule::parse(text));
     let rules = rules
         .collect::<Result<Vec<_>, _>>()
@@ -63,19 +70,14 @@ pub fn run(flags: &Compare) -> Result<ExitCode> {
         seed: flags.random_seed,
         rules,
         significant: flags.significant.value,
+        min_effect: flags.min_effect,
     };
     merge_shards(&flags.a)?;
     merge_shards(&flags.b)?;
     let (a, b) = (Run::read(&flags.a)?, Run::read(&flags.b)?);
     let comparison = Comparison::new(a, b, &wanted)?;
     let all = flags.all.value || !flags.metrics.is_empty();
-    stdout::text(DEFAULT_WIDTH, |width, colour| {
-        comparison.console(all, width, colour)
-    });
-    if let Some(path) = &flags.output {
-        let text = json_bytes(&comparison.json());
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    show(flags, &comparison, all)?;
     let broken: Vec<&str> = comparison
         .broken()
         .map(|judged| judged.rule.text.as_str())
@@ -85,4 +87,33 @@ pub fn run(flags: &Compare) -> Result<ExitCode> {
     }
     say::error(format_args!("broken: {}", broken.join(", ")));
     Ok(ExitCode::FAILURE)
+}
+
+/// The table on stdout and the file, or what stands for the table on stdout.
+fn show(flags: &Compare, comparison: &Comparison, all: bool) -> Result<()> {
+    let document = |format| match format {
+        Format::Text => comparison.console(all, DEFAULT_WIDTH, false).into_bytes(),
+        Format::Json => json_bytes(&comparison.json()),
+        Format::Markdown => comparison.markdown(all).into_bytes(),
+        Format::Junit => comparison.junit().into_bytes(),
+    };
+    let file = flags.output.as_deref();
+    let to_stdout = file == Some(Path::new("-"));
+    let format = match flags.format {
+        None | Some(Format::Text) if file.is_none() => Format::Text,
+        given => given.unwrap_or(Format::Json),
+    };
+    if to_stdout || (file.is_none() && format != Format::Text) {
+        let text = String::from_utf8_lossy(&document(format)).into_owned();
+        stdout::text(DEFAULT_WIDTH, |_, _| text);
+        return Ok(());
+    }
+    stdout::text(DEFAULT_WIDTH, |width, colour| {
+        comparison.console(all, width, colour)
+    });
+    if let Some(path) = file {
+        std::fs::write(path, document(format))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
