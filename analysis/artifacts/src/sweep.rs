@@ -364,6 +364,8 @@ pub struct Combination {
     pub sweet_spot: bool,
     /// See [`SweepFile::saturated`].
     pub saturated: bool,
+    /// Its runs whose bottleneck was the client.
+    pub client_bottleneck_trials: usize,
     /// It meets the objectives, where there are some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feasible: Option<bool>,

@@ -536,7 +536,8 @@ impl Run {
             return Some((given, "--num-gpus"));
         }
         let summary = self.summary()?;
-        let stored = summary.num_gpus;
+        let per_gpu = summary.per_gpu.as_ref().map(|per| per.num_gpus as f64);
+        let stored = per_gpu.or(summary.num_gpus);
         let stored = stored.or_else(|| summary.config()?.num_gpus);
         if let Some(stored) = stored {
             return Some((stored, "the run's --num-gpus"));

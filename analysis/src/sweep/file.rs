@@ -112,6 +112,7 @@ impl Sweep {
             pareto_optimal_tps: marks.front,
             sweet_spot: marks.sweet_spot,
             saturated: marks.saturated,
+            client_bottleneck_trials: cell.bottlenecks(),
             feasible: (!self.objectives.is_empty()).then_some(marks.feasible),
             ..Combination::default()
         };

@@ -72,6 +72,14 @@ impl Sweep {
         text += "* on the front of total TPS against TPS/User; ★ sweet spot: the largest product of both \
                  below saturation; saturated: more load brought less than a tenth of its share in \
                  throughput\n";
+        let spoiled: usize = self.cells.iter().map(Cell::bottlenecks).sum();
+        if spoiled > 0 {
+            let runs: usize = self.cells.iter().map(|cell| cell.good().count()).sum();
+            text += &format!(
+                "client-bound: the client was the bottleneck (in {spoiled} of {runs} runs), so those figures are not \
+                 the server's alone; client_health in the runs' summaries says why\n"
+            );
+        }
         if self.num_gpus.is_none() {
             text += "TPS/GPU needs --num-gpus\n";
         }
@@ -101,6 +109,9 @@ impl Sweep {
                 "misses SLOs"
             });
         }
+        if cell.bottlenecks() > 0 {
+            words.push("client-bound");
+        }
         words.join(" ")
     }
 
@@ -109,7 +120,16 @@ impl Sweep {
         let marks = self.marks();
         let mut head: Vec<String> = self.parameters.iter().map(|p| p.name.clone()).collect();
         head.extend(COLUMNS.iter().map(|(_, key, _)| (*key).to_owned()));
-        head.extend(["trials", "pareto_optimal_tps", "sweet_spot", "saturated"].map(str::to_owned));
+        head.extend(
+            [
+                "trials",
+                "pareto_optimal_tps",
+                "sweet_spot",
+                "saturated",
+                "client_was_bottleneck",
+            ]
+            .map(str::to_owned),
+        );
         let mut rows = vec![head];
         for (cell, marks) in self.cells.iter().zip(&marks) {
             let mut row: Vec<String> = cell.values.iter().map(bare).collect();
@@ -117,7 +137,12 @@ impl Sweep {
                 value(self, cell).map_or_else(String::new, |value| value.to_string())
             }));
             row.push(cell.good().count().to_string());
-            let flags = [marks.front, marks.sweet_spot, marks.saturated];
+            let flags = [
+                marks.front,
+                marks.sweet_spot,
+                marks.saturated,
+                cell.bottlenecks() > 0,
+            ];
             row.extend(flags.map(|flag| flag.to_string()));
             rows.push(row);
         }

@@ -114,6 +114,9 @@ impl<'a> Runner<'a> {
         self.passed(number);
         let said = match &trial.error {
             Some(error) => format!("failed: {error}"),
+            None if trial.client_was_bottleneck => {
+                format!("{} (the client was the bottleneck)", figures(trial))
+            }
             None => figures(trial),
         };
         let kept = if kept { " (kept)" } else { "" };
