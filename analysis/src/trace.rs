@@ -180,6 +180,20 @@ impl Trace {
         self.ends.push(self.used.len());
     }
 
+    /// The first line whose ids, of `block` tokens each and the last of any length, are more than
+    /// its input: how many ids, and the input's tokens. The blocks cannot be of that size.
+    pub fn too_long(&self, block: u32) -> Option<(u64, u64)> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        let ids = begins
+            .zip(&self.ends)
+            .map(|(begin, end)| (end - begin) as u64);
+        let mut lines = ids.zip(self.inputs.iter().copied());
+        lines.find(|&(ids, input)| {
+            // A line without a length says nothing about blocks.
+            input > 0 && ids.saturating_sub(1).saturating_mul(block.into()) >= input
+        })
+    }
+
     /// The figures of all lines, whose ids stand for `block` tokens each.
     pub fn figures(self, block: u32) -> TraceFigures {
         let repeated = |counts: &[u32], at: u32| counts.get(at as usize).is_some_and(|&n| n > 1);
@@ -380,6 +394,21 @@ mod tests {
         assert_eq!((odd.num_prefix_groups, odd.unique_prefixes), (1, 3));
         assert_eq!(odd.unique_prompt_length_stats.unwrap().min, -512.0);
         close(odd.cache_hit_rate, 0.25);
+    }
+
+    #[test]
+    fn blocks_that_are_longer_than_an_input_are_found() {
+        let mut trace = Trace::default();
+        for line in [
+            "{\"hash_ids\": [1, 2]}",
+            "{\"input_length\": 513, \"hash_ids\": [1, 2]}",
+            "{\"input_length\": 1100, \"hash_ids\": [1, 2, 3]}",
+        ] {
+            trace.read(line.as_bytes()).unwrap();
+        }
+        assert_eq!(trace.too_long(512), None);
+        assert_eq!(trace.too_long(513), Some((2, 513)));
+        assert_eq!(Trace::default().too_long(512), None);
     }
 
     #[test]

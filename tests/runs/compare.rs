@@ -133,10 +133,7 @@ fn what_cannot_be_compared_is_one_line() {
 
 #[test]
 fn repeated_runs_are_one_side_and_stdout_takes_the_document() {
-    let repeated = run(
-        3,
-        "--concurrency 2 --request-count 20 --num-profile-runs 2 --num-gpus 2",
-    );
+    let repeated = run(3, "--concurrency 2 --request-count 20 --num-profile-runs 2");
     let folder = repeated.folder();
     let flags = ["--output", "-", "--fail-if", "ttft>1e6"];
     let json = compare(folder, folder, &flags).code(0).stdout;

@@ -68,6 +68,14 @@ fn analyze_trace_says_what_is_wrong() {
         bad.stderr
     );
     assert_eq!(bad.stderr.lines().count(), 1);
+    let blocks = call(["analyze-trace", "trace.jsonl", "--block-size", "2048"]);
+    std::fs::write(blocks.folder().join("trace.jsonl"), TRACE).unwrap();
+    let blocks = blocks.run().code(1);
+    assert_eq!(
+        blocks.stderr,
+        "error: --block-size 2048: trace.jsonl has 3 ids for an input of 1500 tokens, so its blocks \
+         are smaller; give the size it was made with\n"
+    );
 }
 
 /// A run over the trace with these flags: the inputs that were sent, sorted, and what was said.

@@ -779,7 +779,8 @@ async function compareView(main) {
       if (at && own !== undefined && base) {
         const change = (own / base - 1) * 100;
         const good = larger ? change > 0 : change < 0;
-        cell.append(' ', el('span', { class: Math.abs(change) < 0.05 ? '' : good ? 'better' : 'worse', text: `${change >= 0 ? '+' : ''}${change.toFixed(1)}%` }));
+        const judged = typeof larger === 'boolean' && Math.abs(change) >= 0.05;
+        cell.append(' ', el('span', { class: !judged ? '' : good ? 'better' : 'worse', text: `${change >= 0 ? '+' : ''}${change.toFixed(1)}%` }));
       }
       return cell;
     }));

@@ -12,6 +12,8 @@ use pinfire_artifacts::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use pinfire_analysis::compare;
+
 use super::{
     Config, Figure, Loaded, Run, figures_of_run, figures_of_runs,
     load::{Outcome, Request, Told, larger_is_better, name_of},
@@ -176,10 +178,13 @@ fn thin_for_page(figure: &mut Figure) {
     }
 }
 
-/// One row per metric of the summary: tag, name, unit, whether larger is better, statistics.
+/// One row per metric of the summary: tag, name, unit, whether larger is better (`null` of what is
+/// no result: lengths, sizes and counts), statistics.
 fn metrics(run: &Run) -> Vec<Value> {
     let row = |tag: &str, unit: &str, stats: &Ordered<Value>| {
-        json!([tag, name_of(tag), unit, larger_is_better(tag), stats])
+        let larger = larger_is_better(tag).then_some(true);
+        let larger = larger.or_else(|| compare::larger_is_better(tag));
+        json!([tag, name_of(tag), unit, larger, stats])
     };
     match &run.told {
         Told::Cell(cell) => {

@@ -668,3 +668,20 @@ fn the_page_holds_everything_and_lets_nothing_out() {
     );
     assert!(data["compare"]["figures"].as_array().unwrap().len() > 5);
 }
+
+#[test]
+fn a_run_that_was_told_its_gpus_is_divided_by_them() {
+    let folder = tempfile::tempdir().unwrap();
+    write_run(folder.path(), 10);
+    let path = folder.path().join("profile_export_aiperf.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+    summary["per_gpu"] = serde_json::json!({"num_gpus": 4});
+    std::fs::write(&path, summary.to_string()).unwrap();
+    let count = |given| {
+        let loaded = load(&[folder.path().to_owned()], &Config::default(), given).unwrap();
+        loaded.runs[0].gpu_count()
+    };
+    assert_eq!(count(None), Some((4.0, "the run's --num-gpus")));
+    assert_eq!(count(Some(2.0)), Some((2.0, "--num-gpus")));
+}

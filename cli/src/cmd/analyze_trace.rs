@@ -2,12 +2,12 @@
 
 use std::{path::Path, process::ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use pinfire_analysis::{
     export::DEFAULT_WIDTH,
     trace::{Trace, TraceFigures},
 };
-use pinfire_workload::dataset::{DatasetError, mooncake::Lines};
+use pinfire_workload::dataset::mooncake::Lines;
 
 use crate::{
     args::AnalyzeTrace,
@@ -41,7 +41,7 @@ pub fn run(flags: &AnalyzeTrace) -> Result<ExitCode> {
 }
 
 /// Reads a trace whose ids stand for `block` tokens each.
-fn read(path: &Path, block: u32) -> Result<TraceFigures, DatasetError> {
+fn read(path: &Path, block: u32) -> Result<TraceFigures> {
     let mut lines = Lines::open(path)?;
     let mut trace = Trace::default();
     let mut skipped = 0_u64;
@@ -58,6 +58,13 @@ fn read(path: &Path, block: u32) -> Result<TraceFigures, DatasetError> {
             "{}: lines that are null are skipped: {skipped}",
             path.display()
         ));
+    }
+    if let Some((ids, tokens)) = trace.too_long(block) {
+        bail!(
+            "--block-size {block}: {} has {ids} ids for an input of {tokens} tokens, so its blocks are \
+             smaller; give the size it was made with",
+            path.display()
+        );
     }
     Ok(trace.figures(block))
 }
