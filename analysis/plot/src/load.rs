@@ -676,6 +676,15 @@ pub fn name_of(tag: &str) -> String {
         .map_or_else(|| tag.replace('_', " "), str::to_owned)
 }
 
+/// Whether more of it is better, less of it, or neither because it is no result: lengths, sizes and
+/// counts.
+pub fn better_if_larger(tag: &str) -> Option<bool> {
+    match tag {
+        "output_token_throughput_per_gpu" | "goodput_per_gpu" => Some(true),
+        _ => pinfire_analysis::compare::larger_is_better(tag),
+    }
+}
+
 /// Whether more of it is better.
 pub fn larger_is_better(tag: &str) -> bool {
     matches!(tag, "output_token_throughput_per_gpu" | "goodput_per_gpu")

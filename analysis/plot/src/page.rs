@@ -12,11 +12,9 @@ use pinfire_artifacts::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use pinfire_analysis::compare;
-
 use super::{
     Config, Figure, Loaded, Run, figures_of_run, figures_of_runs,
-    load::{Outcome, Request, Told, larger_is_better, name_of},
+    load::{Outcome, Request, Told, better_if_larger, name_of},
     theme::{self, Theme},
     thin,
 };
@@ -182,9 +180,7 @@ fn thin_for_page(figure: &mut Figure) {
 /// no result: lengths, sizes and counts), statistics.
 fn metrics(run: &Run) -> Vec<Value> {
     let row = |tag: &str, unit: &str, stats: &Ordered<Value>| {
-        let larger = larger_is_better(tag).then_some(true);
-        let larger = larger.or_else(|| compare::larger_is_better(tag));
-        json!([tag, name_of(tag), unit, larger, stats])
+        json!([tag, name_of(tag), unit, better_if_larger(tag), stats])
     };
     match &run.told {
         Told::Cell(cell) => {

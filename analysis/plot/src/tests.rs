@@ -667,6 +667,15 @@ fn the_page_holds_everything_and_lets_nothing_out() {
         12
     );
     assert!(data["compare"]["figures"].as_array().unwrap().len() > 5);
+    let metrics = data["runs"][0]["metrics"].as_array().unwrap();
+    let larger = |tag: &str| {
+        let row = metrics.iter().find(|row| row[0] == tag);
+        row.map_or_else(|| panic!("no {tag}"), |row| row[3].clone())
+    };
+    assert_eq!(larger("time_to_first_token"), false);
+    assert_eq!(larger("request_throughput"), true);
+    // What was asked for is no result.
+    assert_eq!(larger("input_sequence_length"), Value::Null);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use pinfire_artifacts::tag;
 use std::collections::BTreeMap;
 
-use pinfire_analysis::sweep::saturation;
+use pinfire_analysis::sweep::{saturation, t_critical};
 
 use super::common::{empty, label};
 use crate::{
@@ -405,28 +405,8 @@ fn half(std: f64, n: usize, level: f64) -> f64 {
     if n < 2 {
         0.0
     } else {
-        student(level, n - 1) * std / (n as f64).sqrt()
+        t_critical(level, n - 1) * std / (n as f64).sqrt()
     }
-}
-
-/// The two-sided quantile of Student's t: with t = √ν·tan θ the density becomes cos^(ν−1) θ, whose
-/// share up to θ is `level`.
-fn student(level: f64, freedom: usize) -> f64 {
-    const STEPS: usize = 4000;
-    let power = freedom as i32 - 1;
-    let width = std::f64::consts::FRAC_PI_2 / STEPS as f64;
-    let part = |at: usize| (((at as f64 + 0.5) * width).cos()).powi(power);
-    let whole: f64 = (0..STEPS).map(part).sum();
-    let mut sum = 0.0;
-    for at in 0..STEPS {
-        let next = sum + part(at);
-        if next >= level * whole {
-            let share = (level * whole - sum) / (next - sum);
-            return (freedom as f64).sqrt() * ((at as f64 + share) * width).tan();
-        }
-        sum = next;
-    }
-    f64::INFINITY
 }
 
 /// One row per run: the span from p50 to p99, with p50, p90 and p99 on it; a scalar is one dot.
@@ -541,23 +521,6 @@ pub fn by_run(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantiles_of_student_are_those_of_the_tables() {
-        for (level, freedom, expected) in [
-            (0.95, 1, 12.706),
-            (0.95, 2, 4.303),
-            (0.95, 9, 2.262),
-            (0.99, 4, 4.604),
-            (0.90, 30, 1.697),
-        ] {
-            let value = student(level, freedom);
-            assert!(
-                (value - expected).abs() < 0.002,
-                "{level} {freedom}: {value}"
-            );
-        }
-    }
 
     #[test]
     fn the_frontier_keeps_ties_and_drops_what_is_beaten() {
