@@ -122,6 +122,10 @@ pub struct Cell {
     pub summary: String,
     /// Requests that were left.
     pub cancels: u64,
+    /// Requests that were left before, in a first try that could tell nothing; their records are
+    /// kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancels_before: Option<u64>,
     /// Those that never came back.
     pub leaked: f64,
     /// The longest time until all was let go, in seconds.
@@ -140,6 +144,7 @@ impl Cell {
             found: Found::of(report),
             summary: report.summary.clone(),
             cancels: report.cancels,
+            cancels_before: None,
             leaked: report.leak.leaked,
             released_after_s: report.released_after_s.map(|[_, longest]| longest),
             alone: format!("pinfire cancel-test {}", place.flags()),
@@ -367,6 +372,7 @@ mod tests {
             summary: "leaks: 4 of 4 cancelled requests (100.0 %) are still held 3 s after the load"
                 .to_owned(),
             cancels: 4,
+            cancels_before: None,
             leaked: 4.0,
             released_after_s: Some(1.25),
             alone: String::new(),

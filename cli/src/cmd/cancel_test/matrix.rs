@@ -503,7 +503,9 @@ impl Table<'_> {
             let mut cell = run()?;
             // A busy machine may have been late. What is bad stays bad.
             if cell.found.is_untold() {
+                let before = cell.cancels;
                 cell = run()?;
+                cell.cancels_before = Some(before);
             }
             row.say(&cell);
             let lost = cell.found.is_lost();
