@@ -27,6 +27,8 @@ pub const PHASES: &str = "phases";
 pub const PHASE_MANIFEST: &str = "phase_manifest.json";
 /// Written into the folder of a run of a sweep when that run is finished.
 pub const RUN_MARKER: &str = "run_config.json";
+/// The folder of repeated runs.
+pub const PROFILE_RUNS: &str = "profile_runs";
 /// A sweep as it was begun, so that it can be resumed.
 pub const SWEEP_CONFIG: &str = "sweep_config.json";
 /// All points of a sweep.

@@ -148,9 +148,9 @@ impl RunFiles {
     /// # Errors
     /// A folder cannot be read.
     pub fn repeats(folder: &Path) -> Result<Vec<Self>, FindError> {
-        let below = folder.join("profile_runs");
+        let below = folder.join(crate::PROFILE_RUNS);
         let runs = match folder.file_name() {
-            Some(name) if name == "profile_runs" => folder,
+            Some(name) if name == crate::PROFILE_RUNS => folder,
             _ if below.is_dir() => &below,
             _ => return Ok(Vec::new()),
         };

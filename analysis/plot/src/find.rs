@@ -222,7 +222,7 @@ fn look_into(
             || shards
                 .iter()
                 .any(|shard| name == shard_name(shard.index).as_str())
-            || (name == "profile_runs" && has_aggregate);
+            || (name == pinfire_artifacts::PROFILE_RUNS && has_aggregate);
         if !skipped {
             look_into(&child, deep - 1, seen, found);
         }

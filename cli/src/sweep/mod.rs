@@ -27,8 +27,8 @@ use pinfire_analysis::{
     sweep::{Cell, GOOD_SHARE, Sweep, converge::Convergence},
 };
 use pinfire_artifacts::{
-    AGGREGATE_CSV, AGGREGATE_JSON, COLLATED_JSON, PARETO_CSV, RunFolder, SWEEP_CSV, SWEEP_JSON,
-    json_bytes, replace,
+    AGGREGATE_CSV, AGGREGATE_JSON, COLLATED_JSON, PARETO_CSV, PROFILE_RUNS, RunFolder, SWEEP_CSV,
+    SWEEP_JSON, json_bytes, replace,
 };
 use pinfire_config::{
     Blame, Get, Given, RunConfig, Sourced,
@@ -675,9 +675,9 @@ fn run_label(trial: usize, alone: bool) -> String {
 /// The folder of a run.
 fn place(base: &Path, dir: &str, label: &str, trials: usize, independent: bool) -> PathBuf {
     match (dir.is_empty(), trials, independent) {
-        (true, ..) => base.join("profile_runs").join(label),
+        (true, ..) => base.join(PROFILE_RUNS).join(label),
         (false, 1, _) => base.join(dir),
-        (false, _, false) => base.join("profile_runs").join(label).join(dir),
-        (false, _, true) => base.join(dir).join("profile_runs").join(label),
+        (false, _, false) => base.join(PROFILE_RUNS).join(label).join(dir),
+        (false, _, true) => base.join(dir).join(PROFILE_RUNS).join(label),
     }
 }

@@ -11,7 +11,7 @@ use pinfire_analysis::{
         search::{End, Range, Search, Step, Verdict, of_goodput},
     },
 };
-use pinfire_artifacts::{RunFolder, SEARCH_HISTORY, json_bytes, replace};
+use pinfire_artifacts::{PROFILE_RUNS, RunFolder, SEARCH_HISTORY, json_bytes, replace};
 use pinfire_config::{
     Blame, Get, Given, RunConfig, Sourced, axes::Axis, demand, numbers::Count, refuse,
     setting::Listed,
@@ -316,7 +316,7 @@ impl Plan<'_> {
         let folder = self
             .base
             .join(format!("search_iter_{at:04}"))
-            .join("profile_runs")
+            .join(PROFILE_RUNS)
             .join(&run);
         let planned = self.maker.make(
             &self.config_of(value, &point, &lists)?,
