@@ -223,8 +223,8 @@ pub struct Compare {
     pub significant: Sourced<bool>,
     /// Call a difference below this share of A small, however sure it is.
     ///
-    /// 1% is about what one machine's runs of one configuration differ by; 0 takes every difference
-    /// seriously. Rules are held against their own limits.
+    /// So small a difference rarely decides anything; 0 takes every difference seriously. Rules are
+    /// held against their own limits.
     #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = effect)]
     pub min_effect: f64,
     /// Percentiles to show besides p50, p90 and p99: 75,99.9
@@ -252,8 +252,8 @@ pub struct Compare {
 
 /// Reads a percentage of 0 or more as a share.
 fn effect(text: &str) -> Result<f64, String> {
-    match text.trim_end_matches('%').trim() {
-        "0" => Ok(0.0),
+    match text.strip_suffix('%').unwrap_or(text).trim().parse() {
+        Ok(0.0) => Ok(0.0),
         _ => numbers::percentage(text),
     }
 }
