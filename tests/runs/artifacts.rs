@@ -432,7 +432,9 @@ fn the_log_has_the_phases_and_the_footer_its_path() {
     for line in log.lines() {
         let parts: Vec<&str> = line.splitn(4, " - ").collect();
         assert_eq!((parts.len(), parts[1]), (4, "pinfire"), "{line}");
-        assert_eq!(parts[2], "INFO", "{line}");
+        // A busy machine makes the client late, and the log says so.
+        let late = parts[3].starts_with("the client was the bottleneck");
+        assert_eq!(parts[2], if late { "WARNING" } else { "INFO" }, "{line}");
     }
     let place = |text: &str| log.find(text).unwrap_or_else(|| panic!("{text}: {log}"));
     assert!(place("warmup begins") < place("warmup has ended"));
