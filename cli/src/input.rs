@@ -32,15 +32,6 @@ pub enum Input {
 }
 
 impl Input {
-    /// The file that it is read from, if there is one.
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Synthetic(_) => None,
-            Self::Mooncake(spec) => Some(&spec.path),
-            Self::File(spec) => Some(&spec.path),
-        }
-    }
-
     /// Whether it is sent by its timestamps.
     pub fn fixed_schedule(&self) -> bool {
         match self {

@@ -1,7 +1,7 @@
 //! The load of each phase: mode, limits and ends, from the settings, with what follows from them.
 
 use anyhow::{Context, Result};
-use pinfire_base::clock::Span;
+use pinfire_base::{clock::Span, shard::Shard};
 use pinfire_config::{
     Blame, Get, Given, Refusal, RunConfig, Sourced, demand, refuse,
     setting::Setting,
@@ -66,6 +66,13 @@ pub struct Load {
 }
 
 impl Load {
+    /// How many requests of a shard, or of the whole, must have ended before
+    /// `--failed-request-threshold` is held against them.
+    pub fn judged_from(&self, shard: Shard) -> u64 {
+        let slots = self.profiling.concurrency.unwrap_or(1);
+        shard.slots(slots).max(10)
+    }
+
     /// Checks the settings together.
     ///
     /// # Errors

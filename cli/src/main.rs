@@ -14,6 +14,7 @@ mod cluster;
 mod cmd;
 mod environment;
 mod input;
+mod inputs;
 mod load;
 mod prompts;
 mod readiness;

@@ -1,22 +1,22 @@
 //! Which share of a run this process sends, where several make it together.
 
-use std::{
-    fs::File,
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use pinfire_artifacts::{FileNames, RunFolder, SHARD, shard::ShardFolder};
 use pinfire_base::shard::Shard;
+use pinfire_cluster::message::Item;
 use pinfire_config::{
-    Get, RunConfig, Sourced, demand,
+    Get, RunConfig, Sourced, config, demand,
     numbers::{ShardCount, ShardOf},
     refuse,
 };
 use sha2::{Digest, Sha256};
 
-use crate::load::{Load, Mode, PhaseLoad};
+use crate::{
+    inputs::digest_of,
+    load::{Load, Mode, PhaseLoad},
+};
 
 /// What a process is of a run that several make.
 #[derive(Clone, Debug)]
@@ -347,6 +347,11 @@ fn enough(config: &RunConfig, phase: &PhaseLoad, count: u32) -> Result<()> {
 /// A digest of everything that was asked, but for what may differ from shard to shard: which one it
 /// is, where its files are, what its machine is like and how it talks.
 pub fn digest(config: &RunConfig) -> String {
+    digest_of(&settings(config))
+}
+
+/// The same, setting by setting.
+pub fn settings(config: &RunConfig) -> Vec<Item> {
     let mut same = config.clone();
     let plain = RunConfig::default();
     same.shards = plain.shards;
@@ -360,7 +365,18 @@ pub fn digest(config: &RunConfig) -> String {
     same.output.log_level = plain.output.log_level;
     same.output.verbose = plain.output.verbose;
     same.output.extra_verbose = plain.output.extra_verbose;
-    hex(&Sha256::digest(same.yaml())[..16])
+    let flag = |name: &str| {
+        let flag = config::settings()
+            .get(name)
+            .and_then(|flag| flag.get_long());
+        format!("--{}", flag.unwrap_or(name))
+    };
+    let all = same.wire().values().into_iter();
+    all.map(|(name, value)| Item {
+        name: flag(&name),
+        digest: Sha256::digest(value.to_string()).into(),
+    })
+    .collect()
 }
 
 /// What the shards of one run, and no other run of the same flags, have in common without talking:
@@ -384,27 +400,6 @@ pub fn node() -> Option<String> {
     ["NODE_NAME", "SLURMD_NODENAME"]
         .into_iter()
         .find_map(environment)
-}
-
-/// A digest of the input file, and of the tokenizer that counts and makes prompts; where neither is
-/// a file, of their names.
-pub fn inputs_digest(file: Option<&Path>, tokenizer: Option<&str>) -> String {
-    let mut digest = Sha256::new();
-    if let Some(file) = file.filter(|file| file.is_file())
-        && let Ok(file) = File::open(file)
-    {
-        let mut file = BufReader::with_capacity(1 << 20, file);
-        // What cannot be read has been reported where the dataset was made.
-        while let Ok(read) = file.fill_buf()
-            && !read.is_empty()
-        {
-            digest.update(read);
-            let size = read.len();
-            file.consume(size);
-        }
-    }
-    digest.update(tokenizer.unwrap_or_default());
-    hex(&digest.finalize()[..16])
 }
 
 /// Bytes as hexadecimal digits.

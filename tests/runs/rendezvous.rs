@@ -13,7 +13,7 @@ use pinfire_base::clock::{Span, Stamp};
 use pinfire_cluster::{
     Shard,
     greeting::{Greeting, PROTOCOL, Token},
-    message::{Beat, Common, Done, Tally},
+    message::{Answers, Beat, Common, Done, Tally},
     shard::{Event, Output, Rules},
 };
 use pinfire_tests::{
@@ -21,7 +21,7 @@ use pinfire_tests::{
     mock::{Mock, script},
     watchdog::watch,
 };
-use pinfire_tools::mock::Script;
+use pinfire_tools::mock::{Fault, FaultRule, Script, When};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -377,10 +377,61 @@ fn strangers_at_the_leaders_port_cost_a_line_each() {
         assert_eq!(of(words), 1, "{words}: {}", leader.stderr);
     }
     assert!(
-        of("was refused: its settings differ") == 1,
+        of("was refused: its settings differ from the others': --concurrency") == 1,
         "{}",
         leader.stderr
     );
+}
+
+#[test]
+fn a_file_that_differs_at_one_shard_is_named() {
+    let mock = Mock::start(script());
+    let url = format!("http://{}", mock.address());
+    let meeting = Meeting::Apart(port());
+    let flags = "--request-rate-series series.json --concurrency 8 --request-count 20";
+    let all: Vec<Running> = (0..4)
+        .map(|index| {
+            let call = shard(&meeting, &url, index, flags);
+            let rate = if index == 2 { 60 } else { 50 };
+            let point = |time| format!("{{\"time_s\": {time}, \"qps\": {rate}}}");
+            call.write("series.json", &format!("[{}, {}]", point(0), point(100)));
+            call.start()
+        })
+        .collect();
+    let all = ends(all);
+    let why = "its input files differ from the others': --request-rate-series";
+    assert!(
+        all[2]
+            .stderr
+            .contains(&format!("the leader refuses this shard: {why}")),
+        "{}",
+        all[2].stderr
+    );
+    let named = all[0].stderr.lines().filter(|line| line.contains(why));
+    assert!(named.count() >= 1, "{}", all[0].stderr);
+    assert_eq!(all[0].status.code(), Some(6), "{}", all[0].stderr);
+    assert_eq!(mock.stop().1.len(), 0, "nobody has sent anything");
+}
+
+#[test]
+fn the_whole_is_stopped_when_too_much_of_it_fails() {
+    let mock = Mock::start(Script {
+        faults: vec![FaultRule {
+            fault: Fault::Status(500),
+            when: When::Every(1),
+        }],
+        ..script()
+    });
+    let url = format!("http://{}", mock.address());
+    let folder = TempDir::new().unwrap();
+    let flags = format!("{ENDLESS} --failed-request-threshold 0.5 --no-error-backoff");
+    let mut all = ends(four(&Meeting::Folder(folder.path()), &url, &flags)).into_iter();
+    let leader = all.next().unwrap().code(1);
+    let why = "requests of all shards failed, more than --failed-request-threshold allows";
+    assert!(leader.stderr.contains(why), "{}", leader.stderr);
+    for other in all {
+        other.code(0);
+    }
 }
 
 fn connected(port: u16) -> TcpStream {
@@ -502,10 +553,10 @@ impl Fake {
                 // A few bytes always have room.
                 Output::Send(bytes) => self.stream.write_all(&bytes).unwrap(),
                 Output::Event(Event::Run(run)) => {
-                    for (common, digest) in &run.common {
-                        self.shard.has(*common, *digest);
+                    for (common, items) in run.common {
+                        self.shard.has(common, items);
                     }
-                    self.shard.has(Common::Inputs, [1; 32]);
+                    self.shard.has(Common::Tokenizer, Vec::new());
                     self.shard.ready(0);
                 }
                 Output::Event(Event::Start { zero, .. }) => {
@@ -518,6 +569,7 @@ impl Fake {
                     self.shard.set_beat(Beat {
                         step: Some(0),
                         tally,
+                        answers: Answers::NONE,
                         clock: None,
                     });
                 }

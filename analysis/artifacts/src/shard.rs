@@ -1,6 +1,7 @@
 //! `shard.json`: which share of a run one of several processes has sent, and on which clock its
 //! times are. Each shard writes its files into a folder of its own below the run's, `shard-0003`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -176,6 +177,9 @@ pub struct Digests {
     pub settings: String,
     /// The input files and the tokenizer.
     pub inputs: String,
+    /// The same by the setting that names each of them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
 }
 
 /// One instant on two clocks.

@@ -12,7 +12,7 @@ use sha2::Sha256;
 pub const MAGIC: [u8; 7] = *b"pinfire";
 
 /// The version of the messages behind the greeting. To be raised with each change of one of them.
-pub const PROTOCOL: u8 = 1;
+pub const PROTOCOL: u8 = 2;
 
 /// Bytes of a leader's challenge.
 pub const CHALLENGE_BYTES: usize = MAGIC.len() + 1 + NONCE_BYTES;

@@ -1,17 +1,20 @@
 //! The leader: who takes part, when each step begins, who was lost, when everybody may leave.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pinfire_base::clock::{Span, Stamp};
 
 use crate::{
     greeting::{self, GREETING_BYTES, Greeting, MAGIC, Nonce, PROTOCOL, Token},
-    message::{Beat, Common, Digest, Done, FromLeader, FromShard, Run, Tally},
+    message::{Answers, Beat, Common, Digest, Done, FromLeader, FromShard, Item, Run, Tally},
     wire::{FROM_SHARD_BYTES, Inbox, frame},
 };
 
 /// A connection that has not proved itself by then is closed.
 const GREETING_PATIENCE: Span = Span::from_millis(5_000);
+
+/// Settings that are named in a refusal.
+const PARTS_NAMED: usize = 5;
 
 /// Connections beyond the shards that may be about to prove themselves; the oldest goes first.
 const STRANGERS: usize = 256;
@@ -66,6 +69,17 @@ pub struct Rules {
     pub shard_timeout: Span,
     /// What that means for the others.
     pub on_loss: OnLoss,
+    /// When too many requests of the whole have failed for it to go on.
+    pub threshold: Option<Threshold>,
+}
+
+/// How many requests may fail.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Threshold {
+    /// Of those that have ended, this share.
+    pub share: f64,
+    /// Nothing is judged before so many have ended.
+    pub from: u64,
 }
 
 /// What the leader wants done.
@@ -177,7 +191,8 @@ pub struct Member {
     incarnation: u64,
     inbox: Inbox,
     heard: Stamp,
-    has: BTreeMap<Common, Digest>,
+    /// What it has named of what all must have alike.
+    has: BTreeSet<Common>,
     /// It may send its files.
     ships: bool,
 }
@@ -202,9 +217,11 @@ pub struct Leader {
     course: Course,
     /// What all must have alike. What the leader does not know is taken from the first shard that
     /// names it.
-    common: BTreeMap<Common, Digest>,
+    common: BTreeMap<Common, Vec<Item>>,
     /// Why the run was stopped.
     why: Option<String>,
+    /// It was stopped because too many requests failed.
+    gave_up: bool,
     refused: u64,
     reminded: Stamp,
     ticked: Stamp,
@@ -221,12 +238,13 @@ impl Leader {
             course: Course::Gathering {
                 until: now + rules.join_timeout,
             },
-            common: rules.run.common.iter().copied().collect(),
+            common: rules.run.common.iter().cloned().collect(),
             rules,
             strangers: BTreeMap::new(),
             members: BTreeMap::new(),
             by_conn: BTreeMap::new(),
             why: None,
+            gave_up: false,
             refused: 0,
             reminded: now,
             ticked: now,
@@ -254,6 +272,11 @@ impl Leader {
     /// Why the run was stopped before its time, if it was.
     pub fn stopped(&self) -> Option<&str> {
         self.why.as_deref()
+    }
+
+    /// Whether it was stopped because too many requests failed.
+    pub const fn gave_up(&self) -> bool {
+        self.gave_up
     }
 
     /// Shards that were lost, or never came.
@@ -356,6 +379,7 @@ impl Leader {
             self.lose(now, index, &how);
         }
         self.watch_the_course(now);
+        self.watch_the_answers();
         self.advance(now);
     }
 
@@ -380,6 +404,26 @@ impl Leader {
             }
         }
         self.ticked = now;
+    }
+
+    /// Ends the run if too many requests of all shards together have failed.
+    fn watch_the_answers(&mut self) {
+        let Some(Threshold { share, from }) = self.rules.threshold else {
+            return;
+        };
+        let mut all = Answers::NONE;
+        for member in self.members.values() {
+            all.ended = all.ended.saturating_add(member.beat.answers.ended);
+            all.failed = all.failed.saturating_add(member.beat.answers.failed);
+        }
+        let over = all.failed as f64 > share * all.ended as f64;
+        if over && all.ended >= from && self.why.is_none() {
+            self.gave_up = true;
+            self.stop_all(&format!(
+                "{} of {} requests of all shards failed, more than --failed-request-threshold allows",
+                all.failed, all.ended
+            ));
+        }
     }
 
     /// What is not done by its time.
@@ -533,7 +577,7 @@ impl Leader {
             incarnation: greeting.incarnation,
             inbox: stranger.inbox,
             heard: now,
-            has: BTreeMap::new(),
+            has: BTreeSet::new(),
             ships: false,
         };
         self.members.insert(greeting.index, member);
@@ -617,7 +661,7 @@ impl Leader {
                     },
                 );
             }
-            FromShard::Has { common, digest } => self.compare(now, index, common, digest),
+            FromShard::Has { common, items } => self.compare(now, index, common, items),
             FromShard::Ready { step } => {
                 // It may have ended a short step before others have confirmed that.
                 let armed = matches!(member.stage, Stage::Armed(before) if before < step);
@@ -674,14 +718,15 @@ impl Leader {
     }
 
     /// All must have the same.
-    fn compare(&mut self, now: Stamp, index: u32, common: Common, digest: Digest) {
+    fn compare(&mut self, now: Stamp, index: u32, common: Common, items: Vec<Item>) {
         let Some(member) = self.members.get_mut(&index) else {
             return;
         };
-        member.has.insert(common, digest);
-        let expected = *self.common.entry(common).or_insert(digest);
-        if digest != expected {
-            let why = format!("its {} differ from those of the others", common.name());
+        member.has.insert(common);
+        let expected = self.common.entry(common).or_insert_with(|| items.clone());
+        if items != *expected {
+            let named = differing(&items, expected);
+            let why = format!("its {} differ from the others'{named}", common.name());
             let line = format!("shard {index} on {} was refused: {why}", member.host);
             self.outputs.push_back(Output::Say(line));
             self.tell(index, &FromLeader::Refuse { why: why.clone() });
@@ -852,6 +897,28 @@ impl Leader {
 impl Member {
     const fn is_there(&self) -> bool {
         !matches!(self.stage, Stage::Left | Stage::Lost(_))
+    }
+}
+
+/// The names of the items that are not the same on both sides, such as «: --isl, --url».
+fn differing(one: &[Item], other: &[Item]) -> String {
+    let of = |items: &[Item], name: &str| {
+        let found = items.iter().find(|part| part.name == name);
+        found.map(|part| part.digest)
+    };
+    let all: BTreeSet<&str> = one.iter().chain(other).map(|part| &*part.name).collect();
+    let differ = all
+        .into_iter()
+        .filter(|name| of(one, name) != of(other, name));
+    let names: Vec<&str> = differ.filter(|name| !name.is_empty()).collect();
+    match names.len() {
+        0 => String::new(),
+        1..=PARTS_NAMED => format!(": {}", names.join(", ")),
+        all => format!(
+            ": {} and {} more",
+            names[..PARTS_NAMED].join(", "),
+            all - PARTS_NAMED
+        ),
     }
 }
 

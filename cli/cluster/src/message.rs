@@ -12,22 +12,34 @@ pub enum Common {
     Settings,
     /// The credentials, by a salted hash.
     Secrets,
-    /// Dataset, corpus and tokenizer.
-    Inputs,
+    /// The files that the settings name.
+    Files,
+    /// The tokenizer.
+    Tokenizer,
 }
 
 impl Common {
     /// All of them, in the order in which they become known.
-    pub const ALL: [Self; 3] = [Self::Settings, Self::Secrets, Self::Inputs];
+    pub const ALL: [Self; 4] = [Self::Settings, Self::Secrets, Self::Files, Self::Tokenizer];
 
     /// What it is called in a refusal.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Settings => "settings",
             Self::Secrets => "credentials (API key, headers)",
-            Self::Inputs => "inputs (dataset, tokenizer)",
+            Self::Files => "input files",
+            Self::Tokenizer => "tokenizer files",
         }
     }
+}
+
+/// One of the things that make up a [`Common`]: a setting, or a file that one names.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Item {
+    /// What it is called in a refusal; empty where it has no name of its own.
+    pub name: String,
+    /// Its digest.
+    pub digest: Digest,
 }
 
 /// What a shard says.
@@ -42,8 +54,8 @@ pub enum FromShard {
     Has {
         /// Of what.
         common: Common,
-        /// Its digest.
-        digest: Digest,
+        /// The digest of each part of it.
+        items: Vec<Item>,
     },
     /// It could begin this step of the run now.
     Ready {
@@ -138,7 +150,7 @@ pub struct Run {
     /// The user has given it, so that another run may have it too.
     pub seed_is_given: bool,
     /// What all must have alike, as far as the leader knows it.
-    pub common: Vec<(Common, Digest)>,
+    pub common: Vec<(Common, Vec<Item>)>,
     /// Keeps the ids of requests apart from those of other runs.
     pub id_key: u64,
     /// Goes into the hash of the credentials.
@@ -195,6 +207,23 @@ impl Tally {
     }
 }
 
+/// How the answers of the measurement are, by what is in them.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Answers {
+    /// Requests that have ended, failed or not.
+    pub ended: u64,
+    /// Those that have failed: an answer that came whole may say that too.
+    pub failed: u64,
+}
+
+impl Answers {
+    /// None at all.
+    pub const NONE: Self = Self {
+        ended: 0,
+        failed: 0,
+    };
+}
+
 /// A sign of life.
 #[derive(Clone, Copy, PartialEq, Default, Debug, Serialize, Deserialize)]
 pub struct Beat {
@@ -202,6 +231,8 @@ pub struct Beat {
     pub step: Option<u32>,
     /// Requests of that step.
     pub tally: Tally,
+    /// How the answers of the measurement are.
+    pub answers: Answers,
     /// What the shard knows of the leader's clock.
     pub clock: Option<crate::clock::Estimate>,
 }
@@ -211,6 +242,7 @@ impl Beat {
     pub const NONE: Self = Self {
         step: None,
         tally: Tally::ZERO,
+        answers: Answers::NONE,
         clock: None,
     };
 }

@@ -7,7 +7,7 @@ use pinfire_base::clock::{Span, Stamp};
 use crate::{
     clock::{Clock, Estimate},
     greeting::{self, CHALLENGE_BYTES, Greeting, Nonce, PROOF_BYTES, Token},
-    message::{Beat, Common, Digest, Done, FromLeader, FromShard, Run},
+    message::{Beat, Common, Digest, Done, FromLeader, FromShard, Item, Run},
     wire::{FROM_LEADER_BYTES, Inbox, frame},
 };
 
@@ -154,8 +154,8 @@ impl Shard {
     }
 
     /// Names what this shard has of something that all must have alike.
-    pub fn has(&mut self, common: Common, digest: Digest) {
-        self.tell(&FromShard::Has { common, digest });
+    pub fn has(&mut self, common: Common, items: Vec<Item>) {
+        self.tell(&FromShard::Has { common, items });
     }
 
     /// The step could begin. For the first of a run the leader hears of it once the clocks have

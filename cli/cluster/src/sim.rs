@@ -16,8 +16,8 @@ use crate::{
     Leader, Shard,
     clock::Estimate,
     greeting::{Greeting, PROTOCOL, Token},
-    leader::{self, ConnId, OnLoss, Stage},
-    message::{Beat, Common, Done, Run, Tally},
+    leader::{self, ConnId, OnLoss, Stage, Threshold},
+    message::{Answers, Beat, Common, Done, Item, Run, Tally},
     shard,
 };
 
@@ -35,7 +35,9 @@ struct Nature {
     shards: u32,
     incarnation: u64,
     /// What its settings, credentials and inputs are.
-    digests: [u8; 3],
+    digests: [u8; 4],
+    /// How its answers are from the beginning of a step on.
+    answers: Answers,
     starts: u64,
     prepares: u64,
     runs: u64,
@@ -64,7 +66,8 @@ impl Nature {
             version: "1",
             shards: 4,
             incarnation: u64::from(index) + 100,
-            digests: [1, 2, 3],
+            digests: [1, 2, 3, 4],
+            answers: Answers::NONE,
             starts: 0,
             prepares: 50 * MS,
             runs: 2 * SECOND,
@@ -166,7 +169,7 @@ fn rules() -> leader::Rules {
             settings: "model: m".to_owned(),
             seed: 1,
             seed_is_given: true,
-            common: vec![(Common::Settings, [1; 32])],
+            common: vec![(Common::Settings, items(1))],
             id_key: 2,
             salt: [0; 32],
             folder_mark: "mark".to_owned(),
@@ -178,7 +181,17 @@ fn rules() -> leader::Rules {
         join_timeout: Span::from_millis(20_000),
         shard_timeout: Span::from_millis(3_000),
         on_loss: OnLoss::Stop,
+        threshold: None,
     }
+}
+
+/// Two items, of which the second differs with the number.
+fn items(number: u8) -> Vec<Item> {
+    let part = |name: &str, number: u8| Item {
+        name: name.to_owned(),
+        digest: [number; 32],
+    };
+    vec![part("--same", 1), part("--other", number)]
 }
 
 impl World {
@@ -389,6 +402,7 @@ impl World {
         let beat = Beat {
             step: Some(step),
             tally: tally(),
+            answers: self.processes[process].nature.answers,
             clock: None,
         };
         self.with(process, |shard, _| shard.set_beat(beat));
@@ -507,7 +521,7 @@ impl World {
                 assert_eq!(run.seed, 1);
                 self.with(process, |shard, nature| {
                     for (common, digest) in Common::ALL.into_iter().zip(nature.digests) {
-                        shard.has(common, [digest; 32]);
+                        shard.has(common, items(digest));
                     }
                 });
                 let prepared = self.now + self.processes[process].nature.prepares;
@@ -800,7 +814,7 @@ fn who_says_half_a_greeting_is_closed_after_a_while() {
 
 #[test]
 fn shards_that_differ_in_what_they_have_do_not_run() {
-    for (at, name) in ["settings", "credentials", "inputs"]
+    for (at, name) in ["settings", "credentials", "files", "tokenizer files"]
         .into_iter()
         .enumerate()
     {
@@ -815,8 +829,37 @@ fn shards_that_differ_in_what_they_have_do_not_run() {
             "{line}"
         );
         assert!(line.contains(name), "{line}");
+        assert!(line.ends_with("differ from the others': --other"), "{line}");
         assert!(matches!(world.fates()[3], Fate::Refused(_)));
     }
+}
+
+#[test]
+fn too_many_failures_are_those_of_the_whole() {
+    let with = |from: u64, answers: [(u64, u64); 4]| {
+        let mut rules = rules();
+        rules.threshold = Some(Threshold { share: 0.25, from });
+        let mut natures = four();
+        for (nature, (ended, failed)) in natures.iter_mut().zip(answers) {
+            nature.answers = Answers { ended, failed };
+            nature.runs = 3 * SECOND;
+        }
+        let mut world = World::new(rules, 1, natures);
+        world.run();
+        world.laws();
+        (
+            world.leader.gave_up(),
+            world.leader.stopped().map(str::to_owned),
+        )
+    };
+    // All of one shard's requests have failed, and few of the whole's.
+    let one = [(100, 100), (100, 0), (100, 0), (100, 0)];
+    assert_eq!(with(10, one), (false, None));
+    let more = [(100, 100), (100, 1), (100, 0), (100, 0)];
+    let why = "101 of 400 requests of all shards failed, more than --failed-request-threshold \
+               allows";
+    assert_eq!(with(10, more), (true, Some(why.to_owned())));
+    assert_eq!(with(401, more), (false, None), "not yet to be judged");
 }
 
 #[test]
@@ -875,7 +918,7 @@ fn random_run(seed: u64) {
             1 => nature.frozen = Some((at, at + draws.below(10 * SECOND))),
             2 => nature.cut_at = Some(at),
             3 => nature.interrupted_at = Some(at),
-            4 => nature.digests[draws.below(3) as usize] = 8,
+            4 => nature.digests[draws.below(4) as usize] = 8,
             _ => {}
         }
     }

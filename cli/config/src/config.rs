@@ -1,6 +1,6 @@
 //! The configuration itself, made of its sections, and its forms.
 
-use std::{collections::HashMap, sync::OnceLock};
+use std::{collections::HashMap, path::PathBuf, sync::OnceLock};
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, error::ErrorKind};
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,56 @@ run_config! {
     engine: Engine, "Engine";
 }
 
+/// A setting that names a file which a run reads.
+#[derive(Debug)]
+pub struct FileSetting<'a> {
+    /// Its flag.
+    pub flag: &'static str,
+    /// The setting itself.
+    pub path: &'a mut Option<Sourced<PathBuf>>,
+    /// Where several processes make a run, what is in the file must be the same for all of them;
+    /// else it is of one machine.
+    pub is_common: bool,
+}
+
 impl RunConfig {
+    /// The settings that name files which a run reads: the one table of them.
+    pub const fn files_mut(&mut self) -> [FileSetting<'_>; 6] {
+        const fn common<'a>(
+            flag: &'static str,
+            path: &'a mut Option<Sourced<PathBuf>>,
+        ) -> FileSetting<'a> {
+            FileSetting {
+                flag,
+                path,
+                is_common: true,
+            }
+        }
+        [
+            common("--input-file", &mut self.input.input_file),
+            common("--ca-cert", &mut self.endpoint.ca_cert),
+            common("--request-rate-series", &mut self.load.request_rate_series),
+            common(
+                "--system-prompt-file",
+                &mut self.conversations.system_prompt_file,
+            ),
+            FileSetting {
+                is_common: false,
+                ..common("--calibration", &mut self.output.calibration)
+            },
+            common("--release-profile", &mut self.watch.release_profile),
+        ]
+    }
+
+    /// The files and folders whose contents must be the same for all processes of a run, with the
+    /// flags that name them.
+    pub fn common_files(&self) -> Vec<(&'static str, PathBuf)> {
+        let mut own = self.clone();
+        let common = own.files_mut().into_iter().filter(|file| file.is_common);
+        let named = common.filter_map(|file| Some((file.flag, file.path.as_ref()?.value.clone())));
+        named.collect()
+    }
+
     /// Of the form that travels and is stored. A change that an older pinfire would misread has
     /// another number.
     pub const VERSION: u32 = 1;
@@ -319,6 +368,8 @@ impl FromArgMatches for Typed {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -330,5 +381,23 @@ mod tests {
             assert!(config.switch(name).is_none());
             assert!(settings().get(name).is_some(), "{name}");
         }
+    }
+
+    #[test]
+    fn every_setting_of_a_path_is_in_the_table_of_files() {
+        let path = settings().named("input-file").unwrap();
+        let kind = path.get_value_parser().type_id();
+        let of_paths = settings()
+            .all()
+            .filter(|flag| flag.get_value_parser().type_id() == kind);
+        let named: BTreeSet<String> = of_paths
+            .map(|flag| format!("--{}", flag.get_long().unwrap()))
+            .collect();
+        let mut config = defaults();
+        let table = config.files_mut();
+        let mut table: BTreeSet<String> = table.iter().map(|file| file.flag.to_owned()).collect();
+        // It is written, not read.
+        table.insert("--artifact-dir".to_owned());
+        assert_eq!(named, table);
     }
 }

@@ -57,6 +57,8 @@ pub struct Missing {
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     pub missing: Vec<Missing>,
+    /// It was stopped because too many requests failed.
+    pub gave_up: bool,
     /// Troubles with files that came home.
     pub unwritten: Vec<String>,
 }
@@ -391,6 +393,7 @@ impl Running {
         });
         Outcome {
             missing: missing.collect(),
+            gave_up: self.leader.gave_up(),
             unwritten: self.unwritten,
         }
     }

@@ -9,7 +9,7 @@ mod place;
 mod run;
 mod shard;
 
-pub use run::{digest_of_inputs, host, part_of, run, shard as take_part};
+pub use run::{host, part_of, run, shard as take_part};
 
 use std::{
     path::{Path, PathBuf},
@@ -24,7 +24,7 @@ use pinfire_base::{
 };
 use pinfire_cluster::{
     clock::Estimate,
-    message::{Beat, Common, Digest, Done, Run, Tally},
+    message::{Answers, Beat, Common, Done, Item, Run, Tally},
 };
 
 use self::{
@@ -116,8 +116,8 @@ impl Rendezvous {
     }
 
     /// Names what this shard has of something that all must have alike.
-    pub fn has(&self, common: Common, digest: Digest) {
-        self.thread.has(common, digest);
+    pub fn has(&self, common: Common, items: Vec<Item>) {
+        self.thread.has(common, items);
     }
 
     /// From this shard's clock to the leader's wall time, so that all shards' times are in one
@@ -167,7 +167,7 @@ impl Rendezvous {
                     let heard = Stamp::now();
                     let started = Started { zero, heard };
                     self.started = Some(started);
-                    self.beat(step, &Counts::default());
+                    self.beat(step, &Counts::default(), Answers::NONE);
                     return Ok(started);
                 }
                 Ok(news) => self.hear(news),
@@ -181,10 +181,11 @@ impl Rendezvous {
     }
 
     /// Tells how far this shard is.
-    pub fn beat(&self, step: u32, counts: &Counts) {
+    pub fn beat(&self, step: u32, counts: &Counts, answers: Answers) {
         self.thread.beat(Beat {
             step: Some(step),
             tally: tally(counts),
+            answers,
             clock: None,
         });
     }

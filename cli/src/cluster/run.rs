@@ -12,11 +12,14 @@ use anyhow::{Context, Result, anyhow, bail};
 use pinfire_artifacts::{
     INPUTS, LOG, READY, RESOLVED_CONFIG, RUN_MARKER, SHARD, shard::ShardFolder,
 };
-use pinfire_base::clock::{Span, Stamp, WallAnchor};
+use pinfire_base::{
+    clock::{Span, Stamp, WallAnchor},
+    shard::Shard as Numbers,
+};
 use pinfire_cluster::{
     greeting::{Greeting, PROTOCOL, Token},
-    leader::{LEAD, OnLoss, Rules, in_words},
-    message::{Common, Digest, Done, Run, Tally},
+    leader::{LEAD, OnLoss, Rules, Threshold, in_words},
+    message::{Common, Done, Item, Run, Tally},
     shard,
 };
 use pinfire_config::{
@@ -40,6 +43,7 @@ use crate::{
     args::Shard,
     cmd::{profile, report},
     environment,
+    inputs::Inputs,
     run::{cpus, signals::Interrupt},
     settings::{self, Settings},
     shards,
@@ -256,8 +260,9 @@ fn lead(
         seed: settings.seed.value,
         seed_is_given,
         common: vec![
-            (Common::Settings, digest_of_settings(settings)),
-            (Common::Secrets, digest_of_secrets(&settings.config, &salt)),
+            (Common::Settings, shards::settings(&settings.config)),
+            (Common::Secrets, secrets(&settings.config, &salt)),
+            (Common::Files, Inputs::of(&settings.config, None)?.files),
         ],
         id_key: settings::random_bits()?,
         salt,
@@ -285,6 +290,10 @@ fn lead(
             ShardLoss::Stop => OnLoss::Stop,
             ShardLoss::Continue => OnLoss::Continue,
         },
+        threshold: settings.load.failed_threshold.map(|share| Threshold {
+            share,
+            from: settings.load.judged_from(Numbers::WHOLE),
+        }),
     };
     let folder = run_folder.to_owned();
     LeaderThread::start(listener, rules, folder, settings.places.rest.clone())
@@ -345,8 +354,8 @@ fn take_part(
         share.run_id.clone_from(&rendezvous.run.run_id);
         run_folder.clone_from(&share.run_folder);
     }
-    rendezvous.has(Common::Settings, digest_of_settings(&settings));
-    let secrets = digest_of_secrets(&settings.config, &rendezvous.run.salt);
+    rendezvous.has(Common::Settings, shards::settings(&settings.config));
+    let secrets = secrets(&settings.config, &rendezvous.run.salt);
     rendezvous.has(Common::Secrets, secrets);
     let made = profile::one(&settings, interrupt, None, Some(&mut rendezvous));
     let done = match made {
@@ -481,7 +490,10 @@ fn after(
         return Err(anyhow!("the run is incomplete: {why}"));
     }
     merged?;
-    own
+    match outcome.gave_up {
+        true => own.map(|_| ExitCode::FAILURE),
+        false => own,
+    }
 }
 
 /// The leader is not there any more.
@@ -508,22 +520,18 @@ fn token() -> Token {
     Token::new(token)
 }
 
-/// The digest of what a dataset was made of, for the comparison with the other shards.
-pub fn digest_of_inputs(inputs: &str) -> Digest {
-    Sha256::digest(inputs).into()
-}
-
-fn digest_of_settings(settings: &Settings) -> Digest {
-    Sha256::digest(shards::digest(&settings.config)).into()
-}
-
-fn digest_of_secrets(config: &RunConfig, salt: &[u8; 32]) -> Digest {
+/// Of the credentials it is not told which one differs: a salted hash of all of them is harder to
+/// guess than that of each.
+fn secrets(config: &RunConfig, salt: &[u8; 32]) -> Vec<Item> {
     let mut digest = Sha256::new_with_prefix(salt);
     for exposed in config.exposed() {
         digest.update((exposed.len() as u64).to_le_bytes());
         digest.update(exposed);
     }
-    digest.finalize().into()
+    vec![Item {
+        name: String::new(),
+        digest: digest.finalize().into(),
+    }]
 }
 
 /// Files of a shard's folder that go home.

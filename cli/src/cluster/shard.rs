@@ -17,7 +17,7 @@ use pinfire_base::{
 use pinfire_cluster::{
     Shard,
     clock::Estimate,
-    message::{Beat, Common, Digest, Done, Run},
+    message::{Beat, Common, Done, Item, Run},
     shard::{Event, Output, Rules},
 };
 use rustix::{
@@ -40,7 +40,7 @@ const NOTE_EVERY: Span = Span::from_millis(1_000);
 
 /// What is asked of the thread.
 enum Command {
-    Has(Common, Digest),
+    Has(Common, Vec<Item>),
     Ready(u32),
     Stop(String),
     Done(Done, PathBuf),
@@ -154,8 +154,8 @@ impl ShardThread {
     }
 
     /// Names what this shard has of something that all must have alike.
-    pub fn has(&self, common: Common, digest: Digest) {
-        self.tell(Command::Has(common, digest));
+    pub fn has(&self, common: Common, items: Vec<Item>) {
+        self.tell(Command::Has(common, items));
     }
 
     /// The step could begin.
@@ -272,7 +272,7 @@ impl Running {
     fn obey(&mut self) {
         loop {
             match self.asked.try_recv() {
-                Ok(Command::Has(common, digest)) => self.shard.has(common, digest),
+                Ok(Command::Has(common, items)) => self.shard.has(common, items),
                 Ok(Command::Ready(step)) => self.shard.ready(step),
                 Ok(Command::Stop(why)) => self.shard.stop(&why),
                 Ok(Command::Done(done, folder)) => {

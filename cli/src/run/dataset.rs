@@ -19,6 +19,7 @@ use crate::{
     cancellation,
     cmd::profile::behind_warmup,
     input::Input,
+    inputs::TokenizerFiles,
     load::{Mode, PhaseLoad},
     settings::Settings,
     shards::{self, Sessions},
@@ -30,7 +31,7 @@ pub struct Prepared {
     pub dataset: Dataset,
     /// Counts the answers' tokens; absent with server counts.
     pub tokenizer: Option<Tokenizer>,
-    pub tokenizer_name: Option<String>,
+    pub tokenizer_files: Option<TokenizerFiles>,
     pub warnings: Vec<String>,
 }
 
@@ -44,7 +45,7 @@ pub struct Workload {
     /// Which requests are cancelled, and when.
     pub cancel: Option<CancelPlan>,
     pub tokenizer: Option<Tokenizer>,
-    pub tokenizer_name: Option<String>,
+    pub tokenizer_files: Option<TokenizerFiles>,
 }
 
 impl Prepared {
@@ -76,7 +77,7 @@ impl Prepared {
             entries: entries.into(),
             cancel,
             tokenizer: self.tokenizer,
-            tokenizer_name: self.tokenizer_name,
+            tokenizer_files: self.tokenizer_files,
         })
     }
 }
@@ -111,10 +112,10 @@ pub fn prepare(settings: &Settings) -> Result<Prepared> {
     }
     Ok(Prepared {
         dataset,
-        tokenizer_name: texts
-            .tokenizer
-            .as_ref()
-            .map(|tokenizer| tokenizer.name().to_owned()),
+        tokenizer_files: texts.tokenizer.as_ref().map(|tokenizer| TokenizerFiles {
+            name: tokenizer.name().to_owned(),
+            files: tokenizer.files(),
+        }),
         tokenizer: texts.tokenizer.filter(|_| !settings.server_counts),
         warnings,
     })

@@ -9,7 +9,7 @@ mod clock;
 mod health;
 mod seen;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use pinfire_artifacts::shard::{Shard, ShardFolder, shard_name};
@@ -281,6 +281,16 @@ fn agrees(shard: &Shard, first: &Shard) -> Result<(), RebuildError> {
         Some(end) => end.to_string(),
         None => "none".to_owned(),
     };
+    let (own, others) = (&shard.digests.files, &first.digests.files);
+    let files: BTreeSet<&String> = own.keys().chain(others.keys()).collect();
+    let differ = files
+        .into_iter()
+        .filter(|file| own.get(*file) != others.get(*file));
+    let differ: Vec<&str> = differ.map(String::as_str).collect();
+    let inputs = match differ.is_empty() {
+        true => "digest of the inputs".to_owned(),
+        false => format!("digest of the inputs ({})", differ.join(", ")),
+    };
     let rows = [
         ("run id", shard.run_id.clone(), first.run_id.clone()),
         ("number of shards", count(shard.shards), count(first.shards)),
@@ -295,7 +305,7 @@ fn agrees(shard: &Shard, first: &Shard) -> Result<(), RebuildError> {
             first.digests.settings.clone(),
         ),
         (
-            "digest of the inputs",
+            &inputs,
             shard.digests.inputs.clone(),
             first.digests.inputs.clone(),
         ),

@@ -1,10 +1,10 @@
 //! Files that a run reads, on their way into pods: small ones travel in the ConfigMap, others lie
 //! on a volume.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use pinfire_config::{Get, RunConfig, Sourced};
+use pinfire_config::{Get, RunConfig, Sourced, config::FileSetting};
 
 /// Where the run file, and the files that travel beside it, are in a pod.
 pub const RUN_FOLDER: &str = "/etc/pinfire";
@@ -19,29 +19,11 @@ pub struct Carried {
     pub text: String,
 }
 
-/// The settings that name a file.
-fn files(config: &mut RunConfig) -> [(&'static str, &mut Option<Sourced<PathBuf>>); 6] {
-    [
-        ("--input-file", &mut config.input.input_file),
-        ("--ca-cert", &mut config.endpoint.ca_cert),
-        (
-            "--request-rate-series",
-            &mut config.load.request_rate_series,
-        ),
-        (
-            "--system-prompt-file",
-            &mut config.conversations.system_prompt_file,
-        ),
-        ("--calibration", &mut config.output.calibration),
-        ("--release-profile", &mut config.watch.release_profile),
-    ]
-}
-
 /// Whether a file lies where only the pods see it, so that nothing can be checked here.
 pub fn elsewhere(config: &RunConfig) -> bool {
     let mut config = config.clone();
-    let mut named = files(&mut config).into_iter();
-    named.any(|(_, file)| file.as_ref().is_some_and(|file| is_there(&file.value)))
+    let mut named = config.files_mut().into_iter();
+    named.any(|file| file.path.as_ref().is_some_and(|path| is_there(&path.value)))
 }
 
 fn is_there(path: &Path) -> bool {
@@ -55,7 +37,12 @@ fn is_there(path: &Path) -> bool {
 pub fn carry(config: &mut RunConfig, has_claim: bool) -> Result<Vec<Carried>> {
     let mut carried = Vec::new();
     let mut bytes = 0;
-    for (flag, setting) in files(config) {
+    for FileSetting {
+        flag,
+        path: setting,
+        ..
+    } in config.files_mut()
+    {
         let Some(file) = setting else { continue };
         let path = file.value.clone();
         if path.starts_with(DATA_FOLDER) && has_claim {

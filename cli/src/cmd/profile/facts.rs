@@ -46,7 +46,11 @@ pub fn of(run: &PreparedRun<'_>) -> Result<RunFacts> {
         http_trace: settings.http_trace,
         raw: settings.raw,
         trace_table: settings.trace_table,
-        tokenizer: run.workload.tokenizer_name.clone(),
+        tokenizer: run
+            .workload
+            .tokenizer_files
+            .as_ref()
+            .map(|one| one.name.clone()),
         driver: driver.map_or("", |core| core.driver.name()).to_owned(),
         receive_stamps: settings.engine.receive_stamps.name().to_owned(),
         anchor: engine.anchor(),

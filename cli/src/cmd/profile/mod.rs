@@ -27,12 +27,12 @@ use pinfire_workload::dataset::inputs_json;
 pub use self::plans::behind_warmup;
 use self::{collect::Collecting, phases::Phases, plans::Plans};
 use crate::{
-    cluster::{self, Rendezvous},
+    cluster::Rendezvous,
+    inputs::Inputs,
     reclaim::{self, ReclaimCheck},
     run::{PreparedRun, ReachableServers, ReusedEngine, dataset, signals::Interrupt},
     scrape::{page::Scrapers, watch::Watch},
     settings::Settings,
-    shards::inputs_digest,
     terminal::{
         log,
         progress::{Board, Ui},
@@ -118,11 +118,13 @@ pub fn one(
     let mut facts = facts::of(&run)?;
     facts.log_file = Some(log_file);
     let inputs = settings.share.is_some().then(|| {
-        let tokenizer = run.workload.tokenizer_name.as_deref();
-        inputs_digest(settings.input.path(), tokenizer)
+        let tokenizer = run.workload.tokenizer_files.as_ref();
+        Inputs::of(&settings.config, tokenizer)
     });
+    let inputs = inputs.transpose()?;
     if let (Some(rendezvous), Some(inputs)) = (&mut rendezvous, &inputs) {
-        rendezvous.has(Common::Inputs, cluster::digest_of_inputs(inputs));
+        rendezvous.has(Common::Files, inputs.files.clone());
+        rendezvous.has(Common::Tokenizer, inputs.tokenizer.clone());
     }
     folder.clear(&settings.files)?;
     if let Some(share) = &settings.share {
@@ -135,7 +137,7 @@ pub fn one(
             "{error}; if this run is killed, `pinfire report` will know less of it"
         ));
     }
-    let shard = shard_file::begin(&run, inputs)?;
+    let shard = shard_file::begin(&run, inputs.as_ref())?;
     let board = Arc::new(Board::default());
     let plans = Plans::of(&run)?;
     plans.has_enough_for_shards()?;

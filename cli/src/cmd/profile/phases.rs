@@ -13,6 +13,7 @@ use pinfire_base::{
     health::Counts,
     record::Phase,
 };
+use pinfire_cluster::message::Answers;
 use pinfire_engine::{
     plan::PhasePlan,
     report::{EngineError, PhaseReport},
@@ -295,7 +296,7 @@ impl<'a> Running<'a> {
             view.show(of_all.unwrap_or(counts));
             self.tell_of_silence(going, &counts);
             if let Some(rendezvous) = &self.phases.rendezvous {
-                rendezvous.beat(self.step(phase), &counts);
+                rendezvous.beat(self.step(phase), &counts, self.answers());
             }
             if self.stopped.is_none()
                 && let Some(why) = self.reason_to_stop(phase)
@@ -331,7 +332,10 @@ impl<'a> Running<'a> {
         }
         match self.phases.interrupt.asked() {
             true => Some(Why::ByUser),
-            false if phase == Phase::Profiling => self.too_many_failed(),
+            // Of a run that several processes make together, the leader judges the whole.
+            false if phase == Phase::Profiling && self.phases.rendezvous.is_none() => {
+                self.too_many_failed()
+            }
             false => None,
         }
     }
@@ -363,12 +367,18 @@ impl<'a> Running<'a> {
     fn too_many_failed(&self) -> Option<Why> {
         let load = &self.phases.plans.settings.load;
         let threshold = load.failed_threshold?;
-        let ended = self.phases.tally.ended.load(Ordering::Relaxed);
-        let failed = self.phases.tally.failed.load(Ordering::Relaxed);
-        let shard = self.phases.plans.settings.shard();
-        let armed = ended >= shard.slots(load.profiling.concurrency.unwrap_or(1)).max(10);
+        let Answers { ended, failed } = self.answers();
+        let armed = ended >= load.judged_from(self.phases.plans.settings.shard());
         let over = failed as f64 > threshold * ended as f64;
         (armed && over).then_some(Why::TooManyFailed { failed, ended })
+    }
+
+    /// How the answers of the measurement are so far.
+    fn answers(&self) -> Answers {
+        Answers {
+            ended: self.phases.tally.ended.load(Ordering::Relaxed),
+            failed: self.phases.tally.failed.load(Ordering::Relaxed),
+        }
     }
 
     fn window(&self, report: &PhaseReport) -> PhaseWindow {

@@ -10,6 +10,7 @@ use pinfire_base::{cgroup::Groups, clock::Stamp};
 
 use crate::{
     cluster::{self, Rendezvous},
+    inputs::Inputs,
     run::PreparedRun,
     settings::Settings,
     shards::{Share, incarnation, node},
@@ -19,7 +20,7 @@ use crate::{
 ///
 /// # Errors
 /// It cannot be written.
-pub fn begin(run: &PreparedRun<'_>, inputs: Option<String>) -> Result<Option<Shard>> {
+pub fn begin(run: &PreparedRun<'_>, inputs: Option<&Inputs>) -> Result<Option<Shard>> {
     let (Some(share), Some(inputs)) = (&run.settings.share, inputs) else {
         return Ok(None);
     };
@@ -67,7 +68,7 @@ pub fn in_common(shard: Shard, rendezvous: &Rendezvous) -> Shard {
 }
 
 /// It is incomplete until it has ended.
-fn begun(run: &PreparedRun<'_>, share: &Share, inputs: String) -> Shard {
+fn begun(run: &PreparedRun<'_>, share: &Share, inputs: &Inputs) -> Shard {
     let settings = run.settings;
     let (shard, anchor, now) = (share.shard, run.engine.anchor(), Stamp::now());
     let quota = Groups::of_cpu().and_then(|groups| groups.cpu_quota());
@@ -87,7 +88,8 @@ fn begun(run: &PreparedRun<'_>, share: &Share, inputs: String) -> Shard {
         ),
         digests: Digests {
             settings: share.settings_digest.clone(),
-            inputs,
+            inputs: inputs.whole(),
+            files: inputs.by_setting(),
         },
         anchor: ClockAnchor {
             monotonic_ns: now.nanos(),

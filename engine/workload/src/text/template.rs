@@ -31,8 +31,8 @@ const TRIAL: Bounds = Bounds {
 /// The files that a template may stand in besides `tokenizer_config.json`, the newest way first.
 /// Servers take `chat_template.json`, which belongs to a model's processor, before the
 /// tokenizer's own.
-const FILES: [&str; 2] = ["chat_template.jinja", "chat_template.json"];
-const CONFIG: &str = "tokenizer_config.json";
+pub(super) const FILES: [&str; 2] = ["chat_template.jinja", "chat_template.json"];
+pub(super) const CONFIG: &str = "tokenizer_config.json";
 
 /// A template that has proved to render a plain message.
 pub struct ChatTemplate {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::family::{self, Family};
 use super::guard::{Bounds, FILE_BYTES, brief, caught, imposter, read, within};
 use super::resolve::TokenizerError;
-use super::template::{ChatTemplate, Unusable};
+use super::template::{CONFIG, ChatTemplate, FILES, Unusable};
 
 /// What loading a tokenizer may take; a file of 256 MiB takes a quarter of the time.
 const LOADING: Bounds = Bounds {
@@ -148,7 +148,7 @@ impl Tokenizer {
             folder: file.parent().map(Path::to_path_buf),
             template: None,
         };
-        tokenizer.separator = configured_specials(&file.with_file_name("tokenizer_config.json"))?
+        tokenizer.separator = configured_specials(&file.with_file_name(CONFIG))?
             .into_iter()
             .find_map(|token| tokenizer.single_id(&token));
         Ok(tokenizer)
@@ -157,6 +157,20 @@ impl Tokenizer {
     /// What the user called it: `builtin`, an encoding's name, a path or a hub id.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What it was read from; nothing where it is part of this build.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Model::Local(local) = &self.model else {
+            return Vec::new();
+        };
+        let templates = FILES.iter().filter(|_| self.template.is_some());
+        let beside = [CONFIG].iter().chain(templates);
+        let beside = beside.map(|name| local.path.with_file_name(name));
+        [local.path.clone()]
+            .into_iter()
+            .chain(beside.filter(|path| path.is_file()))
+            .collect()
     }
 
     /// The token ids of `text`, none added. Text that the vocabulary cannot express at all (no
