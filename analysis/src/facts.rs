@@ -11,6 +11,7 @@ use pinfire_base::health::{CoreHealth, Counts, ReceiveCounts};
 use pinfire_base::record::PlannedCancellation;
 use pinfire_base::shard::Shard;
 use pinfire_dialect::{Answers, Endpoint};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::goodput::Slos;
@@ -168,7 +169,7 @@ pub struct RunFacts {
 }
 
 /// The place of a run in a sweep or among repeated runs.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PartFacts {
     /// The same of all its runs.
     pub sweep_id: String,

@@ -65,8 +65,8 @@ fn started() -> ExitCode {
         Command::Profile(flags) => asked::wanted(*flags).and_then(|wanted| {
             let part = cluster::part_of(&wanted.config)?;
             match part.filter(|_| !wanted.dry_run) {
+                part if wanted.is_sweep() => wanted.run(part),
                 Some(part) => cluster::run(wanted.single()?, part),
-                None if wanted.is_sweep() => wanted.run(),
                 None => cmd::profile::run(wanted.single()?, wanted.dry_run),
             }
         }),

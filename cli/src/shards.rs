@@ -353,18 +353,7 @@ pub fn digest(config: &RunConfig) -> String {
 /// The same, setting by setting.
 pub fn settings(config: &RunConfig) -> Vec<Item> {
     let mut same = config.clone();
-    let plain = RunConfig::default();
-    same.shards = plain.shards;
-    same.engine = plain.engine;
-    same.endpoint.source_ip = plain.endpoint.source_ip;
-    same.output.artifact_dir = plain.output.artifact_dir;
-    same.output.ui = plain.output.ui;
-    same.output.console = plain.output.console;
-    same.output.quiet = plain.output.quiet;
-    same.output.stats_interval = plain.output.stats_interval;
-    same.output.log_level = plain.output.log_level;
-    same.output.verbose = plain.output.verbose;
-    same.output.extra_verbose = plain.output.extra_verbose;
+    take_what_may_differ(&mut same, &RunConfig::default());
     let flag = |name: &str| {
         let flag = config::settings()
             .get(name)
@@ -377,6 +366,25 @@ pub fn settings(config: &RunConfig) -> Vec<Item> {
         digest: Sha256::digest(value.to_string()).into(),
     })
     .collect()
+}
+
+/// Takes from `own` what may differ from shard to shard.
+pub fn take_what_may_differ(config: &mut RunConfig, own: &RunConfig) {
+    config.shards.clone_from(&own.shards);
+    config.engine.clone_from(&own.engine);
+    config
+        .endpoint
+        .source_ip
+        .clone_from(&own.endpoint.source_ip);
+    let (output, own) = (&mut config.output, &own.output);
+    output.artifact_dir.clone_from(&own.artifact_dir);
+    output.ui.clone_from(&own.ui);
+    output.console.clone_from(&own.console);
+    output.quiet.clone_from(&own.quiet);
+    output.stats_interval.clone_from(&own.stats_interval);
+    output.log_level.clone_from(&own.log_level);
+    output.verbose.clone_from(&own.verbose);
+    output.extra_verbose.clone_from(&own.extra_verbose);
 }
 
 /// What the shards of one run, and no other run of the same flags, have in common without talking:

@@ -43,6 +43,7 @@ mod run_files;
 mod schedules;
 mod screen;
 mod secrets;
+mod series;
 mod shards;
 mod stamps;
 mod sweeps;

@@ -27,7 +27,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Where the processes of a run have their files, and how they find each other.
-enum Meeting<'a> {
+pub enum Meeting<'a> {
     /// One folder, in which the leader says where it is, as under MPI.
     Folder(&'a Path),
     /// A folder each, and the leader by its address.
@@ -65,17 +65,17 @@ fn shard(meeting: &Meeting<'_>, url: &str, index: u32, flags: &str) -> Call {
     call
 }
 
-fn four(meeting: &Meeting<'_>, url: &str, flags: &str) -> Vec<Running> {
+pub fn four(meeting: &Meeting<'_>, url: &str, flags: &str) -> Vec<Running> {
     let calls = (0..4).map(|index| shard(meeting, url, index, flags));
     calls.map(Call::start).collect()
 }
 
-fn ends(all: Vec<Running>) -> Vec<Ended> {
+pub fn ends(all: Vec<Running>) -> Vec<Ended> {
     all.into_iter().map(Running::wait).collect()
 }
 
 /// A port that nobody has.
-fn port() -> u16 {
+pub fn port() -> u16 {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     taken.local_addr().unwrap().port()
 }
@@ -92,13 +92,13 @@ fn all_have_sent(run: &Path) {
     }
 }
 
-fn json(path: &Path) -> Value {
+pub fn json(path: &Path) -> Value {
     let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_str(&text).unwrap()
 }
 
 /// Number and fate of each request in some shards' files.
-fn sent(run: &Path, shards: impl Iterator<Item = u32>) -> Vec<(u64, bool)> {
+pub fn sent(run: &Path, shards: impl Iterator<Item = u32>) -> Vec<(u64, bool)> {
     let mut all = Vec::new();
     for index in shards {
         let path = run.join(format!("shard-{index:04}/profile_export.jsonl"));

@@ -6,7 +6,9 @@ use pinfire_base::clock::{Span, Stamp};
 
 use crate::{
     greeting::{self, GREETING_BYTES, Greeting, MAGIC, Nonce, PROTOCOL, Token},
-    message::{Answers, Beat, Common, Digest, Done, FromLeader, FromShard, Item, Run, Tally},
+    message::{
+        Answers, Beat, Common, Digest, Done, FromLeader, FromShard, Item, Run, Scope, Tally,
+    },
     wire::{FROM_SHARD_BYTES, Inbox, frame},
 };
 
@@ -58,17 +60,24 @@ pub struct Rules {
     pub version: String,
     /// The secret that all share.
     pub token: Token,
-    /// What every shard is given.
+    /// What every shard is given first.
     pub run: Run,
-    /// From the command to begin a step to its zero, for each step of the run; [`LEAD`] where
-    /// nothing is said. Shards that have not confirmed a step in a shorter time may be late.
-    pub leads: Vec<Span>,
+    /// How that goes on.
+    pub pace: Pace,
     /// How long the leader waits for all shards to join.
     pub join_timeout: Span,
     /// A shard that is silent for so long is lost.
     pub shard_timeout: Span,
     /// What that means for the others.
     pub on_loss: OnLoss,
+}
+
+/// How a run goes on.
+#[derive(Clone, Default, Debug)]
+pub struct Pace {
+    /// From the command to begin a step to its zero, for each step of the run; [`LEAD`] where
+    /// nothing is said. Shards that have not confirmed a step in a shorter time may be late.
+    pub leads: Vec<Span>,
     /// When too many requests of the whole have failed for it to go on.
     pub threshold: Option<Threshold>,
 }
@@ -137,6 +146,9 @@ pub enum Event {
         /// Its digest before compression.
         digest: Digest,
     },
+    /// The run is over, and what there is of it is at home: say [`Leader::next`] or
+    /// [`Leader::end`]. Only of a run with a [`Run::series`].
+    RunOver,
     /// Every shard has left, or was lost, or never came.
     Over,
 }
@@ -161,6 +173,8 @@ pub enum Stage {
     Armed(u32),
     /// Its part is over. What is left are its files.
     Done(Done),
+    /// Its files are at home, and it waits for another run.
+    Home,
     /// It has everything behind it.
     Left,
     /// It is gone.
@@ -195,6 +209,8 @@ pub struct Member {
     has: BTreeSet<Common>,
     /// It may send its files.
     ships: bool,
+    /// It speaks of the run that was given last, no longer of one before.
+    taken: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -205,6 +221,8 @@ enum Course {
     Running { next: u32, zero: Option<Stamp> },
     /// Everybody was told to stop.
     Stopping,
+    /// The run is over, and another one may follow.
+    Resting,
 }
 
 /// The leader of a run.
@@ -222,6 +240,10 @@ pub struct Leader {
     why: Option<String>,
     /// It was stopped because too many requests failed.
     gave_up: bool,
+    /// Nothing is to follow on the run.
+    stopped_for_good: bool,
+    /// Nothing follows: shards may leave.
+    last: bool,
     refused: u64,
     reminded: Stamp,
     ticked: Stamp,
@@ -234,24 +256,33 @@ pub struct Leader {
 impl Leader {
     /// A leader that waits for its shards from `now` on.
     pub fn new(rules: Rules, now: Stamp) -> Self {
-        Self {
+        let mut leader = Self {
             course: Course::Gathering {
                 until: now + rules.join_timeout,
             },
-            common: rules.run.common.iter().cloned().collect(),
+            common: BTreeMap::new(),
             rules,
             strangers: BTreeMap::new(),
             members: BTreeMap::new(),
             by_conn: BTreeMap::new(),
             why: None,
             gave_up: false,
+            stopped_for_good: false,
+            last: false,
             refused: 0,
             reminded: now,
             ticked: now,
             over: false,
             news: false,
             outputs: VecDeque::new(),
-        }
+        };
+        leader.expect_the_same();
+        leader
+    }
+
+    /// What the run says that all must have alike.
+    fn expect_the_same(&mut self) {
+        self.common = self.rules.run.common.iter().cloned().collect();
     }
 
     /// What is to be done next.
@@ -383,10 +414,57 @@ impl Leader {
         self.advance(now);
     }
 
-    /// Ends the run for everybody.
-    pub fn stop(&mut self, now: Stamp, why: &str) {
-        self.stop_all(why);
+    /// Ends the run for everybody, or all that would follow too.
+    pub fn stop(&mut self, now: Stamp, why: &str, scope: Scope) {
+        self.stop_all(why, scope);
         self.advance(now);
+    }
+
+    /// Gives all shards another run, once the one before is over. `false` if none can follow: a
+    /// shard is missing, or everything was stopped.
+    pub fn next(&mut self, now: Stamp, run: Run, pace: Pace) -> bool {
+        if self.course != Course::Resting || !self.goes_on() {
+            return false;
+        }
+        self.rules.run = run;
+        self.rules.pace = pace;
+        self.expect_the_same();
+        self.why = None;
+        self.gave_up = false;
+        for member in self.members.values_mut() {
+            member.stage = Stage::Working;
+            member.beat = Beat::NONE;
+            member.has.clear();
+            member.taken = false;
+        }
+        self.course = Course::Running {
+            next: 0,
+            zero: None,
+        };
+        self.reminded = now;
+        let run = FromLeader::Run(Box::new(self.rules.run.clone()));
+        self.tell_all(&run);
+        true
+    }
+
+    /// No other run follows: everybody whose results are at home may leave.
+    pub fn end(&mut self, now: Stamp) {
+        self.last = true;
+        for index in self.those(|stage| *stage == Stage::Home) {
+            self.dismiss(index);
+        }
+        self.news = true;
+        self.advance(now);
+    }
+
+    /// Whether another run can follow: nobody is missing, and not everything was stopped.
+    pub fn goes_on(&self) -> bool {
+        !self.stopped_for_good && !self.last && self.missing().is_empty()
+    }
+
+    /// Whether shards wait for another run when this one is over.
+    const fn has_more(&self) -> bool {
+        self.rules.run.series.is_some() && !self.last
     }
 
     /// A piece of a shard's file has been dealt with: it may send as many bytes more.
@@ -408,7 +486,7 @@ impl Leader {
 
     /// Ends the run if too many requests of all shards together have failed.
     fn watch_the_answers(&mut self) {
-        let Some(Threshold { share, from }) = self.rules.threshold else {
+        let Some(Threshold { share, from }) = self.rules.pace.threshold else {
             return;
         };
         let mut all = Answers::NONE;
@@ -417,12 +495,14 @@ impl Leader {
             all.failed = all.failed.saturating_add(member.beat.answers.failed);
         }
         let over = all.failed as f64 > share * all.ended as f64;
-        if over && all.ended >= from && self.why.is_none() {
+        let running = matches!(self.course, Course::Running { .. });
+        if over && all.ended >= from && running {
             self.gave_up = true;
-            self.stop_all(&format!(
+            let why = format!(
                 "{} of {} requests of all shards failed, more than --failed-request-threshold allows",
                 all.failed, all.ended
-            ));
+            );
+            self.stop_all(&why, Scope::Run);
         }
     }
 
@@ -431,11 +511,12 @@ impl Leader {
         match self.course {
             Course::Gathering { until } if now >= until => {
                 let missing = in_words(&self.missing());
-                self.stop_all(&format!(
+                let why = format!(
                     "after {:.0} s (--join-timeout) {missing} of {} had not joined",
                     self.rules.join_timeout.as_secs_f64(),
                     self.rules.run.shards
-                ));
+                );
+                self.stop_all(&why, Scope::Series);
             }
             Course::Running {
                 next,
@@ -447,7 +528,8 @@ impl Leader {
                     // Where a phase follows on another there is no time for an answer before.
                     if self.lead(step) >= LEAD {
                         let late = in_words(&late);
-                        self.stop_all(&format!("{late} did not confirm the start in time"));
+                        let why = format!("{late} did not confirm the start in time");
+                        self.stop_all(&why, Scope::Run);
                     }
                     return;
                 }
@@ -579,6 +661,7 @@ impl Leader {
             heard: now,
             has: BTreeSet::new(),
             ships: false,
+            taken: false,
         };
         self.members.insert(greeting.index, member);
         self.by_conn.insert(conn, greeting.index);
@@ -647,6 +730,19 @@ impl Leader {
         let Some(member) = self.members.get_mut(&index) else {
             return;
         };
+        // What it has said before it took the run is of another one; but a stop may be of both.
+        let of_now = match &message {
+            FromShard::Ping { .. } => true,
+            FromShard::Taken => {
+                member.taken = true;
+                true
+            }
+            FromShard::Stop { scope, .. } => member.taken || *scope == Scope::Series,
+            _ => member.taken,
+        };
+        if !of_now {
+            return;
+        }
         // Those that come all the time change nothing for the others.
         self.news |= !matches!(message, FromShard::Ping { .. } | FromShard::Beat(_));
         match message {
@@ -661,6 +757,7 @@ impl Leader {
                     },
                 );
             }
+            FromShard::Taken => {}
             FromShard::Has { common, items } => self.compare(now, index, common, items),
             FromShard::Ready { step } => {
                 // It may have ended a short step before others have confirmed that.
@@ -675,9 +772,9 @@ impl Leader {
                 }
             }
             FromShard::Beat(beat) => member.beat = beat,
-            FromShard::Stop { why } => {
+            FromShard::Stop { why, scope } => {
                 let who = format!("{why} at shard {index} ({})", member.host);
-                self.stop_all(&who);
+                self.stop_all(&who, scope);
             }
             FromShard::Done(done) => member.stage = Stage::Done(done),
             FromShard::File { file, chunk } => match self.sends_file(index, file) {
@@ -742,9 +839,11 @@ impl Leader {
         if !member.is_there() {
             return;
         }
-        let was_done = matches!(member.stage, Stage::Done(_));
+        let was_done = matches!(member.stage, Stage::Done(_) | Stage::Home);
         // After a stop nobody waits for one that had not begun.
-        let stopped = matches!(self.course, Course::Stopping) && member.beat.step.is_none();
+        let more = self.rules.run.series.is_some() && !self.last;
+        let stopping = matches!(self.course, Course::Stopping) && !more;
+        let stopped = stopping && member.beat.step.is_none();
         let how = how.to_owned();
         let at = now;
         member.stage = match stopped && !was_done {
@@ -771,12 +870,13 @@ impl Leader {
         let begun = matches!(self.course, Course::Running { next, .. } if next > 0);
         // Without one of them the run that was asked for never begins.
         if !was_done && (self.rules.on_loss == OnLoss::Stop || !begun) {
-            self.stop_all(&line);
+            self.stop_all(&line, Scope::Series);
         }
     }
 
-    fn stop_all(&mut self, why: &str) {
-        if self.why.is_some() {
+    fn stop_all(&mut self, why: &str, scope: Scope) {
+        self.stopped_for_good |= scope == Scope::Series;
+        if self.why.is_some() || self.course == Course::Resting {
             return;
         }
         self.why = Some(why.to_owned());
@@ -815,8 +915,17 @@ impl Leader {
         }
         self.ship();
         let gathering = matches!(self.course, Course::Gathering { .. });
+        let behind = |member: &Member| !member.is_there() || matches!(member.stage, Stage::Home);
+        if self.has_more()
+            && !gathering
+            && self.course != Course::Resting
+            && self.members.values().all(behind)
+        {
+            self.course = Course::Resting;
+            self.outputs.push_back(Output::Event(Event::RunOver));
+        }
         let gone = self.members.values().all(|member| !member.is_there());
-        if gone && !gathering && !self.over {
+        if gone && !self.has_more() && !gathering && !self.over {
             self.over = true;
             self.outputs.push_back(Output::Event(Event::Over));
         }
@@ -846,7 +955,7 @@ impl Leader {
     }
 
     fn lead(&self, step: u32) -> Span {
-        let lead = self.rules.leads.get(step as usize).copied();
+        let lead = self.rules.pace.leads.get(step as usize).copied();
         lead.unwrap_or(LEAD)
     }
 
@@ -858,7 +967,7 @@ impl Leader {
             self.dismiss(index);
         }
         let there = self.members.values().filter(|member| member.is_there());
-        let works = |member: &Member| !matches!(member.stage, Stage::Done(_));
+        let works = |member: &Member| !matches!(member.stage, Stage::Done(_) | Stage::Home);
         let gathering = matches!(self.course, Course::Gathering { .. });
         if gathering || there.clone().any(works) {
             return;
@@ -877,16 +986,27 @@ impl Leader {
         }
     }
 
-    /// A shard may leave.
+    /// The files of a shard are at home: it may leave, or waits for another run.
     fn dismiss(&mut self, index: u32) {
-        self.tell(index, &FromLeader::Bye);
+        let more = self.has_more();
+        self.tell(
+            index,
+            match more {
+                true => &FromLeader::Home,
+                false => &FromLeader::Bye,
+            },
+        );
         if let Some(member) = self.members.get_mut(&index) {
             member.ships = false;
             if let Stage::Done(done) = &member.stage {
                 member.beat.tally = done.tally;
             }
-            member.stage = Stage::Left;
             self.news = true;
+            if more {
+                member.stage = Stage::Home;
+                return;
+            }
+            member.stage = Stage::Left;
             let conn = member.conn;
             self.by_conn.remove(&conn);
             self.outputs.push_back(Output::Close(conn));

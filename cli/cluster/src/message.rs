@@ -42,6 +42,15 @@ pub struct Item {
     pub digest: Digest,
 }
 
+/// What ends when somebody stops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Scope {
+    /// The run; others of its series may follow.
+    Run,
+    /// The run, and all that would follow.
+    Series,
+}
+
 /// What a shard says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum FromShard {
@@ -50,6 +59,8 @@ pub enum FromShard {
         /// When the shard sent this, by its own clock.
         t0: u64,
     },
+    /// It has taken the run: what it says from now on is of that one.
+    Taken,
     /// Names what it has of something that all must have alike.
     Has {
         /// Of what.
@@ -73,6 +84,8 @@ pub enum FromShard {
     Stop {
         /// Why, in words.
         why: String,
+        /// What is to end.
+        scope: Scope,
     },
     /// Its part of the run is over and its files are written.
     Done(Done),
@@ -132,6 +145,8 @@ pub enum FromLeader {
         /// Bytes of chunks.
         bytes: u32,
     },
+    /// The shard's results are at home. Another run may follow.
+    Home,
     /// The shard's results are at home: it may leave.
     Bye,
 }
@@ -164,6 +179,17 @@ pub struct Run {
     pub wall_unix: u64,
     /// Files of a shard's folder that are sent home, by name.
     pub files: Vec<String>,
+    /// Which of several runs it is, where others may follow.
+    pub series: Option<InSeries>,
+}
+
+/// The place of a run among others that the same shards make, one after the other.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct InSeries {
+    /// Its folder below that of the series, its parts parted by `/`.
+    pub folder: String,
+    /// What its files say of its place, in a form that the caller knows.
+    pub part: String,
 }
 
 /// How many requests there were.

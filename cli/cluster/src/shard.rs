@@ -7,7 +7,7 @@ use pinfire_base::clock::{Span, Stamp};
 use crate::{
     clock::{Clock, Estimate},
     greeting::{self, CHALLENGE_BYTES, Greeting, Nonce, PROOF_BYTES, Token},
-    message::{Beat, Common, Digest, Done, FromLeader, FromShard, Item, Run},
+    message::{Beat, Common, Digest, Done, FromLeader, FromShard, Item, Run, Scope},
     wire::{FROM_LEADER_BYTES, Inbox, frame},
 };
 
@@ -64,6 +64,8 @@ pub enum Event {
         /// Why, in words.
         why: String,
     },
+    /// The shard's results are at home. Another run may follow.
+    Home,
     /// The shard's results are at home: it may leave.
     Bye,
     /// The shard cannot take part.
@@ -108,6 +110,8 @@ pub struct Shard {
     beaten: Stamp,
     beat: Beat,
     stopped: bool,
+    /// It has asked for the end of everything.
+    left: bool,
     /// The step that it is ready for, until the leader has been told.
     ready: Option<u32>,
     /// Bytes of files that may be sent.
@@ -131,6 +135,7 @@ impl Shard {
             beaten: now,
             beat: Beat::NONE,
             stopped: false,
+            left: false,
             ready: None,
             credit: 0,
             outputs: VecDeque::new(),
@@ -181,11 +186,16 @@ impl Shard {
         self.beat = beat;
     }
 
-    /// Asks for the end of the whole run.
-    pub fn stop(&mut self, why: &str) {
-        if !self.stopped {
+    /// Asks for the end of the run for all shards, or of all that would follow too.
+    pub fn stop(&mut self, why: &str, scope: Scope) {
+        let known = match scope {
+            Scope::Run => self.stopped,
+            Scope::Series => std::mem::replace(&mut self.left, true),
+        };
+        if !known {
             self.tell(&FromShard::Stop {
                 why: why.to_owned(),
+                scope,
             });
         }
     }
@@ -340,7 +350,14 @@ impl Shard {
         }
         match message {
             FromLeader::Refuse { .. } => {}
-            FromLeader::Run(run) => self.event(Event::Run(run)),
+            FromLeader::Run(run) => {
+                self.beat = Beat::NONE;
+                self.stopped = false;
+                self.ready = None;
+                self.credit = 0;
+                self.tell(&FromShard::Taken);
+                self.event(Event::Run(run));
+            }
             FromLeader::Pong { t0, t1, t2 } => {
                 self.clock.exchanged(Stamp::from_nanos(t0), t1, t2, now);
             }
@@ -354,6 +371,7 @@ impl Shard {
             FromLeader::Credit { bytes } => {
                 self.credit = self.credit.saturating_add(bytes.into());
             }
+            FromLeader::Home => self.event(Event::Home),
             FromLeader::Bye => {
                 self.state = State::Over;
                 self.event(Event::Bye);

@@ -16,8 +16,8 @@ use crate::{
     Leader, Shard,
     clock::Estimate,
     greeting::{Greeting, PROTOCOL, Token},
-    leader::{self, ConnId, OnLoss, Stage, Threshold},
-    message::{Answers, Beat, Common, Done, Item, Run, Tally},
+    leader::{self, ConnId, OnLoss, Pace, Stage, Threshold},
+    message::{Answers, Beat, Common, Done, InSeries, Item, Run, Scope, Tally},
     shard,
 };
 
@@ -50,8 +50,9 @@ struct Nature {
     frozen: Option<(u64, u64)>,
     /// Nothing comes or goes from this instant on.
     cut_at: Option<u64>,
-    /// Ctrl-C.
+    /// Ctrl-C, and what is to end then.
     interrupted_at: Option<u64>,
+    stops: Scope,
     /// Nanoseconds that its clock is ahead, and its drift.
     clock: (i64, f64),
     /// Nanoseconds to the leader, and back.
@@ -77,6 +78,7 @@ impl Nature {
             frozen: None,
             cut_at: None,
             interrupted_at: None,
+            stops: Scope::Series,
             clock: (i64::from(index) * 1_000_000_000_000, 20e-6),
             ways: [100_000, 150_000],
         }
@@ -102,7 +104,7 @@ enum Fate {
     Died,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Part {
     Before,
     Running,
@@ -115,10 +117,19 @@ struct Process {
     fate: Option<Fate>,
     sent: u32,
     /// The true instants at which it began its steps, and what it believed of the leader's clock.
-    began: Vec<(u32, u64, Estimate, Stamp)>,
+    began: Vec<(Step, u64, Estimate, Stamp)>,
     stopping: Option<String>,
     part: Part,
     file: usize,
+    /// The run that it is in, from 1.
+    run: u32,
+}
+
+/// A step of a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Step {
+    run: u32,
+    step: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -130,10 +141,10 @@ enum What {
     ShardSeesClose(usize),
     TickLeader,
     TickShard(usize),
-    Prepared(usize),
-    Begin(usize, u32),
-    StepEnds(usize, u32),
-    Finished(usize),
+    Prepared(usize, u32),
+    Begin(usize, Step),
+    StepEnds(usize, Step),
+    Finished(usize, u32),
     Interrupt(usize),
     LeaderDies,
 }
@@ -150,7 +161,10 @@ struct World {
     last: BTreeMap<(usize, bool), u64>,
     closed: BTreeSet<usize>,
     said: Vec<String>,
-    zeros: Vec<u64>,
+    zeros: BTreeMap<Step, u64>,
+    /// The run that is on, from 1, and how many there are to be.
+    run: u32,
+    runs: u32,
     files: BTreeMap<u32, usize>,
     over: bool,
     lost: BTreeSet<u32>,
@@ -176,12 +190,12 @@ fn rules() -> leader::Rules {
             wall_stamp: 1,
             wall_unix: 2,
             files: vec!["profile_export.jsonl".to_owned()],
+            series: None,
         },
-        leads: Vec::new(),
+        pace: Pace::default(),
         join_timeout: Span::from_millis(20_000),
         shard_timeout: Span::from_millis(3_000),
         on_loss: OnLoss::Stop,
-        threshold: None,
     }
 }
 
@@ -208,7 +222,9 @@ impl World {
             last: BTreeMap::new(),
             closed: BTreeSet::new(),
             said: Vec::new(),
-            zeros: Vec::new(),
+            zeros: BTreeMap::new(),
+            run: 1,
+            runs: 1,
             files: BTreeMap::new(),
             over: false,
             lost: BTreeSet::new(),
@@ -229,6 +245,7 @@ impl World {
                 stopping: None,
                 part: Part::Before,
                 file: 0,
+                run: 0,
             });
         }
         world
@@ -276,17 +293,30 @@ impl World {
             What::ToShard(process, _)
             | What::ShardSeesClose(process)
             | What::TickShard(process)
-            | What::Prepared(process)
+            | What::Prepared(process, _)
             | What::Begin(process, _)
             | What::StepEnds(process, _)
-            | What::Finished(process) => *process,
+            | What::Finished(process, _) => *process,
             _ => return None,
         };
         let (from, to) = self.processes[process].nature.frozen?;
         (from..to).contains(&self.now).then_some(to)
     }
 
+    /// Whether this is of a run that the process has behind it.
+    fn is_past(&self, what: &What) -> bool {
+        let (process, run) = match what {
+            What::Prepared(process, run) | What::Finished(process, run) => (process, run),
+            What::Begin(process, step) | What::StepEnds(process, step) => (process, &step.run),
+            _ => return false,
+        };
+        self.processes[*process].run != *run
+    }
+
     fn happens(&mut self, what: What) {
+        if self.is_past(&what) {
+            return;
+        }
         let now = Stamp::from_nanos(self.now);
         match what {
             What::Connect(process) => self.connect(process),
@@ -321,17 +351,19 @@ impl World {
                 }
             }
             What::TickShard(process) => self.tick_shard(process),
-            What::Prepared(process) => self.with(process, |shard, _| shard.ready(0)),
+            What::Prepared(process, _) => self.with(process, |shard, _| shard.ready(0)),
             What::Begin(process, step) => self.begin(process, step),
             What::StepEnds(process, step) if self.processes[process].part == Part::Running => {
-                match step + 1 < self.steps {
-                    true => self.with(process, |shard, _| shard.ready(step + 1)),
+                match step.step + 1 < self.steps {
+                    true => self.with(process, |shard, _| shard.ready(step.step + 1)),
                     false => self.finish(process),
                 }
             }
             What::StepEnds(..) => {}
-            What::Finished(process) => self.finish(process),
-            What::Interrupt(process) => self.with(process, |shard, _| shard.stop("Ctrl-C")),
+            What::Finished(process, _) => self.finish(process),
+            What::Interrupt(process) => self.with(process, |shard, nature| {
+                shard.stop("Ctrl-C", nature.stops);
+            }),
         }
     }
 
@@ -392,7 +424,7 @@ impl World {
         self.ship(process);
     }
 
-    fn begin(&mut self, process: usize, step: u32) {
+    fn begin(&mut self, process: usize, step: Step) {
         let ends = self.now + self.processes[process].nature.runs;
         let one = &mut self.processes[process];
         if one.stopping.is_some() || one.fate.is_some() {
@@ -400,7 +432,7 @@ impl World {
         }
         one.part = Part::Running;
         let beat = Beat {
-            step: Some(step),
+            step: Some(step.step),
             tally: tally(),
             answers: self.processes[process].nature.answers,
             clock: None,
@@ -471,14 +503,28 @@ impl World {
     fn leader_event(&mut self, event: leader::Event) {
         match event {
             leader::Event::Start { step, zero } => {
-                assert_eq!(step as usize, self.zeros.len());
-                self.zeros.push(zero.nanos());
+                let step = Step {
+                    run: self.run,
+                    step,
+                };
+                assert!(self.zeros.insert(step, zero.nanos()).is_none());
             }
             leader::Event::File { index, chunk, .. } => {
                 *self.files.entry(index).or_default() += chunk.len();
                 self.leader.written(index, chunk.len());
             }
             leader::Event::Lost { index } => assert!(self.lost.insert(index)),
+            leader::Event::RunOver => {
+                let mut rules = series();
+                rules.run.seed = u64::from(self.run) + 1;
+                let now = Stamp::from_nanos(self.now);
+                let more = self.run < self.runs;
+                if more && self.leader.next(now, rules.run, rules.pace) {
+                    self.run += 1;
+                } else {
+                    self.leader.end(now);
+                }
+            }
             leader::Event::Over => {
                 assert!(!self.over);
                 self.over = true;
@@ -518,17 +564,25 @@ impl World {
     fn shard_event(&mut self, process: usize, event: shard::Event) {
         match event {
             shard::Event::Run(run) => {
-                assert_eq!(run.seed, 1);
+                let one = &mut self.processes[process];
+                one.run += 1;
+                assert_eq!(run.seed, u64::from(one.run), "runs in their order");
+                one.part = Part::Before;
+                one.stopping = None;
+                one.file = 0;
                 self.with(process, |shard, nature| {
                     for (common, digest) in Common::ALL.into_iter().zip(nature.digests) {
                         shard.has(common, items(digest));
                     }
                 });
                 let prepared = self.now + self.processes[process].nature.prepares;
-                self.at(prepared, What::Prepared(process));
+                let run = self.processes[process].run;
+                self.at(prepared, What::Prepared(process, run));
             }
             shard::Event::Start { step, zero, clock } => {
                 let truth = self.processes[process].nature.truth(zero);
+                let run = self.processes[process].run;
+                let step = Step { run, step };
                 self.processes[process]
                     .began
                     .push((step, truth, clock, zero));
@@ -537,11 +591,16 @@ impl World {
             shard::Event::Stop { why } => {
                 self.processes[process].stopping = Some(why);
                 match self.processes[process].part {
+                    Part::Before if self.runs > 1 => self.finish(process),
                     Part::Before => self.ends(process, Fate::StoppedBefore),
-                    Part::Running => self.at(self.now + 10 * MS, What::Finished(process)),
+                    Part::Running => {
+                        let run = self.processes[process].run;
+                        self.at(self.now + 10 * MS, What::Finished(process, run));
+                    }
                     Part::Behind => {}
                 }
             }
+            shard::Event::Home => assert_eq!(self.processes[process].part, Part::Behind),
             shard::Event::Bye => self.ends(process, Fate::Bye),
             shard::Event::Refused { why } => self.ends(process, Fate::Refused(why)),
             shard::Event::LeaderLost { .. } => self.ends(process, Fate::LeaderLost),
@@ -578,7 +637,7 @@ impl World {
         let _ = self.fates();
         for process in &self.processes {
             for (step, truth, clock, zero) in &process.began {
-                let asked = self.zeros[*step as usize];
+                let asked = self.zeros[step];
                 let error = truth.abs_diff(asked);
                 // A float's rounding in the world's own clocks, at most.
                 assert!(
@@ -598,10 +657,21 @@ impl World {
         assert_eq!(lost.collect::<BTreeSet<_>>(), self.lost);
         for (index, bytes) in &self.files {
             let member = &self.leader.members()[index];
-            assert!(*bytes <= FILE);
-            assert!(member.stage != Stage::Left || *bytes == FILE || !self.zeros.is_empty());
+            assert!(*bytes <= FILE * self.run as usize);
+            let whole = *bytes == FILE * self.run as usize;
+            assert!(member.stage != Stage::Left || whole || !self.zeros.is_empty());
         }
     }
+}
+
+/// The same of a run on which others follow.
+fn series() -> leader::Rules {
+    let mut rules = rules();
+    rules.run.series = Some(InSeries {
+        folder: "concurrency_4".to_owned(),
+        part: "null".to_owned(),
+    });
+    rules
 }
 
 fn tally() -> Tally {
@@ -636,6 +706,59 @@ fn a_run_without_trouble_ends_with_everything_at_home() {
     assert_eq!(world.files.len(), 4);
     assert!(world.said.is_empty(), "{:?}", world.said);
     assert!(world.leader.stopped().is_none() && world.leader.missing().is_empty());
+}
+
+/// A series of so many runs.
+fn many(runs: u32, change: impl FnOnce(&mut Vec<Nature>)) -> World {
+    let mut natures = four();
+    change(&mut natures);
+    let mut world = World::new(series(), 2, natures);
+    world.runs = runs;
+    world.run();
+    world.laws();
+    world
+}
+
+#[test]
+fn several_runs_follow_on_each_other_with_the_same_shards() {
+    let world = many(3, |_| {});
+    assert_eq!(world.fates(), [&Fate::Bye; 4]);
+    assert_eq!((world.run, world.zeros.len()), (3, 6));
+    assert!(world.files.values().all(|bytes| *bytes == 3 * FILE));
+    assert!(world.said.is_empty(), "{:?}", world.said);
+    assert!(world.leader.missing().is_empty());
+}
+
+#[test]
+fn a_shard_that_dies_in_one_of_several_runs_ends_them() {
+    let mut seen = BTreeSet::new();
+    for after in (0..400).step_by(17) {
+        let world = many(3, |natures| natures[2].dies_after = Some(after));
+        if world.fates()[2] == &Fate::Died && after > 0 {
+            assert_eq!(world.leader.missing(), [2], "{after}: {:?}", world.said);
+            assert!(!world.leader.goes_on());
+            seen.insert(world.run);
+        }
+        let others = [0, 1, 3].map(|other| world.fates()[other]);
+        assert_eq!(others, [&Fate::Bye; 3], "{after}");
+    }
+    assert_eq!(seen, BTreeSet::from([1, 2, 3]));
+}
+
+#[test]
+fn a_stop_is_of_one_run_or_of_all_that_would_follow() {
+    for (stops, runs) in [(Scope::Run, 3), (Scope::Series, 1)] {
+        // While it prepares itself, before the start, in each step, while files are sent.
+        for at in [1_040, 1_600, 3_000, 4_500, 6_300] {
+            let world = many(3, |natures| {
+                natures[2].interrupted_at = Some(at * MS);
+                natures[2].stops = stops;
+            });
+            assert_eq!(world.fates(), [&Fate::Bye; 4], "{at}");
+            assert_eq!(world.run, runs, "{stops:?} at {at}: {:?}", world.zeros);
+            assert!(world.leader.missing().is_empty(), "{:?}", world.said);
+        }
+    }
 }
 
 #[test]
@@ -838,7 +961,7 @@ fn shards_that_differ_in_what_they_have_do_not_run() {
 fn too_many_failures_are_those_of_the_whole() {
     let with = |from: u64, answers: [(u64, u64); 4]| {
         let mut rules = rules();
-        rules.threshold = Some(Threshold { share: 0.25, from });
+        rules.pace.threshold = Some(Threshold { share: 0.25, from });
         let mut natures = four();
         for (nature, (ended, failed)) in natures.iter_mut().zip(answers) {
             nature.answers = Answers { ended, failed };
@@ -938,9 +1061,19 @@ fn random_run(seed: u64) {
         rules.on_loss = OnLoss::Continue;
     }
     if draws.below(2) == 0 {
-        rules.leads = vec![leader::LEAD, Span::from_millis(20)];
+        rules.pace.leads = vec![leader::LEAD, Span::from_millis(20)];
+    }
+    let runs = 1 + draws.below(3) as u32;
+    if runs > 1 {
+        rules.run.series = series().run.series;
+    }
+    for nature in &mut natures {
+        if draws.below(2) == 0 {
+            nature.stops = Scope::Run;
+        }
     }
     let mut world = World::new(rules, 1 + draws.below(3) as u32, natures);
+    world.runs = runs;
     if draws.below(10) == 0 {
         let at = SECOND + draws.below(10 * SECOND);
         world.at(at, What::LeaderDies);

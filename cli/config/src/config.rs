@@ -160,6 +160,24 @@ impl RunConfig {
             .collect()
     }
 
+    /// Nothing but the settings that may hold credentials.
+    #[must_use]
+    pub fn credentials(&self) -> Self {
+        let mut only = Self::default();
+        only.endpoint.api_key.clone_from(&self.endpoint.api_key);
+        only.endpoint.header.clone_from(&self.endpoint.header);
+        only.endpoint.url.clone_from(&self.endpoint.url);
+        only.endpoint.endpoint.clone_from(&self.endpoint.endpoint);
+        only.watch
+            .server_metrics
+            .clone_from(&self.watch.server_metrics);
+        only.watch
+            .gpu_telemetry
+            .clone_from(&self.watch.gpu_telemetry);
+        only.input.extra_inputs.clone_from(&self.input.extra_inputs);
+        only
+    }
+
     /// Gives credentials that differ references that differ.
     pub(crate) fn name_secrets(&mut self) {
         secret::name_apart(self.guarded_mut().map(|(_, guarded)| guarded));

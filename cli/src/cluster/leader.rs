@@ -16,8 +16,8 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use pinfire_base::{clock::Stamp, threads};
 use pinfire_cluster::{
     Leader,
-    leader::{ConnId, Event, Output, Rules, Stage},
-    message::Tally,
+    leader::{ConnId, Event, Output, Pace, Rules, Stage},
+    message::{Run, Scope, Tally},
 };
 use rustix::{
     buffer::spare_capacity,
@@ -63,9 +63,31 @@ pub struct Outcome {
     pub unwritten: Vec<String>,
 }
 
+impl Outcome {
+    /// Says which of so many shards are missing, and why.
+    pub fn tell(&self, count: u32) {
+        for missing in &self.missing {
+            let Tally { due, .. } = missing.tally;
+            let host = missing.host.as_deref();
+            let on = host.map_or_else(String::new, |host| format!(" ({host})"));
+            say::warning(format_args!(
+                "shard {} of {count}{on} is missing: {}; its last sign of life counted {due} requests",
+                missing.index, missing.how
+            ));
+        }
+    }
+
+    /// The missing shards.
+    pub fn indices(&self) -> Vec<u32> {
+        self.missing.iter().map(|missing| missing.index).collect()
+    }
+}
+
 /// How the whole goes on.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Whole {
+    /// Another run may follow.
+    pub goes_on: bool,
     pub joined: u32,
     pub tally: Tally,
 }
@@ -81,10 +103,20 @@ impl Watched {
     }
 }
 
+/// What is asked of the leader.
+enum Command {
+    Stop(String, Scope),
+    /// Another run, how it goes on, its folder, and who is told whether it follows.
+    Next(Box<Run>, Pace, PathBuf, Sender<bool>),
+    End,
+}
+
 /// The leader while it runs.
 pub struct LeaderThread {
-    stops: Sender<String>,
+    commands: Sender<Command>,
     whole: Arc<Mutex<Whole>>,
+    /// How each run has ended on which others may follow.
+    pub ended: Receiver<Outcome>,
     pub address: SocketAddr,
     thread: JoinHandle<Outcome>,
 }
@@ -109,7 +141,8 @@ impl LeaderThread {
             EventData::new_u64(LISTENER),
             EventFlags::IN,
         )?;
-        let (stops, asked) = unbounded();
+        let (commands, asked) = unbounded();
+        let (outcomes, ended) = unbounded();
         let whole = Arc::new(Mutex::new(Whole::default()));
         let shown = Arc::clone(&whole);
         let thread = threads::start("pinfire-leader", move || {
@@ -126,22 +159,41 @@ impl LeaderThread {
                 unwritten: Vec::new(),
                 over: false,
                 asked,
+                outcomes,
                 whole: shown,
             }
             .run()
         })?;
         Ok(Self {
-            stops,
+            commands,
             whole,
+            ended,
             address,
             thread,
         })
     }
 
-    /// Ends the run for everybody.
+    /// Ends the run for everybody, and all that would follow.
     pub fn stop(&self, why: &str) {
-        // A leader that has ended has nobody left to stop.
-        let _ = self.stops.send(why.to_owned());
+        self.tell(Command::Stop(why.to_owned(), Scope::Series));
+    }
+
+    /// Gives all shards another run, whose files come home to `folder`. `false` if none can follow.
+    pub fn next(&self, run: Run, pace: Pace, folder: PathBuf) -> bool {
+        let (sender, told) = unbounded();
+        self.tell(Command::Next(Box::new(run), pace, folder, sender));
+        // A leader that has ended says nothing.
+        told.recv().unwrap_or(false)
+    }
+
+    /// No other run follows: everybody may leave.
+    pub fn end(&self) {
+        self.tell(Command::End);
+    }
+
+    fn tell(&self, command: Command) {
+        // A leader that has ended has nobody left to tell.
+        let _ = self.commands.send(command);
     }
 
     /// What shows how the whole goes on.
@@ -180,7 +232,8 @@ struct Running {
     home: Home,
     unwritten: Vec<String>,
     over: bool,
-    asked: Receiver<String>,
+    asked: Receiver<Command>,
+    outcomes: Sender<Outcome>,
     whole: Arc<Mutex<Whole>>,
 }
 
@@ -204,8 +257,8 @@ impl Running {
                 }
                 self.drain();
             }
-            while let Ok(why) = self.asked.try_recv() {
-                self.leader.stop(Stamp::now(), &why);
+            while let Ok(command) = self.asked.try_recv() {
+                self.obey(command);
             }
             let now = Stamp::now();
             if now.since(ticked).nanos() >= TICK.as_nanos() as u64 {
@@ -217,6 +270,24 @@ impl Running {
             self.drain();
         }
         self.outcome()
+    }
+
+    fn obey(&mut self, command: Command) {
+        let now = Stamp::now();
+        match command {
+            Command::Stop(why, scope) => self.leader.stop(now, &why, scope),
+            Command::End => self.leader.end(now),
+            Command::Next(run, pace, folder, told) => {
+                let names = run.files.clone();
+                let follows = self.leader.next(now, *run, pace);
+                if follows {
+                    self.home = Home::new(folder, names);
+                }
+                // Whoever has asked waits for it.
+                let _ = told.send(follows);
+            }
+        }
+        self.show();
     }
 
     fn accept(&mut self) {
@@ -355,6 +426,12 @@ impl Running {
                 let ended = self.home.end(index, file, bytes, &digest);
                 self.note(index, ended);
             }
+            Event::RunOver => {
+                self.show();
+                let outcome = self.outcome();
+                // A series that has been given up does not look at it.
+                let _ = self.outcomes.send(outcome);
+            }
             Event::Over => self.over = true,
         }
     }
@@ -372,12 +449,13 @@ impl Running {
     fn show(&self) {
         let members = self.leader.members();
         *locked(&self.whole) = Whole {
+            goes_on: self.leader.goes_on(),
             joined: u32::try_from(members.len()).unwrap_or(u32::MAX),
             tally: self.leader.whole(),
         };
     }
 
-    fn outcome(self) -> Outcome {
+    fn outcome(&mut self) -> Outcome {
         let members = self.leader.members();
         let missing = self.leader.missing().into_iter().map(|index| {
             let member = members.get(&index);
@@ -394,7 +472,7 @@ impl Running {
         Outcome {
             missing: missing.collect(),
             gave_up: self.leader.gave_up(),
-            unwritten: self.unwritten,
+            unwritten: std::mem::take(&mut self.unwritten),
         }
     }
 }

@@ -7,9 +7,11 @@ mod leader;
 mod pipe;
 mod place;
 mod run;
+mod series;
 mod shard;
 
-pub use run::{host, part_of, run, shard as take_part};
+pub use run::{Part, follow, host, part_of, run, shard as take_part};
+pub use series::{Came, Series};
 
 use std::{
     path::{Path, PathBuf},
@@ -24,7 +26,7 @@ use pinfire_base::{
 };
 use pinfire_cluster::{
     clock::Estimate,
-    message::{Answers, Beat, Common, Done, Item, Run, Tally},
+    message::{Answers, Beat, Common, Done, Item, Run, Scope, Tally},
 };
 
 use self::{
@@ -35,6 +37,12 @@ use crate::run::signals::Interrupt;
 
 /// How often something else is looked at while news are awaited.
 const TICK: Duration = Duration::from_millis(20);
+
+/// Looks at the leader's clock, one a second, that a run takes over from the one before.
+const CLOCKS_KEPT: usize = 8;
+
+/// Why everybody stops where a user says so.
+const BY_USER: &str = "cancelled by the user (Ctrl-C)";
 
 /// Exit code of a leader that has lost a shard.
 pub const SHARD_LOST: u8 = 6;
@@ -83,9 +91,13 @@ pub struct Rendezvous {
     /// When the last step began.
     pub started: Option<Started>,
     ended: Option<Ended>,
-    /// The user has stopped it here.
-    asked: bool,
+    /// What was asked to stop from here.
+    asked: Option<Scope>,
+    /// The results of the run are at home.
+    home: bool,
     may_leave: bool,
+    /// Where what was known of the clock begins that counts for this run.
+    clocks_from: usize,
 }
 
 impl Rendezvous {
@@ -97,9 +109,44 @@ impl Rendezvous {
             wall_difference: None,
             started: None,
             ended: None,
-            asked: false,
+            asked: None,
+            home: false,
             may_leave: false,
+            clocks_from: 0,
         }
+    }
+
+    /// Waits for another run behind one that is at home; `false` if there is none.
+    ///
+    /// # Errors
+    /// The leader is gone.
+    pub fn next(&mut self, interrupt: &Interrupt) -> Result<bool, Ended> {
+        while !self.may_leave {
+            match self.thread.news.recv_timeout(TICK) {
+                Ok(News::Run(run)) => {
+                    let known = self.thread.clocks().len();
+                    self.clocks_from = known.saturating_sub(CLOCKS_KEPT);
+                    self.run = *run;
+                    self.started = None;
+                    self.wall_difference = None;
+                    self.ended = None;
+                    self.home = false;
+                    if self.asked == Some(Scope::Run) {
+                        self.asked = None;
+                    }
+                    return Ok(true);
+                }
+                Ok(News::LeaderLost(how)) => return Err(Ended::LeaderLost(how)),
+                Ok(News::Refused(why)) => return Err(Ended::Refused(why)),
+                Ok(news) => self.hear(news),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.gone(),
+            }
+            if interrupt.asked() {
+                self.stop(BY_USER, Scope::Series);
+            }
+        }
+        Ok(false)
     }
 
     /// Requests of all shards, where the leader is in this process.
@@ -129,7 +176,7 @@ impl Rendezvous {
         let patience = Stamp::now() + Span::from_millis(10_000);
         loop {
             // The best of them: it is as old as the process at most.
-            let clocks = self.thread.clocks();
+            let clocks = self.clocks();
             if let Some((_, clock)) = clocks.iter().min_by_key(|(_, clock)| clock.bound) {
                 let stamp = clock.local(self.run.wall_stamp);
                 let anchor = WallAnchor::fixed(stamp, self.run.wall_unix);
@@ -151,7 +198,9 @@ impl Rendezvous {
 
     /// What was known of the leader's clock, once a second.
     pub fn clocks(&self) -> Vec<(Stamp, Estimate)> {
-        self.thread.clocks()
+        let mut clocks = self.thread.clocks();
+        clocks.drain(..self.clocks_from.min(clocks.len()));
+        clocks
     }
 
     /// Waits until everybody is ready for the step: the instant at which it begins, unless the run
@@ -175,7 +224,7 @@ impl Rendezvous {
                 Err(RecvTimeoutError::Disconnected) => self.gone(),
             }
             if interrupt.asked() {
-                self.stop("cancelled by the user (Ctrl-C)");
+                self.stop(BY_USER, Scope::Series);
             }
         }
     }
@@ -200,11 +249,11 @@ impl Rendezvous {
         self.ended.as_ref()
     }
 
-    /// Asks for the end of the whole run.
-    pub fn stop(&mut self, why: &str) {
-        if !self.asked {
-            self.asked = true;
-            self.thread.stop(why);
+    /// Asks for the end of the run for all shards, or of all that would follow too.
+    pub fn stop(&mut self, why: &str, scope: Scope) {
+        if self.asked.is_none() || (self.asked, scope) == (Some(Scope::Run), Scope::Series) {
+            self.asked = Some(scope);
+            self.thread.stop(why, scope);
         }
     }
 
@@ -212,7 +261,7 @@ impl Rendezvous {
     /// leave.
     pub fn finish(&mut self, done: Done, folder: &Path) -> Option<Ended> {
         self.thread.done(done, PathBuf::from(folder));
-        while !self.may_leave {
+        while !self.may_leave && !self.home {
             match self.thread.news.recv_timeout(TICK) {
                 // It was not there to the end, whatever it had said before.
                 Ok(News::LeaderLost(how)) => self.ended = Some(Ended::LeaderLost(how)),
@@ -229,6 +278,10 @@ impl Rendezvous {
             News::Stop(why) => Ended::Stopped(why),
             News::LeaderLost(how) => Ended::LeaderLost(how),
             News::Refused(why) => Ended::Refused(why),
+            News::Home => {
+                self.home = true;
+                return;
+            }
             News::Bye => {
                 self.may_leave = true;
                 return;

@@ -18,8 +18,8 @@ use pinfire_base::{
 };
 use pinfire_cluster::{
     greeting::{Greeting, PROTOCOL, Token},
-    leader::{LEAD, OnLoss, Rules, Threshold, in_words},
-    message::{Common, Done, Item, Run, Tally},
+    leader::{LEAD, OnLoss, Pace, Rules, Threshold, in_words},
+    message::{Common, Done, InSeries, Item, Run, Scope},
     shard,
 };
 use pinfire_config::{
@@ -36,6 +36,7 @@ use super::{
     Ended, LEADER_LOST, Rendezvous, SHARD_LOST, headline,
     leader::{LeaderThread, Outcome, Watched},
     place::{LEADER_FILE, Place, is_shared, leader_file},
+    series::Follower,
     shard::{News, ShardThread, connect},
     tally,
 };
@@ -55,7 +56,7 @@ use crate::{
 const SEAMLESS_LEAD: Span = Span::from_millis(20);
 
 /// How often a leader that sends nothing itself says how the whole goes on.
-const SHOW_EVERY: Span = Span::from_millis(10_000);
+pub(super) const SHOW_EVERY: Span = Span::from_millis(10_000);
 
 /// What a process is of a run that begins at a common instant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +65,16 @@ pub enum Part {
     Shard(ShardOf),
     /// It leads so many shards and sends nothing.
     Leader(u32),
+}
+
+impl Part {
+    /// Whether this process leads.
+    pub const fn leads(self) -> bool {
+        match self {
+            Self::Shard(own) => own.index == 0,
+            Self::Leader(_) => true,
+        }
+    }
 }
 
 /// What this process is, if the run is made through a leader.
@@ -138,13 +149,10 @@ pub fn run(config: &RunConfig, part: Part) -> Result<ExitCode> {
     let join = asked.join.get();
     let place = Place::of(join.as_deref(), &run_folder, &shards::environment)?;
     let leader = match leads {
-        true => Some(lead(
-            &settings,
-            seed.is_some(),
-            own.count,
-            &place,
-            &run_folder,
-        )?),
+        true => {
+            let run = run_of(&settings, config, own.count, mark()?, None)?;
+            Some(lead(&settings, run, &place, &run_folder, &run_folder)?)
+        }
         false => None,
     };
     let port = leader.as_ref().map(|leader| leader.address.port());
@@ -184,7 +192,8 @@ fn lead_alone(config: &RunConfig, count: u32) -> Result<ExitCode> {
     let run_folder = settings.artifact_dir.clone();
     let join = config.shards.join.get();
     let place = Place::of(join.as_deref(), &run_folder, &shards::environment)?;
-    let leader = lead(&settings, seed.is_some(), count, &place, &run_folder)?;
+    let run = run_of(&settings, config, count, mark()?, None)?;
+    let leader = lead(&settings, run, &place, &run_folder, &run_folder)?;
     say::line(format_args!(
         "pinfire {}: leads {count} shards at port {}; seed {drawn}",
         env!("CARGO_PKG_VERSION"),
@@ -216,8 +225,8 @@ fn lead_alone(config: &RunConfig, count: u32) -> Result<ExitCode> {
 }
 
 /// How the whole goes on, in a line.
-fn in_figures(whole: &Watched, count: u32) -> String {
-    let super::leader::Whole { joined, tally } = whole.now();
+pub(super) fn in_figures(whole: &Watched, count: u32) -> String {
+    let super::leader::Whole { joined, tally, .. } = whole.now();
     format!(
         "{joined} of {count} shards; begun {}, answered {}, failed {}, cancelled {}, in flight {}",
         tally.due,
@@ -228,50 +237,50 @@ fn in_figures(whole: &Watched, count: u32) -> String {
     )
 }
 
-/// Starts the leader.
-fn lead(
+/// Drawn for a leader's folder: shards know by it that theirs is the same.
+pub(super) fn mark() -> Result<String> {
+    Ok(shards::hex(&settings::random_bytes::<16>()?))
+}
+
+/// A run of these settings, as the shards are told of it. `asked` is what was asked of it, or of
+/// the series that it belongs to, and must have been asked of all of them.
+pub(super) fn run_of(
     settings: &Settings,
-    seed_is_given: bool,
+    asked: &RunConfig,
     count: u32,
-    place: &Place,
-    run_folder: &Path,
-) -> Result<LeaderThread> {
-    let listener = place.listen()?;
-    let mark = shards::hex(&settings::random_bytes::<16>()?);
-    fs::create_dir_all(run_folder).with_context(|| {
-        format!(
-            "the artifact folder {} cannot be made",
-            run_folder.display()
-        )
-    })?;
-    let port = listener.local_addr()?.port();
-    let file = run_folder.join(LEADER_FILE);
-    let unfinished = run_folder.join(format!("{LEADER_FILE}.{mark}"));
-    fs::write(&unfinished, leader_file(&host(), port, &mark))
-        .and_then(|()| fs::rename(&unfinished, &file))
-        .with_context(|| format!("cannot write {}", file.display()))?;
+    folder_mark: String,
+    series: Option<InSeries>,
+) -> Result<Run> {
     let wall = WallAnchor::take();
     let now = Stamp::now();
     let salt = settings::random_bytes()?;
-    let run = Run {
+    let (common, seed_is_given) = match &series {
+        None => (&settings.config, asked.load.random_seed.is_some()),
+        Some(_) => (asked, settings.seed.fixed),
+    };
+    Ok(Run {
         run_id: shards::hex(&settings::random_bytes::<6>()?),
         shards: count,
         settings: settings.config.yaml(),
         seed: settings.seed.value,
         seed_is_given,
         common: vec![
-            (Common::Settings, shards::settings(&settings.config)),
+            (Common::Settings, shards::settings(common)),
             (Common::Secrets, secrets(&settings.config, &salt)),
             (Common::Files, Inputs::of(&settings.config, None)?.files),
         ],
         id_key: settings::random_bits()?,
         salt,
-        folder_mark: mark,
+        folder_mark,
         wall_stamp: now.nanos(),
         wall_unix: wall.unix_nanos(now),
         files: names(settings),
-    };
-    let asked = &settings.config.shards;
+        series,
+    })
+}
+
+/// How a run of these settings goes on.
+pub(super) fn pace(settings: &Settings) -> Pace {
     let mut leads = vec![LEAD];
     if settings.load.warmup.is_some() {
         leads.push(match settings.load.seamless {
@@ -279,24 +288,47 @@ fn lead(
             false => LEAD,
         });
     }
+    let threshold = settings.load.failed_threshold.map(|share| Threshold {
+        share,
+        from: settings.load.judged_from(Numbers::WHOLE),
+    });
+    Pace { leads, threshold }
+}
+
+/// Starts the leader, which says in the folder `base` where it is. What comes home of the run comes
+/// to `folder`.
+pub(super) fn lead(
+    settings: &Settings,
+    run: Run,
+    place: &Place,
+    base: &Path,
+    folder: &Path,
+) -> Result<LeaderThread> {
+    let listener = place.listen()?;
+    fs::create_dir_all(base)
+        .with_context(|| format!("the artifact folder {} cannot be made", base.display()))?;
+    let port = listener.local_addr()?.port();
+    let mark = &run.folder_mark;
+    let file = base.join(LEADER_FILE);
+    let unfinished = base.join(format!("{LEADER_FILE}.{mark}"));
+    fs::write(&unfinished, leader_file(&host(), port, mark))
+        .and_then(|()| fs::rename(&unfinished, &file))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    let asked = &settings.config.shards;
     let rules = Rules {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         token: token(),
         run,
-        leads,
+        pace: pace(settings),
         join_timeout: asked.join_timeout.value.span(),
         shard_timeout: asked.shard_timeout.value.span(),
         on_loss: match asked.on_shard_loss.value {
             ShardLoss::Stop => OnLoss::Stop,
             ShardLoss::Continue => OnLoss::Continue,
         },
-        threshold: settings.load.failed_threshold.map(|share| Threshold {
-            share,
-            from: settings.load.judged_from(Numbers::WHOLE),
-        }),
     };
-    let folder = run_folder.to_owned();
-    LeaderThread::start(listener, rules, folder, settings.places.rest.clone())
+    let rest = settings.places.rest.clone();
+    LeaderThread::start(listener, rules, folder.to_owned(), rest)
 }
 
 /// `pinfire shard`: takes everything but credentials from the leader.
@@ -324,19 +356,59 @@ pub fn shard(flags: &Shard) -> Result<ExitCode> {
         shard_timeout: flags.shard_timeout.value.span(),
     }
     .join()?;
-    let name = Path::new("the leader's settings");
-    let read = FileConfig::of(name, &rendezvous.run.settings);
-    let read = read.and_then(|read| RunConfig::of_layers(None, Some(read), RunConfig::default()));
-    let mut config = read.map_err(|error| anyhow!(error))?;
-    // What is of each machine alone is not the leader's to say.
-    let plain = RunConfig::default();
-    config.engine = plain.engine;
-    config.engine.cores.clone_from(&flags.cores);
-    config.shards = plain.shards;
+    let mut own = RunConfig::default();
+    own.engine.cores.clone_from(&flags.cores);
     let count = rendezvous.run.shards;
-    config.shards.shard = Some(Sourced::derived(ShardOf { index, count }));
+    let own = Own {
+        config: &own,
+        is_told: true,
+        shard: ShardOf { index, count },
+    };
+    let mut config = own.config_of(&rendezvous.run)?;
     config.output.artifact_dir = flags.artifact_dir.clone().map(Sourced::derived);
-    take_part(&config, rendezvous, &interrupt)
+    match rendezvous.run.series {
+        None => take_part(&config, rendezvous, &interrupt),
+        Some(_) => {
+            let base = match &flags.artifact_dir {
+                Some(base) => base.clone(),
+                None => whole_folder(&config)?,
+            };
+            Follower::new(own, rendezvous, base).all(&interrupt)
+        }
+    }
+}
+
+/// The folder of a run over all its shards, as it is called where nobody names it.
+fn whole_folder(config: &RunConfig) -> Result<PathBuf> {
+    let mut whole = config.clone();
+    whole.shards = RunConfig::default().shards;
+    Ok(Settings::new(&whole)?.artifact_dir)
+}
+
+/// Takes part in all runs of a sweep whose leader is another process.
+///
+/// # Errors
+/// What keeps this process from its part; the others are told.
+pub fn follow(config: &RunConfig, shard: ShardOf, base: PathBuf) -> Result<ExitCode> {
+    let interrupt = Interrupt::watch()?;
+    let places = cpus::divide(config.engine.cores.get().as_ref(), u64::MAX)?;
+    let asked = &config.shards;
+    let join = asked.join.get();
+    let rendezvous = Joining {
+        own: shard,
+        place: Place::of(join.as_deref(), &base, &shards::environment)?,
+        leader_here: None,
+        rest: places.rest,
+        join_timeout: asked.join_timeout.value.span(),
+        shard_timeout: asked.shard_timeout.value.span(),
+    }
+    .join()?;
+    let own = Own {
+        config,
+        is_told: false,
+        shard,
+    };
+    Follower::new(own, rendezvous, base).all(&interrupt)
 }
 
 /// Makes this shard's part of the run.
@@ -345,18 +417,10 @@ fn take_part(
     mut rendezvous: Rendezvous,
     interrupt: &Interrupt,
 ) -> Result<ExitCode> {
-    let mut settings = Settings::new(&with_seed(config, rendezvous.run.seed))?;
-    settings.seed.fixed = rendezvous.run.seed_is_given;
-    let mut run_folder = PathBuf::new();
-    if let Some(share) = &mut settings.share {
-        share.is_led_here = rendezvous.whole.is_some();
-        share.id_key = Some(rendezvous.run.id_key);
-        share.run_id.clone_from(&rendezvous.run.run_id);
-        run_folder.clone_from(&share.run_folder);
-    }
+    let settings = settings_of(config, &rendezvous)?;
+    let share = settings.share.as_ref();
+    let run_folder = share.map_or_else(PathBuf::new, |share| share.run_folder.clone());
     rendezvous.has(Common::Settings, shards::settings(&settings.config));
-    let secrets = secrets(&settings.config, &rendezvous.run.salt);
-    rendezvous.has(Common::Secrets, secrets);
     let made = profile::one(&settings, interrupt, None, Some(&mut rendezvous));
     let done = match made {
         Ok(done) => done,
@@ -369,7 +433,7 @@ fn take_part(
                 Some(ended) => bail!(ended.in_words()),
                 None => format!("{error:#}"),
             };
-            rendezvous.stop(&why);
+            rendezvous.stop(&why, Scope::Run);
             return Err(error);
         }
     };
@@ -397,21 +461,74 @@ fn take_part(
     }
 }
 
+/// The settings of this shard's part of the run, of which the leader is told.
+pub(super) fn settings_of(config: &RunConfig, rendezvous: &Rendezvous) -> Result<Settings> {
+    let run = &rendezvous.run;
+    let mut settings = Settings::new(&with_seed(config, run.seed))?;
+    settings.seed.fixed = run.seed_is_given;
+    if let Some(share) = &mut settings.share {
+        share.is_led_here = rendezvous.whole.is_some();
+        share.id_key = Some(run.id_key);
+        share.run_id.clone_from(&run.run_id);
+    }
+    let secrets = secrets(&settings.config, &run.salt);
+    rendezvous.has(Common::Secrets, secrets);
+    Ok(settings)
+}
+
+/// What a shard brings along to runs whose settings its leader has.
+#[derive(Clone, Copy)]
+pub(super) struct Own<'a> {
+    /// What was asked of it.
+    pub config: &'a RunConfig,
+    /// Only what is of its machine was: the leader says all else.
+    pub is_told: bool,
+    pub shard: ShardOf,
+}
+
+impl Own<'_> {
+    /// The configuration of a run: the leader's but for what is of this process alone, with this
+    /// one's credentials.
+    pub fn config_of(&self, run: &Run) -> Result<RunConfig> {
+        let name = Path::new("the leader's settings");
+        let read = FileConfig::of(name, &run.settings);
+        let typed = self.config.credentials();
+        let read = read.and_then(|read| RunConfig::of_layers(None, Some(read), typed));
+        let mut config = read.map_err(|error| anyhow!(error))?;
+        match self.is_told {
+            true => config.engine.clone_from(&self.config.engine),
+            false => shards::take_what_may_differ(&mut config, self.config),
+        }
+        config.shards = RunConfig::default().shards;
+        config.shards.shard = Some(Sourced::derived(self.shard));
+        Ok(config)
+    }
+
+    /// What it says of what was asked of all shards together.
+    pub fn asked(&self, run: &Run) -> Vec<Item> {
+        let told = run.common.iter().find(|(of, _)| *of == Common::Settings);
+        match told.filter(|_| self.is_told) {
+            Some((_, items)) => items.clone(),
+            None => shards::settings(self.config),
+        }
+    }
+}
+
 /// What it takes to join a run.
-struct Joining {
-    own: ShardOf,
-    place: Place,
+pub(super) struct Joining {
+    pub own: ShardOf,
+    pub place: Place,
     /// The port of the leader, where that is in this process.
-    leader_here: Option<u16>,
+    pub leader_here: Option<u16>,
     /// CPUs that the engine leaves.
-    rest: Vec<usize>,
-    join_timeout: Span,
-    shard_timeout: Span,
+    pub rest: Vec<usize>,
+    pub join_timeout: Span,
+    pub shard_timeout: Span,
 }
 
 impl Joining {
     /// Connects to the leader and takes the run from it.
-    fn join(self) -> Result<Rendezvous> {
+    pub fn join(self) -> Result<Rendezvous> {
         let host = host();
         let address = || match self.leader_here {
             Some(port) => Ok(format!("localhost:{port}")),
@@ -450,15 +567,7 @@ fn after(
     shows: Shows,
     own: Result<ExitCode>,
 ) -> Result<ExitCode> {
-    for missing in &outcome.missing {
-        let Tally { due, .. } = missing.tally;
-        let host = missing.host.as_deref();
-        let on = host.map_or_else(String::new, |host| format!(" ({host})"));
-        say::warning(format_args!(
-            "shard {} of {count}{on} is missing: {}; its last sign of life counted {due} requests",
-            missing.index, missing.how
-        ));
-    }
+    outcome.tell(count);
     let is_there = !ShardFolder::all(run_folder)?.is_empty();
     let merged = match is_there {
         true => report::of_shards(run_folder, shows).map(|summary| {
@@ -475,16 +584,7 @@ fn after(
         if let Err(error) = &merged {
             say::error(format!("{error:#}"));
         }
-        let indices: Vec<u32> = outcome
-            .missing
-            .iter()
-            .map(|missing| missing.index)
-            .collect();
-        say::error(format!(
-            "the run is incomplete: {} of {count} is missing",
-            in_words(&indices)
-        ));
-        return Ok(ExitCode::from(SHARD_LOST));
+        return Ok(incomplete(&outcome.indices(), count));
     }
     if let Some(why) = outcome.unwritten.first() {
         return Err(anyhow!("the run is incomplete: {why}"));
@@ -496,8 +596,17 @@ fn after(
     }
 }
 
+/// Says that these shards are missing. The exit code says so too.
+pub(super) fn incomplete(missing: &[u32], count: u32) -> ExitCode {
+    say::error(format!(
+        "the run is incomplete: {} of {count} is missing",
+        in_words(missing)
+    ));
+    ExitCode::from(SHARD_LOST)
+}
+
 /// The leader is not there any more.
-fn close(run_folder: &Path) {
+pub(super) fn close(run_folder: &Path) {
     // A file that stays would only send shards of another run to a closed port.
     let _ = fs::remove_file(run_folder.join(LEADER_FILE));
 }

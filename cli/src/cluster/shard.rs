@@ -17,7 +17,7 @@ use pinfire_base::{
 use pinfire_cluster::{
     Shard,
     clock::Estimate,
-    message::{Beat, Common, Done, Item, Run},
+    message::{Beat, Common, Done, Item, Run, Scope},
     shard::{Event, Output, Rules},
 };
 use rustix::{
@@ -42,7 +42,7 @@ const NOTE_EVERY: Span = Span::from_millis(1_000);
 enum Command {
     Has(Common, Vec<Item>),
     Ready(u32),
-    Stop(String),
+    Stop(String, Scope),
     Done(Done, PathBuf),
 }
 
@@ -59,6 +59,7 @@ pub enum News {
     Run(Box<Run>),
     Start { step: u32, zero: Stamp },
     Stop(String),
+    Home,
     Bye,
     Refused(String),
     LeaderLost(String),
@@ -163,9 +164,9 @@ impl ShardThread {
         self.tell(Command::Ready(step));
     }
 
-    /// Asks for the end of the whole run.
-    pub fn stop(&self, why: &str) {
-        self.tell(Command::Stop(why.to_owned()));
+    /// Asks for the end of the run for all shards, or of all that would follow too.
+    pub fn stop(&self, why: &str, scope: Scope) {
+        self.tell(Command::Stop(why.to_owned(), scope));
     }
 
     /// This shard's part is over; its files are in `folder`.
@@ -274,7 +275,7 @@ impl Running {
             match self.asked.try_recv() {
                 Ok(Command::Has(common, items)) => self.shard.has(common, items),
                 Ok(Command::Ready(step)) => self.shard.ready(step),
-                Ok(Command::Stop(why)) => self.shard.stop(&why),
+                Ok(Command::Stop(why, scope)) => self.shard.stop(&why, scope),
                 Ok(Command::Done(done, folder)) => {
                     self.shipping = (!done.shared).then_some((folder, 0));
                     self.shard.done(done);
@@ -335,10 +336,12 @@ impl Running {
             let news = match news {
                 Event::Run(run) => {
                     self.files.clone_from(&run.files);
+                    locked(&self.shared).beat = None;
                     News::Run(run)
                 }
                 Event::Start { step, zero, .. } => News::Start { step, zero },
                 Event::Stop { why } => News::Stop(why),
+                Event::Home => News::Home,
                 Event::Bye => News::Bye,
                 Event::Refused { why } => News::Refused(why),
                 Event::LeaderLost { how } => News::LeaderLost(how),

@@ -96,6 +96,14 @@ pub fn of_shards(folder: &Path, shows: Shows) -> Result<PathBuf> {
     Ok(folder.join(&report.facts.files.json))
 }
 
+/// The same of one of several runs, which is not shown.
+///
+/// # Errors
+/// As there.
+pub fn merged(folder: &Path) -> Result<Rebuilt> {
+    make(&of_folder(folder), None)
+}
+
 /// What is asked of the report of a folder where nobody says more.
 fn of_folder(folder: &Path) -> Report {
     Report {

@@ -48,9 +48,10 @@ use self::{
     seeds::Seeds,
 };
 use crate::{
+    cluster::{self, Part, Series},
     load::Mode,
     run::signals::Interrupt,
-    settings::Settings,
+    settings::{Settings, drawn_seed},
     terminal::{say, stdout},
 };
 
@@ -100,13 +101,13 @@ impl Wanted {
     ///
     /// # Errors
     /// A point that makes no sense, before anything is sent; files that cannot be written.
-    pub fn run(&self) -> Result<ExitCode> {
+    pub fn run(&self, part: Option<Part>) -> Result<ExitCode> {
         let shards = &self.config.shards;
         demand!(
-            !shards.is_given(),
+            part.is_some() || !shards.is_given(),
             [shards],
-            "--shard and --shards are for one run: leave out lists, --num-profile-runs and --search, or \
-             start each run of a sweep by itself"
+            "the shards of a sweep need a leader that says when the next run begins: add --join \
+             HOST:PORT, where HOST runs shard 0, or start each run of the sweep by itself"
         );
         let verify = &self.config.cancellation.verify_release;
         demand!(
@@ -115,10 +116,18 @@ impl Wanted {
             "--verify-release judges one run: leave out lists, --num-profile-runs and --search, or judge \
              the server with `pinfire cancel-test`"
         );
-        if self.config.sweep.search.is_some() {
-            return search::run(self);
+        let searches = self.config.sweep.search.is_some();
+        if let Some(Part::Shard(own)) = part.filter(|part| !part.leads()) {
+            let base = match searches {
+                true => search::base(self)?,
+                false => Plan::new(self)?.base,
+            };
+            return cluster::follow(&self.config, own, base);
         }
-        Plan::new(self)?.run()
+        match searches {
+            true => search::run(self, part),
+            false => Plan::new(self)?.run(part),
+        }
     }
 
     /// The id of all its runs: that of then where it is resumed.
@@ -198,6 +207,10 @@ impl Maker<'_> {
         }
         config.output.artifact_dir = None;
         let asked = config.clone();
+        if self.asked.shards.is_given() && config.load.random_seed.is_none() {
+            // Its shards must have the same.
+            config.load.random_seed = Some(Sourced::derived(Whole::new(drawn_seed()?)));
+        }
         config.output.artifact_dir = Some(Sourced::derived(folder.clone()));
         let mut settings = Settings::new(&config)?;
         settings.part = Some(PartFacts {
@@ -407,7 +420,7 @@ impl Plan {
         })
     }
 
-    fn run(mut self) -> Result<ExitCode> {
+    fn run(mut self, part: Option<Part>) -> Result<ExitCode> {
         for warning in &self.warnings {
             say::warning(warning);
         }
@@ -416,7 +429,12 @@ impl Plan {
         let interrupt = Interrupt::watch()?;
         let announced = self.announcement();
         stdout::text(DEFAULT_WIDTH, |_, _| announced);
-        let total = self.make_all(&interrupt)?;
+        let asked = &self.stored.config;
+        let series = part.map(|part| Series::new(asked, part, &self.base, &interrupt));
+        let mut runner = Runner::new(&interrupt, self.runs.len(), series);
+        let total = self.make_all(&mut runner)?;
+        let is_over = runner.is_over();
+        let lost = runner.end();
         folder.check([])?;
         self.write()?;
         if self.rules.show_table {
@@ -428,13 +446,14 @@ impl Plan {
             self.base.display()
         );
         stdout::text(DEFAULT_WIDTH, |_, _| text);
-        if interrupt.asked() && good < total {
+        if is_over && good < total {
             say::line(format_args!(
                 "interrupted: `pinfire profile --resume {}` goes on from here",
                 self.base.display()
             ));
         }
         Ok(match good {
+            _ if let Some(lost) = lost => lost,
             0 => ExitCode::from(2),
             good if good == total => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
@@ -464,10 +483,9 @@ impl Plan {
     }
 
     /// Makes the runs, and gives how many were needed.
-    fn make_all(&mut self, interrupt: &Interrupt) -> Result<usize> {
+    fn make_all(&mut self, runner: &mut Runner<'_>) -> Result<usize> {
         let runs = std::mem::take(&mut self.runs);
         let mut total = runs.len();
-        let mut runner = Runner::new(interrupt, total);
         let mut before: Option<Number> = None;
         for (at, run) in runs.into_iter().enumerate() {
             let number = Number {
@@ -485,7 +503,7 @@ impl Plan {
             {
                 runner.rest(self.pause(before, number));
             }
-            if interrupt.asked() {
+            if runner.is_over() {
                 break;
             }
             let was_kept = kept.is_some();
@@ -511,7 +529,6 @@ impl Plan {
             cell.trials.push(trial);
             self.tell_agreement(number);
         }
-        runner.end();
         Ok(total)
     }
 
@@ -631,9 +648,16 @@ fn create(dir: &Path) -> Result<()> {
 /// The folder of a sweep. Without one given it is named after the first point, as AIPerf does it.
 fn base(config: &RunConfig, lists: &[List], points: &[Point]) -> Result<PathBuf> {
     let first = points.first().context("a sweep has points")?;
-    let settings = Settings::new(&first.config(config, lists)?.without_sweep())?;
+    let settings = Settings::new(&of_one_process(first.config(config, lists)?))?;
     of_a_schedule(&settings, lists)?;
     Ok(settings.artifact_dir)
+}
+
+/// The configuration of a run of its own, made by one process.
+fn of_one_process(config: RunConfig) -> RunConfig {
+    let mut config = config.without_sweep();
+    config.shards = RunConfig::default().shards;
+    config
 }
 
 /// All runs, in their order.

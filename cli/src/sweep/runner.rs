@@ -1,22 +1,20 @@
 //! One run after the other, each on a thread of its own, so that what it pins stays with it.
 
 use pinfire_artifacts::tag;
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
 use indicatif::ProgressBar;
 use pinfire_analysis::{compare::Stat, export::DEFAULT_WIDTH, sweep::Trial};
 use pinfire_artifacts::{RUN_MARKER, json_bytes, read_json, replace, sweep::RunMarker};
-use pinfire_base::{
-    clock::{Span, Stamp},
-    threads,
-};
+use pinfire_base::clock::{Span, Stamp};
 use pinfire_config::RunConfig;
 use serde::Deserialize;
 
 use crate::{
+    cluster::{Came, Series},
     cmd::profile,
-    run::{ReusedEngine, signals::Interrupt},
+    run::{ReusedEngine, alone, signals::Interrupt},
     settings::Settings,
     terminal::stdout,
 };
@@ -42,16 +40,19 @@ pub struct Runner<'a> {
     total: usize,
     bar: Option<ProgressBar>,
     kept: ReusedEngine,
+    /// Where several processes make each run.
+    series: Option<Series>,
 }
 
 impl<'a> Runner<'a> {
-    /// For so many of them.
-    pub fn new(interrupt: &'a Interrupt, total: usize) -> Self {
+    /// For so many of them, by this process alone or by several.
+    pub fn new(interrupt: &'a Interrupt, total: usize, series: Option<Series>) -> Self {
         Self {
             interrupt,
             total,
             bar: None,
             kept: ReusedEngine::default(),
+            series,
         }
     }
 
@@ -68,27 +69,16 @@ impl<'a> Runner<'a> {
     }
 
     fn made(&mut self, run: &Planned) -> Result<Trial> {
-        let kept = &mut self.kept;
-        let done = std::thread::scope(|scope| {
-            let made = threads::start_in(scope, "pinfire-run", || {
-                profile::one(&run.settings, self.interrupt, Some(kept), None)
-            })?;
-            made.join().unwrap_or_else(|_| {
-                Err(anyhow!(
-                    "the run crashed: this is a bug in pinfire, please report it"
-                ))
-            })
-        })?;
-        if let Some(reason) = done.interrupted {
-            return Err(anyhow!(reason));
-        }
-        let summary = done.summary.context("a run of several has a summary")?;
+        let Came { summary, success } = match &mut self.series {
+            Some(series) => series.run(&run.settings, &run.folder, &mut self.kept)?,
+            None => self.made_here(run)?,
+        };
         let trial = Trial::of(&run.label, &run.folder, &summary);
         let answered = trial.figure(tag::REQUEST_COUNT, Stat::Avg).unwrap_or(0.0);
         let cancelled = trial
             .figure(tag::CANCELLED_REQUEST_COUNT, Stat::Avg)
             .unwrap_or(0.0);
-        if !done.success || answered + cancelled == 0.0 {
+        if !success || answered + cancelled == 0.0 {
             let first = trial.first_error.as_ref();
             let first = first.map_or_else(String::new, |error| format!(" ({error})"));
             return Err(anyhow!("no request was answered{first}"));
@@ -107,6 +97,24 @@ impl<'a> Runner<'a> {
         };
         replace(&run.folder.join(RUN_MARKER), &json_bytes(&marker))?;
         Ok(trial)
+    }
+
+    fn made_here(&mut self, run: &Planned) -> Result<Came> {
+        let kept = &mut self.kept;
+        let done = alone(|| profile::one(&run.settings, self.interrupt, Some(kept), None))?;
+        if let Some(reason) = done.interrupted {
+            return Err(anyhow!(reason));
+        }
+        Ok(Came {
+            summary: done.summary.context("a run of several has a summary")?,
+            success: done.success,
+        })
+    }
+
+    /// Whether no other run is to follow: the user says so, or it cannot.
+    pub fn is_over(&self) -> bool {
+        let over = self.series.as_ref().is_some_and(Series::is_over);
+        over || self.interrupt.asked()
     }
 
     /// Says what came of a run.
@@ -135,7 +143,7 @@ impl<'a> Runner<'a> {
     pub fn rest(&self, pause: Duration) {
         let begun = Stamp::now();
         let pause = Span::from_secs_f64(pause.as_secs_f64());
-        while !self.interrupt.asked() {
+        while !self.is_over() {
             let left = pause
                 .nanos()
                 .saturating_sub(Stamp::now().since(begun).nanos());
@@ -146,11 +154,12 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Takes the bar away.
-    pub fn end(&mut self) {
+    /// Takes the bar away, and lets the shards leave. An exit code if one of them was lost.
+    pub fn end(&mut self) -> Option<ExitCode> {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+        self.series.as_mut().and_then(Series::end)
     }
 }
 

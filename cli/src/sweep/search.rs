@@ -13,7 +13,11 @@ use pinfire_analysis::{
 };
 use pinfire_artifacts::{PROFILE_RUNS, RunFolder, SEARCH_HISTORY, json_bytes, replace};
 use pinfire_config::{
-    Blame, Get, Given, RunConfig, Sourced, axes::Axis, demand, numbers::Count, refuse,
+    Blame, Get, Given, RunConfig, Sourced,
+    axes::Axis,
+    demand,
+    numbers::{Count, ShardCount},
+    refuse,
     setting::Listed,
 };
 
@@ -24,8 +28,10 @@ use super::{
     stored::Stored,
 };
 use crate::{
+    cluster::{Part, Series},
     run::signals::Interrupt,
     settings::Settings,
+    shards,
     terminal::{say, stdout},
 };
 
@@ -153,7 +159,8 @@ impl<'a> Plan<'a> {
         }
         let confirmations = asked_for.search_confirmations.get().unwrap_or(1);
         let most = asked_for.search_max_iterations.get().unwrap_or(MOST);
-        let first = Settings::new(&config.clone().without_sweep())?;
+        enough_for_shards(config, &range)?;
+        let first = Settings::new(&super::of_one_process(config.clone()))?;
         let named = config.output.artifact_dir.get();
         let base = named.unwrap_or_else(|| {
             let name = searched_name(&first.artifact_dir, axis.name);
@@ -219,6 +226,32 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// The folder of the search.
+///
+/// # Errors
+/// Settings that make no sense.
+pub fn base(wanted: &Wanted) -> Result<PathBuf> {
+    Ok(Plan::new(wanted)?.base)
+}
+
+/// Whether the lowest load has a stream for each shard.
+fn enough_for_shards(config: &RunConfig, range: &Range) -> Result<()> {
+    let own = shards::of(config, &shards::environment)?;
+    let count = match (own, config.shards.shards.get()) {
+        (Some(own), _) => own.count,
+        (None, Some(ShardCount::Count(count))) => count,
+        (None, _) => 1,
+    };
+    demand!(
+        !range.whole || range.low >= f64::from(count),
+        [config.sweep.search, config.shards],
+        "--search from {}: {count} shards share the load, and some would have none of it; begin at {count} \
+         or more",
+        range.low
+    );
+    Ok(())
+}
+
 /// Whether something says how many requests a point has.
 fn is_sized(config: &RunConfig, range: &Range) -> Result<bool> {
     let load = &config.load;
@@ -249,7 +282,7 @@ struct Found {
 /// # Errors
 /// Settings that make no sense; a lower end that cannot be run at all; files that cannot be
 /// written.
-pub fn run(wanted: &Wanted) -> Result<ExitCode> {
+pub fn run(wanted: &Wanted, part: Option<Part>) -> Result<ExitCode> {
     let mut plan = Plan::new(wanted)?;
     let folder = RunFolder::create(&plan.base)?;
     let stored = Stored {
@@ -264,22 +297,25 @@ pub fn run(wanted: &Wanted) -> Result<ExitCode> {
     let interrupt = Interrupt::watch()?;
     let announced = plan.announcement();
     stdout::text(DEFAULT_WIDTH, |_, _| announced);
-    let mut runner = Runner::new(&interrupt, plan.search.most);
+    let series = part.map(|part| Series::new(plan.config, part, &plan.base, &interrupt));
+    let mut runner = Runner::new(&interrupt, plan.search.most, series);
     let mut found = Found::default();
     let end = loop {
         let value = match plan.search.next() {
             Step::Done(end) => break end,
-            Step::Try(_) if interrupt.asked() => break End::Interrupted,
+            Step::Try(_) if runner.is_over() => break End::Interrupted,
             Step::Try(value) => value,
         };
-        if !plan.attempt(value, &mut runner, &mut found, &interrupt)? {
+        if !plan.attempt(value, &mut runner, &mut found)? {
             break End::Interrupted;
         }
     };
-    runner.end();
+    let lost = runner.end();
     folder.check([])?;
     plan.write(found, end)?;
-    Ok(if plan.search.boundary().0.is_some() {
+    Ok(if let Some(lost) = lost {
+        lost
+    } else if plan.search.boundary().0.is_some() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -288,13 +324,7 @@ pub fn run(wanted: &Wanted) -> Result<ExitCode> {
 
 impl Plan<'_> {
     /// Runs a load. `false` if the user ended it.
-    fn attempt(
-        &mut self,
-        value: f64,
-        runner: &mut Runner<'_>,
-        found: &mut Found,
-        interrupt: &Interrupt,
-    ) -> Result<bool> {
+    fn attempt(&mut self, value: f64, runner: &mut Runner<'_>, found: &mut Found) -> Result<bool> {
         let lists = [List {
             axis: self.axis,
             values: vec![value.to_string()],
@@ -335,7 +365,8 @@ impl Plan<'_> {
             runner.rest(Duration::try_from_secs_f64(pause.unwrap_or(0.0)).unwrap_or(Duration::MAX));
         }
         let trial: Trial = kept.unwrap_or_else(|| runner.run(planned));
-        if interrupt.asked() && trial.error.is_some() {
+        if let (Some(error), true) = (&trial.error, runner.is_over()) {
+            say::warning(format_args!("{} {value}: {error}", self.axis.flag()));
             return Ok(false);
         }
         let verdict = Verdict::of(&trial, &self.objectives);

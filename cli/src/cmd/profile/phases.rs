@@ -13,7 +13,7 @@ use pinfire_base::{
     health::Counts,
     record::Phase,
 };
-use pinfire_cluster::message::Answers;
+use pinfire_cluster::message::{Answers, Scope};
 use pinfire_engine::{
     plan::PhasePlan,
     report::{EngineError, PhaseReport},
@@ -347,7 +347,11 @@ impl<'a> Running<'a> {
         if let Some(rendezvous) = &mut self.phases.rendezvous
             && !matches!(why, Why::ByOthers(_))
         {
-            rendezvous.stop(&why.clone().in_words());
+            let scope = match why {
+                Why::ByUser => Scope::Series,
+                Why::ByOthers(_) | Why::TooManyFailed { .. } => Scope::Run,
+            };
+            rendezvous.stop(&why.clone().in_words(), scope);
         }
         if matches!(why, Why::ByUser) {
             log::put(log::Level::Warning, "cancelled by the user (Ctrl-C)");
