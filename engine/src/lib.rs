@@ -10,6 +10,7 @@ mod io;
 mod net;
 pub mod request;
 mod sys;
+mod tls;
 
 pub mod report;
 pub mod run;

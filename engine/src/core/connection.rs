@@ -238,14 +238,19 @@ impl<I: Io> Connection<I> {
         self.event_bytes.map(|least| 2 * least.get())
     }
 
-    /// Whether a request goes over TLS here.
+    /// Whether what comes is TLS, of which the handshake is a part.
     pub(super) const fn is_sealed(&self) -> bool {
         matches!(
             self.state,
-            State::Busy(Busy {
-                secure: Some(_),
-                ..
-            })
+            State::Securing(_)
+                | State::Busy(Busy {
+                    secure: Some(_),
+                    ..
+                })
+                | State::Idle(Idle {
+                    secure: Some(_),
+                    ..
+                })
         )
     }
 

@@ -11,10 +11,11 @@ use std::{
 
 use pinfire_base::clock::{ClockPair, Span, Stamp, thread_cpu_time};
 
-use super::{Bell, Pollable, Timer, connect::connect, readable_now, tls::TlsSession};
+use super::{Bell, Pollable, Timer, connect::connect, readable_now};
 use crate::{
     io::Io,
     plan::{Address, Dialling, Driver, ReceiveStamps},
+    tls::TlsSession,
 };
 
 /// The kernel, on the thread of a core's runtime.

@@ -4,7 +4,6 @@
 
 mod connect;
 mod kernel;
-mod tls;
 
 pub use connect::StampKeeper;
 pub use kernel::Kernel;

@@ -1,5 +1,6 @@
 //! What a world without a kernel is like.
 
+use super::seal::Seal;
 use crate::plan::{Driver, ReceiveStamps};
 
 pub(super) const MICRO: u64 = 1_000;
@@ -15,7 +16,7 @@ pub(super) struct Nature {
     pub(super) quick: bool,
     /// The wall clock is stepped now and then.
     pub(super) steps: bool,
-    pub(super) tls: bool,
+    pub(super) seal: Seal,
     /// How bad networks and servers are: one in so many connects and answers goes wrong.
     pub(super) wrong: u64,
     /// Room in a socket's send buffer.
@@ -33,7 +34,7 @@ impl Nature {
             stalls: false,
             quick: false,
             steps: false,
-            tls: false,
+            seal: Seal::Clear,
             wrong: u64::MAX / 8,
             room: 60_000,
             gap: MILLI,

@@ -1,4 +1,4 @@
-//! Sockets of the world without a kernel, and the TLS that is spoken over them.
+//! Sockets of the world without a kernel.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
@@ -8,12 +8,11 @@ use std::{
 
 use super::{
     nature::{MICRO, MILLI},
-    server::{CLOSE_NOTIFY, DONE, FINISHED, HELLO, SHAKES},
     world::{Event, How, Wire, World},
 };
 use crate::{
-    io::{Came, Received, Secure, Socket},
-    plan::{ReceiveStamps, Tls},
+    io::{Came, Received, Socket},
+    plan::ReceiveStamps,
 };
 
 /// A socket.
@@ -37,7 +36,6 @@ impl Plug {
                 How::HalfClosed => {}
                 How::Reset => wire.reset = true,
             }
-            wire.talk.left = true;
         });
     }
 
@@ -93,7 +91,7 @@ impl Plug {
         }
     }
 
-    fn take(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(super) fn take(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         self.world.call();
         let world = &self.world;
         if world.dice.once_in(200) {
@@ -231,73 +229,4 @@ impl Socket for Plug {
 /// The local port of a connection; no two of a run have the same.
 pub(super) const fn port_of(socket: usize) -> u16 {
     socket as u16 + 1
-}
-
-/// TLS that seals nothing: its handshake is one byte there, some back and a last one with the
-/// first request, its `close_notify` one that no text has.
-pub(in crate::core) struct FakeTls {
-    shaken: bool,
-    /// Bytes that have been sealed and not taken by the socket.
-    waiting: Vec<u8>,
-    sealed: usize,
-}
-
-impl Secure<Plug> for FakeTls {
-    fn new(_: &Tls) -> Result<Self, rustls::Error> {
-        Ok(Self {
-            shaken: false,
-            waiting: vec![HELLO],
-            sealed: 0,
-        })
-    }
-
-    fn is_handshaking(&self) -> bool {
-        !self.shaken
-    }
-
-    fn open(
-        &mut self,
-        mut received: &[u8],
-        mut take: impl FnMut(&[u8]),
-    ) -> Result<bool, rustls::Error> {
-        while !self.shaken
-            && let Some((&byte, rest)) = received.split_first()
-        {
-            received = rest;
-            match byte {
-                SHAKES => {}
-                DONE => {
-                    self.shaken = true;
-                    self.waiting.push(FINISHED);
-                }
-                _ => return Err(rustls::Error::General("not a handshake".into())),
-            }
-        }
-        let over = received.iter().position(|&byte| byte == CLOSE_NOTIFY);
-        let plain = &received[..over.unwrap_or(received.len())];
-        if !plain.is_empty() {
-            take(plain);
-        }
-        Ok(over.is_some())
-    }
-
-    fn send(&mut self, socket: &Plug, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        if self.sealed == 0 {
-            // Records are of a limited size, and so is what waits.
-            let all = parts.iter().flat_map(|part| part.iter().copied());
-            let before = self.waiting.len();
-            self.waiting.extend(all.take(20_000));
-            self.sealed = self.waiting.len() - before;
-        }
-        self.flush(socket)?;
-        Ok(std::mem::take(&mut self.sealed))
-    }
-
-    fn flush(&mut self, socket: &Plug) -> io::Result<()> {
-        while !self.waiting.is_empty() {
-            let taken = socket.take(&[IoSlice::new(&self.waiting)])?;
-            self.waiting.drain(..taken);
-        }
-        Ok(())
-    }
 }

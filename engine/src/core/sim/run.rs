@@ -18,6 +18,7 @@ use super::{
     laws,
     nature::MILLI,
     script::{Script, Then},
+    seal::Seal,
     world::{Outside, World},
 };
 use crate::{
@@ -260,7 +261,9 @@ impl Run {
             told.add(&core[out.plan.phase as usize].counts());
         }
         laws::hold_of(&self.world, out, &records, &counts, &told);
-        records.iter().for_each(|record| self.totals.count(record));
+        let sealed = matches!(self.world.nature.seal, Seal::Real(_));
+        let count = |record| self.totals.count(record, sealed);
+        records.iter().for_each(count);
     }
 
     /// Every connection is closed, and the cores are as new.

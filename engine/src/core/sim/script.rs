@@ -13,11 +13,11 @@ use pinfire_base::{
     shard::Shard,
 };
 use pinfire_dialect::Answers;
-use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
 
 use super::{
     dice::Dice,
     nature::{MILLI, Nature},
+    seal::Seal,
 };
 use crate::{
     plan::{
@@ -65,7 +65,7 @@ impl Script {
             quick: dice.once_in(4),
             stalls: dice.once_in(5),
             steps: dice.once_in(8),
-            tls: dice.once_in(3),
+            seal: Seal::draw(dice),
             wrong: dice.one_of(&[3, 8, 40, 1_000]),
             room: dice.one_of(&[200, 3_000, 60_000]),
             gap: dice.one_of(&[40_000, MILLI, 8 * MILLI]),
@@ -77,8 +77,9 @@ impl Script {
             receive_stamps: nature.stamps,
             realtime: false,
         };
+        let tls = nature.seal.tls();
         let targets: Arc<[Target]> = (0..dice.between(1, 2))
-            .map(|_| target(&nature, dice))
+            .map(|_| target(tls.clone(), dice))
             .collect();
         let two = dice.once_in(3);
         let then = dice.one_of(&[Then::Ended, Then::SentAll, Then::Whenever, Then::Rested]);
@@ -109,7 +110,7 @@ impl Script {
     }
 }
 
-fn target(nature: &Nature, dice: &Dice) -> Target {
+fn target(tls: Option<Tls>, dice: &Dice) -> Target {
     // The port with the number 9 takes no connections.
     let dead = dice.once_in(6);
     let address = |number: u64| {
@@ -126,24 +127,8 @@ fn target(nature: &Nature, dice: &Dice) -> Target {
         addresses: (0..addresses).map(address).collect(),
         spare: (addresses..addresses + spare).map(address).collect(),
         head: RequestHead::post("/v1", [("X-Request-ID", HeaderValue::RequestId)]),
-        tls: nature.tls.then(|| tls().clone()),
+        tls,
     }
-}
-
-/// Nothing of it is used.
-fn tls() -> &'static Tls {
-    static TLS: OnceLock<Tls> = OnceLock::new();
-    TLS.get_or_init(|| {
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth();
-        Tls {
-            config: Arc::new(config),
-            name: ServerName::try_from("localhost").unwrap(),
-        }
-    })
 }
 
 /// Bodies of one kind or another.
@@ -242,7 +227,7 @@ fn phase(phase: Phase, targets: &Arc<[Target]>, shard: Shard, dice: &Dice) -> Ar
 /// Some phase of this kind.
 pub(super) fn any(kind: Phase) -> Arc<PhasePlan> {
     let dice = Dice::new(1);
-    let targets = [target(&Nature::calm(), &dice)].into_iter().collect();
+    let targets = [target(None, &dice)].into_iter().collect();
     phase(kind, &targets, Shard::WHOLE, &dice)
 }
 

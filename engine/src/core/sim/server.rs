@@ -3,14 +3,8 @@
 use super::{
     dice::Dice,
     nature::{MICRO, Nature},
+    seal::{CLOSE_NOTIFY, DONE, NO_TLS, SHAKES, Seal, ServerSide},
 };
-
-/// The bytes of the fake handshake.
-pub(super) const HELLO: u8 = b'H';
-pub(super) const SHAKES: u8 = b's';
-pub(super) const DONE: u8 = b'D';
-pub(super) const FINISHED: u8 = b'F';
-pub(super) const CLOSE_NOTIFY: u8 = 0xFF;
 
 /// What a server says to one request, or in a handshake.
 #[derive(Default)]
@@ -23,9 +17,11 @@ pub(super) struct Answer {
 /// A request as it went over a connection.
 pub(super) struct Asked {
     pub(super) id: Vec<u8>,
-    /// Among all bytes of the connection, where half of its body ends, and all of it.
+    /// Among all bytes of the connection's requests, where half of its body ends, and all of it.
     half: usize,
     end: usize,
+    /// Among all bytes of the connection, where it ends.
+    ends: Option<usize>,
     pub(super) half_at: Option<u64>,
     pub(super) whole_at: Option<u64>,
     answered: bool,
@@ -44,53 +40,54 @@ pub(super) struct Said {
 
 /// Both sides of one connection.
 pub(super) struct Talk {
-    tls: bool,
-    /// The client has left.
-    pub(super) left: bool,
+    side: ServerSide,
     /// Bytes that the client's socket has taken, and that the server has heard.
     taken: usize,
     heard: usize,
-    /// The server has answered the handshake.
-    shaken: bool,
+    /// Bytes of requests among those that were taken.
+    requests: usize,
     /// What has gone of a head that is not whole.
     head: Vec<u8>,
     pub(super) asked: Vec<Asked>,
+    /// What was sealed, and is still on its way.
+    sealed: Vec<u8>,
 }
 
 impl Talk {
-    pub(super) fn new(tls: bool) -> Self {
+    pub(super) fn new(seal: &Seal) -> Self {
         Self {
-            tls,
-            left: false,
+            side: ServerSide::new(seal),
             taken: 0,
             heard: 0,
-            shaken: false,
+            requests: 0,
             head: Vec::new(),
             asked: Vec::new(),
+            sealed: Vec::new(),
         }
     }
 
     /// The client's socket has taken these bytes.
-    pub(super) fn took(&mut self, mut bytes: &[u8], now: u64) {
-        // The two of the fake handshake are no request's.
-        while self.tls && self.taken < 2 && !bytes.is_empty() {
-            self.taken += 1;
-            bytes = &bytes[1..];
-        }
+    pub(super) fn took(&mut self, bytes: &[u8], now: u64) {
+        self.taken += bytes.len();
+        let mut inside = Vec::new();
+        self.side.open(bytes, |part| inside.extend_from_slice(part));
+        self.asks(&inside, now);
+    }
+
+    fn asks(&mut self, bytes: &[u8], now: u64) {
         if bytes.is_empty() {
             return;
         }
         let current = self.asked.last_mut();
         if let Some(asked) = current.filter(|asked| asked.whole_at.is_none()) {
-            self.taken += bytes.len();
-            asked.reach(self.taken, now);
-            assert!(self.taken <= asked.end, "more was sent than the request");
+            self.requests += bytes.len();
+            asked.reach(self.requests, self.taken, now);
             return;
         }
         let before = self.head.len();
-        let begun = self.taken - before;
+        let begun = self.requests - before;
         self.head.extend_from_slice(bytes);
-        self.taken += bytes.len();
+        self.requests += bytes.len();
         let Some(end) = find(&self.head, b"\r\n\r\n") else {
             return;
         };
@@ -105,13 +102,13 @@ impl Talk {
             id,
             half: end + body / 2,
             end: end + body,
+            ends: None,
             half_at: None,
             whole_at: None,
             answered: false,
             said: Said::default(),
         };
-        asked.reach(self.taken, now);
-        assert!(self.taken <= asked.end, "more was sent than the request");
+        asked.reach(self.requests, self.taken, now);
         self.asked.push(asked);
     }
 
@@ -125,29 +122,52 @@ impl Talk {
     ) -> Vec<Answer> {
         self.heard += bytes;
         let mut answers = Vec::new();
-        if self.tls && !self.shaken {
-            self.shaken = true;
-            answers.push(shake_hands(at, dice, nature));
+        // What comes in parts is answered as a whole.
+        if self.heard == self.taken && self.side.has_to_shake() {
+            let real = matches!(self.side, ServerSide::Real(_));
+            answers.push(shake_hands(at, real, dice, nature));
         }
         for asked in &mut self.asked {
             let early = dice.once_in(nature.wrong * 3);
-            if !asked.answered && (self.heard >= asked.end || early) {
+            if !asked.answered && (asked.ends.is_some_and(|end| self.heard >= end) || early) {
                 asked.answered = true;
                 answers.push(asked.answer(at, dice, nature));
             }
         }
         answers
     }
+
+    /// The server says something, or goes on with what it has said: what comes of it at once, and
+    /// whether there is more.
+    pub(super) fn say(&mut self, said: &[u8], dice: &Dice, nature: &Nature) -> (Vec<u8>, bool) {
+        self.side.seal(said, &mut self.sealed, dice, nature);
+        // Records are cut anywhere; text is in parts already.
+        let real = matches!(self.side, ServerSide::Real(_));
+        let all = self.sealed.len();
+        let now = match real && dice.once_in(4) {
+            true => dice.below(all as u64 + 1) as usize,
+            false => all,
+        };
+        (self.sealed.drain(..now).collect(), now < all)
+    }
+
+    /// What is still on its way.
+    pub(super) fn rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.sealed)
+    }
 }
 
 impl Asked {
-    fn reach(&mut self, taken: usize, now: u64) {
-        if taken >= self.half {
+    /// So many bytes of requests have been taken, and so many in all.
+    fn reach(&mut self, requests: usize, taken: usize, now: u64) {
+        if requests >= self.half {
             self.half_at.get_or_insert(now);
         }
-        if taken >= self.end {
+        if requests >= self.end {
             self.whole_at.get_or_insert(now);
+            self.ends.get_or_insert(taken);
         }
+        assert!(requests <= self.end, "more was sent than the request");
     }
 
     fn answer(&mut self, at: u64, dice: &Dice, nature: &Nature) -> Answer {
@@ -209,7 +229,7 @@ impl Asked {
         let rests = dice.once_in(6).then(|| dice.below(nature.gap * 8));
         if closes || rests.is_some() {
             let at = time + rests.filter(|_| !closes).unwrap_or(0);
-            if nature.tls && says_end && errno == 0 && dice.once_in(2) {
+            if !matches!(nature.seal, Seal::Clear) && says_end && errno == 0 && dice.once_in(2) {
                 answer.say_end(at);
             }
             answer.end = Some((at, errno));
@@ -219,9 +239,9 @@ impl Asked {
 }
 
 impl Answer {
-    /// What announces the end over the fake TLS; over TCP it is an end like any other.
+    /// What announces the end over TLS; over TCP it is an end like any other.
     fn say_end(&mut self, at: u64) {
-        self.segments.push((at, vec![CLOSE_NOTIFY]));
+        self.segments.push((at, CLOSE_NOTIFY.to_vec()));
     }
 }
 
@@ -311,12 +331,15 @@ impl Text {
     }
 }
 
-fn shake_hands(at: u64, dice: &Dice, nature: &Nature) -> Answer {
+/// One step of a handshake. What there is to say in a real one, the session knows.
+fn shake_hands(at: u64, real: bool, dice: &Dice, nature: &Nature) -> Answer {
     let mut answer = Answer::default();
     let mut time = at + dice.below(nature.gap);
     let wrong = dice.once_in(nature.wrong);
     for _ in 0..dice.below(3) {
-        answer.segments.push((time, vec![SHAKES; 20]));
+        answer
+            .segments
+            .push((time, vec![SHAKES; if real { 0 } else { 20 }]));
         time += dice.below(nature.gap);
     }
     match dice.below(4) {
@@ -324,10 +347,8 @@ fn shake_hands(at: u64, dice: &Dice, nature: &Nature) -> Answer {
         0 if wrong => {}
         1 if wrong => answer.end = Some((time, 0)),
         2 if wrong => answer.end = Some((time, libc::ECONNRESET)),
-        3 if wrong => answer
-            .segments
-            .push((time, b"HTTP/1.1 400\r\n\r\n".to_vec())),
-        _ => answer.segments.push((time, vec![DONE])),
+        3 if wrong => answer.segments.push((time, NO_TLS.to_vec())),
+        _ => answer.segments.push((time, vec![DONE; usize::from(!real)])),
     }
     answer
 }

@@ -16,7 +16,8 @@ use pinfire_base::clock::{ClockPair, Span, Stamp};
 use super::{
     dice::Dice,
     nature::{MICRO, MILLI, Nature},
-    plug::{FakeTls, Plug},
+    plug::Plug,
+    seal::Sealed,
     server::{Answer, Talk},
     tasks::Tasks,
 };
@@ -97,6 +98,15 @@ pub(super) struct Wire {
     pub(super) room: usize,
     pub(super) in_flight: usize,
     pub(super) talk: Talk,
+}
+
+impl Wire {
+    /// A segment comes, if there is anything in it.
+    fn come(&mut self, unix: u64, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.inbox.push_back((unix, bytes));
+        }
+    }
 }
 
 /// A task that waits for a socket.
@@ -266,11 +276,21 @@ impl World {
                 let wire = &mut wires[socket];
                 if !wire.hung_up && !wire.reset && wire.end.is_none() {
                     let unix = at as i64 + self.ahead.get();
-                    wire.inbox.push_back((unix as u64, bytes));
+                    let (bytes, rest) = wire.talk.say(&bytes, &self.dice, &self.nature);
+                    wire.come(unix as u64, bytes);
+                    if rest {
+                        let at = at + self.dice.below(self.nature.gap);
+                        self.plan(at, Event::Segment(socket, Vec::new()));
+                    }
                 }
             }
             Event::Closed(socket, errno) => {
                 let wire = &mut wires[socket];
+                if errno == 0 && wire.end.is_none() {
+                    let unix = at as i64 + self.ahead.get();
+                    let rest = wire.talk.rest();
+                    wire.come(unix as u64, rest);
+                }
                 wire.end.get_or_insert(errno);
             }
         }
@@ -424,7 +444,7 @@ impl Outside {
 
 impl Io for Outside {
     type Socket = Plug;
-    type Secure = FakeTls;
+    type Secure = Sealed;
 
     fn now(&self) -> Stamp {
         let now = self.world.now();
@@ -540,7 +560,7 @@ impl Io for Outside {
             told: false,
             room: world.nature.room,
             in_flight: 0,
-            talk: Talk::new(world.nature.tls),
+            talk: Talk::new(&world.nature.seal),
         });
         drop(wires);
         let takes = dice.one_of(&[0, 30 * MICRO, 300 * MICRO, 12 * MILLI]);
