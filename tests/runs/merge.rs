@@ -522,6 +522,64 @@ fn a_shard_that_is_missing_is_named_and_nothing_is_scaled_up() {
 }
 
 #[test]
+fn what_the_leader_knew_of_a_lost_shard_is_told() {
+    let one = one_run("");
+    for (run_id, known) in [("0123456789ab", true), ("another", false)] {
+        let run = split_evenly(&one);
+        fs::remove_dir_all(shard(run.path(), 2)).unwrap();
+        let mut first = i64::MAX;
+        for index in [0, 1, 3] {
+            relines(run.path(), index, |lines| {
+                for line in lines {
+                    let line: Value = serde_json::from_str(line).unwrap();
+                    let of = &line["metadata"];
+                    if of["benchmark_phase"] == "profiling" {
+                        first = first.min(of["request_start_ns"].as_i64().unwrap());
+                    }
+                }
+            });
+        }
+        write(
+            &run.path().join("leader.json"),
+            &json!({
+                "schema_version": 1, "run_id": run_id, "shards": SHARDS, "lost": [{
+                    "index": 2, "host": "gpu-12", "unix_ns": first + 3 * SECOND / 2,
+                    "how": "nothing was heard of it for 3.0 s", "was_done": false,
+                    "last_beat": {"due": 17, "finished": 12, "failed": 1, "cancelled": 2},
+                }],
+            }),
+        );
+        let merged = report(run.path(), &[]).code(6);
+        let summary = read(&run.path().join(SUMMARY));
+        let missing = &summary["shards"]["missing"][0];
+        let reason = summary["incomplete_reason"].as_str().unwrap();
+        if known {
+            assert_eq!(
+                reason,
+                "shard 2 of 4 (gpu-12) was lost at 1.5 s: nothing was heard of it for 3.0 s"
+            );
+            assert_eq!(missing["host"], "gpu-12");
+            let at = missing["lost_sec"].as_f64().unwrap();
+            assert!((at - 1.5).abs() < 0.01, "{at}");
+            assert_eq!(missing["last_beat"]["due"], 17);
+            let words = merged
+                .stdout
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
+            let expected = "The leader lost it at 1.5 s: nothing was heard of it for 3.0 s; its last \
+                            sign of life counted 17 requests begun, 12 answered, 1 failed and 2 \
+                            cancelled.";
+            assert!(words.contains(expected), "{words}");
+        } else {
+            assert!(missing["lost_how"].is_null(), "{missing}");
+            let notes = summary["shards"]["notes"].to_string();
+            assert!(notes.contains("is of another run, and left out"), "{notes}");
+        }
+    }
+}
+
+#[test]
 fn what_is_each_shards_own_is_told_of_each() {
     let one = one_run("");
     let off = |monotonic_s, wall_s| Off {

@@ -267,6 +267,14 @@ fn a_shard_that_is_killed_is_named_and_the_others_stop() {
         let summary = other.stdout + &other.stderr;
         assert!(summary.contains("shard 3 of 4"), "{summary}");
     }
+    let told = json(&folder.path().join("leader.json"));
+    assert_eq!(told["lost"].as_array().unwrap().len(), 1, "{told}");
+    let merged = json(&folder.path().join("profile_export_aiperf.json"));
+    let missing = merged["shards"]["missing"].as_array().unwrap();
+    let lost = missing.iter().find(|shard| shard["index"] == 3).unwrap();
+    assert_eq!(lost["lost_how"], told["lost"][0]["how"], "{lost}");
+    assert!(lost["lost_sec"].is_number(), "{lost}");
+    assert!(lost["last_beat"]["due"].as_u64().unwrap() > 0, "{lost}");
     counted_at_the_server(mock, folder.path(), 0..3);
 }
 

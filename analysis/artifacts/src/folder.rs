@@ -7,8 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    CANCEL_MATRIX, CANCEL_MATRIX_PAGE, CANCEL_TEST, CANCEL_TEST_PAGE, FileNames, PHASE_MANIFEST,
-    PHASES, READY, RUN_MARKER, SHARD, STARTED,
+    CANCEL_MATRIX, CANCEL_MATRIX_PAGE, CANCEL_TEST, CANCEL_TEST_PAGE, FileNames, LEADER,
+    PHASE_MANIFEST, PHASES, READY, RUN_MARKER, SHARD, STARTED,
 };
 
 /// What a cancel-test leaves besides the files of a run.
@@ -151,7 +151,7 @@ impl RunFolder {
     pub fn clear(&self, names: &FileNames) -> Result<(), FolderError> {
         let mut files = names.all();
         files.extend(FileNames::default().all());
-        let markers = [READY, STARTED, RUN_MARKER, PHASE_MANIFEST, SHARD]
+        let markers = [READY, STARTED, RUN_MARKER, PHASE_MANIFEST, SHARD, LEADER]
             .into_iter()
             .chain(CANCEL_TEST_FILES);
         let markers: Vec<String> = markers.map(str::to_owned).collect();

@@ -12,6 +12,7 @@ mod carried;
 pub mod config;
 mod error;
 mod folder;
+pub mod leader;
 mod line;
 mod lines;
 mod names;
@@ -42,9 +43,9 @@ pub use line::{
 pub use lines::{LineNumber, Lines, LinesError};
 pub use names::{
     AGGREGATE_CSV, AGGREGATE_JSON, CALIBRATION, CANCEL_MATRIX, CANCEL_MATRIX_PAGE, CANCEL_TEST,
-    CANCEL_TEST_PAGE, COLLATED_JSON, FileNames, INPUTS, LOG, PARETO_CSV, PHASE_MANIFEST, PHASES,
-    PROFILE_RUNS, READY, RESOLVED_CONFIG, RUN_MARKER, SEARCH_HISTORY, SHARD, STARTED, SWEEP_CONFIG,
-    SWEEP_CSV, SWEEP_JSON,
+    CANCEL_TEST_PAGE, COLLATED_JSON, FileNames, INPUTS, LEADER, LOG, PARETO_CSV, PHASE_MANIFEST,
+    PHASES, PROFILE_RUNS, READY, RESOLVED_CONFIG, RUN_MARKER, SEARCH_HISTORY, SHARD, STARTED,
+    SWEEP_CONFIG, SWEEP_CSV, SWEEP_JSON,
 };
 pub use raw::{Packet, RawLine, Response, SentPacket, SentResponse};
 pub use read::{ReadError, read_json};

@@ -45,6 +45,8 @@ pub const AGGREGATE_CSV: &str = "profile_export_aiperf_aggregate.csv";
 pub const COLLATED_JSON: &str = "profile_export_aiperf_collated.json";
 /// Which share of a run a shard has sent, in the shard's folder.
 pub const SHARD: &str = "shard.json";
+/// What the leader of several shards knows of a run that did not end in order, in the run's folder.
+pub const LEADER: &str = "leader.json";
 /// What a search tried.
 pub const SEARCH_HISTORY: &str = "search_history.json";
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::leader::LastBeat;
 use crate::shard::Segment;
 use crate::summary::Lateness;
 
@@ -136,6 +137,15 @@ pub struct MissingShard {
     /// The last that is known of it, in seconds from the first request of all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_seen_sec: Option<f64>,
+    /// When the leader noticed that it was gone, in seconds from the first request of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_sec: Option<f64>,
+    /// How the leader noticed it, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_how: Option<String>,
+    /// What its last sign of life to the leader had counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_beat: Option<LastBeat>,
 }
 
 /// Requests a second that all shards together have started. Nothing is scaled up.

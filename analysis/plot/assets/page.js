@@ -632,7 +632,15 @@ function lostWords(shard) {
   const sent = typeof shard.sent === 'number' ? `, ${number(shard.sent)} were sent by its last account` : '';
   const last = typeof shard.last_number === 'number' ? `, the last known is number ${shard.last_number}` : '';
   const { first, step, block } = shard.segment;
-  return `${shard.host ? `${shard.host}: ` : ''}${shard.reason}. Its numbers: ${block} from ${first}, and again every ${step}; ${there}${sent}${last}.`;
+  return `${shard.host ? `${shard.host}: ` : ''}${shard.reason}. Its numbers: ${block} from ${first}, and again every ${step}; ${there}${sent}${last}.${lostByLeader(shard)}`;
+}
+
+function lostByLeader(shard) {
+  if (!shard.lost_how) return '';
+  const at = typeof shard.lost_sec === 'number' ? ` at ${number(shard.lost_sec)} s` : '';
+  const beat = shard.last_beat;
+  const counted = beat ? `; its last sign of life counted ${number(beat.due)} begun, ${number(beat.finished)} answered, ${number(beat.failed)} failed, ${number(beat.cancelled)} cancelled` : '';
+  return ` The leader lost it${at}: ${shard.lost_how}${counted}.`;
 }
 
 function flat(value, path = '') {

@@ -179,7 +179,30 @@ fn lost(missing: &MissingShard, shards: u32) -> String {
         format!(", the last known is number {last}")
     });
     let reason = &missing.reason;
+    let by_leader = by_leader(missing);
     format!(
-        "Shard {index} of {shards}{host} is not whole: {reason}. Its share was {own}; {there}{sent}{last}."
+        "Shard {index} of {shards}{host} is not whole: {reason}. Its share was {own}; \
+         {there}{sent}{last}.{by_leader}"
     )
+}
+
+/// What the leader knew of a shard that it has lost, as sentences behind others.
+fn by_leader(missing: &MissingShard) -> String {
+    let Some(how) = &missing.lost_how else {
+        return String::new();
+    };
+    let at = missing
+        .lost_sec
+        .map_or_else(String::new, |at| format!(" at {at:.1} s"));
+    let counted = missing.last_beat.map_or_else(String::new, |beat| {
+        let count = |count: u64| thousands(&count.to_string());
+        format!(
+            "; its last sign of life counted {} begun, {} answered, {} failed and {} cancelled",
+            plural(beat.due, "request"),
+            count(beat.finished),
+            count(beat.failed),
+            count(beat.cancelled)
+        )
+    });
+    format!(" The leader lost it{at}: {how}{counted}.")
 }

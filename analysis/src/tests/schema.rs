@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use pinfire_artifacts::{RequestLine, Summary, calibration::Calibration, shard::Shard};
+use pinfire_artifacts::{
+    RequestLine, Summary, calibration::Calibration, leader::LeaderAccount, shard::Shard,
+};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 
@@ -42,4 +44,9 @@ fn the_schema_of_a_request_is_written() {
 #[test]
 fn the_schema_of_a_shard_is_written() {
     is_written::<Shard>("shard.schema.json");
+}
+
+#[test]
+fn the_schema_of_a_leader_is_written() {
+    is_written::<LeaderAccount>("leader.schema.json");
 }

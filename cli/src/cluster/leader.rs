@@ -5,7 +5,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     os::fd::AsFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::Duration,
@@ -13,7 +13,15 @@ use std::{
 
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use pinfire_base::{clock::Stamp, threads};
+use pinfire_artifacts::{
+    LEADER, json_bytes,
+    leader::{LEADER_SCHEMA, LastBeat, LeaderAccount, LostShard},
+    replace,
+};
+use pinfire_base::{
+    clock::{Stamp, WallAnchor},
+    threads,
+};
 use pinfire_cluster::{
     Leader,
     leader::{ConnId, Event, Output, Pace, Rules, Stage},
@@ -41,22 +49,11 @@ const CLOSING: usize = 40;
 
 const LISTENER: u64 = u64::MAX;
 
-/// A shard that is not there at the end.
-#[derive(Clone, Debug)]
-pub struct Missing {
-    pub index: u32,
-    /// Its host, if it has joined.
-    pub host: Option<String>,
-    /// How that was noticed.
-    pub how: String,
-    /// What its last sign of life counted.
-    pub tally: Tally,
-}
-
 /// How the run has ended.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    pub missing: Vec<Missing>,
+    /// For the file.
+    pub account: LeaderAccount,
     /// It was stopped because too many requests failed.
     pub gave_up: bool,
     /// Troubles with files that came home.
@@ -66,8 +63,8 @@ pub struct Outcome {
 impl Outcome {
     /// Says which of so many shards are missing, and why.
     pub fn tell(&self, count: u32) {
-        for missing in &self.missing {
-            let Tally { due, .. } = missing.tally;
+        for missing in &self.account.lost {
+            let due = missing.last_beat.map_or(0, |beat| beat.due);
             let host = missing.host.as_deref();
             let on = host.map_or_else(String::new, |host| format!(" ({host})"));
             say::warning(format_args!(
@@ -77,10 +74,37 @@ impl Outcome {
         }
     }
 
+    /// Leaves what no file of a shard can say in the folder of the run, if there is such a thing.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep(&self, run: &Path) -> Result<()> {
+        let path = run.join(LEADER);
+        if self.account.lost.is_empty() && self.account.stopped.is_none() {
+            // That of an earlier run. Where it is not, there is nothing to remove.
+            let _ = std::fs::remove_file(&path);
+            return Ok(());
+        }
+        Ok(replace(&path, &json_bytes(&self.account))?)
+    }
+
     /// The missing shards.
     pub fn indices(&self) -> Vec<u32> {
-        self.missing.iter().map(|missing| missing.index).collect()
+        self.account.lost.iter().map(|lost| lost.index).collect()
     }
+}
+
+/// What is known of a run before it begins, and its wall time.
+fn named(run: &Run) -> (LeaderAccount, WallAnchor) {
+    let account = LeaderAccount {
+        schema_version: LEADER_SCHEMA,
+        tool_version: format!("pinfire {}", env!("CARGO_PKG_VERSION")),
+        run_id: run.run_id.clone(),
+        shards: run.shards,
+        ..LeaderAccount::default()
+    };
+    let wall = WallAnchor::fixed(Stamp::from_nanos(run.wall_stamp), run.wall_unix);
+    (account, wall)
 }
 
 /// How the whole goes on.
@@ -148,9 +172,12 @@ impl LeaderThread {
         let thread = threads::start("pinfire-leader", move || {
             cpus::stay_on(&rest);
             let names = rules.run.files.clone();
+            let (named, wall) = named(&rules.run);
             Running {
                 listener,
                 epoll,
+                wall,
+                named,
                 leader: Leader::new(rules, Stamp::now()),
                 pipes: BTreeMap::new(),
                 closing: BTreeMap::new(),
@@ -224,6 +251,10 @@ fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Running {
     listener: TcpListener,
     epoll: OwnedFd,
+    /// The wall time of the run.
+    wall: WallAnchor,
+    /// Which run it is.
+    named: LeaderAccount,
     leader: Leader,
     pipes: BTreeMap<ConnId, Pipe>,
     /// Connections that are closed once all has been sent, with the ticks that are left to them.
@@ -279,9 +310,11 @@ impl Running {
             Command::End => self.leader.end(now),
             Command::Next(run, pace, folder, told) => {
                 let names = run.files.clone();
+                let of_it = named(&run);
                 let follows = self.leader.next(now, *run, pace);
                 if follows {
                     self.home = Home::new(folder, names);
+                    (self.named, self.wall) = of_it;
                 }
                 // Whoever has asked waits for it.
                 let _ = told.send(follows);
@@ -457,20 +490,36 @@ impl Running {
 
     fn outcome(&mut self) -> Outcome {
         let members = self.leader.members();
-        let missing = self.leader.missing().into_iter().map(|index| {
+        let lost = self.leader.missing().into_iter().map(|index| {
             let member = members.get(&index);
-            Missing {
+            let lost = match member.map(|member| &member.stage) {
+                Some(Stage::Lost(lost)) => Some(lost),
+                _ => None,
+            };
+            LostShard {
                 index,
                 host: member.map(|member| member.host.clone()),
-                how: match member.map(|member| &member.stage) {
-                    Some(Stage::Lost(lost)) => lost.how.clone(),
-                    _ => "it did not join".to_owned(),
-                },
-                tally: member.map_or(Tally::ZERO, |member| member.beat.tally),
+                unix_ns: lost.map(|lost| self.wall.unix_nanos(lost.at)),
+                how: lost.map_or_else(|| "it did not join".to_owned(), |lost| lost.how.clone()),
+                was_done: lost.is_some_and(|lost| lost.was_done),
+                last_beat: member.map(|member| {
+                    let tally = member.beat.tally;
+                    LastBeat {
+                        due: tally.due,
+                        finished: tally.finished,
+                        failed: tally.failed,
+                        cancelled: tally.cancelled,
+                    }
+                }),
             }
         });
+        let account = LeaderAccount {
+            lost: lost.collect(),
+            stopped: self.leader.stopped().map(str::to_owned),
+            ..self.named.clone()
+        };
         Outcome {
-            missing: missing.collect(),
+            account,
             gave_up: self.leader.gave_up(),
             unwritten: std::mem::take(&mut self.unwritten),
         }

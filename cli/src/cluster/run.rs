@@ -568,6 +568,7 @@ fn after(
     own: Result<ExitCode>,
 ) -> Result<ExitCode> {
     outcome.tell(count);
+    outcome.keep(run_folder)?;
     let is_there = !ShardFolder::all(run_folder)?.is_empty();
     let merged = match is_there {
         true => report::of_shards(run_folder, shows).map(|summary| {
@@ -577,7 +578,7 @@ fn after(
         }),
         false => Ok(()),
     };
-    if !outcome.missing.is_empty() {
+    if !outcome.account.lost.is_empty() {
         if let Err(error) = &own {
             say::error(format!("{error:#}"));
         }

@@ -125,6 +125,7 @@ impl Series {
         }
         let outcome = going.outcome(count, &self.interrupt)?;
         outcome.tell(count);
+        outcome.keep(folder)?;
         self.missing = outcome.indices();
         if ShardFolder::all(folder)?.is_empty() {
             bail!("no shard has sent anything");
@@ -238,7 +239,7 @@ impl Series {
         drop(going.own);
         if let Ok(outcome) = going.leader.finish()
             && self.missing.is_empty()
-            && !outcome.missing.is_empty()
+            && !outcome.account.lost.is_empty()
         {
             outcome.tell(self.count());
             self.missing = outcome.indices();

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use pinfire_artifacts::leader::LostShard;
 use pinfire_artifacts::shard::{Segment, Shard, ShardCounts};
 use pinfire_artifacts::sharded::{LoadAroundLoss, MissingShard, ShardAccount, ShardedRun};
 use pinfire_artifacts::summary::ClientHealth;
@@ -10,7 +11,7 @@ use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::health::{BackoffCounts, CoreHealth, Counts};
 
 use super::seen::{BIN, Seen};
-use super::{Absent, Present, Shards, Unended, health};
+use super::{Absent, Present, Shards, Unended, at, health};
 use crate::report::{Accounting, Report};
 
 /// Wall clocks that are further apart than this are worth a word.
@@ -104,6 +105,10 @@ struct Lost {
     requests: u64,
     last_number: Option<u64>,
     last_seen: Option<Span>,
+    /// What the leader knows of it.
+    by_leader: Option<LostShard>,
+    /// When the leader noticed it.
+    noticed: Option<Span>,
 }
 
 /// All shards, judged.
@@ -141,9 +146,18 @@ impl Shards {
                     requests: seen.all(),
                     last_number: seen.last_number.max(shard.told.last_number),
                     last_seen: seen.last.and_then(since),
+                    by_leader: None,
+                    noticed: None,
                 };
                 lost.insert(shard.told.index, of_it);
             }
+        }
+        for (index, lost) in &mut lost {
+            lost.by_leader = self.lost.get(index).cloned();
+            let noticed = lost.by_leader.as_ref().and_then(|one| one.unix_ns).map(at);
+            // One that was lost before has no place in a time that had not begun.
+            let since = zero.and_then(|zero| Some(noticed.filter(|at| *at >= zero)?.since(zero)));
+            lost.noticed = since;
         }
         let skew = |of: fn(&Seen) -> Option<Stamp>| {
             let known = seen.iter().filter_map(of);
@@ -191,7 +205,7 @@ impl Shards {
             let end = self.run.segment.end;
             MissingShard {
                 index,
-                host: told.and_then(Shard::machine).map(str::to_owned),
+                host: lost.machine().map(str::to_owned),
                 segment: Segment::new(index, self.run.shards, self.run.block, end),
                 reason: lost.reason.clone(),
                 requests: lost.requests,
@@ -202,6 +216,9 @@ impl Shards {
                     .last_number
                     .or_else(|| told.and_then(|told| told.last_number)),
                 last_seen_sec: lost.last_seen.map(|seen| seen.as_secs_f64()),
+                lost_sec: lost.noticed.map(|noticed| noticed.as_secs_f64()),
+                lost_how: lost.by_leader.as_ref().map(|one| one.how.clone()),
+                last_beat: lost.by_leader.as_ref().and_then(|one| one.last_beat),
             }
         };
         lost.iter().map(row).collect()
@@ -211,16 +228,19 @@ impl Shards {
     fn incomplete(&self, lost: &BTreeMap<u32, Lost>) -> Option<String> {
         let shards = self.run.shards;
         let one = |(index, lost): (&u32, &Lost)| {
-            let machine = lost.told.as_ref().and_then(Shard::machine);
+            let machine = lost.machine();
             let machine = machine.map_or_else(String::new, |machine| format!(" ({machine})"));
-            let when = match (lost.last_seen, lost.unended) {
-                (Some(seen), Some(Unended::Lost)) => {
-                    format!("was lost at {:.1} s", seen.as_secs_f64())
-                }
-                (Some(seen), _) => format!("ends at {:.1} s", seen.as_secs_f64()),
-                (None, _) => "is missing".to_owned(),
+            let lost_at = |at: Span| format!("was lost at {:.1} s", at.as_secs_f64());
+            let when = match (lost.noticed, lost.last_seen, lost.unended) {
+                (Some(noticed), ..) => lost_at(noticed),
+                (None, Some(seen), Some(Unended::Lost)) => lost_at(seen),
+                (None, Some(seen), _) => format!("ends at {:.1} s", seen.as_secs_f64()),
+                (None, None, _) => "is missing".to_owned(),
             };
-            format!("shard {index} of {shards}{machine} {when}: {}", lost.reason)
+            // Who has lost it knows better why than what is left of it.
+            let by_leader = lost.by_leader.as_ref().map(|one| &one.how);
+            let reason = by_leader.unwrap_or(&lost.reason);
+            format!("shard {index} of {shards}{machine} {when}: {reason}")
         };
         let mut named: Vec<String> = lost.iter().take(NAMED).map(one).collect();
         if lost.len() > NAMED {
@@ -346,6 +366,11 @@ impl Shards {
 }
 
 impl Lost {
+    fn machine(&self) -> Option<&str> {
+        let told = self.told.as_ref().and_then(Shard::machine);
+        told.or_else(|| self.by_leader.as_ref()?.host.as_deref())
+    }
+
     fn absent(absent: &Absent) -> Self {
         Self {
             told: absent.told.clone(),
@@ -354,6 +379,8 @@ impl Lost {
             requests: 0,
             last_number: None,
             last_seen: None,
+            by_leader: None,
+            noticed: None,
         }
     }
 }

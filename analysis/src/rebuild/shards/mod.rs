@@ -12,10 +12,11 @@ mod seen;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use pinfire_artifacts::leader::{LeaderAccount, LostShard};
 use pinfire_artifacts::shard::{Shard, ShardFolder, shard_name};
 use pinfire_artifacts::summary::RunInfo;
 use pinfire_artifacts::{
-    Carried, FindError, Lines, RequestLine, RunFiles, RunFolder, SHARD, Summary, read_json,
+    Carried, FindError, LEADER, Lines, RequestLine, RunFiles, RunFolder, SHARD, Summary, read_json,
 };
 use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::record::{Phase, Record};
@@ -36,6 +37,8 @@ pub(super) struct Shards {
     absent: BTreeMap<u32, Absent>,
     /// What all of them say of the run.
     run: Shard,
+    /// Those that the leader has lost.
+    lost: BTreeMap<u32, LostShard>,
     /// What the user should know.
     notes: Vec<String>,
 }
@@ -74,8 +77,8 @@ impl Shards {
     ///
     /// # Errors
     /// They are not of one run, or nothing can be read of any of them.
-    pub(super) fn find(run: &Path) -> Result<Option<Self>, RebuildError> {
-        let folders = ShardFolder::all(run)?;
+    pub(super) fn find(folder: &Path) -> Result<Option<Self>, RebuildError> {
+        let folders = ShardFolder::all(folder)?;
         if folders.is_empty() {
             return Ok(None);
         }
@@ -101,7 +104,7 @@ impl Shards {
             let reason = absent.pop_first().map(|(_, absent)| absent.reason);
             return Err(RebuildError::Shards(format!(
                 "nothing is known of any shard in {}: {}",
-                run.display(),
+                folder.display(),
                 reason.unwrap_or_default()
             )));
         };
@@ -110,6 +113,7 @@ impl Shards {
             agrees(shard, &run)?;
         }
         let mut notes = Vec::new();
+        let lost = lost(folder, &run, &mut notes);
         absent.retain(|index, absent| {
             let one_of_it = *index < run.shards;
             if !one_of_it {
@@ -140,6 +144,7 @@ impl Shards {
             present,
             absent,
             run,
+            lost,
             notes,
         }))
     }
@@ -259,6 +264,29 @@ impl Shards {
         }
         false
     }
+}
+
+/// The shards that the leader of this run has lost, by what it has written.
+fn lost(folder: &Path, run: &Shard, notes: &mut Vec<String>) -> BTreeMap<u32, LostShard> {
+    let path = folder.join(LEADER);
+    if !path.is_file() {
+        return BTreeMap::new();
+    }
+    let lost = match read_json::<LeaderAccount>(&path) {
+        Ok(told) if told.run_id == run.run_id => told.lost,
+        Ok(_) => {
+            notes.push(format!(
+                "{} is of another run, and left out",
+                path.display()
+            ));
+            Vec::new()
+        }
+        Err(error) => {
+            notes.push(format!("{error}, so what the leader knew is left out"));
+            Vec::new()
+        }
+    };
+    lost.into_iter().map(|one| (one.index, one)).collect()
 }
 
 /// A `shard.json` that can be used, or why there is none.
