@@ -44,6 +44,12 @@ impl Percentiles {
         Ok(Self(wanted))
     }
 
+    /// These.
+    pub fn of<const N: usize>(mut wanted: [f64; N]) -> Self {
+        wanted.sort_unstable_by(f64::total_cmp);
+        Self(wanted.to_vec())
+    }
+
     /// The percentiles, ascending.
     pub fn list(&self) -> &[f64] {
         &self.0

@@ -416,6 +416,9 @@ pub struct ClientHealth {
     pub unreached_addresses: Vec<UnreachedAddress>,
     /// Open requests against what was asked.
     pub concurrency: HeldConcurrency,
+    /// What the client adds, against what was measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<AddedByClient>,
     /// The client was the bottleneck of the run.
     pub client_was_bottleneck: bool,
     /// Why.
@@ -430,6 +433,32 @@ pub struct ClientHealth {
 }
 
 impl Part for ClientHealth {}
+
+/// One lateness of the client's, and what it is of something that was measured.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AddedByClient {
+    /// `timer_lateness`, `receive_delay` or `turn`.
+    pub what: String,
+    /// The percentile that is judged: the highest with at least five durations beyond it.
+    pub percentile: f64,
+    /// How late, in microseconds.
+    pub late_us: f64,
+    /// The metric that it is held against.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// That metric at the same percentile, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of_us: Option<f64>,
+    /// The lateness in percent of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share_pct: Option<f64>,
+    /// The latencies contain it: they have not the kernel's times.
+    pub in_latencies: bool,
+    /// It is too much.
+    pub out_of_bounds: bool,
+}
 
 /// Where the times of received data come from.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]

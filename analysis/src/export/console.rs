@@ -19,6 +19,7 @@ use crate::facts::RecordedRun;
 use crate::metric::{Group, Place};
 use crate::reading::os_text;
 use crate::report::health::Harm;
+use crate::report::lateness::told;
 use crate::report::{Block, Report};
 use crate::stats::Figures;
 
@@ -361,6 +362,10 @@ impl Report {
             [] => "nothing was timed".to_owned(),
             late => format!("late at p99: {}", late.join(", ")),
         };
+        let late = match told(&self.health.added) {
+            Some(told) => format!("{told}; {late}"),
+            None => late,
+        };
         Ok(match &self.health.held {
             Some(held) => format!(
                 "within its bounds; {late}; {:.1} of {} streams held",
@@ -409,6 +414,9 @@ impl Report {
             spread(&core.send_lateness),
             spread(&core.turn),
         );
+        if let Some(told) = told(&self.health.added) {
+            text += &format!("\x20              the client {told}\n");
+        }
         if let Some(CpuQuotaUse { quota, throttling }) = self.health.cpu_quota {
             text += &format!(
                 "\x20              CPU quota      {quota}, used up in {} of {} periods\n",

@@ -2,16 +2,16 @@
 
 use jiff::Timestamp;
 use pinfire_artifacts::summary::{
-    Accounting, Acknowledged, Approximation, ClientHealth, CoreAccount, CpuQuota, ErrorBackoff,
-    Finished, Head, HeldConcurrency, Lateness, Neighbours, Pause, Pauses, PerGpu, ReceiveStamps,
-    RunInfo, SharedStamps, StampedReads, UnreachedAddress,
+    Accounting, Acknowledged, AddedByClient, Approximation, ClientHealth, CoreAccount, CpuQuota,
+    ErrorBackoff, Finished, Head, HeldConcurrency, Lateness, Neighbours, Pause, Pauses, PerGpu,
+    ReceiveStamps, RunInfo, SharedStamps, StampedReads, UnreachedAddress,
 };
 use pinfire_artifacts::{
     AnswerCounts, Block, Carried, ErrorCount, Ordered, Summary, UnreadableEvents, json_value,
     summary,
 };
 use pinfire_base::cgroup::CpuQuotaUse;
-use pinfire_base::clock::Stamp;
+use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::health::{BackoffCounts, CoreHealth, Durations, Fallback, ReceiveCounts};
 use pinfire_base::record::{Leave, Refusal};
 use pinfire_base::zone;
@@ -22,6 +22,7 @@ use super::words::PER_GPU_UNIT;
 use crate::collect::ErrorGroup;
 use crate::facts::RunFacts;
 use crate::reading::os_text;
+use crate::report::lateness::Added;
 use crate::report::{self, Cancellation, Report};
 use crate::stats::Figures;
 use pinfire_scrape::gpu;
@@ -316,6 +317,7 @@ fn client_health(report: &Report) -> ClientHealth {
             held_max: held.map(|held| held.max),
             window_sec: held.map(|held| held.window_s),
         },
+        added: health.added.iter().map(added).collect(),
         client_was_bottleneck: health.is_bottleneck(),
         reasons: health.reasons.clone(),
         distrust: health
@@ -325,6 +327,20 @@ fn client_health(report: &Report) -> ClientHealth {
             .collect(),
         driver: Some(report.facts.driver.clone()).filter(|driver| !driver.is_empty()),
         cores: report.end.cores.iter().map(core).collect(),
+    }
+}
+
+fn added(added: &Added) -> AddedByClient {
+    let micros = |span: Span| span.nanos() as f64 / 1e3;
+    AddedByClient {
+        what: added.what.to_owned(),
+        percentile: added.level,
+        late_us: micros(added.late),
+        of: added.of.map(|(scale, _)| scale.tag().to_owned()),
+        of_us: added.of.map(|(_, of)| micros(of)),
+        share_pct: added.share().map(|share| 100.0 * share),
+        in_latencies: added.in_latencies,
+        out_of_bounds: added.too_much,
     }
 }
 

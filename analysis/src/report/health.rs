@@ -1,24 +1,19 @@
 //! How far the client itself can be trusted: its own lateness, and the concurrency it really held.
 //!
-//! The limits below decide when a run is marked as limited by its client. They stand here and
-//! nowhere else.
+//! The limits below and those of [`super::lateness`] decide when a run is marked as limited by its
+//! client. They stand there and nowhere else.
 
 use pinfire_base::cgroup::CpuQuotaUse;
 use pinfire_base::clock::{Span, Stamp};
 use pinfire_base::health::{CoreHealth, Durations, Pause, ReceiveCounts};
 use pinfire_base::limits::PAUSES_KEPT;
 
+use super::lateness::{Added, Measured, added};
 use crate::collect::{SharedStamps, Tally};
 use crate::facts::{RunEnd, RunFacts};
 use crate::metric::curve::{figures, open_levels};
 use crate::stats::Percentiles;
 
-/// Timers later than this at p99 bend cancels and arrivals.
-pub const TIMER_LATENESS_P99_MAX: Span = Span::from_millis(1);
-/// Bytes that wait longer than this in the kernel at p99 bend every latency.
-pub const RECEIVE_DELAY_P99_MAX: Span = Span::from_millis(1);
-/// A core whose turns are longer than this at p99 has more to do than it can.
-pub const TURN_P99_MAX: Span = Span::from_millis(2);
 /// More than this share of the periods in which the CPU quota was used up is a load that the client
 /// was not given the time for.
 pub const THROTTLED_SHARE_MAX: f64 = 0.01;
@@ -33,6 +28,8 @@ pub const BY_KERNEL_SHARE_MIN: f64 = 0.99;
 /// At most this share of the answers may have a first event that was read together with a later
 /// one for their latencies to stand.
 pub const FIRSTS_SHARING_MAX: f64 = 0.01;
+/// So few of them are chance, whatever share they are.
+pub const FIRSTS_SHARING_FEW: f64 = 4.0;
 /// So many pauses are named in a reason, the longest.
 const PAUSES_NAMED: usize = 3;
 
@@ -100,6 +97,8 @@ pub struct Health {
     pub stamps: Vec<(&'static str, ReceiveCounts)>,
     /// Content events that came in one read with another.
     pub shared: SharedStamps,
+    /// What it adds, against what was measured.
+    pub added: Vec<Added>,
     /// Why the client was the bottleneck, in words; empty if it was not.
     pub reasons: Vec<String>,
     /// What is wrong because of that, each once.
@@ -119,9 +118,10 @@ impl Health {
         let start = end.profiling.map(|window| window.start);
         let pauses = longest_pauses(&end.cores, start);
         let mut judge = Judge::new(&merged, &profiling.shared);
+        let added = added(&merged, &Measured::of(profiling), judge.times_hold);
         // First of all: it is the cause of the others.
         judge.throttling(end.cpu_quota);
-        judge.lateness(&merged);
+        judge.lateness(&added);
         judge.pauses(merged.pauses.count, &pauses, end.cores.len());
         judge.held(held);
         let Judge { reasons, harms, .. } = judge;
@@ -134,6 +134,7 @@ impl Health {
             cpu_quota: end.cpu_quota,
             stamps: warmed.into_iter().chain([measured]).collect(),
             shared: profiling.shared.clone(),
+            added,
             reasons,
             harms: in_order(harms),
         }
@@ -248,7 +249,7 @@ impl Judge {
         let stamps = &all.receive_stamps;
         let least = BY_KERNEL_SHARE_MIN * stamps.reads() as f64;
         let by_kernel = stamps.kernel > 0 && stamps.kernel as f64 >= least;
-        let most = FIRSTS_SHARING_MAX * shared.answers as f64;
+        let most = (FIRSTS_SHARING_MAX * shared.answers as f64).max(FIRSTS_SHARING_FEW);
         Self {
             times_hold: by_kernel && shared.firsts_sharing as f64 <= most,
             rested: all.backoff.rested,
@@ -286,31 +287,14 @@ impl Judge {
         }
     }
 
-    fn lateness(&mut self, all: &CoreHealth) {
-        let rows = [
-            (
-                "timer lateness",
-                &all.timer_lateness,
-                TIMER_LATENESS_P99_MAX,
-                false,
-            ),
-            (
-                "receive delay",
-                &all.receive_delay,
-                RECEIVE_DELAY_P99_MAX,
-                true,
-            ),
-            ("turn", &all.turn, TURN_P99_MAX, true),
-        ];
-        for (what, durations, most, reads) in rows {
-            let p99 = durations.percentile(99.0);
-            if p99 > most {
-                let reason = format!(
-                    "{what} p99 {:.2} ms is above {:.0} ms",
-                    p99.as_millis_f64(),
-                    most.as_millis_f64()
-                );
-                self.was_late(reason, reads);
+    /// Of each lateness that is too much, the worst is told.
+    fn lateness(&mut self, added: &[Added]) {
+        for of_one in added.chunk_by(|one, next| one.what == next.what) {
+            let bad = of_one.iter().filter(|added| added.too_much);
+            let by_share = |added: &&Added| added.share().unwrap_or(0.0);
+            let worst = bad.max_by(|one, other| by_share(one).total_cmp(&by_share(other)));
+            if let Some(worst) = worst {
+                self.was_late(worst.reason(), worst.what != "timer_lateness");
             }
         }
     }
@@ -370,7 +354,7 @@ mod tests {
             receive_stamps: stamps,
             ..CoreHealth::default()
         };
-        health.turn.record(Span::from_millis(5));
+        (0..10).for_each(|_| health.turn.record(Span::from_millis(5)));
         health
     }
 
@@ -380,7 +364,7 @@ mod tests {
 
     fn harms_with(health: &CoreHealth, shared: &SharedStamps) -> Vec<Harm> {
         let mut judge = Judge::new(health, shared);
-        judge.lateness(health);
+        judge.lateness(&added(health, &Measured::default(), judge.times_hold));
         assert_eq!(judge.reasons.len(), 1, "{:?}", judge.reasons);
         in_order(judge.harms)
     }
@@ -396,13 +380,18 @@ mod tests {
         let all = [Harm::Sends, Harm::Cancels, Harm::Latencies];
         // First tokens that were read with the second have its time.
         let mut shared = SharedStamps {
-            answers: 100,
-            firsts_sharing: 1,
+            answers: 1_000,
+            firsts_sharing: 10,
             ..SharedStamps::default()
         };
         assert_eq!(harms_with(&late(stamps), &shared), all[..2]);
-        shared.firsts_sharing = 2;
+        shared.firsts_sharing = 11;
         assert_eq!(harms_with(&late(stamps), &shared), all);
+        // Few of few answers are chance.
+        for (few, expected) in [(4, &all[..2]), (5, &all[..])] {
+            (shared.answers, shared.firsts_sharing) = (5, few);
+            assert_eq!(harms_with(&late(stamps), &shared), *expected);
+        }
         (0..50).for_each(|_| stamps.fell_back(Fallback::Stepped));
         assert_eq!(harms(&late(stamps)), all);
         let user = ReceiveCounts {
@@ -415,7 +404,7 @@ mod tests {
             receive_stamps: user,
             ..CoreHealth::default()
         };
-        timer.timer_lateness.record(Span::from_millis(5));
+        (0..10).for_each(|_| timer.timer_lateness.record(Span::from_millis(5)));
         assert_eq!(harms(&timer), [Harm::Sends, Harm::Cancels]);
     }
 

@@ -8,6 +8,7 @@ mod cancellation;
 mod collateral;
 mod external;
 pub mod health;
+pub mod lateness;
 mod slices;
 
 use pinfire_artifacts::{calibration::Calibration, sharded::ShardedRun, tag};

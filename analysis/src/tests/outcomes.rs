@@ -229,8 +229,8 @@ fn a_client_that_was_too_slow_is_said_to_be() {
     let dir = tempdir().unwrap();
     let records = golden::records();
     let mut late = end(&records);
-    for _ in 0..100 {
-        late.cores[0].timer_lateness.record(Span::from_millis(3));
+    for _ in 0..600 {
+        late.cores[0].timer_lateness.record(Span::from_millis(30));
         late.cores[0].turn.record(Span::from_millis(1));
     }
     let report = run(facts(dir.path()), &records, late);
@@ -241,7 +241,7 @@ fn a_client_that_was_too_slow_is_said_to_be() {
         console.contains("The client was the bottleneck"),
         "{console}"
     );
-    assert!(console.contains("timer lateness p99 3.0"), "{console}");
+    assert!(console.contains("timer lateness p99 30."), "{console}");
     let distrust = "Distrust when requests were sent, when requests were cancelled.";
     assert!(console.replace('\n', " ").contains(distrust), "{console}");
 }

@@ -4,8 +4,8 @@
 //! worst: no percentile of all can be made of each one's.
 
 use pinfire_artifacts::summary::{
-    ClientHealth, CpuQuota, ErrorBackoff, HeldConcurrency, Lateness, ReceiveStamps, StampedReads,
-    UnreachedAddress,
+    AddedByClient, ClientHealth, CpuQuota, ErrorBackoff, HeldConcurrency, Lateness, ReceiveStamps,
+    StampedReads, UnreachedAddress,
 };
 use pinfire_base::limits::PAUSES_KEPT;
 
@@ -84,6 +84,9 @@ fn add(all: &mut ClientHealth, one: &ClientHealth) {
     for address in &one.unreached_addresses {
         add_address(&mut all.unreached_addresses, address);
     }
+    for added in &one.added {
+        add_lateness(&mut all.added, added);
+    }
     for harmed in &one.distrust {
         add_once(&mut all.distrust, harmed);
     }
@@ -93,6 +96,16 @@ fn add(all: &mut ClientHealth, one: &ClientHealth) {
 fn worst(kept: &mut Lateness, other: &Lateness) {
     if other.count > 0 && (kept.count == 0 || other.p99 > kept.p99) {
         kept.clone_from(other);
+    }
+}
+
+/// Keeps the larger share, of each lateness against each metric.
+fn add_lateness(all: &mut Vec<AddedByClient>, one: &AddedByClient) {
+    let same = |known: &&mut AddedByClient| (&known.what, &known.of) == (&one.what, &one.of);
+    match all.iter_mut().find(same) {
+        Some(known) if known.share_pct < one.share_pct => known.clone_from(one),
+        Some(_) => {}
+        None => all.push(one.clone()),
     }
 }
 
