@@ -9,6 +9,7 @@ use pinfire_config::{
     Sourced, Typed,
     numbers::{self, Cores, Seconds, ShardOf, Tokens, Whole},
     secret::{ApiKey, Fields, Header, Url},
+    sections::Shards,
     words::{CancelMode, ConfigForm, ConsoleKind, OnOff, RateWindowName, Theme, UiKind},
 };
 use pinfire_dialect::EndpointKind;
@@ -469,6 +470,8 @@ pub struct CancelTest {
     /// Fixes the prompts. [default: drawn anew, so that no test meets a warm cache]
     #[arg(long, value_name = "SEED")]
     pub random_seed: Option<Sourced<Whole>>,
+    #[command(flatten, next_help_heading = "Shards (docs/SHARDS.md)")]
+    pub shards: Shards,
 }
 
 #[derive(Args, Debug)]

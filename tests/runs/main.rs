@@ -50,6 +50,7 @@ mod sweeps;
 mod traces;
 mod verify;
 mod watch;
+mod waves;
 
 use pinfire_tests::binary::Ended;
 use serde_json::Value;

@@ -565,7 +565,7 @@ impl Fake {
                         self.shard.has(common, items);
                     }
                     self.shard.has(Common::Tokenizer, Vec::new());
-                    self.shard.ready(0);
+                    self.shard.ready(0, String::new());
                 }
                 Output::Event(Event::Start { zero, .. }) => {
                     self.begins = Some(zero);

@@ -29,7 +29,7 @@ mod witness;
 mod world;
 
 use pinfire_base::clock::{Span, Stamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use pinfire_scrape::{Levels, server_kinds::Known};
 
@@ -60,7 +60,7 @@ pub struct LevelSample {
 }
 
 /// How a request of the client ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum End {
     /// It was answered.
     Answered,
@@ -71,7 +71,7 @@ pub enum End {
 }
 
 /// A request as the client saw it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct RequestSpan {
     /// Its start.
     pub begun: Stamp,

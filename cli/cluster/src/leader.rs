@@ -126,6 +126,17 @@ pub enum Event {
         /// Which.
         index: u32,
     },
+    /// A piece of what came of a step at a shard.
+    Found {
+        /// The shard.
+        index: u32,
+        /// The step.
+        step: u32,
+        /// The piece.
+        piece: Vec<u8>,
+        /// There is no more of it.
+        last: bool,
+    },
     /// A piece of a shard's file. Say [`Leader::written`] when it has been dealt with.
     File {
         /// The shard.
@@ -244,6 +255,8 @@ pub struct Leader {
     stopped_for_good: bool,
     /// Nothing follows: shards may leave.
     last: bool,
+    /// What is to be done in the next step, if a shard has decided that.
+    what: String,
     refused: u64,
     reminded: Stamp,
     ticked: Stamp,
@@ -269,6 +282,7 @@ impl Leader {
             gave_up: false,
             stopped_for_good: false,
             last: false,
+            what: String::new(),
             refused: 0,
             reminded: now,
             ticked: now,
@@ -427,6 +441,7 @@ impl Leader {
             return false;
         }
         self.rules.run = run;
+        self.what.clear();
         self.rules.pace = pace;
         self.expect_the_same();
         self.why = None;
@@ -759,11 +774,14 @@ impl Leader {
             }
             FromShard::Taken => {}
             FromShard::Has { common, items } => self.compare(now, index, common, items),
-            FromShard::Ready { step } => {
+            FromShard::Ready { step, what } => {
                 // It may have ended a short step before others have confirmed that.
                 let armed = matches!(member.stage, Stage::Armed(before) if before < step);
                 if armed || member.stage == Stage::Working {
                     member.stage = Stage::Ready(step);
+                    if !what.is_empty() {
+                        self.what = what;
+                    }
                 }
             }
             FromShard::Armed { step } => {
@@ -772,6 +790,15 @@ impl Leader {
                 }
             }
             FromShard::Beat(beat) => member.beat = beat,
+            FromShard::Found { step, piece, last } => {
+                let event = Event::Found {
+                    index,
+                    step,
+                    piece,
+                    last,
+                };
+                self.outputs.push_back(Output::Event(event));
+            }
             FromShard::Stop { why, scope } => {
                 let who = format!("{why} at shard {index} ({})", member.host);
                 self.stop_all(&who, scope);
@@ -948,9 +975,11 @@ impl Leader {
         };
         self.outputs
             .push_back(Output::Event(Event::Start { step, zero }));
+        let what = std::mem::take(&mut self.what);
         self.tell_all(&FromLeader::Start {
             step,
             zero: zero.nanos(),
+            what,
         });
     }
 

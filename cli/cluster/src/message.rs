@@ -72,6 +72,8 @@ pub enum FromShard {
     Ready {
         /// Steps count from 0: a run with warmup has two.
         step: u32,
+        /// What all are to do in it, if this shard decides that; in a form that the caller knows.
+        what: String,
     },
     /// It will begin the step at the instant that it was given.
     Armed {
@@ -80,6 +82,15 @@ pub enum FromShard {
     },
     /// It is there, and this is how far it has come.
     Beat(Beat),
+    /// What came of a step, or a piece of it, for the leader's process.
+    Found {
+        /// The step.
+        step: u32,
+        /// In a form that the caller knows.
+        piece: Vec<u8>,
+        /// There is no more of it.
+        last: bool,
+    },
     /// Everybody is to stop.
     Stop {
         /// Why, in words.
@@ -134,6 +145,8 @@ pub enum FromLeader {
         step: u32,
         /// When, by the leader's clock in nanoseconds.
         zero: u64,
+        /// What is to be done in it, where a shard has decided that.
+        what: String,
     },
     /// The run ends now.
     Stop {
@@ -179,8 +192,29 @@ pub struct Run {
     pub wall_unix: u64,
     /// Files of a shard's folder that are sent home, by name.
     pub files: Vec<String>,
+    /// What the shards do together.
+    pub deed: Deed,
     /// Which of several runs it is, where others may follow.
     pub series: Option<InSeries>,
+}
+
+/// What shards do together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Deed {
+    /// They send the phases of a run.
+    Profile,
+    /// They send the waves that the first of them decides, one after the other.
+    CancelTest,
+}
+
+impl Deed {
+    /// The command that does it.
+    pub const fn command(self) -> &'static str {
+        match self {
+            Self::Profile => "profile",
+            Self::CancelTest => "cancel-test",
+        }
+    }
 }
 
 /// The place of a run among others that the same shards make, one after the other.

@@ -56,6 +56,8 @@ pub enum Event {
         step: u32,
         /// When, by the shard's own clock.
         zero: Stamp,
+        /// What is to be done in it, where a shard has decided that.
+        what: String,
         /// What is known of the leader's.
         clock: Estimate,
     },
@@ -112,8 +114,8 @@ pub struct Shard {
     stopped: bool,
     /// It has asked for the end of everything.
     left: bool,
-    /// The step that it is ready for, until the leader has been told.
-    ready: Option<u32>,
+    /// The step that it is ready for, and what it wants done in it, until the leader has been told.
+    ready: Option<(u32, String)>,
     /// Bytes of files that may be sent.
     credit: u64,
     outputs: VecDeque<Output>,
@@ -165,19 +167,20 @@ impl Shard {
 
     /// The step could begin. For the first of a run the leader hears of it once the clocks have
     /// been compared often enough; a later one may follow at once.
-    pub fn ready(&mut self, step: u32) {
+    /// `what` is what all are to do in it, if this shard decides that.
+    pub fn ready(&mut self, step: u32, what: String) {
         self.pings_soon = self.pings_soon.max(PINGS_BEFORE_A_STEP);
-        self.ready = Some(step);
+        self.ready = Some((step, what));
         if step > 0 {
             self.tell_ready();
         }
     }
 
     fn tell_ready(&mut self) {
-        if let Some(step) = self.ready.take()
+        if let Some((step, what)) = self.ready.take()
             && !self.stopped
         {
-            self.tell(&FromShard::Ready { step });
+            self.tell(&FromShard::Ready { step, what });
         }
     }
 
@@ -198,6 +201,11 @@ impl Shard {
                 scope,
             });
         }
+    }
+
+    /// Sends a piece of what came of a step.
+    pub fn found(&mut self, step: u32, piece: Vec<u8>, last: bool) {
+        self.tell(&FromShard::Found { step, piece, last });
     }
 
     /// This shard's part is over.
@@ -361,7 +369,7 @@ impl Shard {
             FromLeader::Pong { t0, t1, t2 } => {
                 self.clock.exchanged(Stamp::from_nanos(t0), t1, t2, now);
             }
-            FromLeader::Start { step, zero } => self.start(now, step, zero),
+            FromLeader::Start { step, zero, what } => self.start(now, step, zero, what),
             FromLeader::Stop { why } => {
                 if !self.stopped {
                     self.stopped = true;
@@ -379,7 +387,7 @@ impl Shard {
         }
     }
 
-    fn start(&mut self, now: Stamp, step: u32, zero: u64) {
+    fn start(&mut self, now: Stamp, step: u32, zero: u64, what: String) {
         if self.stopped {
             return;
         }
@@ -389,7 +397,12 @@ impl Shard {
             Some(clock) => {
                 self.tell(&FromShard::Armed { step });
                 let zero = clock.local(zero);
-                self.event(Event::Start { step, zero, clock });
+                self.event(Event::Start {
+                    step,
+                    zero,
+                    what,
+                    clock,
+                });
             }
             None => self.lost("it began before the clocks were compared"),
         }

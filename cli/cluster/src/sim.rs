@@ -17,7 +17,7 @@ use crate::{
     clock::Estimate,
     greeting::{Greeting, PROTOCOL, Token},
     leader::{self, ConnId, OnLoss, Pace, Stage, Threshold},
-    message::{Answers, Beat, Common, Done, InSeries, Item, Run, Scope, Tally},
+    message::{Answers, Beat, Common, Deed, Done, InSeries, Item, Run, Scope, Tally},
     shard,
 };
 
@@ -190,6 +190,7 @@ fn rules() -> leader::Rules {
             wall_stamp: 1,
             wall_unix: 2,
             files: vec!["profile_export.jsonl".to_owned()],
+            deed: Deed::Profile,
             series: None,
         },
         pace: Pace::default(),
@@ -351,11 +352,15 @@ impl World {
                 }
             }
             What::TickShard(process) => self.tick_shard(process),
-            What::Prepared(process, _) => self.with(process, |shard, _| shard.ready(0)),
+            What::Prepared(process, _) => {
+                self.with(process, |shard, _| shard.ready(0, String::new()))
+            }
             What::Begin(process, step) => self.begin(process, step),
             What::StepEnds(process, step) if self.processes[process].part == Part::Running => {
                 match step.step + 1 < self.steps {
-                    true => self.with(process, |shard, _| shard.ready(step.step + 1)),
+                    true => self.with(process, |shard, _| {
+                        shard.ready(step.step + 1, format!("step {}", step.step + 1))
+                    }),
                     false => self.finish(process),
                 }
             }
@@ -529,6 +534,7 @@ impl World {
                 assert!(!self.over);
                 self.over = true;
             }
+            leader::Event::Found { .. } => panic!("nobody has found anything"),
             leader::Event::AllJoined
             | leader::Event::Stop { .. }
             | leader::Event::FileEnd { .. } => {}
@@ -579,7 +585,14 @@ impl World {
                 let run = self.processes[process].run;
                 self.at(prepared, What::Prepared(process, run));
             }
-            shard::Event::Start { step, zero, clock } => {
+            shard::Event::Start {
+                step,
+                zero,
+                clock,
+                what,
+            } => {
+                let said = (step > 0).then(|| format!("step {step}"));
+                assert_eq!(what, said.unwrap_or_default());
                 let truth = self.processes[process].nature.truth(zero);
                 let run = self.processes[process].run;
                 let step = Step { run, step };

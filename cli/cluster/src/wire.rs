@@ -108,7 +108,13 @@ mod tests {
 
     #[test]
     fn messages_come_back_at_every_cut() {
-        let messages = [FromShard::Ping { t0: 7 }, FromShard::Ready { step: 300 }];
+        let messages = [
+            FromShard::Ping { t0: 7 },
+            FromShard::Ready {
+                step: 300,
+                what: "a wave".to_owned(),
+            },
+        ];
         let bytes: Vec<u8> = messages.iter().flat_map(frame).collect();
         for cut in 0..=bytes.len() {
             let mut inbox = Inbox::new(FROM_SHARD_BYTES);
@@ -137,7 +143,10 @@ mod tests {
             }
         );
         let trailing = {
-            let mut bytes = frame(&FromShard::Ready { step: 1 });
+            let mut bytes = frame(&FromShard::Ready {
+                step: 1,
+                what: String::new(),
+            });
             bytes[0] += 1;
             bytes.push(0);
             bytes

@@ -127,6 +127,15 @@ impl Watched {
     }
 }
 
+/// A piece of what came of a step at a shard.
+pub struct Found {
+    pub index: u32,
+    pub step: u32,
+    pub piece: Vec<u8>,
+    /// There is no more of it.
+    pub last: bool,
+}
+
 /// What is asked of the leader.
 enum Command {
     Stop(String, Scope),
@@ -139,6 +148,8 @@ enum Command {
 pub struct LeaderThread {
     commands: Sender<Command>,
     whole: Arc<Mutex<Whole>>,
+    /// What came of steps at the other shards, in pieces.
+    pub found: Receiver<Found>,
     /// How each run has ended on which others may follow.
     pub ended: Receiver<Outcome>,
     pub address: SocketAddr,
@@ -167,6 +178,7 @@ impl LeaderThread {
         )?;
         let (commands, asked) = unbounded();
         let (outcomes, ended) = unbounded();
+        let (finds, found) = unbounded();
         let whole = Arc::new(Mutex::new(Whole::default()));
         let shown = Arc::clone(&whole);
         let thread = threads::start("pinfire-leader", move || {
@@ -187,6 +199,7 @@ impl LeaderThread {
                 over: false,
                 asked,
                 outcomes,
+                finds,
                 whole: shown,
             }
             .run()
@@ -194,6 +207,7 @@ impl LeaderThread {
         Ok(Self {
             commands,
             whole,
+            found,
             ended,
             address,
             thread,
@@ -265,6 +279,7 @@ struct Running {
     over: bool,
     asked: Receiver<Command>,
     outcomes: Sender<Outcome>,
+    finds: Sender<Found>,
     whole: Arc<Mutex<Whole>>,
 }
 
@@ -445,6 +460,21 @@ impl Running {
             }
             Event::Stop { why } => say::warning(format_args!("all shards stop: {why}")),
             Event::Lost { .. } => {}
+            Event::Found {
+                index,
+                step,
+                piece,
+                last,
+            } => {
+                let found = Found {
+                    index,
+                    step,
+                    piece,
+                    last,
+                };
+                // Nobody waits for it any more where a test has been stopped.
+                let _ = self.finds.send(found);
+            }
             Event::File { index, file, chunk } => {
                 let taken = self.home.piece(index, file, &chunk);
                 self.note(index, taken);

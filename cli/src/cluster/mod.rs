@@ -9,9 +9,11 @@ mod place;
 mod run;
 mod series;
 mod shard;
+mod together;
 
 pub use run::{Part, follow, host, part_of, run, shard as take_part};
 pub use series::{Came, Series};
+pub use together::{Together, gather};
 
 use std::{
     path::{Path, PathBuf},
@@ -206,18 +208,34 @@ impl Rendezvous {
     /// Waits until everybody is ready for the step: the instant at which it begins, unless the run
     /// ends first.
     pub fn begin(&mut self, step: u32, interrupt: &Interrupt) -> Result<Started, Ended> {
-        self.thread.ready(step);
+        let (started, _) = self.begin_with(step, String::new(), interrupt)?;
+        Ok(started)
+    }
+
+    /// The same of a step of which a shard says what is to be done: this one, or another where
+    /// `what` is empty. Gives that too.
+    pub fn begin_with(
+        &mut self,
+        step: u32,
+        what: String,
+        interrupt: &Interrupt,
+    ) -> Result<(Started, String), Ended> {
+        self.thread.ready(step, what);
         loop {
             if let Some(ended) = &self.ended {
                 return Err(ended.clone());
             }
             match self.thread.news.recv_timeout(TICK) {
-                Ok(News::Start { step: begun, zero }) if begun == step => {
+                Ok(News::Start {
+                    step: begun,
+                    zero,
+                    what,
+                }) if begun == step => {
                     let heard = Stamp::now();
                     let started = Started { zero, heard };
                     self.started = Some(started);
                     self.beat(step, &Counts::default(), Answers::NONE);
-                    return Ok(started);
+                    return Ok((started, what));
                 }
                 Ok(news) => self.hear(news),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -227,6 +245,11 @@ impl Rendezvous {
                 self.stop(BY_USER, Scope::Series);
             }
         }
+    }
+
+    /// Sends the leader's process what came of a step.
+    pub fn found(&self, step: u32, what: Vec<u8>) {
+        self.thread.found(step, what);
     }
 
     /// Tells how far this shard is.

@@ -19,7 +19,7 @@ use pinfire_base::{
 use pinfire_cluster::{
     greeting::{Greeting, PROTOCOL, Token},
     leader::{LEAD, OnLoss, Pace, Rules, Threshold, in_words},
-    message::{Common, Done, InSeries, Item, Run, Scope},
+    message::{Common, Deed, Done, InSeries, Item, Run, Scope},
     shard,
 };
 use pinfire_config::{
@@ -129,6 +129,39 @@ pub fn run(config: &RunConfig, part: Part) -> Result<ExitCode> {
         Part::Shard(own) => own,
         Part::Leader(count) => return lead_alone(config, count),
     };
+    let interrupt = Interrupt::watch()?;
+    let Called {
+        leader,
+        joined,
+        run_folder,
+        shows,
+    } = call(config, own, Deed::Profile)?;
+    let made = joined.and_then(|rendezvous| take_part(config, rendezvous, &interrupt));
+    match leader {
+        None => made,
+        Some(leader) => {
+            if let Err(error) = &made {
+                leader.stop(&format!("shard 0: {error:#}"));
+            }
+            let outcome = leader.finish()?;
+            close(&run_folder);
+            after(&outcome, own.count, &run_folder, shows, made)
+        }
+    }
+}
+
+/// The shards have been called together.
+pub(super) struct Called {
+    /// The leader, if it is in this process.
+    pub leader: Option<LeaderThread>,
+    /// This shard's part, or why it has none.
+    pub joined: Result<Rendezvous>,
+    pub run_folder: PathBuf,
+    pub shows: Shows,
+}
+
+/// Calls the shards together, or joins the others.
+pub(super) fn call(config: &RunConfig, own: ShardOf, deed: Deed) -> Result<Called> {
     let leads = own.index == 0;
     let seed = &config.load.random_seed;
     let drawn = match seed.get() {
@@ -142,7 +175,6 @@ pub fn run(config: &RunConfig, part: Part) -> Result<ExitCode> {
     for warning in settings.warnings.iter().chain(&settings.load.warnings) {
         say::warning(warning);
     }
-    let interrupt = Interrupt::watch()?;
     let asked = &config.shards;
     let share = settings.share.as_ref().context("there is no shard")?;
     let run_folder = share.run_folder.clone();
@@ -150,13 +182,13 @@ pub fn run(config: &RunConfig, part: Part) -> Result<ExitCode> {
     let place = Place::of(join.as_deref(), &run_folder, &shards::environment)?;
     let leader = match leads {
         true => {
-            let run = run_of(&settings, config, own.count, mark()?, None)?;
+            let run = run_of(&settings, config, own.count, mark()?, deed, None)?;
             Some(lead(&settings, run, &place, &run_folder, &run_folder)?)
         }
         false => None,
     };
     let port = leader.as_ref().map(|leader| leader.address.port());
-    let made = Joining {
+    let mut joined = Joining {
         own,
         place,
         leader_here: port,
@@ -164,22 +196,16 @@ pub fn run(config: &RunConfig, part: Part) -> Result<ExitCode> {
         join_timeout: asked.join_timeout.value.span(),
         shard_timeout: asked.shard_timeout.value.span(),
     }
-    .join()
-    .and_then(|mut rendezvous| {
+    .join(deed);
+    if let Ok(rendezvous) = &mut joined {
         rendezvous.whole = leader.as_ref().map(LeaderThread::watched);
-        take_part(config, rendezvous, &interrupt)
-    });
-    match leader {
-        None => made,
-        Some(leader) => {
-            if let Err(error) = &made {
-                leader.stop(&format!("shard 0: {error:#}"));
-            }
-            let outcome = leader.finish()?;
-            close(&run_folder);
-            after(&outcome, own.count, &run_folder, settings.shows, made)
-        }
     }
+    Ok(Called {
+        leader,
+        joined,
+        run_folder,
+        shows: settings.shows,
+    })
 }
 
 /// Leads a run and sends nothing.
@@ -192,7 +218,7 @@ fn lead_alone(config: &RunConfig, count: u32) -> Result<ExitCode> {
     let run_folder = settings.artifact_dir.clone();
     let join = config.shards.join.get();
     let place = Place::of(join.as_deref(), &run_folder, &shards::environment)?;
-    let run = run_of(&settings, config, count, mark()?, None)?;
+    let run = run_of(&settings, config, count, mark()?, Deed::Profile, None)?;
     let leader = lead(&settings, run, &place, &run_folder, &run_folder)?;
     say::line(format_args!(
         "pinfire {}: leads {count} shards at port {}; seed {drawn}",
@@ -249,6 +275,7 @@ pub(super) fn run_of(
     asked: &RunConfig,
     count: u32,
     folder_mark: String,
+    deed: Deed,
     series: Option<InSeries>,
 ) -> Result<Run> {
     let wall = WallAnchor::take();
@@ -275,6 +302,7 @@ pub(super) fn run_of(
         wall_stamp: now.nanos(),
         wall_unix: wall.unix_nanos(now),
         files: names(settings),
+        deed,
         series,
     })
 }
@@ -355,7 +383,7 @@ pub fn shard(flags: &Shard) -> Result<ExitCode> {
         join_timeout: flags.join_timeout.value.span(),
         shard_timeout: flags.shard_timeout.value.span(),
     }
-    .join()?;
+    .join(Deed::Profile)?;
     let mut own = RunConfig::default();
     own.engine.cores.clone_from(&flags.cores);
     let count = rendezvous.run.shards;
@@ -402,7 +430,7 @@ pub fn follow(config: &RunConfig, shard: ShardOf, base: PathBuf) -> Result<ExitC
         join_timeout: asked.join_timeout.value.span(),
         shard_timeout: asked.shard_timeout.value.span(),
     }
-    .join()?;
+    .join(Deed::Profile)?;
     let own = Own {
         config,
         is_told: false,
@@ -528,7 +556,7 @@ pub(super) struct Joining {
 
 impl Joining {
     /// Connects to the leader and takes the run from it.
-    pub fn join(self) -> Result<Rendezvous> {
+    pub fn join(self, deed: Deed) -> Result<Rendezvous> {
         let host = host();
         let address = || match self.leader_here {
             Some(port) => Ok(format!("localhost:{port}")),
@@ -551,6 +579,10 @@ impl Joining {
         let thread = ShardThread::start(stream, rules, self.rest)?;
         let index = self.own.index;
         match thread.news.recv() {
+            Ok(News::Run(run)) if run.deed != deed => bail!(
+                "the leader makes a {}: start this shard as one of it",
+                run.deed.command()
+            ),
             Ok(News::Run(run)) => Ok(Rendezvous::new(thread, *run)),
             Ok(News::Refused(why)) => bail!("the leader refuses shard {index}: {why}"),
             Ok(News::LeaderLost(how)) => bail!("the leader was lost: {how}"),

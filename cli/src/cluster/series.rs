@@ -12,7 +12,7 @@ use pinfire_artifacts::{Summary, shard::ShardFolder};
 use pinfire_base::clock::Stamp;
 use pinfire_cluster::{
     leader::in_words,
-    message::{Common, Done, InSeries, Run, Scope, Tally},
+    message::{Common, Deed, Done, InSeries, Run, Scope, Tally},
 };
 use pinfire_config::{Get, RunConfig, Sourced, numbers::ShardOf};
 
@@ -164,7 +164,14 @@ impl Series {
             Some(going) => going.mark.clone(),
             None => mark()?,
         };
-        let run = run_of(settings, &self.config, self.count(), mark, Some(series))?;
+        let run = run_of(
+            settings,
+            &self.config,
+            self.count(),
+            mark,
+            Deed::Profile,
+            Some(series),
+        )?;
         match &mut self.going {
             None => {
                 self.going = Some(self.call_together(settings, run, folder)?);
@@ -205,7 +212,7 @@ impl Series {
                     join_timeout: asked.join_timeout.value.span(),
                     shard_timeout: asked.shard_timeout.value.span(),
                 }
-                .join()?;
+                .join(Deed::Profile)?;
                 Some(joined)
             }
         };

@@ -41,7 +41,8 @@ const NOTE_EVERY: Span = Span::from_millis(1_000);
 /// What is asked of the thread.
 enum Command {
     Has(Common, Vec<Item>),
-    Ready(u32),
+    Ready(u32, String),
+    Found(u32, Vec<u8>),
     Stop(String, Scope),
     Done(Done, PathBuf),
 }
@@ -57,7 +58,11 @@ struct Shared {
 #[derive(Clone, PartialEq, Debug)]
 pub enum News {
     Run(Box<Run>),
-    Start { step: u32, zero: Stamp },
+    Start {
+        step: u32,
+        zero: Stamp,
+        what: String,
+    },
     Stop(String),
     Home,
     Bye,
@@ -159,9 +164,14 @@ impl ShardThread {
         self.tell(Command::Has(common, items));
     }
 
-    /// The step could begin.
-    pub fn ready(&self, step: u32) {
-        self.tell(Command::Ready(step));
+    /// The step could begin; `what` is to be done in it, if this shard decides that.
+    pub fn ready(&self, step: u32, what: String) {
+        self.tell(Command::Ready(step, what));
+    }
+
+    /// Sends the leader's process what came of a step.
+    pub fn found(&self, step: u32, what: Vec<u8>) {
+        self.tell(Command::Found(step, what));
     }
 
     /// Asks for the end of the run for all shards, or of all that would follow too.
@@ -274,7 +284,14 @@ impl Running {
         loop {
             match self.asked.try_recv() {
                 Ok(Command::Has(common, items)) => self.shard.has(common, items),
-                Ok(Command::Ready(step)) => self.shard.ready(step),
+                Ok(Command::Ready(step, what)) => self.shard.ready(step, what),
+                Ok(Command::Found(step, found)) => {
+                    let mut rest = found.chunks(PIECE).peekable();
+                    while let Some(piece) = rest.next() {
+                        let last = rest.peek().is_none();
+                        self.shard.found(step, piece.to_vec(), last);
+                    }
+                }
                 Ok(Command::Stop(why, scope)) => self.shard.stop(&why, scope),
                 Ok(Command::Done(done, folder)) => {
                     self.shipping = (!done.shared).then_some((folder, 0));
@@ -339,7 +356,9 @@ impl Running {
                     locked(&self.shared).beat = None;
                     News::Run(run)
                 }
-                Event::Start { step, zero, .. } => News::Start { step, zero },
+                Event::Start {
+                    step, zero, what, ..
+                } => News::Start { step, zero, what },
                 Event::Stop { why } => News::Stop(why),
                 Event::Home => News::Home,
                 Event::Bye => News::Bye,

@@ -11,6 +11,7 @@ use pinfire_base::{
     clock::{Span, Stamp},
     ready::Ready,
     record::{Failure, Keep, MarkKind, Outcome, Phase, Record},
+    shard::Shard,
 };
 use pinfire_engine::{
     plan::{self, PhasePlan},
@@ -84,6 +85,21 @@ impl<'a> Requester<'a> {
 
     /// The plan of a closed loop of `requests` on so many slots, after all that went before.
     pub fn plan(&mut self, slots: u64, requests: u64) -> PhasePlan {
+        self.plan_of(Shard::WHOLE, slots, requests)
+    }
+
+    /// Goes on behind so many sessions.
+    pub const fn go_to(&mut self, sessions: u64) {
+        self.sessions = sessions;
+    }
+
+    /// Sessions so far.
+    pub const fn sessions(&self) -> u64 {
+        self.sessions
+    }
+
+    /// What belongs to a shard of such a plan.
+    pub fn plan_of(&mut self, shard: Shard, slots: u64, requests: u64) -> PhasePlan {
         let first_session = self.sessions;
         self.sessions += requests;
         let settings = self.settings;
@@ -95,8 +111,16 @@ impl<'a> Requester<'a> {
             dataset: Arc::clone(&self.dataset),
             sampling: Sampling::Sequential,
             first_session,
-            schedule: Schedule::new(Pace::Closed, self.dataset.is_single(), Some(requests), None),
-            concurrency: Some(Limit::of(usize::try_from(slots).unwrap_or(usize::MAX))),
+            schedule: Schedule::of(
+                shard,
+                Pace::Closed,
+                self.dataset.is_single(),
+                [Some(requests), None],
+            ),
+            concurrency: Some(Limit {
+                shard,
+                ..Limit::of(usize::try_from(slots).unwrap_or(usize::MAX))
+            }),
             backs_off: false,
             prefill: None,
             duration: None,
@@ -124,7 +148,7 @@ impl<'a> Requester<'a> {
     pub fn ask(&mut self, engine: &mut Engine, interrupt: &Interrupt) -> Result<(Canary, u16)> {
         let mut plan = self.plan(1, 1);
         plan.timeout = self.patience.min(plan.timeout);
-        let records = self.phase(engine, interrupt, &Arc::new(plan))?;
+        let records = self.phase(engine, interrupt, &Arc::new(plan), None)?;
         let Some(record) = records.first() else {
             bail!("the canary left no record: this is a bug in pinfire, please report it");
         };
@@ -132,7 +156,8 @@ impl<'a> Requester<'a> {
         Ok((canary(record, &target), record.wire.status))
     }
 
-    /// Runs a phase to its end, or until nothing of it has ended for as long as a canary may take.
+    /// Runs a phase, from an instant that others have too if one is given. To its end, or until
+    /// nothing of it has ended for as long as a canary may take.
     ///
     /// # Errors
     /// As above.
@@ -141,11 +166,15 @@ impl<'a> Requester<'a> {
         engine: &mut Engine,
         interrupt: &Interrupt,
         plan: &Arc<PhasePlan>,
+        zero: Option<Stamp>,
     ) -> Result<Vec<Record>> {
         let patience = Span::from_nanos(self.patience.nanos() + 500_000_000);
-        engine.begin(plan);
+        match zero {
+            None => engine.begin(plan),
+            Some(zero) => engine.begin_at(plan, zero),
+        }
         let mut ended = 0;
-        let mut moved = Stamp::now();
+        let mut moved = Stamp::now().max(zero.unwrap_or(Stamp::now()));
         let report = loop {
             if let Some(report) = engine.wait(plan.phase, TICK)? {
                 break report;

@@ -222,6 +222,7 @@ pub fn as_config(flags: &CancelTest, ask: &Ask) -> RunConfig {
     config.input.extra_inputs.clone_from(&flags.extra_inputs);
     config.tokenizer.tokenizer.clone_from(&flags.tokenizer);
     config.engine.cores.clone_from(&flags.cores);
+    config.shards.clone_from(&flags.shards);
     config.output.artifact_dir = flags.artifact_dir.clone().map(Sourced::derived);
     let cancellation = &mut config.cancellation;
     cancellation.request_cancellation_rate = Some(Sourced::derived(Listed::one(Percent::HALF)));

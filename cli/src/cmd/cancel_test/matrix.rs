@@ -458,7 +458,7 @@ impl Maker<'_> {
             }
             None => None,
         };
-        let mut test = Test::start(self.flags, ask, self.kinds, run, self.interrupt)?;
+        let mut test = Test::start(self.flags, ask, self.kinds, run, self.interrupt, None)?;
         let folder = folder.map(|(folder, recording)| {
             test.record(recording);
             folder

@@ -4,6 +4,7 @@
 mod ask;
 mod folder;
 mod matrix;
+mod over_shards;
 mod waves;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -11,7 +12,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result};
 use pinfire_analysis::reclaim::ReclaimReport;
 use pinfire_artifacts::CANCEL_TEST;
-use pinfire_config::{RunConfig, Sourced};
+use pinfire_config::{Given, RunConfig, Sourced};
 use pinfire_scrape::ServerKinds;
 
 use self::{
@@ -35,6 +36,9 @@ const DIRECT: &str = "direct";
 /// # Errors
 /// Anything that keeps the test from being carried out.
 pub fn run(flags: &CancelTest) -> Result<ExitCode> {
+    if flags.shards.is_given() {
+        return over_shards::run(flags);
+    }
     if flags.matrix {
         return matrix::run(flags);
     }
@@ -70,16 +74,7 @@ pub fn run(flags: &CancelTest) -> Result<ExitCode> {
             Err(error) => failed = Some(error.context(format!("--direct-url {url}"))),
         }
     }
-    stdout::plain(&report.page());
-    if let Some(path) = output {
-        let page = folder::write(&path, &report)
-            .with_context(|| format!("--output {}", path.display()))?;
-        say::line(format_args!(
-            "Report: {}, as a page: {}",
-            path.display(),
-            page.display()
-        ));
-    }
+    show(&report, output)?;
     if let Some((folder, recorded)) = kept {
         folder.finish(recorded, &report)?;
     }
@@ -113,7 +108,7 @@ fn carry_out(
         Some(_) => Some(Folder::open(flags, &ask, &mut run)?),
         None => None,
     };
-    let mut test = Test::start(flags, ask, kinds, run, interrupt)?;
+    let mut test = Test::start(flags, ask, kinds, run, interrupt, None)?;
     let folder = folder.map(|(folder, recording)| {
         test.record(recording);
         folder
@@ -122,6 +117,21 @@ fn carry_out(
     let recorded = test.recorded();
     test.end();
     Ok((ReclaimReport::of(&evidence), folder.zip(recorded)))
+}
+
+/// Shows a report, and writes it where it is to go.
+fn show(report: &ReclaimReport, output: Option<PathBuf>) -> Result<()> {
+    stdout::plain(&report.page());
+    if let Some(path) = output {
+        let page =
+            folder::write(&path, report).with_context(|| format!("--output {}", path.display()))?;
+        say::line(format_args!(
+            "Report: {}, as a page: {}",
+            path.display(),
+            page.display()
+        ));
+    }
+    Ok(())
 }
 
 /// The file that the report goes to, besides the folder. A long test must not be lost for want of

@@ -2,27 +2,34 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use pinfire_analysis::reclaim::{
     Answers, Asker, Canary, Evidence, LevelSample, Measured, RequestSpan, Wave,
 };
 use pinfire_base::{
-    clock::Span,
+    clock::{Span, Stamp},
     delay::Delay,
-    record::{CancelTrigger, Record, Trigger},
+    record::{CancelTrigger, Trigger},
+    shard::Shard,
 };
-use pinfire_engine::{plan::PhasePlan, schedule::CancelPlan};
+use pinfire_engine::schedule::CancelPlan;
 use pinfire_scrape::{ServerKinds, server_kinds::Known};
+
+use serde::{Deserialize, Serialize};
 
 use super::ask::{Ask, Size, pages};
 use crate::{
     args::CancelTest,
     cancellation,
+    cluster::Together,
     reclaim::{Floor, QUIET, Recording, Requester, Sampler, last_levels, span_of},
     run::{PreparedRun, signals::Interrupt},
     scrape::page::Scrapers,
     terminal::say,
 };
+
+/// What a test that ends before its time lacks.
+const NO_VERDICT: &str = "there is no verdict";
 
 /// Requests alone before the first wave: their median is what the waves are timed by.
 const FIRST_CANARIES: usize = 3;
@@ -41,7 +48,7 @@ enum Replacements {
 }
 
 /// When a wave leaves, from its begin.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Timing {
     /// Before the first token.
     early: Span,
@@ -85,6 +92,100 @@ fn shows_load(samples: &[LevelSample], rested: Option<Floor>) -> bool {
         .any(|now| now.held() >= rested.held() + 0.5)
 }
 
+/// A load: what of it is whose is decided by the numbers of the requests.
+#[derive(Serialize, Deserialize)]
+struct Order {
+    /// Sessions before it.
+    sessions: u64,
+    slots: u64,
+    requests: u64,
+    cut: Option<Cut>,
+}
+
+/// The cancels of a load.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Cut {
+    /// Number of the wave.
+    nth: u64,
+    timing: Timing,
+    /// Of the first so many requests.
+    among: u64,
+}
+
+/// What a shard's requests are to be like.
+pub struct Sender<'a> {
+    pub ask: Ask,
+    pub requester: Requester<'a>,
+    pub run: PreparedRun<'a>,
+}
+
+impl<'a> Sender<'a> {
+    /// Sends to the first server what the flags ask for.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn of(flags: &CancelTest, ask: Ask, run: PreparedRun<'a>) -> Result<Self> {
+        let patience = Span::from_secs_f64(flags.canary_timeout);
+        let requester = Requester::of(&run, patience)?.only_asking_the_first();
+        Ok(Self {
+            ask,
+            requester,
+            run,
+        })
+    }
+
+    /// Sends a shard's part of a load.
+    fn send(
+        &mut self,
+        order: &Order,
+        shard: Shard,
+        zero: Option<Stamp>,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<RequestSpan>> {
+        self.requester.go_to(order.sessions);
+        let mut plan = self.requester.plan_of(shard, order.slots, order.requests);
+        plan.cancel = match order.cut {
+            Some(cut) => Some(self.cut(cut.nth, cut.timing)?.among_first(cut.among)),
+            None => None,
+        };
+        let engine = &mut self.run.engine;
+        let records = self
+            .requester
+            .phase(engine, interrupt, &Arc::new(plan), zero)?;
+        Ok(records.iter().map(|r| span_of(r, usize::MAX)).collect())
+    }
+
+    /// Sends this shard's part of all loads that the leader decides.
+    ///
+    /// # Errors
+    /// The engine is gone, or the user has had enough.
+    pub fn attend(&mut self, together: &mut Together, interrupt: &Interrupt) -> Result<()> {
+        loop {
+            // Whoever ends it has said why.
+            let Ok((zero, what)) = together.begin(String::new(), interrupt) else {
+                return Ok(());
+            };
+            if what == OVER {
+                return Ok(());
+            }
+            let order: Order = serde_json::from_str(&what).context("what the leader says")?;
+            let mut spans = self.send(&order, together.shard, Some(zero), interrupt)?;
+            let there = together.at_the_leader();
+            for span in &mut spans {
+                span.begun = there(span.begun);
+                span.ended = there(span.ended);
+                span.tokens
+                    .iter_mut()
+                    .for_each(|token| *token = there(*token));
+            }
+            together.found(serde_json::to_vec(&spans)?);
+        }
+    }
+}
+
+/// What the leader says where no load follows.
+const OVER: &str = "over";
+
 /// A request alone, at rest.
 pub struct Usual {
     /// As the client saw it.
@@ -96,11 +197,11 @@ pub struct Usual {
 /// A test under way.
 pub struct Test<'a> {
     size: Size,
-    ask: Ask,
-    requester: Requester<'a>,
+    sender: Sender<'a>,
     sampler: Sampler,
-    run: PreparedRun<'a>,
     interrupt: &'a Interrupt,
+    /// The shards that send the loads with this process.
+    together: Option<&'a mut Together>,
 }
 
 impl<'a> Test<'a> {
@@ -114,6 +215,7 @@ impl<'a> Test<'a> {
         kinds: &ServerKinds,
         run: PreparedRun<'a>,
         interrupt: &'a Interrupt,
+        together: Option<&'a mut Together>,
     ) -> Result<Self> {
         let settings = run.settings;
         let server = run.servers.first().context("--url names no server")?;
@@ -123,33 +225,33 @@ impl<'a> Test<'a> {
         let interval = Span::from_secs_f64(size.interval);
         let sampler = Sampler::start(&pages, kinds, interval, &mut scrapers)?;
         interrupt.sending();
-        let patience = Span::from_secs_f64(flags.canary_timeout);
-        let requester = Requester::of(&run, patience)?.only_asking_the_first();
         Ok(Self {
             size,
-            ask,
-            requester,
+            sender: Sender::of(flags, ask, run)?,
             sampler,
-            run,
             interrupt,
+            together,
         })
     }
 
     /// Keeps what comes back.
     pub fn record(&mut self, recording: Recording) {
-        self.requester.recording = Some(recording);
+        self.sender.requester.recording = Some(recording);
     }
 
     /// What was kept.
     pub fn recorded(&mut self) -> Option<Recording> {
-        self.requester.recording.take()
+        self.sender.requester.recording.take()
     }
 
     /// Says what is going to happen.
     fn announce(&self) {
-        let server = self.run.servers.first();
+        let server = self.sender.run.servers.first();
+        let over = self.together.as_ref().map_or_else(String::new, |all| {
+            format!(" over {} shards", all.shard.count())
+        });
         say::line(format_args!(
-            "cancel-test of {}: {} waves of {} cancels, metrics from {}; where something is not let go, {} \
+            "cancel-test of {}{over}: {} waves of {} cancels, metrics from {}; where something is not let go, {} \
              s are waited behind each wave",
             server.map_or("", |server| &server.base),
             self.size.waves,
@@ -170,7 +272,7 @@ impl<'a> Test<'a> {
             let mut floor = last_levels(&evidence.before).map(Floor::of);
             evidence.control = self.load(None, Replacements::AtOnce)?;
             let timing = Timing::of(
-                self.ask.streaming,
+                self.sender.ask.streaming,
                 &evidence.control,
                 &evidence.first_canary,
             );
@@ -269,7 +371,7 @@ impl<'a> Test<'a> {
             server: None,
             settle: Span::from_secs_f64(self.size.settle),
             interval: Span::from_secs_f64(self.size.interval),
-            manner: self.ask.manner(),
+            manner: self.sender.ask.manner(),
             known: Known::default(),
             warmed: None,
             measured: None,
@@ -300,7 +402,7 @@ impl<'a> Test<'a> {
     /// # Errors
     /// The engine is gone, or the user has had enough.
     pub fn cell(&mut self, ask: Ask, usual: &Usual, canary: Canary) -> Result<Evidence> {
-        self.ask = ask;
+        self.sender.ask = ask;
         let mut before = Vec::new();
         // Whatever still comes of the canary is no part of it.
         self.sampler.take(&mut before);
@@ -338,7 +440,7 @@ impl<'a> Test<'a> {
 
     /// Closes every connection; the engine can be used again.
     pub fn end(self) {
-        self.run.end_load(true);
+        self.sender.run.end_load(true);
     }
 
     /// What is slow to show, and what is slow to come back, has its time once more at the end.
@@ -364,7 +466,11 @@ impl<'a> Test<'a> {
     ) -> Result<Wave> {
         let mut samples = Vec::new();
         let half = self.size.concurrency.div_ceil(2);
-        let cut = self.cut(nth, timing)?.among_first(half);
+        let cut = Cut {
+            nth,
+            timing,
+            among: half,
+        };
         let requests = self.load(Some(cut), replacements)?;
         self.settle(&mut samples, floor)?;
         let canary = self.canary()?;
@@ -376,6 +482,60 @@ impl<'a> Test<'a> {
         })
     }
 
+    /// All slots at once, and then half as many again, or none.
+    fn load(&mut self, cut: Option<Cut>, replacements: Replacements) -> Result<Vec<RequestSpan>> {
+        let slots = self.size.concurrency;
+        let more = match replacements {
+            Replacements::AtOnce => slots.div_ceil(2),
+            Replacements::None => 0,
+        };
+        let order = Order {
+            sessions: self.sender.requester.sessions(),
+            slots,
+            requests: slots + more,
+            cut,
+        };
+        let (sender, interrupt) = (&mut self.sender, self.interrupt);
+        let Some(together) = &mut self.together else {
+            return sender.send(&order, Shard::WHOLE, None, interrupt);
+        };
+        let what = serde_json::to_string(&order)?;
+        let begun = together.begin(what, interrupt);
+        let (zero, _) = begun.map_err(|ended| anyhow!("{}; {NO_VERDICT}", ended.in_words()))?;
+        let mut spans = sender.send(&order, together.shard, Some(zero), interrupt)?;
+        for others in together.gathered(interrupt).context(NO_VERDICT)? {
+            let others: Vec<RequestSpan> =
+                serde_json::from_slice(&others).context("what a shard says of its requests")?;
+            spans.extend(others);
+        }
+        spans.sort_by_key(|span| span.begun);
+        Ok(spans)
+    }
+
+    /// Tells the shards that no load follows.
+    pub fn over(&mut self) {
+        if let Some(together) = &mut self.together {
+            // Whoever is gone by now was there for all loads.
+            let _ = together.begin(OVER.to_owned(), self.interrupt);
+        }
+    }
+
+    /// One request alone.
+    fn canary(&mut self) -> Result<Canary> {
+        let sender = &mut self.sender;
+        sender
+            .requester
+            .canary(&mut sender.run.engine, self.interrupt)
+    }
+
+    /// Waits until the server holds no more than at the last rest, or its time is over.
+    fn settle(&mut self, samples: &mut Vec<LevelSample>, floor: &mut Option<Floor>) -> Result<()> {
+        let limit = Span::from_secs_f64(self.size.settle);
+        self.sampler.settle(samples, floor, limit, self.interrupt)
+    }
+}
+
+impl Sender<'_> {
     /// When the requests of a wave are left. Without a trigger of the user's all leave at one
     /// instant, which a timer brings: the first multiple of a span that all are in.
     fn cut(&self, nth: u64, timing: Timing) -> Result<CancelPlan> {
@@ -407,38 +567,5 @@ impl<'a> Test<'a> {
                 at_once.from_trigger(late).in_waves(timing.late)
             }
         })
-    }
-
-    /// All slots at once, and then half as many again, or none.
-    fn load(
-        &mut self,
-        cancel: Option<CancelPlan>,
-        replacements: Replacements,
-    ) -> Result<Vec<RequestSpan>> {
-        let slots = self.size.concurrency;
-        let more = match replacements {
-            Replacements::AtOnce => slots.div_ceil(2),
-            Replacements::None => 0,
-        };
-        let mut plan = self.requester.plan(slots, slots + more);
-        plan.cancel = cancel;
-        let records = self.phase(plan)?;
-        Ok(records.iter().map(|r| span_of(r, usize::MAX)).collect())
-    }
-
-    fn phase(&mut self, plan: PhasePlan) -> Result<Vec<Record>> {
-        self.requester
-            .phase(&mut self.run.engine, self.interrupt, &Arc::new(plan))
-    }
-
-    /// One request alone.
-    fn canary(&mut self) -> Result<Canary> {
-        self.requester.canary(&mut self.run.engine, self.interrupt)
-    }
-
-    /// Waits until the server holds no more than at the last rest, or its time is over.
-    fn settle(&mut self, samples: &mut Vec<LevelSample>, floor: &mut Option<Floor>) -> Result<()> {
-        let limit = Span::from_secs_f64(self.size.settle);
-        self.sampler.settle(samples, floor, limit, self.interrupt)
     }
 }
