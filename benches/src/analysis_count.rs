@@ -30,6 +30,9 @@ struct Args {
     /// Content events of each.
     #[arg(long, default_value_t = 64)]
     events: u64,
+    /// Each is one whole body of one word instead.
+    #[arg(long)]
+    whole: bool,
     /// A folder for the files.
     #[arg(long)]
     folder: PathBuf,
@@ -45,7 +48,7 @@ fn main() -> Result<()> {
     };
     let tokenizer = resolve(&wanted, &|_| {})?.tokenizer;
     let counter: Arc<dyn TokenCounter> = Arc::new(tokenizer);
-    let records: Vec<Record> = (0..args.records).map(|n| record(n, args.events)).collect();
+    let records: Vec<Record> = (0..args.records).map(|n| record(n, &args)).collect();
     let entries: Arc<[EntryFacts]> = Arc::new([EntryFacts {
         session_id: "session_000000".to_owned(),
         turn: 0,
@@ -120,8 +123,11 @@ const WORDS: [&str; 8] = [
     " the", " of", " model", " answers", " with", " tokens", " and", " then",
 ];
 
-/// A streamed answer of one word per event, 5 ms apart after 20 ms.
-fn record(index: u64, events: u64) -> Record {
+const BODY: &[u8] = br#"{"id":"chatcmpl-0123456789abcdef","object":"chat.completion","created":1764590000,"model":"mock","choices":[{"index":0,"message":{"role":"assistant","content":" the"},"logprobs":null,"finish_reason":"length"}],"usage":{"prompt_tokens":108,"completion_tokens":1,"total_tokens":109}}"#;
+
+/// An answer, streamed as one word per event, 5 ms apart after 20 ms, or whole.
+fn record(index: u64, args: &Args) -> Record {
+    let events = if args.whole { 0 } else { args.events };
     let start = Stamp::from_nanos(1_000_000_000 + index * 1_000_000);
     let mut transcript = Transcript::with_capacity(events as usize + 2, events as usize * 8 + 128);
     let mut at = start + Span::from_millis(20);
@@ -131,8 +137,12 @@ fn record(index: u64, events: u64) -> Record {
         transcript.push(at, MarkKind::Content, word.as_bytes());
     }
     let usage = br#"{"object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":108,"completion_tokens":64,"total_tokens":172}}"#;
-    transcript.push(at, MarkKind::Data, usage);
-    transcript.push(at, MarkKind::Done, b"");
+    if args.whole {
+        transcript.push(at, MarkKind::Body, BODY);
+    } else {
+        transcript.push(at, MarkKind::Data, usage);
+        transcript.push(at, MarkKind::Done, b"");
+    }
     let mut id = [0_u8; 16];
     id[..8].copy_from_slice(&index.to_be_bytes());
     Record {

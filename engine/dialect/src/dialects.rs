@@ -10,7 +10,7 @@ use super::body::{Body, BodyError, BodyOptions};
 use super::kind::EndpointKind;
 use super::{
     chat, completions, detect, embeddings, generate, lenient, messages, rankings, responses,
-    template,
+    template, usual,
 };
 
 /// The body of the n-th prompt.
@@ -80,6 +80,22 @@ impl BodyOptions {
 impl Reader<'_> {
     /// Reads an event's data, or a `whole` body. A document with an error object has no content.
     pub fn read(&mut self, bytes: &[u8], whole: bool, each: &mut dyn FnMut(Piece<'_>)) -> Heard {
+        self.context.whole = whole;
+        if self.answers.kind == EndpointKind::Chat
+            && let Some(heard) = usual::read(bytes, &mut self.context, each)
+        {
+            return heard;
+        }
+        self.read_any(bytes, whole, each)
+    }
+
+    /// The same of a document in whatever form.
+    pub(super) fn read_any(
+        &mut self,
+        bytes: &[u8],
+        whole: bool,
+        each: &mut dyn FnMut(Piece<'_>),
+    ) -> Heard {
         let row = self.answers.kind.row();
         let Some(document) = lenient::parse(bytes) else {
             // Where the form is the user's own, what is no JSON is text as it stands.

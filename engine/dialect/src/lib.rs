@@ -42,6 +42,7 @@ mod response_field;
 mod responses;
 mod template;
 mod usage;
+mod usual;
 
 pub use answer::Answers;
 pub use body::{Body, BodyError, BodyOptions, BodyRef, Notes, output_limit};

@@ -145,7 +145,7 @@ fn detail(object: &Map<String, Value>, parents: &[&str], name: &str) -> Option<u
 }
 
 /// No answer has so many tokens; their sums over all requests of a run fit a `u64`.
-const MOST: u64 = 1 << 32;
+pub(super) const MOST: u64 = 1 << 32;
 
 /// A count, also when a server writes it as `12.0` or `"12"`. What cannot be one (negative, beyond
 /// [`MOST`]) is none.
