@@ -167,6 +167,12 @@ impl Collector {
         Some(live.snapshot(tally, now))
     }
 
+    /// How the warmup stands once another phase is on, if it is watched.
+    pub fn live_warmup(&self, now: Stamp) -> Option<Snapshot> {
+        let warmup = self.live.as_ref()?.warmup()?;
+        Some(warmup.snapshot(&self.warmup, now))
+    }
+
     /// Reads records as this collector does, on any thread.
     pub fn reader(&self) -> Reader {
         self.reader.clone()

@@ -13,6 +13,8 @@ mod cancellation;
 mod cluster;
 mod cmd;
 mod environment;
+mod exporter;
+mod http;
 mod input;
 mod inputs;
 mod load;
@@ -87,7 +89,9 @@ fn started() -> ExitCode {
         Command::Plot(flags) => cmd::plot::run(&flags),
         Command::Compare(flags) => Ok(cmd::compare::run(&flags)),
     };
-    result.unwrap_or_else(|error| failed(&format!("{error:#}")))
+    let code = result.unwrap_or_else(|error| failed(&format!("{error:#}")));
+    exporter::linger();
+    code
 }
 
 /// What came of flags that cannot be read, or that ask for help.

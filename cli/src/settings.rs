@@ -37,6 +37,7 @@ use pinfire_workload::{body_template::Template, dataset::ModelChoice};
 
 use crate::{
     cancellation, environment,
+    exporter::Listen,
     input::{self, Input},
     load::{DEFAULT_REQUESTS, Load, PhaseLoad},
     prompts,
@@ -90,6 +91,8 @@ pub struct Settings {
     pub rate_window: RateWindow,
     pub thresholds: Thresholds,
     pub watch: Plan,
+    /// Where the run's own figures are served while it goes on.
+    pub exporter: Option<Listen>,
     pub slos: Slos,
     pub slice: Option<Span>,
     pub exact_records: u64,
@@ -195,6 +198,7 @@ impl Settings {
             rate_window: output.rate_window.value.into(),
             thresholds: thresholds()?,
             watch: Plan::new(&config.watch, trust(endpoint)?)?.of_shard(shard),
+            exporter: Listen::of(&config.watch)?,
             slos,
             slice: output
                 .slice_duration

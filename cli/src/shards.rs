@@ -376,6 +376,13 @@ pub fn take_what_may_differ(config: &mut RunConfig, own: &RunConfig) {
         .endpoint
         .source_ip
         .clone_from(&own.endpoint.source_ip);
+    let watch = &mut config.watch;
+    watch
+        .prometheus_listen
+        .clone_from(&own.watch.prometheus_listen);
+    watch
+        .prometheus_linger
+        .clone_from(&own.watch.prometheus_linger);
     let (output, own) = (&mut config.output, &own.output);
     output.artifact_dir.clone_from(&own.artifact_dir);
     output.ui.clone_from(&own.ui);

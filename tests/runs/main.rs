@@ -32,6 +32,7 @@ mod merge;
 mod model_files;
 mod odd_answers;
 mod odd_rows;
+mod prometheus;
 mod prompts;
 mod python;
 mod quota;

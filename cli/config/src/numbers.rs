@@ -1,5 +1,7 @@
 //! Numbers with their ranges and units, and the other values that are more than a word.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use pinfire_base::{
     clock::Span,
     delay::{Delay, NoDelay},
@@ -350,6 +352,41 @@ impl Setting for ShardCount {
 
     fn value(&self) -> Self {
         *self
+    }
+}
+
+/// Where a page is served: an address and a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ListenAddress(SocketAddr);
+
+impl Setting for ListenAddress {
+    type Value = SocketAddr;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let port = text.strip_prefix(':').unwrap_or(text);
+        let here = text.strip_prefix("localhost:");
+        let read = match (port.parse::<u16>(), here) {
+            (Ok(port), _) => Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))),
+            (_, Some(port)) => port
+                .parse()
+                .ok()
+                .map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+            _ => text.parse().ok(),
+        };
+        read.map(Self).ok_or(
+            "it must be an address of this machine and a port, such as 127.0.0.1:9464, or :9464 for all \
+             its addresses"
+                .to_owned(),
+        )
+    }
+
+    fn shown(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn value(&self) -> SocketAddr {
+        self.0
     }
 }
 

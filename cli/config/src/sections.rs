@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     numbers::{
-        Cores, Count, Grace, Interval, Milliseconds, NotNegative, Patience, Pause, Percent,
-        Positive, Rate, Seconds, ShardCount, ShardOf, Share, Tokens, Whole, WholeMilliseconds,
+        Cores, Count, Grace, Interval, ListenAddress, Milliseconds, NotNegative, Patience, Pause,
+        Percent, Positive, Rate, Seconds, ShardCount, ShardOf, Share, Tokens, Whole,
+        WholeMilliseconds,
     },
     secret::{ApiKey, Fields, Header, Url},
     setting::Listed,
@@ -726,6 +727,17 @@ pub struct Watch {
     /// Disable GPU telemetry.
     #[arg(long)]
     pub no_gpu_telemetry: Sourced<bool>,
+    /// Serve the run's own figures while it goes on, for Prometheus, at http://ADDRESS/metrics.
+    ///
+    /// ADDRESS:PORT, or :PORT for all addresses of this machine; port 0 takes a free one, and says
+    /// which. Nobody is asked for a password. docs/PROMETHEUS.md has the metrics.
+    #[arg(long, value_name = "ADDRESS")]
+    pub prometheus_listen: Option<Sourced<ListenAddress>>,
+    /// Wait this long, after the last run, for the scrape that takes the final figures.
+    ///
+    /// [default: 30 if the page was scraped before, else 0]
+    #[arg(long, value_name = "SECONDS")]
+    pub prometheus_linger: Option<Sourced<Interval>>,
 }
 }
 

@@ -81,6 +81,16 @@ impl Interrupt {
     }
 }
 
+/// Whether an end was asked for since this call, where nothing is left to be ended in order.
+pub fn next() -> Arc<AtomicBool> {
+    let asked = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // Where it cannot be watched, the wait has an end of its own.
+        let _ = flag::register(signal, Arc::clone(&asked));
+    }
+    asked
+}
+
 /// A file that reaches the size limit (`ulimit -f`) is a write that fails, as a full disk is, and
 /// no end of the process before its results are written.
 pub fn survive_size_limit() {

@@ -13,6 +13,7 @@ use pinfire_analysis::live::Snapshot;
 use pinfire_base::{
     clock::{Span, Stamp},
     health::Counts,
+    record::Phase,
 };
 
 /// Where a bar over many runs stays below the bars of each.
@@ -76,8 +77,9 @@ impl Ui {
 /// control thread reads their counters and the analysis thread has their records.
 #[derive(Debug, Default)]
 pub struct Board {
-    stage: Mutex<Option<Stage>>,
-    figures: Mutex<Option<Snapshot>>,
+    /// Of the warmup and of the measurement.
+    stages: Mutex<[Option<Stage>; 2]>,
+    figures: Mutex<[Option<Snapshot>; 2]>,
     /// Records that wait for the analysis.
     backlog: AtomicU64,
 }
@@ -85,6 +87,7 @@ pub struct Board {
 /// A phase that goes on.
 #[derive(Clone, Debug)]
 pub struct Stage {
+    pub phase: Phase,
     pub name: &'static str,
     pub begun: Stamp,
     /// How many requests it has, if that is known.
@@ -124,21 +127,40 @@ impl Stage {
 impl Board {
     /// Says where the phase is.
     pub fn set_stage(&self, stage: Stage) {
-        *lock(&self.stage) = Some(stage);
+        let at = stage.phase as usize;
+        if let Some(of) = lock(&self.stages).get_mut(at) {
+            *of = Some(stage);
+        }
     }
 
     /// Says what the records show, and how many wait.
     pub fn set_figures(&self, figures: Option<Snapshot>, backlog: u64) {
-        *lock(&self.figures) = figures;
+        if let Some(figures) = figures
+            && let Some(of) = lock(&self.figures).get_mut(figures.phase as usize)
+        {
+            *of = Some(figures);
+        }
         self.backlog.store(backlog, Ordering::Relaxed);
     }
 
+    /// Where the phase is that was begun last.
     pub fn stage(&self) -> Option<Stage> {
-        lock(&self.stage).clone()
+        let [warmup, profiling] = &*lock(&self.stages);
+        profiling.as_ref().or(warmup.as_ref()).cloned()
     }
 
+    /// What the records of the phase show that was begun last.
     pub fn figures(&self) -> Option<Snapshot> {
-        lock(&self.figures).clone()
+        let [warmup, profiling] = &*lock(&self.figures);
+        profiling.as_ref().or(warmup.as_ref()).cloned()
+    }
+
+    /// Where each phase is that was begun, and what its records show.
+    pub fn phases(&self) -> [(Option<Stage>, Option<Snapshot>); 2] {
+        let stages = lock(&self.stages).clone();
+        let figures = lock(&self.figures).clone();
+        let mut figures = figures.into_iter();
+        stages.map(|stage| (stage, figures.next().flatten()))
     }
 
     pub fn backlog(&self) -> u64 {

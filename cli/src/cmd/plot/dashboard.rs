@@ -23,8 +23,11 @@ use pinfire_plot::{
 };
 use serde_json::{Value, json};
 
-use super::http::{self, Request, Response};
-use crate::{args::Plot, terminal::say};
+use crate::{
+    args::Plot,
+    http::{self, Request, Response},
+    terminal::say,
+};
 
 /// Runs that are kept read.
 const KEPT: usize = 16;
@@ -67,7 +70,9 @@ pub fn serve(flags: &Plot, paths: &[PathBuf], config: Config) -> Result<ExitCode
         ));
     }
     say::line(format_args!("Dashboard: http://{bound}/ (Ctrl-C ends it)"));
-    match http::serve(listener, move |request| shared.answer(request))? {}
+    match http::serve(listener, "pinfire-dashboard", move |request| {
+        shared.answer(request)
+    })? {}
 }
 
 struct Shared {

@@ -1,7 +1,6 @@
 //! `pinfire plot`: pictures of finished runs, a page of one file, or a local web page.
 
 mod dashboard;
-mod http;
 mod reclaim;
 
 use std::{

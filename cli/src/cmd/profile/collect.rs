@@ -110,7 +110,8 @@ impl Collecting {
             collector = collector.with_raw(path, Arc::clone(&run.workload.bodies))?;
         }
         // Someone looks at figures as they come.
-        let watched = settings.ui == Ui::Dashboard || settings.stats.is_some();
+        let watched =
+            settings.ui == Ui::Dashboard || settings.stats.is_some() || settings.exporter.is_some();
         if watched {
             collector.watch();
         }
@@ -232,11 +233,20 @@ struct Flow {
     board: Arc<Board>,
 }
 
+impl Flow {
+    /// Says what the records show so far.
+    fn show(&self, collector: &Collector, now: Stamp) {
+        let waiting = self.waiting.amount().records();
+        for figures in [collector.live_warmup(now), collector.live(now)] {
+            self.board.set_figures(figures, waiting);
+        }
+    }
+}
+
 /// Takes records until the last one. They are read on the `helpers` too, and taken in the order in
 /// which they came; with a `witness`, how each went is kept. A file that cannot be written any more
 /// (a full disk) costs its lines, never the figures.
 fn collect(mut collector: Collector, helpers: usize, mut flow: Flow, witness: bool) -> Gathered {
-    let amount = flow.waiting.amount();
     let mut requests = Vec::new();
     let mut last_number = None;
     let mut flushed = Stamp::now();
@@ -294,8 +304,7 @@ fn collect(mut collector: Collector, helpers: usize, mut flow: Flow, witness: bo
         flow.tally.ended.store(ended, Ordering::Relaxed);
         let now = Stamp::now();
         if now.since(shown) >= SHOW {
-            flow.board
-                .set_figures(collector.live(now), amount.records());
+            flow.show(&collector, now);
             shown = now;
         }
         if now.since(flushed) >= FLUSH {
@@ -311,6 +320,7 @@ fn collect(mut collector: Collector, helpers: usize, mut flow: Flow, witness: bo
             say::warning(&lost);
             failed = failed.or(Some(lost));
         } else if last {
+            flow.show(&collector, now);
             return Gathered {
                 collector,
                 failed,

@@ -28,6 +28,7 @@ pub use self::plans::behind_warmup;
 use self::{collect::Collecting, phases::Phases, plans::Plans};
 use crate::{
     cluster::Rendezvous,
+    exporter,
     inputs::Inputs,
     reclaim::{self, ReclaimCheck},
     run::{PreparedRun, ReachableServers, ReusedEngine, dataset, signals::Interrupt},
@@ -139,6 +140,7 @@ pub fn one(
     }
     let shard = shard_file::begin(&run, inputs.as_ref())?;
     let board = Arc::new(Board::default());
+    exporter::show(settings, &board)?;
     let plans = Plans::of(&run)?;
     plans.has_enough_for_shards()?;
     let screen = screen(settings, &board)?;

@@ -66,6 +66,7 @@ impl<'a> PhaseView<'a> {
             blocks: Blocks::new(settings.stats, *begun),
             phase: plan.phase,
             stage: Stage {
+                phase: plan.phase,
                 name,
                 begun: *begun,
                 requests,
@@ -110,10 +111,12 @@ impl<'a> PhaseView<'a> {
     /// Takes the bar away, and says where the phase has got to.
     pub fn close(self, counts: Counts) {
         self.bar.finish_and_clear();
-        let shown = self.board.stage().filter(|of| of.name == self.stage.name);
-        if let Some(stage) = shown {
-            say::debug(in_words(&Stage { counts, ..stage }, Stamp::now()));
-        }
+        let stage = Stage {
+            counts,
+            ..self.stage
+        };
+        say::debug(in_words(&stage, Stamp::now()));
+        self.board.set_stage(stage);
     }
 }
 

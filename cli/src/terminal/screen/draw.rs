@@ -330,6 +330,7 @@ mod tests {
         let view = View {
             title: "pinfire",
             stage: Some(Stage {
+                phase: pinfire_base::record::Phase::Profiling,
                 name: "Profiling",
                 begun,
                 requests: Some(2_000),

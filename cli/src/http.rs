@@ -1,4 +1,5 @@
-//! A small HTTP server: requests without a body, one to a connection.
+//! A small HTTP server, of the dashboard and of the metrics page: requests without a body, one to a
+//! connection.
 //!
 //! One thread polls all connections, so that a client that is idle or slow holds no thread and
 //! delays nobody; a few workers make the answers. Heads, connections and times are bounded. The
@@ -250,18 +251,19 @@ struct Server {
     full_until: Option<Stamp>,
 }
 
-/// Serves until the process ends.
+/// Serves until the process ends; its threads are called `name`.
 ///
 /// # Errors
 /// The workers cannot be started, or the system does not poll.
 pub fn serve(
     listener: TcpListener,
+    name: &str,
     answer: impl Fn(&Request) -> Response + Send + Sync + 'static,
 ) -> Result<std::convert::Infallible> {
     let answer = Arc::new(answer);
     let (jobs, taken) = unbounded::<(u64, Request)>();
     let (made, answers) = unbounded();
-    let (woken, wake) = UnixStream::pair().context("the dashboard cannot start")?;
+    let (woken, wake) = UnixStream::pair().context("the HTTP server cannot start")?;
     for one in [&woken, &wake] {
         one.set_nonblocking(true)?;
     }
@@ -269,7 +271,7 @@ pub fn serve(
     for _ in 0..WORKERS {
         let (answer, taken, made) = (Arc::clone(&answer), taken.clone(), made.clone());
         let mut wake = wake.try_clone()?;
-        threads::start("pinfire-dashboard", move || {
+        threads::start(name, move || {
             for (number, request) in taken {
                 // A fault in one answer must not end the others.
                 let response = catch_unwind(AssertUnwindSafe(|| answer(&request)));
@@ -354,7 +356,7 @@ impl Server {
         match poll(&mut polled, (!idle).then_some(&tick)) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => return Ok(Vec::new()),
-            Err(error) => return Err(error).context("the dashboard cannot wait for its clients"),
+            Err(error) => return Err(error).context("the HTTP server cannot wait for its clients"),
         }
         let happened = polled.iter().skip(2).map(|one| !one.revents().is_empty());
         let ready = waiting.iter().zip(happened);
