@@ -49,6 +49,11 @@ fn a_report_gives_the_figures_of_the_run() {
              --request-cancellation-rate 40 --request-cancellation-delay 0.006",
             &["--tokenizer", "builtin"],
         ),
+        // Longer than what is kept exactly, as a run of millions is.
+        (
+            "--concurrency 8 --request-count 800 --num-dataset-entries 10 --exact-records 100",
+            &["--exact-records", "100"],
+        ),
     ] {
         let run = profile(&url(&mock), more).run().code(0);
         let again = report(&run.folder().join("out"), anew).code(0);
