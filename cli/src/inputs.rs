@@ -8,11 +8,14 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use pinfire_cluster::message::{Digest, Item};
+use pinfire_cluster::message::{Digest, Input, Item};
 use pinfire_config::RunConfig;
 use sha2::{Digest as _, Sha256};
 
 use crate::shards::hex;
+
+/// The longest file that is sent to a shard.
+const SENT_MOST: u64 = 1 << 30;
 
 /// Bytes that are read at once.
 const BLOCK: usize = 1 << 20;
@@ -74,6 +77,42 @@ impl Inputs {
             .map(|one| (one.name.clone(), hex(&one.digest[..16])))
             .collect()
     }
+}
+
+/// What the leader says of its files to shards that may not have them. `files` are their digests.
+///
+/// # Errors
+/// One cannot be looked at.
+pub fn offered(config: &RunConfig, files: &[Item]) -> Result<Vec<Input>> {
+    let all = config.common_files().into_iter().zip(files);
+    all.map(|((flag, path), Item { digest, .. })| {
+        let cannot = || format!("{flag}: cannot read {}", path.display());
+        let about = fs::metadata(&path).with_context(cannot)?;
+        let stays = if about.is_dir() {
+            Some("folders are not sent; put it on every machine".to_owned())
+        } else if about.len() > SENT_MOST {
+            Some("it is longer than the 1 GiB that are sent; put it on every machine".to_owned())
+        } else if flag == "--ca-cert" && holds_a_key(&path).with_context(cannot)? {
+            Some("it holds a private key, and secrets are not sent".to_owned())
+        } else {
+            None
+        };
+        let name = path.file_name().unwrap_or_default();
+        Ok(Input {
+            flag: flag.to_owned(),
+            name: name.to_string_lossy().into_owned(),
+            bytes: about.len(),
+            digest: *digest,
+            stays,
+        })
+    })
+    .collect()
+}
+
+fn holds_a_key(path: &Path) -> std::io::Result<bool> {
+    const MARK: &[u8] = b"PRIVATE KEY";
+    let text = fs::read(path)?;
+    Ok(text.windows(MARK.len()).any(|part| part == MARK))
 }
 
 /// The digest of several.
@@ -176,6 +215,37 @@ mod tests {
             assert!(error.contains(path.to_str().unwrap()), "{error}");
         }
         assert_eq!(of("--calibration /nowhere").unwrap().files, []);
+    }
+
+    #[test]
+    fn folders_and_keys_are_not_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let key = "-----BEGIN PRIVATE KEY-----";
+        let here = folder.path().display().to_string();
+        for (flag, path, words) in [
+            ("--input-file", file("a.jsonl", key), None),
+            ("--input-file", here, Some("folders are not sent")),
+            (
+                "--ca-cert",
+                file("a.pem", "-----BEGIN CERTIFICATE-----"),
+                None,
+            ),
+            ("--ca-cert", file("b.pem", key), Some("a private key")),
+        ] {
+            let config = typed([flag, &path]).unwrap();
+            let files = Inputs::of(&config, None).unwrap().files;
+            let offered = offered(&config, &files).unwrap();
+            assert_eq!(offered.len(), 1);
+            assert_eq!(offered[0].digest, files[0].digest);
+            let stays = offered[0].stays.as_deref();
+            assert_eq!(stays.is_some(), words.is_some(), "{flag} {path}: {stays:?}");
+            assert!(words.is_none_or(|words| stays.unwrap().contains(words)));
+        }
     }
 
     #[test]

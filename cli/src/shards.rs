@@ -354,6 +354,14 @@ pub fn digest(config: &RunConfig) -> String {
 pub fn settings(config: &RunConfig) -> Vec<Item> {
     let mut same = config.clone();
     take_what_may_differ(&mut same, &RunConfig::default());
+    // What is in a file is compared by itself; its name may say how it is read.
+    for path in same
+        .files_mut()
+        .into_iter()
+        .filter_map(|file| file.path.as_mut())
+    {
+        path.value = PathBuf::from(path.value.file_name().unwrap_or_default());
+    }
     let flag = |name: &str| {
         let flag = config::settings()
             .get(name)
@@ -372,6 +380,17 @@ pub fn settings(config: &RunConfig) -> Vec<Item> {
 pub fn take_what_may_differ(config: &mut RunConfig, own: &RunConfig) {
     config.shards.clone_from(&own.shards);
     config.engine.clone_from(&own.engine);
+    // The same file may lie elsewhere.
+    let mut here = own.clone();
+    for (file, here) in config.files_mut().into_iter().zip(here.files_mut()) {
+        let name = |path: &Option<Sourced<PathBuf>>| {
+            let path = path.as_ref()?;
+            path.value.file_name().map(std::ffi::OsStr::to_owned)
+        };
+        if name(file.path).is_some() && name(file.path) == name(here.path) {
+            *file.path = here.path.take();
+        }
+    }
     config
         .endpoint
         .source_ip

@@ -506,6 +506,65 @@ fn a_leader_without_load_tells_shards_everything() {
     assert!(!told.contains("hV8sQ2zzT"), "{told}");
 }
 
+#[test]
+fn shards_without_the_input_files_get_them_from_the_leader() {
+    let mock = Mock::start(script());
+    let url = format!("http://{}", mock.address());
+    let port = port().to_string();
+    let mut leader = call(["profile", "--model", "mock", "--tokenizer", "builtin"]);
+    leader.more(["--streaming", "--no-server-metrics", "--url", &url]);
+    leader.more([
+        "--input-file",
+        "texts.jsonl",
+        "--request-rate-series",
+        "rates.json",
+    ]);
+    leader.more(["--request-count", "60", "--shards", "3", "--leader-only"]);
+    leader.more(["--shard-timeout", "60", "--artifact-dir", "out"]);
+    leader.more(["--join", &format!("127.0.0.1:{port}")]);
+    // More than may be under way at once, however well it is compressed.
+    let mut noise = 1_u64;
+    let lines = (0..400).map(|line| {
+        let words = (0..180).map(|_| {
+            noise = noise
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            format!("{:x} ", noise >> 16)
+        });
+        format!("{{\"text\": \"{line} {}\"}}\n", words.collect::<String>())
+    });
+    leader.write("texts.jsonl", &lines.collect::<String>());
+    let point = |time| format!("{{\"time_s\": {time}, \"qps\": 60}}");
+    leader.write("rates.json", &format!("[{}, {}]", point(0), point(100)));
+    let leader = leader.start();
+    let shards: Vec<Running> = (0..3)
+        .map(|index| {
+            let mut one = call(["shard", "--join", &format!("127.0.0.1:{port}")]);
+            one.env("JOB_COMPLETION_INDEX", &index.to_string());
+            one.more(["--artifact-dir", "out"]);
+            one.start()
+        })
+        .collect();
+    for ended in ends(shards) {
+        let ended = ended.code(0);
+        let left = std::fs::read_dir(ended.folder().join("out")).unwrap();
+        let names: Vec<String> = left
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert!(
+            !names.iter().any(|name| name.contains("inputs")),
+            "{names:?}"
+        );
+    }
+    let leader = leader.wait().code(0);
+    let out = leader.folder().join("out");
+    let all: BTreeSet<(u64, bool)> = sent(&out, 0..3).into_iter().collect();
+    assert_eq!((all.len(), mock.stop().1.len()), (60, 60));
+    let files = json(&out.join("shard-0002/shard.json"))["digests"]["files"].clone();
+    assert!(files["--input-file"].is_string(), "{files}");
+    assert!(files["--request-rate-series"].is_string(), "{files}");
+}
+
 /// A shard that speaks the protocol and sends no requests.
 struct Fake {
     stream: TcpStream,

@@ -160,6 +160,13 @@ pub enum Event {
     /// The run is over, and what there is of it is at home: say [`Leader::next`] or
     /// [`Leader::end`]. Only of a run with a [`Run::series`].
     RunOver,
+    /// A shard has to have this input: send it by [`Leader::input`].
+    Wants {
+        /// The shard.
+        index: u32,
+        /// Which, by its place in [`Run::inputs`].
+        input: u16,
+    },
     /// Every shard has left, or was lost, or never came.
     Over,
 }
@@ -222,6 +229,16 @@ pub struct Member {
     ships: bool,
     /// It speaks of the run that was given last, no longer of one before.
     taken: bool,
+    /// The input that it waits for.
+    wants: Option<Wants>,
+}
+
+/// An input on its way to a shard, or about to be.
+#[derive(Clone, Copy, Debug)]
+struct Wants {
+    input: u16,
+    /// Bytes of it that may be sent; `None` while others have theirs first.
+    room: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -450,6 +467,7 @@ impl Leader {
             member.stage = Stage::Working;
             member.beat = Beat::NONE;
             member.has.clear();
+            member.wants = None;
             member.taken = false;
         }
         self.course = Course::Running {
@@ -486,6 +504,71 @@ impl Leader {
     pub fn written(&mut self, index: u32, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.tell(index, &FromLeader::Credit { bytes });
+    }
+
+    /// Bytes that may be sent to a shard now of the input that it waits for; `None` if it waits
+    /// for none, or is not there.
+    pub fn room(&self, index: u32) -> Option<u64> {
+        let member = self.members.get(&index)?;
+        member.wants.filter(|_| member.is_there())?.room
+    }
+
+    /// Sends a piece of the input that the shard waits for, no longer than there is room.
+    pub fn input(&mut self, index: u32, chunk: Vec<u8>) {
+        let wants = self.members.get_mut(&index);
+        if let Some(wants) = wants.and_then(|member| member.wants.as_mut()) {
+            let input = wants.input;
+            wants.room = wants
+                .room
+                .map(|room| room.saturating_sub(chunk.len() as u64));
+            self.tell(index, &FromLeader::Input { input, chunk });
+        }
+    }
+
+    /// The input that the shard waits for is complete.
+    pub fn input_end(&mut self, index: u32, bytes: u64, digest: Digest) {
+        if let Some(input) = self.fed(index) {
+            let end = FromLeader::InputEnd {
+                input,
+                bytes,
+                digest,
+            };
+            self.tell(index, &end);
+        }
+    }
+
+    /// The input that the shard waits for does not come.
+    pub fn no_input(&mut self, index: u32, why: &str) {
+        if let Some(input) = self.fed(index) {
+            let why = why.to_owned();
+            self.tell(index, &FromLeader::NoInput { input, why });
+        }
+    }
+
+    /// The shard waits for no input any more.
+    fn fed(&mut self, index: u32) -> Option<u16> {
+        let wants = self.members.get_mut(&index)?.wants.take();
+        self.feed();
+        Some(wants?.input)
+    }
+
+    /// Lets shards have the inputs that they wait for, a few at a time.
+    fn feed(&mut self) {
+        let there = || self.members.iter().filter(|(_, member)| member.is_there());
+        let waits = |member: &Member| member.wants.is_some_and(|wants| wants.room.is_none());
+        let fed = there().filter(|(_, member)| member.wants.is_some() && !waits(member));
+        let free = SHIPPING.saturating_sub(fed.count());
+        let next = there().filter(|(_, member)| waits(member)).take(free);
+        let next: Vec<u32> = next.map(|(index, _)| *index).collect();
+        for index in next {
+            let member = self.members.get_mut(&index);
+            if let Some(wants) = member.and_then(|member| member.wants.as_mut()) {
+                wants.room = Some(CREDIT.into());
+                let input = wants.input;
+                let event = Event::Wants { index, input };
+                self.outputs.push_back(Output::Event(event));
+            }
+        }
     }
 
     /// A time in which nobody was at work here is no silence of others.
@@ -677,6 +760,7 @@ impl Leader {
             has: BTreeSet::new(),
             ships: false,
             taken: false,
+            wants: None,
         };
         self.members.insert(greeting.index, member);
         self.by_conn.insert(conn, greeting.index);
@@ -827,11 +911,31 @@ impl Leader {
                 }
                 false => self.lose(now, index, "it sent a file that nobody asked for"),
             },
+            FromShard::Wants { input } => self.wanted(now, index, input),
+            FromShard::Room { bytes } => {
+                if let Some(wants) = &mut member.wants {
+                    let more = |room: u64| room.saturating_add(bytes.into()).min(CREDIT.into());
+                    wants.room = wants.room.map(more);
+                }
+            }
             FromShard::Shipped => {
                 if member.ships {
                     self.dismiss(index);
                 }
             }
+        }
+    }
+
+    /// A shard asks for an input.
+    fn wanted(&mut self, now: Stamp, index: u32, input: u16) {
+        let known = self.rules.run.inputs.get(usize::from(input));
+        let sent = known.is_some_and(|input| input.stays.is_none());
+        match self.members.get_mut(&index) {
+            Some(member) if sent && member.wants.is_none() => {
+                member.wants = Some(Wants { input, room: None });
+                self.feed();
+            }
+            _ => self.lose(now, index, "it asked for a file that is not sent"),
         }
     }
 
@@ -885,6 +989,7 @@ impl Leader {
         let (conn, host) = (member.conn, member.host.clone());
         self.by_conn.remove(&conn);
         self.outputs.push_back(Output::Close(conn));
+        self.feed();
         if stopped && !was_done {
             return;
         }

@@ -118,6 +118,16 @@ pub enum FromShard {
     },
     /// All its files are sent.
     Shipped,
+    /// It has not this file, and asks for it.
+    Wants {
+        /// Which, by its place in [`Run::inputs`].
+        input: u16,
+    },
+    /// The leader may send this many bytes of inputs more.
+    Room {
+        /// Bytes of chunks.
+        bytes: u32,
+    },
 }
 
 /// What a leader says.
@@ -162,6 +172,44 @@ pub enum FromLeader {
     Home,
     /// The shard's results are at home: it may leave.
     Bye,
+    /// A piece of a file that the shard has asked for, compressed.
+    Input {
+        /// Which, by its place in [`Run::inputs`].
+        input: u16,
+        /// The piece.
+        chunk: Vec<u8>,
+    },
+    /// Such a file is complete.
+    InputEnd {
+        /// Which, by its place in [`Run::inputs`].
+        input: u16,
+        /// Its length before compression.
+        bytes: u64,
+        /// Its digest before compression.
+        digest: Digest,
+    },
+    /// Such a file cannot be sent.
+    NoInput {
+        /// Which, by its place in [`Run::inputs`].
+        input: u16,
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// A file that the settings name, which a shard may have of the leader.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Input {
+    /// The flag that names it.
+    pub flag: String,
+    /// The end of its path: what follows the last dot may say how it is read.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Its digest.
+    pub digest: Digest,
+    /// Why it is not sent, if it is not.
+    pub stays: Option<String>,
 }
 
 /// Everything that a shard needs for its part of a run, besides its own credentials.
@@ -194,6 +242,8 @@ pub struct Run {
     pub files: Vec<String>,
     /// What the shards do together.
     pub deed: Deed,
+    /// Files that the settings name, as the leader has them.
+    pub inputs: Vec<Input>,
     /// Which of several runs it is, where others may follow.
     pub series: Option<InSeries>,
 }

@@ -75,6 +75,29 @@ pub enum Event {
         /// Why, in one line.
         why: String,
     },
+    /// A piece of an input that was asked for. Say [`Shard::took`] when it has been dealt with.
+    Input {
+        /// Which, by its place in [`Run::inputs`].
+        input: u16,
+        /// The piece, compressed.
+        chunk: Vec<u8>,
+    },
+    /// The input is complete.
+    InputEnd {
+        /// Which, by its place in [`Run::inputs`].
+        input: u16,
+        /// Its length before compression.
+        bytes: u64,
+        /// Its digest before compression.
+        digest: Digest,
+    },
+    /// The input does not come.
+    NoInput {
+        /// Which, by its place in [`Run::inputs`].
+        input: u16,
+        /// Why, in words.
+        why: String,
+    },
     /// The leader is gone.
     LeaderLost {
         /// How that was noticed, in words.
@@ -233,6 +256,17 @@ impl Shard {
         self.tell(&FromShard::Shipped);
     }
 
+    /// Asks for an input that is not here.
+    pub fn wants(&mut self, input: u16) {
+        self.tell(&FromShard::Wants { input });
+    }
+
+    /// A piece of an input has been dealt with: so many bytes more may come.
+    pub fn took(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.tell(&FromShard::Room { bytes });
+    }
+
     /// Bytes have come.
     pub fn received(&mut self, now: Stamp, bytes: &[u8]) {
         self.heard = now;
@@ -384,6 +418,17 @@ impl Shard {
                 self.state = State::Over;
                 self.event(Event::Bye);
             }
+            FromLeader::Input { input, chunk } => self.event(Event::Input { input, chunk }),
+            FromLeader::InputEnd {
+                input,
+                bytes,
+                digest,
+            } => self.event(Event::InputEnd {
+                input,
+                bytes,
+                digest,
+            }),
+            FromLeader::NoInput { input, why } => self.event(Event::NoInput { input, why }),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
     clock::Estimate,
     greeting::{Greeting, PROTOCOL, Token},
     leader::{self, ConnId, OnLoss, Pace, Stage, Threshold},
-    message::{Answers, Beat, Common, Deed, Done, InSeries, Item, Run, Scope, Tally},
+    message::{Answers, Beat, Common, Deed, Done, InSeries, Input, Item, Run, Scope, Tally},
     shard,
 };
 
@@ -42,6 +42,8 @@ struct Nature {
     prepares: u64,
     runs: u64,
     shared: bool,
+    /// It has not the input of the run.
+    asks: bool,
     /// Bytes to send instead of speaking.
     garbage: Option<Vec<u8>>,
     /// It dies with the so many-th message that it sends.
@@ -73,6 +75,7 @@ impl Nature {
             prepares: 50 * MS,
             runs: 2 * SECOND,
             shared: false,
+            asks: false,
             garbage: None,
             dies_after: None,
             frozen: None,
@@ -166,12 +169,16 @@ struct World {
     run: u32,
     runs: u32,
     files: BTreeMap<u32, usize>,
+    /// Bytes of the input that have been sent to each shard, and that each has taken.
+    inputs: BTreeMap<u32, (usize, usize)>,
     over: bool,
     lost: BTreeSet<u32>,
 }
 
 const FILE: usize = 1_500 * 1024;
 const CHUNK: usize = 200 * 1024;
+/// Bytes of the input that shards ask for, as they travel.
+const INPUT: usize = 1_300 * 1024;
 
 fn rules() -> leader::Rules {
     leader::Rules {
@@ -191,6 +198,13 @@ fn rules() -> leader::Rules {
             wall_unix: 2,
             files: vec!["profile_export.jsonl".to_owned()],
             deed: Deed::Profile,
+            inputs: vec![Input {
+                flag: "--input-file".to_owned(),
+                name: "trace.jsonl".to_owned(),
+                bytes: INPUT as u64,
+                digest: [5; 32],
+                stays: None,
+            }],
             series: None,
         },
         pace: Pace::default(),
@@ -227,6 +241,7 @@ impl World {
             run: 1,
             runs: 1,
             files: BTreeMap::new(),
+            inputs: BTreeMap::new(),
             over: false,
             lost: BTreeSet::new(),
         };
@@ -281,6 +296,8 @@ impl World {
                 continue;
             }
             self.happens(what);
+            self.drain_leader();
+            self.feed();
             self.drain_leader();
             for process in 0..self.processes.len() {
                 self.drain_shard(process);
@@ -519,6 +536,7 @@ impl World {
                 self.leader.written(index, chunk.len());
             }
             leader::Event::Lost { index } => assert!(self.lost.insert(index)),
+            leader::Event::Wants { .. } => {}
             leader::Event::RunOver => {
                 let mut rules = series();
                 rules.run.seed = u64::from(self.run) + 1;
@@ -581,10 +599,21 @@ impl World {
                         shard.has(common, items(digest));
                     }
                 });
-                let prepared = self.now + self.processes[process].nature.prepares;
-                let run = self.processes[process].run;
-                self.at(prepared, What::Prepared(process, run));
+                let one = &self.processes[process];
+                match one.nature.asks && one.run == 1 {
+                    true => self.with(process, |shard, _| shard.wants(0)),
+                    false => self.prepare(process),
+                }
             }
+            shard::Event::Input { input: 0, chunk } => {
+                let index = self.processes[process].nature.index;
+                self.inputs.entry(index).or_default().1 += chunk.len();
+                self.with(process, |shard, _| shard.took(chunk.len()));
+            }
+            shard::Event::InputEnd { input: 0, .. } => self.prepare(process),
+            other @ (shard::Event::Input { .. }
+            | shard::Event::InputEnd { .. }
+            | shard::Event::NoInput { .. }) => panic!("{other:?}"),
             shard::Event::Start {
                 step,
                 zero,
@@ -617,6 +646,34 @@ impl World {
             shard::Event::Bye => self.ends(process, Fate::Bye),
             shard::Event::Refused { why } => self.ends(process, Fate::Refused(why)),
             shard::Event::LeaderLost { .. } => self.ends(process, Fate::LeaderLost),
+        }
+    }
+
+    fn prepare(&mut self, process: usize) {
+        let prepared = self.now + self.processes[process].nature.prepares;
+        let run = self.processes[process].run;
+        self.at(prepared, What::Prepared(process, run));
+    }
+
+    /// Sends as much of the input as there is room for.
+    fn feed(&mut self) {
+        for index in 0..4 {
+            while let Some(room) = self.leader.room(index) {
+                let (sent, taken) = self.inputs.entry(index).or_default();
+                let rest = INPUT - *sent;
+                if rest == 0 {
+                    self.leader.input_end(index, INPUT as u64, [5; 32]);
+                    break;
+                }
+                if room < CHUNK as u64 {
+                    break;
+                }
+                let bytes = CHUNK.min(rest);
+                *sent += bytes;
+                // A small window is under way, whatever the file's length.
+                assert!(*sent - *taken <= leader::CREDIT as usize);
+                self.leader.input(index, vec![0; bytes]);
+            }
         }
     }
 
@@ -971,6 +1028,34 @@ fn shards_that_differ_in_what_they_have_do_not_run() {
 }
 
 #[test]
+fn who_has_not_the_input_gets_it_before_the_run_begins() {
+    let world = world(|natures| {
+        natures[1].asks = true;
+        natures[3].asks = true;
+    });
+    assert_eq!(world.fates(), [&Fate::Bye; 4]);
+    let all = (INPUT, INPUT);
+    assert_eq!(world.inputs, BTreeMap::from([(1, all), (3, all)]));
+}
+
+#[test]
+fn who_asks_for_what_is_not_sent_is_lost() {
+    let mut rules = rules();
+    rules.run.inputs[0].stays = Some("it is a folder".to_owned());
+    let mut natures = four();
+    natures[2].asks = true;
+    let mut world = World::new(rules, 1, natures);
+    world.run();
+    world.laws();
+    assert_eq!(world.leader.missing(), [2]);
+    assert!(
+        world.said[0].contains("a file that is not sent"),
+        "{:?}",
+        world.said
+    );
+}
+
+#[test]
 fn too_many_failures_are_those_of_the_whole() {
     let with = |from: u64, answers: [(u64, u64); 4]| {
         let mut rules = rules();
@@ -1042,6 +1127,7 @@ fn random_run(seed: u64) {
         nature.prepares = draws.below(2 * SECOND);
         nature.runs = 100 * MS + draws.below(4 * SECOND);
         nature.shared = draws.below(2) == 0;
+        nature.asks = draws.below(6) == 0;
         let way = 10_000 + draws.below(40 * MS);
         nature.ways = [way, way + draws.below(5 * MS)];
         nature.clock = (

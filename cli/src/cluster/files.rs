@@ -1,4 +1,5 @@
-//! A shard's files on their way home: compressed in pieces, put together and checked at the leader.
+//! Files on their way between a shard and its leader: compressed in pieces, put together and
+//! checked where they arrive.
 
 use std::{
     collections::BTreeMap,
@@ -91,12 +92,14 @@ impl Sending {
 }
 
 /// A file that is being received.
-struct Receiving {
+pub struct Receiving {
     path: PathBuf,
     into: File,
     context: DCtx<'static>,
     digest: Sha256,
     bytes: u64,
+    /// It is not longer than this.
+    most: u64,
 }
 
 /// The files of all shards at the leader, below the run's folder.
@@ -127,22 +130,7 @@ impl Home {
     pub fn piece(&mut self, shard: u32, file: u16, piece: &[u8]) -> Result<()> {
         if !self.open.contains_key(&(shard, file)) {
             let path = self.place(shard, file)?;
-            let unfinished = unfinished(&path);
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)
-                    .with_context(|| format!("cannot make {}", folder.display()))?;
-            }
-            let into = File::create(&unfinished)
-                .with_context(|| format!("cannot write {}", unfinished.display()))?;
-            let context = DCtx::create();
-            let digest = Sha256::new();
-            let receiving = Receiving {
-                path,
-                into,
-                context,
-                digest,
-                bytes: 0,
-            };
+            let receiving = Receiving::new(path, u64::MAX)?;
             self.open.insert((shard, file), receiving);
         }
         let one = self.open.get_mut(&(shard, file)).context("no such file")?;
@@ -155,20 +143,39 @@ impl Home {
     /// It is something else, or cannot be written.
     pub fn end(&mut self, shard: u32, file: u16, bytes: u64, digest: &Digest) -> Result<()> {
         let one = self.open.remove(&(shard, file));
-        let one = one.context("a file has ended that had not begun")?;
-        let found: Digest = one.digest.finalize().into();
-        ensure!(
-            one.bytes == bytes && found == *digest,
-            "{} is not what shard {shard} has sent",
-            one.path.display()
-        );
-        fs::rename(unfinished(&one.path), &one.path)
-            .with_context(|| format!("cannot write {}", one.path.display()))
+        one.context("a file has ended that had not begun")?
+            .end(bytes, digest)
     }
 }
 
 impl Receiving {
-    fn take(&mut self, piece: &[u8]) -> Result<()> {
+    /// One of at most so many bytes, which takes its name when it is complete.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn new(path: PathBuf, most: u64) -> Result<Self> {
+        let unfinished = unfinished(&path);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        let into = File::create(&unfinished)
+            .with_context(|| format!("cannot write {}", unfinished.display()))?;
+        Ok(Self {
+            path,
+            into,
+            context: DCtx::create(),
+            digest: Sha256::new(),
+            bytes: 0,
+            most,
+        })
+    }
+
+    /// Takes a piece.
+    ///
+    /// # Errors
+    /// It cannot be written, is too long, or is not what zstd writes.
+    pub fn take(&mut self, piece: &[u8]) -> Result<()> {
         let mut block = vec![0; BLOCK];
         let mut from = InBuffer::around(piece);
         loop {
@@ -179,12 +186,32 @@ impl Receiving {
             let count = into.pos();
             self.digest.update(&block[..count]);
             self.bytes += count as u64;
+            ensure!(
+                self.bytes <= self.most,
+                "{} is longer than was said",
+                self.path.display()
+            );
             let written = self.into.write_all(&block[..count]);
             written.with_context(|| format!("cannot write {}", self.path.display()))?;
             if from.pos() == piece.len() && count < BLOCK {
                 return Ok(());
             }
         }
+    }
+
+    /// It is complete, and takes its name if it is what was sent.
+    ///
+    /// # Errors
+    /// It is something else, or cannot be written.
+    pub fn end(self, bytes: u64, digest: &Digest) -> Result<()> {
+        let found: Digest = self.digest.finalize().into();
+        ensure!(
+            self.bytes == bytes && found == *digest,
+            "{} is not what was sent",
+            self.path.display()
+        );
+        fs::rename(unfinished(&self.path), &self.path)
+            .with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
@@ -238,6 +265,19 @@ mod tests {
         }
         let left = fs::read_dir(run.path().join("shard-0003")).unwrap();
         assert_eq!(left.count(), 1);
+    }
+
+    #[test]
+    fn nothing_is_longer_than_was_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        fs::write(&path, vec![b'x'; 3_000_000]).unwrap();
+        let mut sending = Sending::open(0, &path).unwrap().expect("the file");
+        let piece = sending.next().unwrap().expect("a piece");
+        let into = folder.path().join("b.jsonl");
+        let mut receiving = Receiving::new(into, 1_000_000).unwrap();
+        let error = receiving.take(&piece).unwrap_err().to_string();
+        assert!(error.contains("longer than was said"), "{error}");
     }
 
     #[test]

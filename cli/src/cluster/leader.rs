@@ -37,7 +37,7 @@ use rustix::{
 };
 
 use super::{
-    files::Home,
+    files::{Home, PIECE, Sending},
     pipe::{End, Pipe},
 };
 use crate::{run::cpus, settings, terminal::say};
@@ -136,11 +136,21 @@ pub struct Found {
     pub last: bool,
 }
 
+/// Another run of a series.
+pub struct Following {
+    pub run: Run,
+    /// How it goes on.
+    pub pace: Pace,
+    /// Where its files come home to.
+    pub folder: PathBuf,
+    /// Where its inputs are.
+    pub inputs: Vec<PathBuf>,
+}
+
 /// What is asked of the leader.
 enum Command {
     Stop(String, Scope),
-    /// Another run, how it goes on, its folder, and who is told whether it follows.
-    Next(Box<Run>, Pace, PathBuf, Sender<bool>),
+    Next(Box<Following>, Sender<bool>),
     End,
 }
 
@@ -165,6 +175,7 @@ impl LeaderThread {
         listener: TcpListener,
         rules: Rules,
         run: PathBuf,
+        inputs: Vec<PathBuf>,
         rest: Vec<usize>,
     ) -> Result<Self> {
         let address = listener.local_addr()?;
@@ -195,6 +206,8 @@ impl LeaderThread {
                 closing: BTreeMap::new(),
                 next: 0,
                 home: Home::new(run, names),
+                inputs,
+                feeding: BTreeMap::new(),
                 unwritten: Vec::new(),
                 over: false,
                 asked,
@@ -219,10 +232,10 @@ impl LeaderThread {
         self.tell(Command::Stop(why.to_owned(), Scope::Series));
     }
 
-    /// Gives all shards another run, whose files come home to `folder`. `false` if none can follow.
-    pub fn next(&self, run: Run, pace: Pace, folder: PathBuf) -> bool {
+    /// Gives all shards another run. `false` if none can follow.
+    pub fn next(&self, following: Following) -> bool {
         let (sender, told) = unbounded();
-        self.tell(Command::Next(Box::new(run), pace, folder, sender));
+        self.tell(Command::Next(Box::new(following), sender));
         // A leader that has ended says nothing.
         told.recv().unwrap_or(false)
     }
@@ -275,6 +288,10 @@ struct Running {
     closing: BTreeMap<ConnId, usize>,
     next: ConnId,
     home: Home,
+    /// Where the inputs of the run are.
+    inputs: Vec<PathBuf>,
+    /// Those that are on their way to shards.
+    feeding: BTreeMap<u32, Sending>,
     unwritten: Vec<String>,
     over: bool,
     asked: Receiver<Command>,
@@ -292,7 +309,10 @@ impl Running {
             ready.clear();
             let wait = Timespec {
                 tv_sec: 0,
-                tv_nsec: TICK.as_nanos() as _,
+                tv_nsec: match self.feed() {
+                    true => 0,
+                    false => TICK.as_nanos() as _,
+                },
             };
             // An interrupted wait is a short one.
             let _ = epoll::wait(&self.epoll, spare_capacity(&mut ready), Some(&wait));
@@ -323,12 +343,20 @@ impl Running {
         match command {
             Command::Stop(why, scope) => self.leader.stop(now, &why, scope),
             Command::End => self.leader.end(now),
-            Command::Next(run, pace, folder, told) => {
+            Command::Next(following, told) => {
+                let Following {
+                    run,
+                    pace,
+                    folder,
+                    inputs,
+                } = *following;
                 let names = run.files.clone();
                 let of_it = named(&run);
-                let follows = self.leader.next(now, *run, pace);
+                let follows = self.leader.next(now, run, pace);
                 if follows {
                     self.home = Home::new(folder, names);
+                    self.inputs = inputs;
+                    self.feeding.clear();
                     (self.named, self.wall) = of_it;
                 }
                 // Whoever has asked waits for it.
@@ -489,6 +517,17 @@ impl Running {
                 let ended = self.home.end(index, file, bytes, &digest);
                 self.note(index, ended);
             }
+            Event::Wants { index, input } => {
+                let path = self.inputs.get(usize::from(input));
+                let opened = path.map(|path| Sending::open(input, path));
+                match opened {
+                    Some(Ok(Some(sending))) => {
+                        self.feeding.insert(index, sending);
+                    }
+                    Some(Err(error)) => self.leader.no_input(index, &error.to_string()),
+                    _ => self.leader.no_input(index, "it is not there any more"),
+                }
+            }
             Event::RunOver => {
                 self.show();
                 let outcome = self.outcome();
@@ -497,6 +536,44 @@ impl Running {
             }
             Event::Over => self.over = true,
         }
+    }
+
+    /// Sends each shard that waits for an input another piece of it, if there is room. Whether
+    /// there is more to send at once.
+    fn feed(&mut self) -> bool {
+        let mut more = false;
+        let waiting: Vec<u32> = self.feeding.keys().copied().collect();
+        for index in waiting {
+            match self.leader.room(index) {
+                Some(room) if room < PIECE as u64 => continue,
+                Some(_) => {}
+                None => {
+                    self.feeding.remove(&index);
+                    continue;
+                }
+            }
+            let Some(sending) = self.feeding.get_mut(&index) else {
+                continue;
+            };
+            match sending.next() {
+                Ok(Some(piece)) => {
+                    more = true;
+                    self.leader.input(index, piece);
+                }
+                Ok(None) => {
+                    if let Some(sent) = self.feeding.remove(&index) {
+                        let (bytes, digest) = sent.sum();
+                        self.leader.input_end(index, bytes, digest);
+                    }
+                }
+                Err(error) => {
+                    self.feeding.remove(&index);
+                    self.leader.no_input(index, &error.to_string());
+                }
+            }
+        }
+        self.drain();
+        more
     }
 
     fn note(&mut self, index: u32, done: Result<()>) {

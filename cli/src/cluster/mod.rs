@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use crossbeam_channel::RecvTimeoutError;
 use pinfire_base::{
     clock::{Span, Stamp, WallAnchor},
@@ -30,12 +30,14 @@ use pinfire_cluster::{
     clock::Estimate,
     message::{Answers, Beat, Common, Done, Item, Run, Scope, Tally},
 };
+use pinfire_config::RunConfig;
 
 use self::{
+    files::Receiving,
     leader::Watched,
     shard::{News, ShardThread},
 };
-use crate::run::signals::Interrupt;
+use crate::{run::signals::Interrupt, shards::hex};
 
 /// How often something else is looked at while news are awaited.
 const TICK: Duration = Duration::from_millis(20);
@@ -167,6 +169,57 @@ impl Rendezvous {
     /// Names what this shard has of something that all must have alike.
     pub fn has(&self, common: Common, items: Vec<Item>) {
         self.thread.has(common, items);
+    }
+
+    /// Takes the files from the leader that the settings name and this machine has not. They come
+    /// into `folder`, and the settings name them there.
+    ///
+    /// # Errors
+    /// One does not come; the text names the setting and the file.
+    pub fn bring_inputs(&mut self, config: &mut RunConfig, folder: &Path) -> Result<()> {
+        let inputs = self.run.inputs.clone();
+        for file in config.files_mut() {
+            let Some(setting) = file.path.as_mut().filter(|path| !path.value.exists()) else {
+                continue;
+            };
+            let mut known = inputs.iter().enumerate();
+            let Some((place, input)) = known.find(|(_, input)| input.flag == file.flag) else {
+                continue;
+            };
+            let named = || format!("{} {}", file.flag, setting.value.display());
+            if let Some(why) = &input.stays {
+                bail!(
+                    "{} is not on this machine, and does not come from the leader: {why}",
+                    named()
+                );
+            }
+            // Another run of the series may have brought it.
+            let own = folder.join(hex(&input.digest[..8]));
+            let path = own.join(input_name(&input.name));
+            if !path.exists() {
+                let into = Receiving::new(path.clone(), input.bytes)?;
+                let came = self.fetch(place as u16, into);
+                came.with_context(|| format!("{} does not come from the leader", named()))?;
+            }
+            setting.value = path;
+        }
+        Ok(())
+    }
+
+    /// Waits for an input.
+    fn fetch(&mut self, input: u16, into: Receiving) -> Result<()> {
+        self.thread.fetch(input, into);
+        loop {
+            match self.thread.news.recv_timeout(TICK) {
+                Ok(News::Fetched(came)) => return came.map_err(|why| anyhow!(why)),
+                Ok(news) => self.hear(news),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.gone(),
+            }
+            if let Some(ended) = &self.ended {
+                bail!(ended.in_words());
+            }
+        }
     }
 
     /// From this shard's clock to the leader's wall time, so that all shards' times are in one
@@ -309,7 +362,7 @@ impl Rendezvous {
                 self.may_leave = true;
                 return;
             }
-            News::Run(_) | News::Start { .. } => return,
+            News::Run(_) | News::Start { .. } | News::Fetched(_) => return,
         };
         self.ended.get_or_insert(ended);
     }
@@ -319,6 +372,15 @@ impl Rendezvous {
         self.may_leave = true;
         let how = "its connection has ended".to_owned();
         self.ended.get_or_insert(Ended::LeaderLost(how));
+    }
+}
+
+/// The end of a path as the leader names it, which leads nowhere else here.
+fn input_name(name: &str) -> &str {
+    let name = name.rsplit('/').next().unwrap_or_default();
+    match name {
+        "" | "." | ".." => "input",
+        name => name,
     }
 }
 

@@ -6,13 +6,15 @@ use std::{
     time::Duration,
 };
 
+use pinfire_cluster::leader::CREDIT;
 use socket2::SockRef;
 
 /// A peer that takes nothing for this long is gone, whatever its kernel says.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes that may wait for a peer that does not read: a few of the largest messages.
-const WAITING_MOST: usize = 64 * 1024 * 1024;
+/// Bytes that may wait for a peer that does not read, besides the longest message of them: files go
+/// by credits of half of that.
+const WAITING_MOST: usize = 2 * CREDIT as usize;
 
 /// Reads of one connection before others have their turn.
 const READS: usize = 16;
@@ -31,6 +33,8 @@ pub struct Pipe {
     pub stream: TcpStream,
     out: Vec<u8>,
     at: usize,
+    /// Bytes of the longest message that waits.
+    longest: usize,
 }
 
 impl Pipe {
@@ -43,8 +47,12 @@ impl Pipe {
         let socket = SockRef::from(&stream);
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-        let out = Vec::new();
-        Ok(Self { stream, out, at: 0 })
+        Ok(Self {
+            stream,
+            out: Vec::new(),
+            at: 0,
+            longest: 0,
+        })
     }
 
     /// Sends bytes, as far as the connection takes them; the rest waits.
@@ -52,7 +60,10 @@ impl Pipe {
     /// # Errors
     /// The connection is broken, or too much waits.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.out.len() + bytes.len() > WAITING_MOST {
+        self.out.drain(..self.at);
+        self.at = 0;
+        self.longest = self.longest.max(bytes.len());
+        if self.out.len() + bytes.len() > WAITING_MOST + self.longest {
             let why = "it does not read what it is sent";
             return Err(io::Error::new(io::ErrorKind::TimedOut, why));
         }
@@ -76,6 +87,7 @@ impl Pipe {
         }
         self.out.clear();
         self.at = 0;
+        self.longest = 0;
         Ok(())
     }
 

@@ -44,7 +44,7 @@ use crate::{
     args::Shard,
     cmd::{profile, report},
     environment,
-    inputs::Inputs,
+    inputs::{self, Inputs},
     run::{cpus, signals::Interrupt},
     settings::{self, Settings},
     shards,
@@ -285,6 +285,8 @@ pub(super) fn run_of(
         None => (&settings.config, asked.load.random_seed.is_some()),
         Some(_) => (asked, settings.seed.fixed),
     };
+    let files = Inputs::of(&settings.config, None)?.files;
+    let inputs = inputs::offered(&settings.config, &files)?;
     Ok(Run {
         run_id: shards::hex(&settings::random_bytes::<6>()?),
         shards: count,
@@ -294,7 +296,7 @@ pub(super) fn run_of(
         common: vec![
             (Common::Settings, shards::settings(common)),
             (Common::Secrets, secrets(&settings.config, &salt)),
-            (Common::Files, Inputs::of(&settings.config, None)?.files),
+            (Common::Files, files),
         ],
         id_key: settings::random_bits()?,
         salt,
@@ -303,6 +305,7 @@ pub(super) fn run_of(
         wall_unix: wall.unix_nanos(now),
         files: names(settings),
         deed,
+        inputs,
         series,
     })
 }
@@ -321,6 +324,12 @@ pub(super) fn pace(settings: &Settings) -> Pace {
         from: settings.load.judged_from(Numbers::WHOLE),
     });
     Pace { leads, threshold }
+}
+
+/// Where the inputs of a run are that its shards may ask for, in the order of [`Run::inputs`].
+pub(super) fn inputs_of(settings: &Settings) -> Vec<PathBuf> {
+    let all = settings.config.common_files().into_iter();
+    all.map(|(_, path)| path).collect()
 }
 
 /// Starts the leader, which says in the folder `base` where it is. What comes home of the run comes
@@ -356,7 +365,8 @@ pub(super) fn lead(
         },
     };
     let rest = settings.places.rest.clone();
-    LeaderThread::start(listener, rules, folder.to_owned(), rest)
+    let inputs = inputs_of(settings);
+    LeaderThread::start(listener, rules, folder.to_owned(), inputs, rest)
 }
 
 /// `pinfire shard`: takes everything but credentials from the leader.
@@ -375,7 +385,7 @@ pub fn shard(flags: &Shard) -> Result<ExitCode> {
     let count = flags.shard.get().map_or(0, |own| own.count);
     let interrupt = Interrupt::watch()?;
     let places = cpus::divide(flags.cores.get().as_ref(), u64::MAX)?;
-    let rendezvous = Joining {
+    let mut rendezvous = Joining {
         own: ShardOf { index, count },
         place: Place::of(Some(&flags.join), Path::new("."), &shards::environment)?,
         leader_here: None,
@@ -384,15 +394,22 @@ pub fn shard(flags: &Shard) -> Result<ExitCode> {
         shard_timeout: flags.shard_timeout.value.span(),
     }
     .join(Deed::Profile)?;
+    let base = flags.artifact_dir.as_deref();
+    let brought = Brought::new(base.unwrap_or_else(|| Path::new(".")), index);
     let mut own = RunConfig::default();
     own.engine.cores.clone_from(&flags.cores);
     let count = rendezvous.run.shards;
     let own = Own {
         config: &own,
         is_told: true,
+        inputs: Some(brought.folder()),
         shard: ShardOf { index, count },
     };
     let mut config = own.config_of(&rendezvous.run)?;
+    if let Err(error) = own.bring_inputs(&mut config, &mut rendezvous) {
+        rendezvous.stop(&format!("{error:#}"), Scope::Series);
+        return Err(error);
+    }
     config.output.artifact_dir = flags.artifact_dir.clone().map(Sourced::derived);
     match rendezvous.run.series {
         None => take_part(&config, rendezvous, &interrupt),
@@ -434,6 +451,7 @@ pub fn follow(config: &RunConfig, shard: ShardOf, base: PathBuf) -> Result<ExitC
     let own = Own {
         config,
         is_told: false,
+        inputs: None,
         shard,
     };
     Follower::new(own, rendezvous, base).all(&interrupt)
@@ -511,7 +529,39 @@ pub(super) struct Own<'a> {
     pub config: &'a RunConfig,
     /// Only what is of its machine was: the leader says all else.
     pub is_told: bool,
+    /// Where files of the leader come to that this machine has not, if any do.
+    pub inputs: Option<&'a Path>,
     pub shard: ShardOf,
+}
+
+/// The folder of the files that a leader has sent. It goes with the process.
+struct Brought(PathBuf);
+
+impl Brought {
+    fn new(base: &Path, shard: u32) -> Self {
+        let folder = base.join(format!(".pinfire_inputs-{shard:04}"));
+        let brought = Self(folder);
+        // What a process that was killed has left.
+        brought.remove();
+        brought
+    }
+
+    fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    fn remove(&self) {
+        if self.0.is_dir() {
+            // Nobody reads what is left there.
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+impl Drop for Brought {
+    fn drop(&mut self) {
+        self.remove();
+    }
 }
 
 impl Own<'_> {
@@ -530,6 +580,17 @@ impl Own<'_> {
         config.shards = RunConfig::default().shards;
         config.shards.shard = Some(Sourced::derived(self.shard));
         Ok(config)
+    }
+
+    /// Takes the files from the leader that the configuration names and this machine has not.
+    ///
+    /// # Errors
+    /// One does not come.
+    pub fn bring_inputs(&self, config: &mut RunConfig, rendezvous: &mut Rendezvous) -> Result<()> {
+        match self.inputs {
+            Some(folder) => rendezvous.bring_inputs(config, folder),
+            None => Ok(()),
+        }
     }
 
     /// What it says of what was asked of all shards together.

@@ -18,11 +18,11 @@ use pinfire_config::{Get, RunConfig, Sourced, numbers::ShardOf};
 
 use super::{
     Ended, LEADER_LOST, Rendezvous, headline,
-    leader::{LeaderThread, Outcome},
+    leader::{Following, LeaderThread, Outcome},
     place::{Place, is_shared},
     run::{
-        Joining, Own, Part, SHOW_EVERY, close, in_figures, incomplete, lead, mark, pace, run_of,
-        settings_of,
+        Joining, Own, Part, SHOW_EVERY, close, in_figures, incomplete, inputs_of, lead, mark, pace,
+        run_of, settings_of,
     },
     tally,
 };
@@ -108,6 +108,7 @@ impl Series {
         let own = Own {
             config: &self.config,
             is_told: false,
+            inputs: None,
             shard: match self.part {
                 Part::Shard(own) => own,
                 Part::Leader(count) => ShardOf { index: 0, count },
@@ -178,7 +179,13 @@ impl Series {
                 Ok(())
             }
             Some(going) => {
-                if !going.leader.next(run, pace(settings), folder.to_owned()) {
+                let following = Following {
+                    run,
+                    pace: pace(settings),
+                    folder: folder.to_owned(),
+                    inputs: inputs_of(settings),
+                };
+                if !going.leader.next(following) {
                     bail!("no other run can follow: a shard is gone, or everything was stopped");
                 }
                 match going.own.as_mut().map(|own| own.next(&self.interrupt)) {
@@ -384,14 +391,15 @@ impl Taking<'_> {
         }
     }
 
-    fn settings(&self) -> Result<Settings> {
+    fn settings(&mut self) -> Result<Settings> {
         let run = &self.rendezvous.run;
         let place = run
             .series
-            .as_ref()
+            .clone()
             .context("a run of a series has a place")?;
         self.rendezvous.has(Common::Settings, self.own.asked(run));
         let mut config = self.own.config_of(run)?;
+        self.own.bring_inputs(&mut config, self.rendezvous)?;
         let folder = below(self.base, &place.folder)?;
         config.output.artifact_dir = Some(Sourced::derived(folder));
         let mut settings = settings_of(&config, self.rendezvous)?;

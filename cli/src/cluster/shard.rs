@@ -26,7 +26,7 @@ use rustix::{
 };
 
 use super::{
-    files::{PIECE, Sending},
+    files::{PIECE, Receiving, Sending},
     pipe::{End, Pipe},
 };
 use crate::run::cpus;
@@ -45,6 +45,7 @@ enum Command {
     Found(u32, Vec<u8>),
     Stop(String, Scope),
     Done(Done, PathBuf),
+    Fetch(u16, Receiving),
 }
 
 /// What both sides see.
@@ -68,6 +69,8 @@ pub enum News {
     Bye,
     Refused(String),
     LeaderLost(String),
+    /// The input that was asked for is here, or why it is not.
+    Fetched(Result<(), String>),
 }
 
 /// The thread while it runs.
@@ -138,6 +141,7 @@ impl ShardThread {
             noted: None,
             shipping: None,
             files: Vec::new(),
+            fetching: None,
             over: false,
         };
         let thread = threads::start("pinfire-shard", move || {
@@ -184,6 +188,11 @@ impl ShardThread {
         self.tell(Command::Done(done, folder));
     }
 
+    /// Asks for an input of the run.
+    pub fn fetch(&self, input: u16, into: Receiving) {
+        self.tell(Command::Fetch(input, into));
+    }
+
     /// What the next signs of life say.
     pub fn beat(&self, beat: Beat) {
         locked(&self.shared).beat = Some(beat);
@@ -223,6 +232,8 @@ struct Running {
     /// The folder whose files are sent home, and the place of the next of them.
     shipping: Option<(PathBuf, usize)>,
     files: Vec<String>,
+    /// The input that is on its way here.
+    fetching: Option<(u16, Receiving)>,
     over: bool,
 }
 
@@ -297,6 +308,10 @@ impl Running {
                     self.shipping = (!done.shared).then_some((folder, 0));
                     self.shard.done(done);
                 }
+                Ok(Command::Fetch(input, into)) => {
+                    self.fetching = Some((input, into));
+                    self.shard.wants(input);
+                }
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {
                     self.over = true;
@@ -356,6 +371,33 @@ impl Running {
                     locked(&self.shared).beat = None;
                     News::Run(run)
                 }
+                Event::Input { input, chunk } => {
+                    self.shard.took(chunk.len());
+                    match self.fetched(input, |into| into.take(&chunk)) {
+                        Err(why) => {
+                            self.fetching = None;
+                            News::Fetched(Err(why))
+                        }
+                        Ok(()) => continue,
+                    }
+                }
+                Event::InputEnd {
+                    input,
+                    bytes,
+                    digest,
+                } => match self.fetching.take_if(|(of, _)| *of == input) {
+                    Some((_, into)) => {
+                        let ended = into.end(bytes, &digest);
+                        News::Fetched(ended.map_err(|error| format!("{error:#}")))
+                    }
+                    None => continue,
+                },
+                Event::NoInput { input, why } => {
+                    match self.fetching.take_if(|(of, _)| *of == input) {
+                        Some(_) => News::Fetched(Err(why)),
+                        None => continue,
+                    }
+                }
                 Event::Start {
                     step, zero, what, ..
                 } => News::Start { step, zero, what },
@@ -368,6 +410,19 @@ impl Running {
             self.over |= matches!(news, News::Bye | News::Refused(_) | News::LeaderLost(_));
             // Whoever does not wait for news any more does not need them.
             let _ = self.news.send(news);
+        }
+    }
+
+    /// Does something to the input that is on its way, if it is this one.
+    fn fetched(
+        &mut self,
+        input: u16,
+        deed: impl FnOnce(&mut Receiving) -> Result<()>,
+    ) -> Result<(), String> {
+        match &mut self.fetching {
+            Some((of, into)) if *of == input => deed(into).map_err(|error| format!("{error:#}")),
+            // What was given up before comes to its end all the same.
+            _ => Ok(()),
         }
     }
 
