@@ -17,6 +17,7 @@ pub use together::{Together, gather};
 
 use std::{
     path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -249,6 +250,12 @@ impl Rendezvous {
             }
             std::thread::sleep(TICK);
         }
+    }
+
+    /// Nanoseconds by which the leader's clock has fallen behind this one since the last step began,
+    /// anew once a second.
+    pub fn behind(&self) -> Arc<AtomicI64> {
+        Arc::clone(&self.thread.behind)
     }
 
     /// What was known of the leader's clock, once a second.

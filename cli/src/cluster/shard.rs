@@ -3,7 +3,10 @@
 use std::{
     net::{SocketAddr, TcpStream, ToSocketAddrs},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     thread::{JoinHandle, sleep},
     time::Duration,
 };
@@ -37,6 +40,10 @@ const AGAIN: Duration = Duration::from_millis(500);
 const CONNECTING: Duration = Duration::from_secs(5);
 /// How often what is known of the clock is noted.
 const NOTE_EVERY: Span = Span::from_millis(1_000);
+
+/// Waves follow the leader's clock in such steps, in nanoseconds: smaller ones would part requests
+/// of one wave for nothing.
+const WAVE_STEP: i64 = 250_000;
 
 /// What is asked of the thread.
 enum Command {
@@ -79,6 +86,8 @@ pub struct ShardThread {
     bell: Arc<OwnedFd>,
     shared: Arc<Mutex<Shared>>,
     pub news: Receiver<News>,
+    /// Nanoseconds by which the leader's clock has fallen behind this one since the last step began.
+    pub behind: Arc<AtomicI64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -131,6 +140,7 @@ impl ShardThread {
         let (commands, asked) = unbounded();
         let (sender, news) = unbounded();
         let shared = Arc::new(Mutex::new(Shared::default()));
+        let behind = Arc::new(AtomicI64::new(0));
         let running = Running {
             pipe,
             shard: Shard::new(rules, Stamp::now()),
@@ -139,6 +149,8 @@ impl ShardThread {
             news: sender,
             shared: Arc::clone(&shared),
             noted: None,
+            behind: Arc::clone(&behind),
+            offset: None,
             shipping: None,
             files: Vec::new(),
             fetching: None,
@@ -153,6 +165,7 @@ impl ShardThread {
             bell,
             shared,
             news,
+            behind,
             thread: Some(thread),
         })
     }
@@ -217,6 +230,16 @@ impl Drop for ShardThread {
     }
 }
 
+/// The nearest whole step.
+const fn steps(nanos: i64) -> i64 {
+    let half = if nanos < 0 {
+        -WAVE_STEP / 2
+    } else {
+        WAVE_STEP / 2
+    };
+    nanos.saturating_add(half) / WAVE_STEP * WAVE_STEP
+}
+
 fn locked(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -229,6 +252,9 @@ struct Running {
     news: Sender<News>,
     shared: Arc<Mutex<Shared>>,
     noted: Option<Stamp>,
+    behind: Arc<AtomicI64>,
+    /// What had to be added to this clock to have the leader's when the last step began.
+    offset: Option<i64>,
     /// The folder whose files are sent home, and the place of the next of them.
     shipping: Option<(PathBuf, usize)>,
     files: Vec<String>,
@@ -399,8 +425,15 @@ impl Running {
                     }
                 }
                 Event::Start {
-                    step, zero, what, ..
-                } => News::Start { step, zero, what },
+                    step,
+                    zero,
+                    what,
+                    clock,
+                } => {
+                    self.offset = Some(clock.offset);
+                    self.behind.store(0, Ordering::Relaxed);
+                    News::Start { step, zero, what }
+                }
                 Event::Stop { why } => News::Stop(why),
                 Event::Home => News::Home,
                 Event::Bye => News::Bye,
@@ -431,7 +464,31 @@ impl Running {
         let due = self.noted.is_none_or(|at| now.since(at) >= NOTE_EVERY);
         if let Some(estimate) = self.shard.clock(now).filter(|_| due) {
             self.noted = Some(now);
+            if let Some(begun) = self.offset {
+                let behind = steps(begun.saturating_sub(estimate.offset));
+                self.behind.store(behind, Ordering::Relaxed);
+            }
             locked(&self.shared).clocks.push((now, estimate));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waves_follow_the_leader_in_steps() {
+        for (nanos, step) in [
+            (0, 0),
+            (124_999, 0),
+            (125_000, 250_000),
+            (-124_999, 0),
+            (-130_000, -250_000),
+            (1_100_000, 1_000_000),
+            (i64::MAX, i64::MAX / WAVE_STEP * WAVE_STEP),
+        ] {
+            assert_eq!(steps(nanos), step, "{nanos}");
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Which requests are left by plan, when, and how.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use pinfire_base::{
     clock::{Span, Stamp},
@@ -41,6 +44,8 @@ pub struct CancelPlan {
     when: When,
     leave: Leave,
     wave: Option<Span>,
+    /// Nanoseconds by which waves come later than from the phase's begin.
+    shift: Option<Arc<AtomicI64>>,
 }
 
 /// What a request that is chosen carries.
@@ -72,6 +77,7 @@ impl CancelPlan {
             when: When::At(Trigger::Sent),
             leave: Leave::Fin,
             wave: None,
+            shift: None,
         }
     }
 
@@ -100,6 +106,14 @@ impl CancelPlan {
     #[must_use]
     pub const fn in_waves(mut self, every: Span) -> Self {
         self.wave = Some(every);
+        self
+    }
+
+    /// Lets waves come so many nanoseconds later, or earlier, as it stands when a request begins:
+    /// another clock that goes faster or slower than this one says when they are.
+    #[must_use]
+    pub fn shifted_by(mut self, shift: Arc<AtomicI64>) -> Self {
+        self.shift = Some(shift);
         self
     }
 
@@ -140,8 +154,16 @@ impl CancelPlan {
                 leave: self.leave,
                 done: None,
             },
-            wave: self.wave.map(|every| (begun, every)),
+            wave: self.wave.map(|every| (self.shifted(begun), every)),
         })
+    }
+
+    fn shifted(&self, begun: Stamp) -> Stamp {
+        let Some(shift) = &self.shift else {
+            return begun;
+        };
+        let shift = shift.load(Ordering::Relaxed);
+        Stamp::from_nanos(begun.nanos().saturating_add_signed(shift))
     }
 }
 
@@ -235,6 +257,15 @@ mod tests {
             let due = Stamp::from_nanos(due);
             assert_eq!(chosen.due(Stamp::from_nanos(at)), due, "{at}");
         }
+        // Another clock goes slower: the next one comes later.
+        let shift = Arc::new(AtomicI64::new(7));
+        let shifted = plan.shifted_by(Arc::clone(&shift));
+        let late = shifted.of(0, 0, begun).unwrap();
+        let at = Stamp::from_nanos(1_095);
+        assert_eq!(late.due(at), Stamp::from_nanos(1_107));
+        shift.store(-7, Ordering::Relaxed);
+        let early = shifted.of(0, 0, begun).unwrap();
+        assert_eq!(early.due(at), Stamp::from_nanos(1_193));
         let alone = CancelPlan::new(1, 100.0, Span::from_nanos(5));
         let chosen = alone.of(0, 0, begun).unwrap();
         assert_eq!(

@@ -141,7 +141,10 @@ pub fn one(
     let shard = shard_file::begin(&run, inputs.as_ref())?;
     let board = Arc::new(Board::default());
     exporter::show(settings, &board)?;
-    let plans = Plans::of(&run)?;
+    let mut plans = Plans::of(&run)?;
+    if let Some(rendezvous) = rendezvous.as_deref() {
+        plans = plans.shifted_by(rendezvous.behind());
+    }
     plans.has_enough_for_shards()?;
     let screen = screen(settings, &board)?;
     // Nothing fails between its start and its end, so that its thread is never left behind.

@@ -1,6 +1,6 @@
 //! What the engine is told of each phase, by the settings.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicI64};
 
 use anyhow::Result;
 use pinfire_base::{random::child_seed, ready::Ready, record::Phase, shard::Shard};
@@ -42,6 +42,12 @@ impl<'a> Plans<'a> {
                 None => settings::random_bits()?,
             },
         })
+    }
+
+    /// The same with waves that come later as this says.
+    pub fn shifted_by(mut self, shift: Arc<AtomicI64>) -> Self {
+        self.cancel = self.cancel.map(|cancel| cancel.shifted_by(shift));
+        self
     }
 
     /// Those of a run that is not made: there is nobody to send to.
