@@ -7,7 +7,7 @@ use pinfire_base::clock::{Span, Stamp};
 use crate::{
     greeting::{self, GREETING_BYTES, Greeting, MAGIC, Nonce, PROTOCOL, Token},
     message::{
-        Answers, Beat, Common, Digest, Done, FromLeader, FromShard, Item, Run, Scope, Tally,
+        Answers, Beat, Common, Deed, Digest, Done, FromLeader, FromShard, Item, Run, Scope, Tally,
     },
     wire::{FROM_SHARD_BYTES, Inbox, frame},
 };
@@ -656,7 +656,11 @@ impl Leader {
                 if ready.is_empty() {
                     return;
                 }
-                self.those(|stage| *stage == Stage::Working)
+                let mut working = self.those(|stage| *stage == Stage::Working);
+                // The one that decides the steps of a test takes its time between them.
+                let decides = self.rules.run.deed == Deed::CancelTest;
+                working.retain(|index| !decides || *index > 0);
+                working
             }
             _ => return,
         };

@@ -252,8 +252,8 @@ impl Rendezvous {
         }
     }
 
-    /// Nanoseconds by which the leader's clock has fallen behind this one since the last step began,
-    /// anew once a second.
+    /// Nanoseconds by which the leader's clock has fallen behind this one since the last step
+    /// began, anew once a second.
     pub fn behind(&self) -> Arc<AtomicI64> {
         Arc::clone(&self.thread.behind)
     }

@@ -86,7 +86,8 @@ pub struct ShardThread {
     bell: Arc<OwnedFd>,
     shared: Arc<Mutex<Shared>>,
     pub news: Receiver<News>,
-    /// Nanoseconds by which the leader's clock has fallen behind this one since the last step began.
+    /// Nanoseconds by which the leader's clock has fallen behind this one since the last step
+    /// began.
     pub behind: Arc<AtomicI64>,
     thread: Option<JoinHandle<()>>,
 }
