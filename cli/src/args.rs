@@ -796,7 +796,8 @@ pub fn command() -> clap::Command {
     let root = names.into_iter().fold(root, |root, name| {
         root.mut_subcommand(name, pinfire_config::command::with_switches)
     });
-    root.mut_subcommand("profile", crate::short_help::of)
+    let root = root.mut_subcommand("profile", crate::short_help::of);
+    pinfire_config::command::with_hints(root)
 }
 
 /// The configuration of `pinfire profile --model m` with these behind it.

@@ -156,6 +156,53 @@ fn shells_complete_the_words_of_a_flag() {
     }
 }
 
+#[test]
+fn bash_completes_files_and_folders_only_where_they_are_meant() {
+    let script = call(["completions", "bash"]).run().code(0).stdout;
+    let folder = tempfile::TempDir::new().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("completions.bash"), script).unwrap();
+    std::fs::write(folder.join("trace.jsonl"), "").unwrap();
+    std::fs::create_dir(folder.join("traces")).unwrap();
+    // What readline does for `plusdirs` is done by a stand-in for `compopt`.
+    const PROGRAM: &str = "source completions.bash; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
+        word=${!#}; before=${*: -2:1}; \
+        compopt() { [ \"$2\" != plusdirs ] || dirs=$(compgen -d -- \"$word\"); }; \
+        _pinfire pinfire \"$word\" \"$before\"; printf '%s\\n' \"${COMPREPLY[@]}\" $dirs";
+    let completed = |line: &str| -> Vec<String> {
+        let ended = std::process::Command::new("bash")
+            .args(["--norc", "-c", PROGRAM, "bash"])
+            .args(line.split(' '))
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(ended.status.success(), "{line}: {ended:?}");
+        let text = String::from_utf8(ended.stdout).unwrap();
+        let words = text.lines().filter(|word| !word.is_empty());
+        let mut words: Vec<String> = words.map(str::to_owned).collect();
+        words.sort();
+        words
+    };
+    assert_eq!(
+        completed("pinfire profile --input-file tr"),
+        ["trace.jsonl", "traces"]
+    );
+    assert_eq!(completed("pinfire profile --artifact-dir tr"), ["traces"]);
+    for flag in [
+        "--model",
+        "--concurrency",
+        "--request-rate",
+        "--url",
+        "--num-gpus",
+    ] {
+        let line = format!("pinfire profile {flag} tr");
+        assert_eq!(completed(&line), ["tr"], "{flag}");
+    }
+    let drivers = completed("pinfire profile --io-driver u");
+    assert_eq!(drivers, ["uring"]);
+    assert!(completed("pinfire ca").contains(&"calibrate".to_owned()));
+}
+
 /// The bodies that a run has sent.
 fn payloads(run: &Ended) -> Vec<String> {
     let text = run.file("profile_export_raw.jsonl");

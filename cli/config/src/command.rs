@@ -1,9 +1,10 @@
 //! Flags of commands: switches, their opposites, and what a flag's values are like.
 
 use clap::{
-    Arg, Command,
+    Arg, Command, ValueHint,
     builder::{ValueParser, ValueParserFactory},
 };
+use std::path::PathBuf;
 
 use crate::{
     secret::{ApiKey, Fields, Header, Url},
@@ -83,6 +84,42 @@ pub fn with_switches(command: Command) -> Command {
         command = command.arg(as_switch(opposite));
     }
     command
+}
+
+/// Says of every value of a command and of those below it what a shell completes there: its words,
+/// files or folders where one is meant, and else nothing.
+pub fn with_hints(command: Command) -> Command {
+    let below: Vec<String> = command
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    let command = command.mut_args(with_hint);
+    let each = below.into_iter();
+    each.fold(command, |command, name| {
+        command.mut_subcommand(name, with_hints)
+    })
+}
+
+fn with_hint(flag: Arg) -> Arg {
+    // An action without a value has no parser that says otherwise.
+    let takes_none = !flag.get_action().takes_values();
+    if takes_none || flag.get_value_parser().possible_values().is_some() {
+        return flag;
+    }
+    let parser = flag.get_value_parser().type_id();
+    let paths = [
+        parser_of::<PathBuf>().type_id(),
+        clap::value_parser!(PathBuf).type_id(),
+    ];
+    let name = flag.get_value_names().and_then(|names| names.first());
+    let hint = match name.map(clap::builder::Str::as_str) {
+        Some("FOLDER" | "FOLDERS") if paths.contains(&parser) => ValueHint::DirPath,
+        // Folders are inputs too.
+        _ if paths.contains(&parser) => ValueHint::FilePath,
+        _ if flag.get_id() == "tokenizer" => ValueHint::AnyPath,
+        _ => ValueHint::Other,
+    };
+    flag.value_hint(hint)
 }
 
 fn as_switch(flag: Arg) -> Arg {
