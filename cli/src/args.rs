@@ -68,6 +68,13 @@ pub enum Command {
     /// Reads profile_export_raw.jsonl (--export-level raw), else profile_export.jsonl, and the
     /// summary for what was asked; writes JSON, CSV, per-request file and console file anew.
     Report(Report),
+    /// Show the tables of a finished run, sweep, search or cancel-test again.
+    ///
+    /// Takes a folder: of a run, of several shards, of repeated runs, of a sweep or a search, of a
+    /// cancel-test. What the console showed at the end is printed as it was kept there; `report`
+    /// computes it anew.
+    ///   pinfire show artifacts/my-sweep
+    Show(Show),
     /// Show lengths, shared prefixes and the theoretical cache hits of a Mooncake trace.
     AnalyzeTrace(AnalyzeTrace),
     /// Create, validate or expand config files (profile --config FILE).
@@ -209,9 +216,13 @@ pub struct Compare {
     /// The run that is compared with: its folder, or its summary. AIPerf's will do.
     #[arg(value_name = "A")]
     pub a: PathBuf,
-    /// The run in question.
-    #[arg(value_name = "B")]
-    pub b: PathBuf,
+    /// The run in question. Without one, A is held against --slo.
+    #[arg(value_name = "B", required_unless_present = "slo")]
+    pub b: Option<PathBuf>,
+    /// Judge one run: exit with 1 unless it meets this; repeatable. METRIC[.STAT]<=LIMIT, also <,
+    /// >=, >, in the metric's unit: ttft.p99<=500. Each point of a sweep is judged.
+    #[arg(long, value_name = "OBJECTIVE")]
+    pub slo: Vec<String>,
     /// Exit with 1 if this is so; repeatable. METRIC[.STAT]>LIMIT, also <, >=, <=: with % against
     /// the difference B - A in percent of A (ttft.p99>+5%, tps<-3%), with a sign against the
     /// difference in the metric's unit (ttft.p99>+20), else against B itself (error_rate>1). METRIC
@@ -291,9 +302,18 @@ pub struct AnalyzeTrace {
 
 #[derive(Args, Debug)]
 #[command(arg_required_else_help = true)]
+pub struct Show {
+    /// Folder of what ended: its --artifact-dir.
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+#[command(arg_required_else_help = true)]
 pub struct Report {
     /// Folder of the run: its --artifact-dir. One that holds the folders of several shards
-    /// (shard-0000, …) is reported as one run.
+    /// (shard-0000, …) is reported as one run; of a sweep, a search or repeated runs each run is
+    /// reported by itself.
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
     /// Where the files go. FOLDER itself is allowed: its summary is replaced then.

@@ -86,6 +86,7 @@ fn started() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Command::Report(flags) => cmd::report::run(&flags),
+        Command::Show(flags) => cmd::show::run(&flags),
         Command::Plot(flags) => cmd::plot::run(&flags),
         Command::Compare(flags) => Ok(cmd::compare::run(&flags)),
     };
@@ -112,10 +113,16 @@ fn of_flags(error: &clap::Error) -> ExitCode {
     }
     let code = failed(&in_one_line(&error.render().to_string()));
     // Code 1 of a comparison is a broken rule.
-    match std::env::args_os().nth(1) {
-        Some(command) if command == "compare" => ExitCode::from(cmd::compare::CANNOT),
+    match asked_command().as_deref() {
+        Some("compare") => ExitCode::from(cmd::compare::CANNOT),
         _ => code,
     }
+}
+
+/// The command that was asked for, whatever is wrong with its flags.
+fn asked_command() -> Option<String> {
+    let matches = args::command().ignore_errors(true).try_get_matches().ok()?;
+    matches.subcommand_name().map(str::to_owned)
 }
 
 /// Why a flag of AIPerf's is not taken, if that is what is wrong.

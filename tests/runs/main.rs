@@ -26,6 +26,7 @@ mod folders;
 mod gateway_table;
 mod gateways;
 mod hostile;
+mod kinds;
 mod malformed;
 mod manifest;
 mod merge;

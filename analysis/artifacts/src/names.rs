@@ -49,6 +49,8 @@ pub const SHARD: &str = "shard.json";
 pub const LEADER: &str = "leader.json";
 /// What a search tried.
 pub const SEARCH_HISTORY: &str = "search_history.json";
+/// What the console showed at the end of a sweep, of repeated runs or of a search.
+pub const SWEEP_CONSOLE: &str = "sweep_console.txt";
 
 /// File names of a run; `inputs.json` and the log are never prefixed.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -173,6 +173,85 @@ impl RunFiles {
         Ok(runs.filter(Self::is_run).collect())
     }
 
+    /// The repeats of a folder of which nothing is there: numbers that are left out between others,
+    /// and folders without a file of a run.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn lost_repeats(folder: &Path) -> Result<Vec<PathBuf>, FindError> {
+        let there = Self::repeats(folder)?;
+        let Some(runs) = there.first().and_then(|run| run.folder.parent()) else {
+            return Ok(Vec::new());
+        };
+        let parts = |path: &Path| {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            let (stem, number) = name.rsplit_once('_')?;
+            Some((stem.to_owned(), number.len(), number.parse::<u64>().ok()?))
+        };
+        let mut known = BTreeSet::new();
+        let mut most = 0;
+        let mut named = None;
+        for entry in entries(runs)? {
+            let Some((stem, digits, number)) = parts(&entry.path()) else {
+                continue;
+            };
+            if stem == "run" || stem == "trial" {
+                most = most.max(number);
+                named = Some((stem, digits));
+            }
+        }
+        known.extend(there.iter().filter_map(|run| Some(parts(&run.folder)?.2)));
+        let Some((stem, digits)) = named else {
+            return Ok(Vec::new());
+        };
+        // More than a folder can hold says nothing.
+        let lost = (1..=most.min(100_000)).filter(|number| !known.contains(number));
+        Ok(lost
+            .map(|number| runs.join(format!("{stem}_{number:0digits$}")))
+            .collect())
+    }
+
+    /// The points of a sweep or a search in a folder, by the name of their folder, each with its
+    /// runs. Empty where there are none.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn points(folder: &Path) -> Result<Vec<(String, Vec<Self>)>, FindError> {
+        if !is_of_points(folder) {
+            return Ok(Vec::new());
+        }
+        let mut points: Vec<(String, Vec<Self>)> = Vec::new();
+        let mut add = |name: String, run: Self| match points.iter_mut().find(|(of, _)| *of == name)
+        {
+            Some((_, runs)) => runs.push(run),
+            None => points.push((name, vec![run])),
+        };
+        for point in folders(folder)? {
+            let name = name_of(&point);
+            if name == crate::PROFILE_RUNS {
+                // The runs of all points once, then once more.
+                for trial in folders(&point)? {
+                    for run in folders(&trial)? {
+                        let name = name_of(&run);
+                        let run = Self::named(&run, FileNames::default());
+                        Some(run)
+                            .filter(Self::is_run)
+                            .into_iter()
+                            .for_each(|run| add(name.clone(), run));
+                    }
+                }
+                continue;
+            }
+            let run = Self::named(&point, FileNames::default());
+            let runs = match run.is_run() {
+                true => vec![run],
+                false => Self::repeats(&point)?,
+            };
+            runs.into_iter().for_each(|run| add(name.clone(), run));
+        }
+        Ok(points)
+    }
+
     /// The first folder below that holds a run.
     fn below(folder: &Path) -> Result<Option<String>, FindError> {
         let mut folders: Vec<String> = entries(folder)?
@@ -260,6 +339,36 @@ impl RunFiles {
     pub fn read_summary(&self) -> Result<Option<Summary>, ReadError> {
         self.summary().map(|path| read_json(&path)).transpose()
     }
+}
+
+/// Whether a folder holds a sweep or a search.
+fn is_of_points(folder: &Path) -> bool {
+    let aggregates = ["sweep_aggregate", "aggregate/sweep_aggregate"];
+    let has_aggregate = aggregates.iter().any(|dir| folder.join(dir).is_dir());
+    has_aggregate || folder.join(crate::SEARCH_HISTORY).is_file()
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+}
+
+/// The folders directly in a folder, by name; numbers by their size.
+fn folders(folder: &Path) -> Result<Vec<PathBuf>, FindError> {
+    let mut all: Vec<PathBuf> = entries(folder)?
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .collect();
+    let key = |path: &PathBuf| {
+        let name = name_of(path);
+        let digits = name.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let number: String = digits.chars().take_while(char::is_ascii_digit).collect();
+        let stem = name.len() - digits.len();
+        let stem = name.get(..stem).unwrap_or_default().to_owned();
+        (stem, number.parse::<u64>().unwrap_or(0), name)
+    };
+    all.sort_by_cached_key(key);
+    Ok(all)
 }
 
 /// Whether a JSON file is the summary of a run.

@@ -121,6 +121,9 @@ pub struct Summary {
     /// Throughputs per GPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_gpu: Option<PerGpu>,
+    /// What was asked of the load against what came of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_and_reached: Option<Vec<AskedAndReached>>,
     /// What came of planned cancellation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Carried<Cancellation>>,
@@ -380,6 +383,24 @@ pub struct Approximation {
     pub percentile_digits: u32,
     /// Width of a bin of curves beyond.
     pub curve_bin_sec: f64,
+}
+
+/// One number that was asked, and what it came to.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AskedAndReached {
+    /// `request_rate`, `concurrency`, `request_count`, `duration`, `cancelled` or `osl`.
+    pub what: String,
+    /// What was asked.
+    pub asked: f64,
+    /// What came of it.
+    pub reached: f64,
+    /// Of both.
+    pub unit: String,
+    /// Why, where they differ by more than a bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// How far the client itself can be trusted.

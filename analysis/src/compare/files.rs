@@ -154,10 +154,29 @@ impl Run {
         if repeats.is_empty() {
             return Err(missing.into());
         }
-        let repeats = repeats
-            .iter()
-            .map(|files| Self::single(files.folder(), files));
-        Ok(Self::pooled(path, repeats.collect::<Result<_, _>>()?))
+        let mut pool = Self::of_repeats(path, &repeats)?;
+        let lost = RunFiles::lost_repeats(path)?.into_iter();
+        pool.notes.extend(lost.map(|run| {
+            format!(
+                "{}: nothing of this repeat is there; it is left out",
+                run.display()
+            )
+        }));
+        Ok(pool)
+    }
+
+    /// The runs of one configuration as one side of a comparison.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    pub fn of_repeats(path: &Path, runs: &[RunFiles]) -> Result<Self, FilesError> {
+        match runs {
+            [one] => Self::single(path, one),
+            runs => {
+                let runs = runs.iter().map(|run| Self::single(run.folder(), run));
+                Ok(Self::pooled(path, runs.collect::<Result<_, _>>()?))
+            }
+        }
     }
 
     /// Several repeats as one run: its requests are those of all, its settings those of the first.
@@ -217,6 +236,12 @@ impl Run {
 
     fn lines(&mut self, path: &Path) -> Result<(), FilesError> {
         let mut lines = Lines::open(path)?;
+        if path.metadata().is_ok_and(|data| data.len() == 0) {
+            self.notes.push(format!(
+                "{}: it is empty; without values per request there is no interval",
+                path.display()
+            ));
+        }
         while lines
             .next(|line| {
                 self.add(&RequestLine::read(line)?);

@@ -5,6 +5,7 @@
 
 pub mod bootstrap;
 mod files;
+pub mod points;
 mod rates;
 mod repeats;
 mod rule;
@@ -288,6 +289,46 @@ fn verdict(row: &Row, min_effect: f64) -> Verdict {
             Some(larger) if larger == (difference > 0.0) => Verdict::Better,
             Some(_) => Verdict::Worse,
         },
+    }
+}
+
+/// What a figure is about. The order is that of the tables.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Subject {
+    /// How long something took.
+    Latency,
+    /// How much came in a second.
+    Throughput,
+    /// How many of what, and how they ended.
+    Counts,
+    /// What was sent: no result.
+    Inputs,
+}
+
+impl Subject {
+    /// Of a metric.
+    pub fn of(tag: &str) -> Self {
+        let metric = metric::row(tag).and_then(|row| METRICS.get(row));
+        let is_input =
+            tag.contains("input_sequence") || tag.contains("isl") || tag.contains("prompt");
+        match metric.map(|metric| metric.shown) {
+            Some(
+                Unit::RequestsPerSecond | Unit::TokensPerSecond | Unit::TokensPerSecondPerUser,
+            ) => Self::Throughput,
+            Some(Unit::Milliseconds) => Self::Latency,
+            _ if is_input => Self::Inputs,
+            _ => Self::Counts,
+        }
+    }
+
+    /// As the exports spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::Throughput => "throughput",
+            Self::Counts => "counts",
+            Self::Inputs => "inputs",
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::bootstrap::RESAMPLES;
-use super::{Comparison, Row, Verdict};
+use super::{Comparison, Row, Subject, Verdict};
 use crate::export::table::{Align, Table};
 use crate::export::words::number;
 use crate::metric::{self, Group, METRICS, Place};
@@ -40,8 +40,15 @@ impl Comparison {
             ("", Align::Left),
         ];
         let mut table = Table::new("pinfire | Comparison".to_owned(), &head, 0);
-        for row in self.rows.iter().filter(|row| all || is_main(&row.tag)) {
-            table.row(cells(row));
+        for of_one in self
+            .by_subject(all)
+            .chunk_by(|one, next| subject(one) == subject(next))
+        {
+            let name = of_one.first().map_or("", |row| subject(row).name());
+            let mut title = vec![name.to_uppercase()];
+            title.resize(head.len(), String::new());
+            table.row(title);
+            of_one.iter().for_each(|row| table.row(cells(row)));
         }
         text += &table.render(width, colour);
         text += &self.meaning();
@@ -51,6 +58,14 @@ impl Comparison {
             text += &format!("rule {}: {verdict} ({})\n", judged.rule.text, of_both(row),);
         }
         text
+    }
+
+    /// The rows to show, those of one subject together.
+    fn by_subject(&self, all: bool) -> Vec<&Row> {
+        let shown = self.rows.iter().filter(|row| all || is_main(&row.tag));
+        let mut rows: Vec<&Row> = shown.collect();
+        rows.sort_by_key(|row| subject(row));
+        rows
     }
 
     /// What the verdicts speak of.
@@ -91,7 +106,7 @@ impl Comparison {
             self.b.path.display(),
             percent(self.level),
         );
-        for row in self.rows.iter().filter(|row| all || is_main(&row.tag)) {
+        for row in self.by_subject(all) {
             let cells: Vec<String> = cells(row).iter().map(|text| cell(text)).collect();
             text += &format!("| {} |\n", cells.join(" | "));
         }
@@ -109,9 +124,14 @@ impl Comparison {
 
     /// The rules as tests of a JUnit file, for a pipeline; without rules it has none.
     pub fn junit(&self) -> String {
+        format!("{XML_HEAD}{}", self.junit_suite("pinfire compare"))
+    }
+
+    /// The rules as one suite of such a file.
+    pub fn junit_suite(&self, name: &str) -> String {
         let mut text = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
-             <testsuite name=\"pinfire compare\" tests=\"{}\" failures=\"{}\">\n",
+            "<testsuite name=\"{}\" tests=\"{}\" failures=\"{}\">\n",
+            xml(name),
             self.judged.len(),
             self.broken().count(),
         );
@@ -135,6 +155,7 @@ impl Comparison {
             let entry = metrics.entry(row.tag.clone()).or_insert_with(|| {
                 json!({
                     "unit": row.unit,
+                    "subject": subject(row).name(),
                     "larger_is_better": super::larger_is_better(&row.tag),
                     "figures": {},
                 })
@@ -182,6 +203,13 @@ impl Comparison {
     }
 }
 
+fn subject(row: &Row) -> Subject {
+    Subject::of(&row.tag)
+}
+
+/// How a file of XML begins.
+pub(super) const XML_HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
 /// A figure of both runs in a few words.
 fn of_both(row: &Row) -> String {
     format!(
@@ -195,7 +223,7 @@ fn of_both(row: &Row) -> String {
 }
 
 /// A text inside an attribute of XML.
-fn xml(text: &str) -> String {
+pub(super) fn xml(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

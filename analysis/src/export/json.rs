@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use pinfire_artifacts::summary::{
-    Accounting, Acknowledged, AddedByClient, Approximation, ClientHealth, CoreAccount, CpuQuota,
-    ErrorBackoff, Finished, Head, HeldConcurrency, Lateness, Neighbours, Pause, Pauses, PerGpu,
-    ReceiveStamps, RunInfo, SharedStamps, StampedReads, UnreachedAddress,
+    Accounting, Acknowledged, AddedByClient, Approximation, AskedAndReached, ClientHealth,
+    CoreAccount, CpuQuota, ErrorBackoff, Finished, Head, HeldConcurrency, Lateness, Neighbours,
+    Pause, Pauses, PerGpu, ReceiveStamps, RunInfo, SharedStamps, StampedReads, UnreachedAddress,
 };
 use pinfire_artifacts::{
     AnswerCounts, Block, Carried, ErrorCount, Ordered, Summary, UnreadableEvents, json_value,
@@ -23,7 +23,7 @@ use crate::collect::ErrorGroup;
 use crate::facts::RunFacts;
 use crate::reading::os_text;
 use crate::report::lateness::Added;
-use crate::report::{self, Cancellation, Report};
+use crate::report::{self, Cancellation, Reached, Report};
 use crate::stats::Figures;
 use pinfire_scrape::gpu;
 
@@ -102,6 +102,11 @@ pub(super) fn of(report: &Report) -> Summary {
         warmup_metrics: Some(metrics(&report.warmup).collect())
             .filter(|_| !report.warmup.is_empty()),
         per_gpu: per_gpu(report),
+        asked_and_reached: match recorded.and_then(|told| told.asked_and_reached.clone()) {
+            Some(told) => Some(told),
+            None => Some(report.reached.iter().map(asked_and_reached).collect())
+                .filter(|_| !report.reached.is_empty()),
+        },
         cancellation: report
             .cancellation
             .as_ref()
@@ -327,6 +332,16 @@ fn client_health(report: &Report) -> ClientHealth {
             .collect(),
         driver: Some(report.facts.driver.clone()).filter(|driver| !driver.is_empty()),
         cores: report.end.cores.iter().map(core).collect(),
+    }
+}
+
+fn asked_and_reached(of: &Reached) -> AskedAndReached {
+    AskedAndReached {
+        what: of.what.to_owned(),
+        asked: of.asked,
+        reached: of.reached,
+        unit: of.unit.to_owned(),
+        reason: of.reason.clone(),
     }
 }
 

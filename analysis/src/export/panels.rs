@@ -3,7 +3,7 @@
 use super::table::{style, wrap};
 use super::words::thousands;
 use crate::collect::Noted;
-use crate::report::Report;
+use crate::report::{Reached, Report};
 use pinfire_artifacts::tag;
 
 /// A box with a title.
@@ -186,6 +186,13 @@ impl Report {
                      both."
                         .into(),
                 ],
+            });
+        }
+        let lines: Vec<String> = self.reached.iter().filter_map(Reached::line).collect();
+        if !lines.is_empty() {
+            notices.push(Notice {
+                title: "Asked, But Not Reached",
+                lines,
             });
         }
         notices.extend(self.odd_answers());

@@ -9,6 +9,7 @@ mod collateral;
 mod external;
 pub mod health;
 pub mod lateness;
+pub mod reached;
 mod slices;
 
 use pinfire_artifacts::{calibration::Calibration, sharded::ShardedRun, tag};
@@ -24,6 +25,7 @@ pub use health::Health;
 pub use slices::Slice;
 
 use block::blocks;
+pub use reached::Reached;
 
 use crate::collect::{Anomalies, Asked, ErrorGroup, Progress, Tally};
 use crate::facts::{PhaseWindow, RateWindow, RunEnd, RunFacts};
@@ -55,6 +57,8 @@ pub struct Report {
     pub cancellation: Option<Cancellation>,
     /// How far the client itself can be trusted.
     pub health: Health,
+    /// What was asked of the load against what came of it.
+    pub reached: Vec<Reached>,
     /// Whether every request is accounted for.
     pub accounting: Accounting,
     /// There were more requests than are kept exactly: percentiles have three digits, and curves
@@ -88,6 +92,7 @@ impl Report {
         let health = Health::new(&facts, &end, &profiling);
         let asked = facts.cancellation.clone();
         let cancellation = asked.map(|asked| (asked, Collateral::of(&profiling)));
+        let start_rate = reached::rate_of(&profiling);
         let slices = slices::of(&facts, &mut profiling);
         let asked = |window: Option<PhaseWindow>| Asked {
             window: match facts.rate_window {
@@ -101,17 +106,34 @@ impl Report {
         let warmup_errors = warmup.errors.groups().to_vec();
         let warmed = warmup_counts != Progress::default();
         let warmup = warmed.then(|| warmup.results(asked(end.warmup)));
+        let cancellation = cancellation.map(|(asked, collateral)| {
+            Cancellation::new(asked, profiling.cancel, collateral, counts)
+        });
+        let blocks_of_all = blocks(&results);
+        let average = |tag: &str| {
+            let block = blocks_of_all.iter().find(|block| block.metric.tag == tag)?;
+            block.figures.avg
+        };
+        let reached = reached::Seen {
+            facts: &facts,
+            end: &end,
+            counts,
+            health: &health,
+            cancellation: cancellation.as_ref(),
+            start_rate,
+            average: &average,
+        }
+        .all();
         Self {
-            blocks: blocks(&results),
+            reached,
+            blocks: blocks_of_all,
             warmup: warmup.map_or_else(Vec::new, |results| blocks(&results)),
             warmup_counts,
             warmup_errors,
             counts,
             errors: profiling.errors.groups().to_vec(),
             anomalies,
-            cancellation: cancellation.map(|(asked, collateral)| {
-                Cancellation::new(asked, profiling.cancel, collateral, counts)
-            }),
+            cancellation,
             health,
             accounting: Accounting::new(&end, counts),
             coarse,

@@ -24,6 +24,7 @@ use pinfire_artifacts::{Block, RunFiles, Summary, csv_bytes, summary};
 use serde_json::Value;
 
 use crate::compare::{FilesError, Objective, Stat};
+use crate::report::reached::in_short;
 
 /// Good requests (`--goodput`) in percent of the answered ones: a figure for objectives.
 pub const GOOD_SHARE: &str = "good_share";
@@ -54,6 +55,8 @@ pub struct Trial {
     pub cancellation: Option<summary::Cancellation>,
     /// The client was its bottleneck: its figures are not the server's alone.
     pub client_was_bottleneck: bool,
+    /// What was asked of its load and not reached, in few words.
+    pub unreached: Vec<String>,
     /// Its metrics.
     pub blocks: Vec<(String, Block)>,
     /// Why it does not count.
@@ -80,6 +83,7 @@ impl Trial {
                 .client_health
                 .as_ref()
                 .is_some_and(|health| health.client_was_bottleneck),
+            unreached: unreached(summary),
             blocks: with_value
                 .map(|(tag, block)| (tag.to_owned(), block.clone()))
                 .collect(),
@@ -109,6 +113,7 @@ impl Trial {
             first_error: None,
             cancellation: None,
             client_was_bottleneck: false,
+            unreached: Vec::new(),
             blocks: Vec::new(),
             error: Some(error),
         }
@@ -123,6 +128,16 @@ impl Trial {
         let (_, block) = self.blocks.iter().find(|(known, _)| known == tag)?;
         block.get(&stat.name())
     }
+}
+
+/// What a run was asked and did not reach. A phase that waits for its last answers does what it
+/// should.
+fn unreached(summary: &Summary) -> Vec<String> {
+    let all = summary.asked_and_reached.iter().flatten();
+    let missed = all.filter(|of| of.reason.is_some() && of.what != "duration");
+    missed
+        .map(|of| in_short(of.reached, of.asked, &of.unit))
+        .collect()
 }
 
 /// A point of a sweep: its values and its runs.

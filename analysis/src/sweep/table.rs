@@ -112,6 +112,10 @@ impl Sweep {
         if cell.bottlenecks() > 0 {
             words.push("client-bound");
         }
+        // Of several runs the first that missed something stands for them.
+        let missed = cell.good().find(|trial| !trial.unreached.is_empty());
+        let missed = missed.map(|trial| format!("reached {}", trial.unreached.join(", ")));
+        words.extend(missed.as_deref());
         words.join(" ")
     }
 

@@ -108,9 +108,10 @@ fn the_json_has_its_keys_in_order() {
     let expected: Vec<&str> = expected.split_whitespace().collect();
     assert_eq!(keys[..expected.len()], expected);
     assert_eq!(
-        keys[keys.len() - 4..],
+        keys[keys.len() - 5..],
         [
             "adj_decode_duration",
+            "asked_and_reached",
             "cancellation",
             "client_health",
             "request_accounting"

@@ -1,10 +1,14 @@
-//! `pinfire compare`: two finished runs side by side.
+//! `pinfire compare`: two finished runs or sweeps side by side, or one held against objectives.
 
 use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use pinfire_analysis::{
-    compare::{Comparison, Rule, Run, Stat, Wanted, tag_of},
+    compare::{
+        Comparison, Objective, Rule, Run, Stat, Wanted,
+        points::{self, Held, points},
+        tag_of,
+    },
     export::DEFAULT_WIDTH,
 };
 use pinfire_artifacts::json_bytes;
@@ -73,30 +77,151 @@ fn compare(flags: &Compare) -> Result<ExitCode> {
         min_effect: flags.min_effect,
     };
     merge_shards(&flags.a)?;
-    merge_shards(&flags.b)?;
-    let (a, b) = (Run::read(&flags.a)?, Run::read(&flags.b)?);
-    let comparison = Comparison::new(a, b, &wanted)?;
+    let of_a = points(&flags.a)?;
+    ensure!(
+        flags.b.is_none() || flags.slo.is_empty(),
+        "--slo judges one run: of two, --fail-if looks at the second (--fail-if 'ttft.p99>500')"
+    );
+    let Some(second) = &flags.b else {
+        ensure!(
+            flags.fail_if.is_empty(),
+            "--fail-if compares two runs: --slo judges one"
+        );
+        return judge(flags, of_a);
+    };
+    merge_shards(second)?;
+    let of_b = points(second)?;
     let all = flags.all.value || !flags.metrics.is_empty();
-    show(flags, &comparison, all)?;
-    let broken: Vec<&str> = comparison
-        .broken()
-        .map(|judged| judged.rule.text.as_str())
-        .collect();
-    if broken.is_empty() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    say::error(format_args!("broken: {}", broken.join(", ")));
-    Ok(ExitCode::FAILURE)
+    let broken: Vec<String> = if of_a.is_empty() && of_b.is_empty() {
+        let comparison = Comparison::new(Run::read(&flags.a)?, Run::read(second)?, &wanted)?;
+        show(flags, |format, width, colour| match format {
+            Format::Text => comparison.console(all, width, colour).into_bytes(),
+            Format::Json => json_bytes(&comparison.json()),
+            Format::Markdown => comparison.markdown(all).into_bytes(),
+            Format::Junit => comparison.junit().into_bytes(),
+        })?;
+        let broken = comparison.broken();
+        broken.map(|judged| judged.rule.text.clone()).collect()
+    } else {
+        let compared = point_by_point((&flags.a, of_a), (second, of_b), &wanted)?;
+        show(flags, |format, width, colour| match format {
+            Format::Text => {
+                let tables = compared
+                    .iter()
+                    .map(|(name, of)| format!("\n{name}\n{}", of.console(all, width, colour)));
+                tables.collect::<String>().into_bytes()
+            }
+            Format::Json => json_bytes(&points::json(&compared)),
+            Format::Markdown => points::markdown(&compared, all).into_bytes(),
+            Format::Junit => points::junit(&compared).into_bytes(),
+        })?;
+        let broken = compared.iter().flat_map(|(name, of)| {
+            of.broken()
+                .map(move |judged| format!("{name}: {}", judged.rule.text))
+        });
+        broken.collect()
+    };
+    Ok(code(&broken))
 }
 
-/// The table on stdout and the file, or what stands for the table on stdout.
-fn show(flags: &Compare, comparison: &Comparison, all: bool) -> Result<()> {
-    let document = |format| match format {
-        Format::Text => comparison.console(all, DEFAULT_WIDTH, false).into_bytes(),
-        Format::Json => json_bytes(&comparison.json()),
-        Format::Markdown => comparison.markdown(all).into_bytes(),
-        Format::Junit => comparison.junit().into_bytes(),
-    };
+/// What rules came to, with the broken ones on stderr.
+fn code(broken: &[String]) -> ExitCode {
+    if broken.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    say::error(format_args!("broken: {}", broken.join(", ")));
+    ExitCode::FAILURE
+}
+
+/// Those points that both sweeps have; the others are named.
+fn point_by_point(
+    (path_a, of_a): (&Path, Vec<(String, Run)>),
+    (path_b, mut of_b): (&Path, Vec<(String, Run)>),
+    wanted: &Wanted,
+) -> Result<Vec<(String, Comparison)>> {
+    for (path, points, other) in [(path_a, &of_a, path_b), (path_b, &of_b, path_a)] {
+        if let ([], Some((name, _))) = (&points[..], of_a.first().or(of_b.first())) {
+            bail!(
+                "{} is one run and {} is several points: name one of them, such as {}",
+                path.display(),
+                other.display(),
+                other.join(name).display()
+            );
+        }
+    }
+    let mut compared = Vec::new();
+    let mut alone = Vec::new();
+    for (name, a) in of_a {
+        match of_b.iter().position(|(other, _)| *other == name) {
+            Some(at) => {
+                let (_, b) = of_b.swap_remove(at);
+                let made = Comparison::new(a, b, wanted).with_context(|| name.clone())?;
+                compared.push((name, made));
+            }
+            None => alone.push(format!("{name} (A)")),
+        }
+    }
+    alone.extend(of_b.into_iter().map(|(name, _)| format!("{name} (B)")));
+    ensure!(
+        !compared.is_empty(),
+        "the two have no point in common: {}",
+        alone.join(", ")
+    );
+    if !alone.is_empty() {
+        say::warning(format_args!(
+            "only one side has these points: {}",
+            alone.join(", ")
+        ));
+    }
+    Ok(compared)
+}
+
+/// Holds a run, or each point of a sweep, against `--slo`.
+fn judge(flags: &Compare, of_many: Vec<(String, Run)>) -> Result<ExitCode> {
+    let objectives = flags.slo.iter().map(|text| Objective::parse(text));
+    let objectives = objectives
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| anyhow!("--slo {error}"))?;
+    let mut runs: Vec<(Option<String>, Run)> = Vec::new();
+    runs.extend(of_many.into_iter().map(|(name, run)| (Some(name), run)));
+    if runs.is_empty() {
+        runs.push((None, Run::read(&flags.a)?));
+    }
+    let mut held = Vec::new();
+    for (point, run) in &runs {
+        run.notes.iter().for_each(say::warning);
+        for objective in &objectives {
+            let one = Held::of(point.as_deref(), run, objective);
+            held.push(one.with_context(|| {
+                format!(
+                    "--slo {}: {} lacks {}",
+                    objective.text,
+                    run.path.display(),
+                    objective.figure
+                )
+            })?);
+        }
+    }
+    show(flags, |format, _, _| match format {
+        Format::Text => points::held_console(&held).into_bytes(),
+        Format::Json => json_bytes(&points::held_json(&flags.a, &held)),
+        Format::Markdown => points::held_markdown(&held).into_bytes(),
+        Format::Junit => points::held_junit(&held).into_bytes(),
+    })?;
+    let broken = held.iter().filter(|held| !held.is_kept());
+    let broken: Vec<String> = broken
+        .map(|held| match &held.point {
+            Some(point) => format!("{point}: {}", held.objective.text),
+            None => held.objective.text.clone(),
+        })
+        .collect();
+    Ok(code(&broken))
+}
+
+/// The table on stdout and the file, or what stands for the table on stdout. `made` is the document
+/// in a format, of a width, in colour or not.
+fn show(flags: &Compare, made: impl Fn(Format, usize, bool) -> Vec<u8>) -> Result<()> {
+    let document = |format| made(format, DEFAULT_WIDTH, false);
     let file = flags.output.as_deref();
     let to_stdout = file == Some(Path::new("-"));
     let format = match flags.format {
@@ -109,7 +234,7 @@ fn show(flags: &Compare, comparison: &Comparison, all: bool) -> Result<()> {
         return Ok(());
     }
     stdout::text(DEFAULT_WIDTH, |width, colour| {
-        comparison.console(all, width, colour)
+        String::from_utf8_lossy(&made(Format::Text, width, colour)).into_owned()
     });
     if let Some(path) = file {
         std::fs::write(path, document(format))

@@ -10,3 +10,4 @@ pub mod config;
 pub mod plot;
 pub mod profile;
 pub mod report;
+pub mod show;

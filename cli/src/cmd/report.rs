@@ -49,6 +49,12 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
     if folder.join(CANCEL_MATRIX).is_file() {
         return of_matrix(flags);
     }
+    if folder.is_dir() && RunFiles::find(folder).is_err() && ShardFolder::all(folder)?.is_empty() {
+        let runs = of_many(folder)?;
+        if !runs.is_empty() {
+            return each(flags, &runs);
+        }
+    }
     let report = make(flags, Some(Shows::of(flags.console, flags.quiet)))?;
     if folder.join(CANCEL_TEST).is_file() {
         of_cancel_test(folder, &report.facts.artifact_dir)?;
@@ -59,6 +65,55 @@ pub fn run(flags: &Report) -> Result<ExitCode> {
             false => ExitCode::SUCCESS,
         },
     )
+}
+
+/// The runs of a sweep, of a search or of one configuration.
+fn of_many(folder: &Path) -> Result<Vec<PathBuf>> {
+    let points = RunFiles::points(folder)?.into_iter();
+    let mut runs: Vec<RunFiles> = points.flat_map(|(_, runs)| runs).collect();
+    if runs.is_empty() {
+        runs = RunFiles::repeats(folder)?;
+    }
+    for lost in RunFiles::lost_repeats(folder)? {
+        say::warning(format_args!(
+            "{}: nothing of this repeat is there; it is left out",
+            lost.display()
+        ));
+    }
+    Ok(runs.iter().map(|run| run.folder().to_owned()).collect())
+}
+
+/// Reports runs one by one. One that cannot be read keeps no other from being reported.
+fn each(flags: &Report, runs: &[PathBuf]) -> Result<ExitCode> {
+    let folder = &flags.folder;
+    let mut failed = 0;
+    for run in runs {
+        let below = run.strip_prefix(folder).unwrap_or(run);
+        let one = Report {
+            folder: run.clone(),
+            output: flags.output.as_ref().map(|output| output.join(below)),
+            ..flags.clone()
+        };
+        stdout::plain(&format!("\n{}\n", below.display()));
+        if let Err(error) = make(&one, Some(Shows::Headline)) {
+            failed += 1;
+            say::error(format_args!("{}: {error:#}", run.display()));
+        }
+    }
+    say::line(format_args!(
+        "{} of {} runs reported, each in {}; `pinfire show {}` has the table of all",
+        runs.len() - failed,
+        runs.len(),
+        match &flags.output {
+            Some(output) => format!("its folder under {}", output.display()),
+            None => "its own report/".to_owned(),
+        },
+        folder.display()
+    ));
+    Ok(match failed {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
 }
 
 /// Makes the files of a run of those of its shards, if nobody has since they were written. A folder

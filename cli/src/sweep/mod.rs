@@ -27,8 +27,8 @@ use pinfire_analysis::{
     sweep::{Cell, GOOD_SHARE, Sweep, converge::Convergence},
 };
 use pinfire_artifacts::{
-    AGGREGATE_CSV, AGGREGATE_JSON, COLLATED_JSON, PARETO_CSV, PROFILE_RUNS, RunFolder, SWEEP_CSV,
-    SWEEP_JSON, json_bytes, replace,
+    AGGREGATE_CSV, AGGREGATE_JSON, COLLATED_JSON, PARETO_CSV, PROFILE_RUNS, RunFolder,
+    SWEEP_CONSOLE, SWEEP_CSV, SWEEP_JSON, json_bytes, replace,
 };
 use pinfire_config::{
     Blame, Get, Given, RunConfig, Sourced,
@@ -437,6 +437,10 @@ impl Plan {
         let lost = runner.end();
         folder.check([])?;
         self.write()?;
+        replace(
+            &self.base.join(SWEEP_CONSOLE),
+            self.tables(DEFAULT_WIDTH, false).as_bytes(),
+        )?;
         if self.rules.show_table {
             stdout::text(DEFAULT_WIDTH, |width, colour| self.tables(width, colour));
         }

@@ -11,7 +11,9 @@ use pinfire_analysis::{
         search::{End, Range, Search, Step, Verdict, of_goodput},
     },
 };
-use pinfire_artifacts::{PROFILE_RUNS, RunFolder, SEARCH_HISTORY, json_bytes, replace};
+use pinfire_artifacts::{
+    PROFILE_RUNS, RunFolder, SEARCH_HISTORY, SWEEP_CONSOLE, json_bytes, replace,
+};
 use pinfire_config::{
     Blame, Get, Given, RunConfig, Sourced,
     axes::Axis,
@@ -401,6 +403,8 @@ impl Plan<'_> {
             stdout::text(DEFAULT_WIDTH, |width, colour| sweep.console(width, colour));
         }
         let told = self.search.console(self.axis.short, &self.objectives, end);
+        let kept = sweep.console(DEFAULT_WIDTH, false) + &told;
+        replace(&self.base.join(SWEEP_CONSOLE), kept.as_bytes())?;
         let told = format!("{told}files in {}\n", self.base.display());
         stdout::text(DEFAULT_WIDTH, |_, _| told);
         if end == End::Interrupted {
