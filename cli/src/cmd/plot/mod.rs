@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
+use pinfire_artifacts::RunFiles;
 use pinfire_config::setting::Setting;
 use pinfire_plot::{self as plot, Config, Drawn, Loaded, Theme, page, png, svg};
 
@@ -37,6 +38,7 @@ pub fn run(flags: &Plot) -> Result<ExitCode> {
         .output
         .clone()
         .unwrap_or_else(|| paths[0].join("plots"));
+    let paths = with_repeats(paths)?;
     let verdicts = match flags.html {
         true => reclaim::pages(&paths, &output)?,
         false => 0,
@@ -67,6 +69,24 @@ pub fn run(flags: &Plot) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     pictures(flags, &loaded, &config, &output)
+}
+
+/// The repeats of a configuration in place of the folder that holds them: what they say together
+/// has no requests that could be drawn.
+fn with_repeats(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for path in paths {
+        let repeats = match path.is_dir() {
+            true => RunFiles::repeats(&path)?,
+            false => Vec::new(),
+        };
+        if repeats.is_empty() || !RunFiles::points(&path)?.is_empty() {
+            all.push(path);
+        } else {
+            all.extend(repeats.iter().map(|run| run.folder().to_owned()));
+        }
+    }
+    Ok(all)
 }
 
 /// Makes runs of those that several shards have sent. One that cannot be made keeps no other from
