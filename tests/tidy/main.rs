@@ -13,6 +13,7 @@
 
 mod circles;
 mod crates;
+mod pages;
 mod rules;
 mod source;
 

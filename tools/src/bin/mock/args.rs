@@ -402,6 +402,33 @@ mod tests {
         }
     }
 
+    /// What the page says behind its last heading is the help; PINFIRE_WRITE_PAGES=1 writes it
+    /// anew.
+    #[test]
+    fn every_flag_stands_on_the_page_of_the_mock() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/MOCK.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let (text, _) = page.split_once("\n## pinfire-mock\n").unwrap();
+        let help = Args::command()
+            .term_width(100)
+            .render_long_help()
+            .to_string();
+        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+        let help = lines.join("\n");
+        let whole = format!(
+            "{text}\n## pinfire-mock\n\n```text\n{}\n```\n",
+            help.trim_end()
+        );
+        if std::env::var_os("PINFIRE_WRITE_PAGES").is_some() {
+            std::fs::write(path, &whole).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(path).unwrap() == whole,
+            "docs/MOCK.md is not what --help says; write it anew: \
+             PINFIRE_WRITE_PAGES=1 cargo test -p pinfire-tools --bin pinfire-mock page"
+        );
+    }
+
     #[test]
     fn defaults_are_the_default_script() {
         let script = Args::parse_from(["pinfire-mock"]).script();
