@@ -273,7 +273,9 @@ impl Judge {
         let Some(CpuQuotaUse { quota, throttling }) = quota else {
             return;
         };
-        if throttling.share() > THROTTLED_SHARE_MAX {
+        // A quota that is used up as its period ends stops nobody.
+        let stood_still = throttling.time > Span::ZERO;
+        if throttling.share() > THROTTLED_SHARE_MAX && stood_still {
             let reason = format!(
                 "the CPU quota of {quota} was used up in {} of {} periods ({:.1} %, {:.3} s of standing \
                  still); give the container more CPUs",
@@ -410,20 +412,23 @@ mod tests {
 
     #[test]
     fn a_used_up_cpu_quota_is_a_reason_of_its_own() {
-        let harms = |periods, throttled| {
+        let harms_of = |periods, throttled, millis| {
             let throttling = Throttling {
                 periods,
                 throttled,
-                time: Span::from_millis(412),
+                time: Span::from_millis(millis),
             };
             let quota = CpuQuota::new(50_000, 100_000).unwrap();
             let mut judge = Judge::new(&CoreHealth::default(), &SharedStamps::default());
             judge.throttling(Some(CpuQuotaUse { quota, throttling }));
             (judge.reasons, in_order(judge.harms))
         };
+        let harms = |periods, throttled| harms_of(periods, throttled, 412);
         for (periods, throttled) in [(80, 0), (0, 0), (100, 1), (10_000, 100)] {
             assert_eq!(harms(periods, throttled), (Vec::new(), Vec::new()));
         }
+        // Used up as the period ended.
+        assert_eq!(harms_of(9, 1, 0), (Vec::new(), Vec::new()));
         let (reasons, all) = harms(80, 12);
         let reason = "the CPU quota of 0.5 CPUs was used up in 12 of 80 periods (15.0 %, 0.412 s of \
                       standing still); give the container more CPUs";
